@@ -1,0 +1,77 @@
+"""One look for every figure of the course, and the way figures reach a notebook.
+
+The palette is Okabe and Ito's (2008): eight colours that readers with any common colour vision
+can tell apart. Figures never rely on colour alone: add markers, hatches or labels.
+"""
+
+import io
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from IPython.display import display
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+HATCHES = ("", "///", "...", "xxx", "\\\\\\", "+++", "ooo", "---")
+MAX_BYTES = 150_000  # a figure's budget: lessons are read on the web, over slow lines too
+
+_STYLE: dict[str, Any] = {
+    "axes.prop_cycle": mpl.cycler(color=PALETTE),
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 11,
+    "axes.labelsize": 10,
+    "figure.facecolor": "white",  # readable in a dark notebook too: the card stays white
+    "font.size": 10,
+    "legend.frameon": False,
+    "lines.linewidth": 1.8,
+}
+
+
+def figure(
+    width: float = 7.0, height: float = 3.6, *, nrows: int = 1, ncols: int = 1, **subplots: Any
+) -> tuple[Figure, Any]:
+    """Open a figure of the course: size in inches, `subplots` as in `Figure.subplots`.
+
+    It belongs to no global state (no pyplot), so nothing leaks from one cell into the next.
+    """
+    with mpl.rc_context(_STYLE):
+        drawing = Figure(figsize=(width, height), layout="constrained")
+        FigureCanvasAgg(drawing)
+        axes = drawing.subplots(nrows, ncols, **subplots)
+    return drawing, axes
+
+
+def to_png(drawing: Figure) -> bytes:
+    """Render a figure, with fewer dots per inch where it would exceed the size budget."""
+    for dpi in (110, 90, 70, 50):
+        with mpl.rc_context(_STYLE):
+            buffer = io.BytesIO()
+            drawing.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
+        if buffer.tell() <= MAX_BYTES:
+            return buffer.getvalue()
+    raise ValueError(
+        f"This figure takes {buffer.tell():,} bytes even at 50 dots per inch; the budget is "
+        f"{MAX_BYTES:,}. Draw fewer marks, or rasterise the dense ones at a lower resolution."
+    )
+
+
+def show_figure(drawing: Figure, alt: str) -> None:
+    """Display a figure together with `alt`, one sentence that says what is to be seen."""
+    if not alt.strip():
+        raise ValueError("Every figure needs alternative text: say in one sentence what it shows.")
+    bundle = {"image/png": to_png(drawing), "text/plain": alt}
+    display(bundle, raw=True, metadata={"image/png": {"alt": alt}})
+
+
+def annotate_bars(axes: Any, labels: list[str]) -> None:
+    """Write one label above each bar of the first bar container of `axes`."""
+    axes.bar_label(axes.containers[0], labels=labels, padding=2, fontsize=9)
+
+
+def colours(count: int) -> list[str]:
+    """Give `count` colours, repeating the palette; pair them with MARKERS or HATCHES."""
+    return [PALETTE[i % len(PALETTE)] for i in np.arange(count)]

@@ -1,0 +1,67 @@
+"""The records that travel between router, dispatch, experts and combine.
+
+Shape letters, the same in every signature, comment, einsum and formula of the course:
+
+    B batch             E experts                           N routed rows (T * K, fewer after drops)
+    S sequence          K experts chosen per token (top_k)  C capacity: rows one expert may take
+    T tokens = B * S    D d_model                           V vocabulary
+                        F d_ff of one expert
+"""
+
+from dataclasses import dataclass
+
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """One routing decision for every token: who is chosen and with what weight.
+
+    `logits` and `probs` cover every expert and feed losses and plots; `gates` and `expert_ids`
+    cover the chosen ones and drive the computation. `kept` says which choices are carried out:
+    `None` means all of them; capacity and expert choice clear some.
+    """
+
+    logits: Float[Tensor, "T E"]
+    probs: Float[Tensor, "T E"]
+    gates: Float[Tensor, "T K"]
+    expert_ids: Int[Tensor, "T K"]
+    kept: Bool[Tensor, "T K"] | None = None
+
+    @property
+    def n_experts(self) -> int:
+        """How many experts the router chose from (E)."""
+        return self.probs.shape[-1]
+
+    @property
+    def top_k(self) -> int:
+        """How many choices each token has (K)."""
+        return self.expert_ids.shape[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatched:
+    """What `combine` needs to bring the expert outputs back to their tokens.
+
+    Rows are sorted by expert and, within an expert, by token. `slot` is -1 where a choice was
+    dropped. `expert_offsets[e]` is the end of expert e's rows, so they are
+    `rows[expert_offsets[e] - tokens_per_expert[e] : expert_offsets[e]]`.
+    """
+
+    token_idx: Int[Tensor, " N"]
+    slot: Int[Tensor, "T K"]
+    tokens_per_expert: Int[Tensor, " E"]
+    expert_offsets: Int[Tensor, " E"]
+
+
+@dataclass(frozen=True, slots=True)
+class ExpertWeights:
+    """The matrices of all experts, fused: one tensor per matrix, experts along the first axis.
+
+    `w_gate` is present for SwiGLU and absent for the two-matrix activations.
+    """
+
+    w_up: Float[Tensor, "E F D"]
+    w_down: Float[Tensor, "E D F"]
+    w_gate: Float[Tensor, "E F D"] | None = None

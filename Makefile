@@ -1,0 +1,73 @@
+# The verbs of the house. `make help` lists them; `make lab` and `make test` are the two you need.
+
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python; do \
+	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
+	&& { echo $$python; break; }; done)
+CONSTRAINTS ?= -c constraints.txt
+BIN := .venv/bin
+STAMP := .venv/.ready
+CHROMIUM := chromium chromium-browser google-chrome
+JOBS ?= 2
+AS_ROOT := $(shell [ "$$(id -u)" = 0 ] && echo --allow-root)
+
+export JUPYTER_PLATFORM_DIRS := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup lab lab-check test lint test-js test-python browser notebooks verify bench picture constraints clean
+
+help: ## list the verbs
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  make %-13s %s\n", $$1, $$2}'
+
+setup: $(STAMP) ## create .venv and install everything (quick when nothing changed)
+
+$(STAMP): pyproject.toml constraints.txt
+	@[ -n "$(PYTHON)" ] || { echo "This course needs Python 3.11, 3.12 or 3.13, and none was found. Install one, or say which: make PYTHON=/path/to/python3.12 lab" >&2; exit 1; }
+	@[ -x $(BIN)/python ] || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(CONSTRAINTS) --editable '.[dev]'
+	@touch $@
+
+lab: $(STAMP) ## set everything up and open the course in JupyterLab
+	$(BIN)/jupyter lab $(AS_ROOT) notebooks/00_start_here.ipynb
+
+lab-check: $(STAMP) browser ## run chapter 00 in the same JupyterLab through a real browser
+	$(BIN)/python -m moe_teach.lab_check
+
+test: lint test-js test-python ## set everything up and run all that CI runs
+
+lint: $(STAMP) ## check format and style
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+test-js: ## test the pure functions of the widgets in node
+	@if command -v node >/dev/null; then node --test tests/js/*.test.js; \
+	else echo "node was not found, so the JavaScript unit tests are skipped; the browser tests still run the same files."; fi
+
+test-python: $(STAMP) browser ## run every Python, notebook and browser test
+	$(BIN)/python -m pytest -n $(JOBS)
+
+browser: ## make sure there is a Chromium for the browser tests
+	@for name in $(CHROMIUM); do command -v $$name >/dev/null && exit 0; done; \
+	if [ -n "$$MOE_TEACH_CHROMIUM" ]; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; \
+	else echo "The browser tests need Chromium: install it with your package manager (for example 'sudo apt-get install chromium'), or set MOE_TEACH_CHROMIUM to its path." >&2; exit 1; fi
+
+notebooks: $(STAMP) ## rebuild all notebooks from their sources and run the lessons
+	$(BIN)/moe-teach author build
+	$(BIN)/moe-teach author execute
+
+verify: $(STAMP) ## try every exercise with right, wrong and untouched answers
+	$(BIN)/moe-teach author verify
+
+bench: $(STAMP) ## time the layer against its rivals and the physical limit
+	$(BIN)/moe-teach bench layer
+
+picture: $(STAMP) ## redraw the picture of the README
+	$(BIN)/python -m moe_teach.plots.front_door .github/front-door.png
+
+constraints: $(STAMP) ## write down the versions of this environment as the ones CI tests
+	$(BIN)/python -m pip freeze --exclude-editable | sed -E 's/\+(cpu|cu[0-9]+)$$//' > constraints.tmp
+	mv constraints.tmp constraints.txt
+
+clean: ## remove what was built (the notebooks and your progress stay)
+	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache

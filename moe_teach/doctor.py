@@ -1,0 +1,147 @@
+"""`moe-teach doctor`: what works on this machine, and what to do about what does not."""
+
+import importlib.util
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Literal
+
+Verdict = Literal["ok", "limited", "broken"]
+MARKS: dict[Verdict, str] = {"ok": "ok      ", "limited": "limited ", "broken": "BROKEN  "}
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+GIB = 1024**3
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at: the verdict, what was found and what to do about it."""
+
+    subject: str
+    verdict: Verdict
+    found: str
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        lines = [f"{MARKS[self.verdict]}{self.subject}: {self.found}"]
+        if self.remedy:
+            lines.append(f"{'':8}  what to do: {self.remedy}")
+        return "\n".join(lines)
+
+
+def check_python() -> Finding:
+    """Is this a Python that the course supports (3.11 to 3.13)?"""
+    found = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
+    if (3, 11) <= sys.version_info[:2] <= (3, 13):
+        return Finding("Python", "ok", found)
+    remedy = "install Python 3.11, 3.12 or 3.13, remove the folder .venv and run `make lab` again."
+    return Finding("Python", "broken", found, remedy)
+
+
+def check_torch() -> Finding:
+    """Does torch import, and how many threads and which device would it use?"""
+    try:
+        import torch
+    except (ImportError, OSError) as error:
+        remedy = "run `make setup` again; if it fails the same way, remove .venv first."
+        return Finding("torch", "broken", f"it does not import ({error}).", remedy)
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
+    found = f"{torch.__version__}, {torch.get_num_threads()} threads, computing on {device}"
+    if not hasattr(torch.nn.functional, "grouped_mm"):
+        remedy = "nothing is lost: a loop takes its place. torch 2.12 or newer is faster."
+        return Finding("torch", "limited", f"{found}; no public grouped matmul", remedy)
+    return Finding("torch", "ok", found)
+
+
+def check_memory() -> Finding:
+    """Is there room for a lesson (1.5 GB at most)?"""
+    try:
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError, AttributeError):
+        return Finding("memory", "ok", "this system does not tell how much is free.")
+    found = f"{free / GIB:.1f} GiB free; a lesson needs 1.5 GB at most"
+    if free > 1.5e9:
+        return Finding("memory", "ok", found)
+    return Finding("memory", "limited", found, "close other notebooks (Kernel > Shut Down All).")
+
+
+def check_packages(subject: str, names: tuple[str, ...], remedy: str, missing: Verdict) -> Finding:
+    """Report the versions of `names`, or which of them are missing and what that costs."""
+    versions, absent = [], []
+    for name in names:
+        try:
+            versions.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            absent.append(name)
+    if absent:
+        return Finding(subject, missing, f"{', '.join(absent)} is not installed.", remedy)
+    return Finding(subject, "ok", ", ".join(versions))
+
+
+def check_widgets() -> Finding:
+    """Can the interactive widgets work?"""
+    remedy = "run `make setup` again; figures and exercises work without them."
+    return check_packages("widgets", ("ipywidgets", "anywidget"), remedy, "limited")
+
+
+def check_lab() -> Finding:
+    """Is JupyterLab there?"""
+    remedy = "run `make setup`, or open the notebooks in the editor you like."
+    return check_packages("JupyterLab", ("jupyterlab", "ipykernel"), remedy, "limited")
+
+
+def check_triton() -> Finding:
+    """Is Triton there (chapters 09 and 10 only), and would it compile or interpret?"""
+    if importlib.util.find_spec("triton") is None:
+        remedy = "nothing for chapters 00 to 08; Triton has packages for Linux only."
+        return Finding("triton", "limited", "not installed.", remedy)
+    return Finding("triton", "ok", f"{version('triton')} (needed from chapter 09 on)")
+
+
+def check_browser() -> Finding:
+    """Is there a Chromium for the tests of the widgets?"""
+    named = os.environ.get("MOE_TEACH_CHROMIUM")
+    path = named or next((p for p in map(shutil.which, BROWSERS) if p), None)
+    if path and shutil.which(path):
+        return Finding("browser tests", "ok", path)
+    remedy = "install Chromium or set MOE_TEACH_CHROMIUM; only `make test` needs it."
+    return Finding("browser tests", "limited", "no Chromium was found.", remedy)
+
+
+def check_progress() -> Finding:
+    """Can your progress be written?"""
+    from moe_teach.course.progress import progress_path
+
+    path = progress_path()
+    folder = next(parent for parent in path.parents if parent.exists())
+    if os.access(folder, os.W_OK) and (not path.exists() or os.access(path, os.W_OK)):
+        return Finding("your progress", "ok", f"kept in {path}")
+    remedy = "set MOE_TEACH_HOME to a folder you may write to."
+    return Finding("your progress", "broken", f"{path} cannot be written.", remedy)
+
+
+CHECKS: tuple[Callable[[], Finding], ...] = (
+    check_python,
+    check_torch,
+    check_memory,
+    check_widgets,
+    check_lab,
+    check_triton,
+    check_browser,
+    check_progress,
+)
+
+
+def main() -> int:
+    """Print every finding; return 1 if something is broken, else 0."""
+    findings = [check() for check in CHECKS]
+    print(*findings, sep="\n")
+    broken = [finding.subject for finding in findings if finding.verdict == "broken"]
+    if broken:
+        print(f"\nNot ready yet: {', '.join(broken)}. The lines above say what to do.")
+        return 1
+    print("\nReady. Open notebooks/00_start_here.ipynb, or type `make lab`.")
+    return 0

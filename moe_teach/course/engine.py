@@ -1,0 +1,210 @@
+"""Runs the stages of an exercise on an answer and says which of five states came out.
+
+The learner's code may loop, exit, recurse, print or return anything at all; whatever it does
+becomes a sentence. An error on our side is a "course problem" and never the learner's fault.
+"""
+
+import functools
+import inspect
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from moe_teach.course import folding
+from moe_teach.course.describe import describe, difference
+from moe_teach.course.exercise import MISSING, Exercise, Stage, WrongAnswer
+from moe_teach.course.guard import PrintedText, TookTooLong, quiet, steady_torch, time_limit
+from moe_teach.course.outcome import Outcome
+
+SEEDS = (0, 1, 2)
+
+# Gives the course's own solution, to find out on whose side an unforeseen error arose.
+Reference = Callable[[Exercise], Any]
+
+
+def run_exercise(
+    exercise: Exercise,
+    answer: Any,
+    *,
+    seeds: Sequence[int] = SEEDS,
+    reference: Reference | None = None,
+) -> Outcome:
+    """Check `answer`; the first stage that fails for any seed is reported, and nothing raises."""
+    blank = Outcome(
+        item_id=exercise.id,
+        title=exercise.title,
+        state="not attempted",
+        points=exercise.points,
+        stages=_stages(exercise, None),
+    )
+    if answer is MISSING or answer is Ellipsis:
+        return replace(blank, message=f"Pass your answer: check({exercise.id!r}, {exercise.name}).")
+    if not callable(answer):
+        return replace(
+            blank,
+            state="wrong",
+            message=f"Pass {exercise.name} itself, without calling it: "
+            f"check({exercise.id!r}, {exercise.name}).",
+            got=describe(answer),
+        )
+    for stage in exercise.stages:
+        outcome = _run_stage(exercise, stage, answer, seeds, reference)
+        if outcome is not None:
+            return outcome
+    return replace(blank, state="passed", stages=_stages(exercise, ""))
+
+
+def _run_stage(
+    exercise: Exercise,
+    stage: Stage,
+    answer: Any,
+    seeds: Sequence[int],
+    reference: Reference | None,
+) -> Outcome | None:
+    blank = Outcome(
+        item_id=exercise.id,
+        title=exercise.title,
+        state="wrong",
+        points=exercise.points,
+        stage=stage.name,
+        stages=_stages(exercise, stage.name),
+    )
+    with quiet() as printed, steady_torch():
+        for seed in seeds:
+            try:
+                with time_limit(exercise.limit):
+                    try:
+                        stage.run(_watched(exercise, answer), seed)
+                    except WrongAnswer as verdict:
+                        # Described inside the time limit: a learner's __repr__ may loop too.
+                        found = _wrong(blank, verdict)
+                    else:
+                        continue
+            except BaseException as error:
+                culprit = _Culprit(exercise, stage, answer, seed, reference)
+                found = _raised(blank, error, culprit)
+            return _with_prints(found, printed)
+    return None
+
+
+def _wrong(blank: Outcome, verdict: WrongAnswer) -> Outcome:
+    return replace(
+        blank,
+        message=verdict.message,
+        expected="" if verdict.expected is MISSING else describe(verdict.expected),
+        got="" if verdict.got is MISSING else describe(verdict.got),
+        difference=difference(verdict.got, verdict.expected),
+        example=tuple((name, describe(value)) for name, value in verdict.example.items()),
+    )
+
+
+class _Culprit:
+    """Finds out whether an error is the learner's or ours."""
+
+    def __init__(
+        self,
+        exercise: Exercise,
+        stage: Stage,
+        answer: Any,
+        seed: int,
+        reference: Reference | None,
+    ) -> None:
+        self.exercise = exercise
+        self._file = folding.file_of(answer)
+        self._stage, self._seed, self._reference = stage, seed, reference
+
+    def frames_of(self, error: BaseException) -> list[traceback.FrameSummary]:
+        """Give the learner's own frames of an error; none means that the check's code raised."""
+        check = self._stage.run.__code__
+        return folding.learner_frames(error.__traceback__, self._file, check)
+
+    def course_passes_its_own_check(self) -> bool:
+        """Run the same stage and seed on the course's solution."""
+        if self._reference is None:
+            return False
+        try:
+            with time_limit(self.exercise.limit):
+                self._stage.run(self._reference(self.exercise), self._seed)
+        except (Exception, TookTooLong):
+            return False
+        return True
+
+
+def _raised(blank: Outcome, error: BaseException, culprit: _Culprit) -> Outcome:
+    frames = culprit.frames_of(error)
+    if folding.says_not_implemented(error, frames):
+        message = "The stub still says `raise NotImplementedError`: write your answer there."
+        return replace(blank, state="not attempted", stage="", message=message)
+    if frames:
+        message = _sentence(error, culprit.exercise)
+        return replace(blank, state="raised", message=message, trace=folding.folded(frames))
+    if isinstance(error, KeyboardInterrupt):
+        return replace(blank, state="raised", message="The check was interrupted before its end.")
+    if culprit.course_passes_its_own_check():
+        message = (
+            f"The check could not use what {culprit.exercise.name} gave it "
+            f"({_plainly(error)}). Compare kind and shape with the contract in the docstring."
+        )
+        return replace(blank, message=message)
+    message = f"{_plainly(error)} (stage {blank.stage!r} of exercise {blank.item_id})"
+    return replace(blank, state="course problem", message=message)
+
+
+def _sentence(error: BaseException, exercise: Exercise) -> str:
+    if isinstance(error, TookTooLong):
+        return (
+            f"{exercise.name} did not come back within {exercise.limit:g} seconds and was "
+            "stopped. Is there a loop that never ends?"
+        )
+    if isinstance(error, RecursionError):
+        return f"{exercise.name} calls itself without end (RecursionError)."
+    if isinstance(error, SystemExit):
+        return f"{exercise.name} tried to end Python (SystemExit). Return a value instead."
+    if isinstance(error, KeyboardInterrupt):
+        return f"{exercise.name} was interrupted before it returned (KeyboardInterrupt)."
+    if isinstance(error, MemoryError):
+        return f"{exercise.name} asked for more memory than there is (MemoryError)."
+    return f"{exercise.name} raised {_plainly(error)}"
+
+
+def _plainly(error: BaseException) -> str:
+    try:
+        text = str(error).strip()
+    except Exception:  # a learner's exception may have a broken __str__
+        text = ""
+    return f"{type(error).__name__}: {text[:600]}" if text else type(error).__name__
+
+
+def _watched(exercise: Exercise, answer: Any) -> Any:
+    """Wrap a function so that a forgotten `return` is named at once; classes stay as they are."""
+    if not inspect.isfunction(answer):
+        return answer
+
+    @functools.wraps(answer)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        result = answer(*args, **kwargs)
+        if result is None:
+            raise WrongAnswer(
+                f"{exercise.name} returned None. Does every path end in a return statement?"
+            )
+        return result
+
+    return call
+
+
+def _stages(exercise: Exercise, failed: str | None) -> tuple[tuple[str, Any], ...]:
+    """List the stages: all passed for an empty `failed`, none reached for `None`."""
+    names = [stage.name for stage in exercise.stages]
+    if failed is None:
+        return tuple((name, "not reached") for name in names)
+    if not failed:
+        return tuple((name, "passed") for name in names)
+    at = names.index(failed)
+    states = ["passed"] * at + ["failed"] + ["not reached"] * (len(names) - at - 1)
+    return tuple(zip(names, states, strict=True))
+
+
+def _with_prints(outcome: Outcome, printed: PrintedText) -> Outcome:
+    text = printed.text().strip()
+    return replace(outcome, printed=text) if outcome.state in ("wrong", "raised") else outcome

@@ -1,0 +1,223 @@
+"""What an exercise is: its card, its staged checks, its questions, and the words to write them in.
+
+A check module defines `Exercise` and `Question` objects under names of their own and adds stages to
+the exercises. A stage calls the learner's answer on inputs from a seed and states what must hold
+with `require`. Nothing here runs a check; that is the engine's work.
+"""
+
+import hashlib
+import inspect
+import textwrap
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from moe_teach.course.closeness import close
+
+__all__ = [
+    "MISSING",
+    "Exercise",
+    "NamedAnswer",
+    "Question",
+    "Stage",
+    "WrongAnswer",
+    "close",
+    "generator",
+    "named_answers",
+    "require",
+    "right",
+    "short_hash",
+    "wrong",
+]
+
+Answer = TypeVar("Answer", bound=Callable[..., Any])
+StageFunction = Callable[[Any, int], None]
+
+
+class _Missing:
+    """The value of something that was not given; `None` may be a real answer."""
+
+    def __repr__(self) -> str:
+        return "not given"
+
+
+MISSING: Any = _Missing()
+
+
+class WrongAnswer(Exception):
+    """An answer broke a requirement; carries what the learner needs to see why."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        expected: Any = MISSING,
+        got: Any = MISSING,
+        example: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.expected = expected
+        self.got = got
+        self.example = example or {}
+
+
+def require(
+    condition: Any,
+    message: str,
+    *,
+    expected: Any = MISSING,
+    got: Any = MISSING,
+    example: dict[str, Any] | None = None,
+) -> None:
+    """Reject the answer unless `condition` holds.
+
+    `message` is one or two full sentences: what was wrong and the likely cause. `example` names
+    the inputs of the failing call. Raises `WrongAnswer`.
+    """
+    if not bool(condition):
+        raise WrongAnswer(message, expected=expected, got=got, example=example)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One named step of a check."""
+
+    name: str
+    run: StageFunction
+
+
+@dataclass(kw_only=True)
+class Exercise:
+    """The card of one exercise and its stages, which run in the order of their definition.
+
+    `id` is chapter.number and never changes; `name` is the function or class the learner writes.
+    `limit` is the soft time limit of one check in seconds of wall time. `version` changes with
+    what is asked, so that progress knows which form of the exercise was passed.
+    """
+
+    id: str
+    name: str
+    title: str
+    hints: tuple[str, ...]
+    explanation: str
+    points: float = 1
+    difficulty: int = 2
+    importance: int = 3
+    minutes: int = 10
+    needs: tuple[str, ...] = ()
+    limit: float = 10.0
+    stages: list[Stage] = field(default_factory=list)
+
+    def stage(self, name: str) -> Callable[[StageFunction], StageFunction]:
+        """Add the decorated function as the next stage; it takes (answer, seed)."""
+
+        def add(function: StageFunction) -> StageFunction:
+            if any(known.name == name for known in self.stages):
+                raise ValueError(f"Exercise {self.id} already has a stage called {name!r}.")
+            self.stages.append(Stage(name, function))
+            return function
+
+        return add
+
+    @property
+    def chapter(self) -> int:
+        """The chapter this exercise belongs to."""
+        return int(self.id.split(".")[0])
+
+    @property
+    def version(self) -> str:
+        """Eight hex digits over what the check demands: name, points and the stages' source."""
+        parts = [self.id, self.name, str(self.points)]
+        parts += [stage.name + "\n" + _source(stage.run) for stage in self.stages]
+        return short_hash("\n".join(parts))
+
+
+@dataclass(kw_only=True)
+class Question:
+    """A question of a lesson: choices with one right letter, or a number with a tolerance.
+
+    `because` explains the right answer after it was given; `replies` answers tempting wrong
+    choices. `tolerance` is absolute, in the unit of the answer.
+    """
+
+    id: str
+    prompt: str
+    answer: str | float
+    because: str
+    choices: dict[str, str] = field(default_factory=dict)
+    replies: dict[str, str] = field(default_factory=dict)
+    tolerance: float = 0.0
+    hints: tuple[str, ...] = ()
+    points: float = 1
+
+    def __post_init__(self) -> None:
+        if self.choices and self.answer not in self.choices:
+            raise ValueError(f"Question {self.id}: the answer {self.answer!r} is not a choice.")
+        unknown = set(self.replies) - set(self.choices)
+        if unknown:
+            raise ValueError(f"Question {self.id}: replies to unknown choices {sorted(unknown)}.")
+
+    @property
+    def title(self) -> str:
+        """What lists call it."""
+        return f"Question {self.id.partition('.q')[2]}"
+
+    @property
+    def chapter(self) -> int:
+        """The chapter this question belongs to."""
+        return int(self.id.split(".")[0])
+
+    @property
+    def version(self) -> str:
+        """Eight hex digits over what is asked."""
+        return short_hash("\n".join([self.id, self.prompt, repr(self.choices), repr(self.answer)]))
+
+
+@dataclass(frozen=True)
+class NamedAnswer:
+    """What `wrong` and `right` remember about a function of an answer module."""
+
+    exercise_id: str
+    is_right: bool
+    stage: str = ""
+    says: str = ""
+
+
+def wrong(exercise_id: str, *, stage: str, says: str) -> Callable[[Answer], Answer]:
+    """Name a plausible mistake, to be rejected by `stage` with a message containing `says`."""
+    return _named(NamedAnswer(exercise_id, is_right=False, stage=stage, says=says))
+
+
+def right(exercise_id: str) -> Callable[[Answer], Answer]:
+    """Name another right way to solve the exercise; the check must accept it."""
+    return _named(NamedAnswer(exercise_id, is_right=True))
+
+
+def named_answers(function: Any) -> tuple[NamedAnswer, ...]:
+    """Tell which exercises a function or class of an answer module was written for."""
+    return tuple(vars(function).get("_named_answers", ())) if hasattr(function, "__dict__") else ()
+
+
+def _named(card: NamedAnswer) -> Callable[[Answer], Answer]:
+    def mark(function: Answer) -> Answer:
+        function._named_answers = (*named_answers(function), card)  # type: ignore[attr-defined]
+        return function
+
+    return mark
+
+
+def generator(seed: int) -> Any:
+    """Give a torch generator, so that a stage's inputs depend on nothing but its seed."""
+    import torch
+
+    return torch.Generator().manual_seed(seed)
+
+
+def short_hash(text: str) -> str:
+    """Eight hex digits that change with `text`."""
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def _source(function: Callable[..., Any]) -> str:
+    return textwrap.dedent(inspect.getsource(function)).strip()

@@ -1,0 +1,69 @@
+"""Folds a traceback to the frames the learner wrote, and says on whose side an error arose."""
+
+import inspect
+import linecache
+import sysconfig
+import traceback
+from pathlib import Path
+from types import CodeType, TracebackType
+from typing import Any
+
+_PACKAGE = str(Path(__file__).parents[1])
+_INSTALLED = tuple(
+    {path for key, path in sysconfig.get_paths().items() if key in ("stdlib", "platstdlib")}
+    | {path for key, path in sysconfig.get_paths().items() if key in ("purelib", "platlib")}
+)
+_SHOWN = 6  # frames of a long recursion that are printed
+
+
+def file_of(answer: Any) -> str:
+    """Name the file (or notebook cell) in which an answer was written; empty if unknown."""
+    if inspect.isclass(answer):
+        methods = [member for member in vars(answer).values() if inspect.isfunction(member)]
+        return methods[0].__code__.co_filename if methods else ""
+    return getattr(getattr(answer, "__code__", None), "co_filename", "")
+
+
+def learner_frames(
+    trace: TracebackType | None, answer_file: str = "", check: CodeType | None = None
+) -> list[traceback.FrameSummary]:
+    """Give the frames of the learner's code: their answer's file and all that nobody installed.
+
+    `check` is the code of the stage itself, which is never the learner's.
+    """
+    summaries = traceback.extract_tb(trace)
+    codes = [frame.f_code for frame, _line in traceback.walk_tb(trace)]
+    return [
+        summary
+        for summary, code in zip(summaries, codes, strict=True)
+        if code is not check
+        and (summary.filename == answer_file or not _is_installed(summary.filename))
+    ]
+
+
+def folded(frames: list[traceback.FrameSummary]) -> str:
+    """Write frames as "line 3 in name: source", a long recursion shortened in the middle."""
+    lines = [_in_words(frame) for frame in frames]
+    if len(lines) > _SHOWN:
+        left_out = len(lines) - _SHOWN
+        lines[_SHOWN // 2 : -(_SHOWN // 2)] = [f"... {left_out} more calls ..."]
+    return "\n".join(lines)
+
+
+def says_not_implemented(error: BaseException, frames: list[traceback.FrameSummary]) -> bool:
+    """Tell the stub's own `raise NotImplementedError` from torch's complaint of the same type."""
+    if not isinstance(error, NotImplementedError) or not frames:
+        return False
+    return not error.args or (frames[-1].line or "").startswith("raise NotImplementedError")
+
+
+def _in_words(frame: traceback.FrameSummary) -> str:
+    source = frame.line or linecache.getline(frame.filename, frame.lineno or 0).strip()
+    where = f"line {frame.lineno} in {frame.name}"
+    return f"{where}: {source}" if source else where
+
+
+def _is_installed(filename: str) -> bool:
+    if filename.startswith("<frozen") or filename.startswith(_PACKAGE):
+        return True
+    return filename.startswith(_INSTALLED) or "-packages/" in filename

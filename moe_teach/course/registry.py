@@ -1,0 +1,89 @@
+"""Finds exercises, questions and named answers by id, importing chapters when first asked for."""
+
+import importlib
+import pkgutil
+from collections.abc import Iterator
+from functools import cache
+from types import ModuleType
+from typing import Any
+
+from moe_teach.course import answers, checks
+from moe_teach.course.exercise import Exercise, NamedAnswer, Question, named_answers
+
+Item = Exercise | Question
+
+
+class UnknownId(LookupError):
+    """No exercise or question carries this id; the message says which ones exist."""
+
+
+def chapters() -> dict[int, str]:
+    """Give the slug of every chapter that has checks, e.g. `{3: "03_router"}`."""
+    names = (module.name for module in pkgutil.iter_modules(checks.__path__))
+    return {int(name[2:4]): name[2:] for name in sorted(names) if name.startswith("ch")}
+
+
+@cache
+def load(chapter: int) -> dict[str, Item]:
+    """Give a chapter's exercises and questions by id, in the order of their definition."""
+    slug = chapters().get(chapter)
+    if slug is None:
+        known = ", ".join(f"{number:02d}" for number in chapters())
+        raise UnknownId(f"There is no chapter {chapter:02d} with exercises. There are: {known}.")
+    module = importlib.import_module(f"{checks.__name__}.ch{slug}")
+    found: dict[str, Item] = {}
+    for item in _items_of(module):
+        if found.get(item.id, item) is not item:
+            raise ValueError(f"Two definitions in {module.__name__} carry the id {item.id!r}.")
+        if item.chapter != chapter:
+            raise ValueError(f"{module.__name__} defines {item.id!r}, of another chapter.")
+        found[item.id] = item
+    return found
+
+
+def find(item_id: str) -> Item:
+    """Give the exercise or question with this id; `UnknownId` says in a sentence what exists."""
+    number = str(item_id).partition(".")[0]
+    if not number.isdigit():
+        raise UnknownId(
+            f"{item_id!r} is not an id of this course. Ids look like '3.1' (chapter 3, exercise 1) "
+            "or '3.q1' (chapter 3, question 1)."
+        )
+    items = load(int(number))
+    if item_id not in items:
+        raise UnknownId(f"There is no {item_id!r}. Chapter {number} has: {', '.join(items)}.")
+    return items[item_id]
+
+
+def find_exercise(item_id: str) -> Exercise:
+    """Give the exercise with this id; a question's id is refused in a sentence."""
+    item = find(item_id)
+    if isinstance(item, Question):
+        raise UnknownId(f"{item_id!r} is a question of the lesson, not an exercise.")
+    return item
+
+
+def every_item() -> Iterator[Item]:
+    """Walk through the exercises and questions of all chapters, in order."""
+    for chapter in chapters():
+        yield from load(chapter).values()
+
+
+def answers_for(exercise: Exercise) -> list[tuple[Any, NamedAnswer]]:
+    """Give the named right and wrong answers to an exercise, with their cards."""
+    name = f"ch{chapters()[exercise.chapter]}"
+    if name not in {module.name for module in pkgutil.iter_modules(answers.__path__)}:
+        return []
+    module = importlib.import_module(f"{answers.__name__}.{name}")
+    return [
+        (function, card)
+        for function in vars(module).values()
+        for card in named_answers(function)
+        if card.exercise_id == exercise.id
+    ]
+
+
+def _items_of(module: ModuleType) -> Iterator[Item]:
+    for value in vars(module).values():
+        members = value if isinstance(value, list | tuple) else (value,)
+        yield from (member for member in members if isinstance(member, Exercise | Question))

@@ -1,0 +1,62 @@
+"""The start of a session: the one line every notebook prints first, and the two sizes of work."""
+
+import importlib.util
+import os
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def setup() -> None:
+    """Make this notebook ready and print one line: versions, threads, device, widgets, triton.
+
+    May be called any number of times, in any folder.
+    """
+    _allow_widgets_on_colab()
+    print(" | ".join(_facts()))
+
+
+def by_mode(*, full: T, fast: T) -> T:
+    """Choose a size: `fast` where MOE_TEACH_FAST=1 shortens the course, `full` otherwise."""
+    return fast if os.environ.get("MOE_TEACH_FAST", "") not in ("", "0") else full
+
+
+def has_live_widgets() -> bool:
+    """Tell whether a kernel and the widget libraries are there to bring widgets to life."""
+    installed = all(importlib.util.find_spec(name) for name in ("anywidget", "ipywidgets"))
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    return bool(installed and getattr(shell, "kernel", None))
+
+
+def _facts() -> list[str]:
+    import torch
+
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
+    threads = torch.get_num_threads()
+    return [
+        f"moe_teach {_version('moe-teach')}",
+        f"Python {platform.python_version()}",
+        f"torch {torch.__version__}",
+        f"{threads} thread{'s' if threads != 1 else ''}",
+        device,
+        f"widgets {'ready' if has_live_widgets() else 'as still pictures'}",
+        f"triton {'yes' if importlib.util.find_spec('triton') else 'no'}",
+    ]
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "from a folder"
+
+
+def _allow_widgets_on_colab() -> None:
+    if "google.colab" in sys.modules:
+        from google.colab import output
+
+        output.enable_custom_widget_manager()

@@ -98,7 +98,8 @@ class MoEConfig:
 
     `d_ff` is the inner width of one routed expert; the shared expert, when there is one, is a
     single feed-forward of width `n_shared_experts * d_ff` (or `d_ff_shared` where the published
-    model differs). `capacity_factor=None` drops nothing.
+    model differs). `capacity_factor=None` drops nothing. `bias` gives the router and the experts
+    ordinary linear biases (gpt-oss); it has nothing to do with the selection bias of balancing.
     """
 
     router: RouterConfig
@@ -108,6 +109,7 @@ class MoEConfig:
     d_ff_shared: int | None = None
     capacity_factor: float | None = None
     drop_policy: DropPolicy = "first_come"
+    bias: bool = False
 
     def __post_init__(self) -> None:
         _refuse_non_positive(d_ff=self.d_ff)
@@ -146,7 +148,11 @@ class LatentConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class AttentionConfig:
-    """Attention with grouped key and value heads; `latent` describes MLA for the cost model."""
+    """Attention with grouped key and value heads.
+
+    The last three fields are counted by the cost model and not built here: `latent` (MLA),
+    `sinks` (one learned logit a head, gpt-oss) and `relative_buckets` (T5's position table).
+    """
 
     n_heads: int
     n_kv_heads: int
@@ -155,6 +161,8 @@ class AttentionConfig:
     bias: bool = False
     rope_theta: float = 10_000.0
     latent: LatentConfig | None = None
+    sinks: bool = False
+    relative_buckets: int = 0
 
     def __post_init__(self) -> None:
         _refuse_non_positive(n_heads=self.n_heads, n_kv_heads=self.n_kv_heads, d_head=self.d_head)
@@ -171,10 +179,13 @@ class AttentionConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """A decoder-only language model, with or without experts.
+    """A language model, with or without experts.
 
     The first `n_dense_layers` layers are dense, then every `moe_every`-th layer carries experts;
-    dense layers have inner width `d_ff_dense`. `moe=None` makes every layer dense.
+    dense layers have inner width `d_ff_dense`. `moe=None` makes every layer dense. Two fields are
+    counted and not built here: `n_encoder_layers` puts an encoder in front, with cross-attention
+    in the decoder (T5, Switch), and `n_block_norms` is 4 where sub-layers are also normalised
+    on their way out (Grok-1).
     """
 
     n_layers: int
@@ -189,6 +200,8 @@ class ModelConfig:
     tie_embeddings: bool = False
     max_seq_len: int = 2048
     norm_eps: float = 1e-5
+    n_encoder_layers: int = 0
+    n_block_norms: int = 2
 
     def __post_init__(self) -> None:
         _refuse_non_positive(
@@ -210,15 +223,15 @@ class ModelConfig:
 
     @property
     def layer_has_experts(self) -> tuple[bool, ...]:
-        """For each layer, whether its feed-forward is an MoE."""
-        return tuple(
-            self.moe is not None
-            and layer >= self.n_dense_layers
-            and (layer - self.n_dense_layers + 1) % self.moe_every == 0
-            for layer in range(self.n_layers)
-        )
+        """For each layer of the decoder, whether its feed-forward is an MoE."""
+        return tuple(self._has_experts(layer) for layer in range(self.n_layers))
+
+    def _has_experts(self, layer: int) -> bool:
+        past_dense = layer - self.n_dense_layers + 1
+        return self.moe is not None and past_dense > 0 and past_dense % self.moe_every == 0
 
     @property
     def n_moe_layers(self) -> int:
-        """How many layers carry experts."""
-        return sum(self.layer_has_experts)
+        """How many layers carry experts, the encoder's included."""
+        encoder = sum(self._has_experts(layer) for layer in range(self.n_encoder_layers))
+        return encoder + sum(self.layer_has_experts)

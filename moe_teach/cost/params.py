@@ -1,0 +1,136 @@
+"""Count parameters part by part, from shapes alone."""
+
+from dataclasses import dataclass, fields
+
+from moe_teach.config import Activation, AttentionConfig, ModelConfig, MoEConfig, refuse
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParamCount:
+    """Parameters of a model by the part they stand in; `vectors` are norms, biases and sinks."""
+
+    input_embedding: int
+    output_head: int
+    attention: int
+    dense_ffn: int
+    routers: int
+    shared_experts: int
+    routed_experts: int
+    vectors: int
+
+    @property
+    def total(self) -> int:
+        """All parameters, each once."""
+        return sum(getattr(self, field.name) for field in fields(self))
+
+    @property
+    def shared(self) -> int:
+        """Everything that works for every token: all but the routed experts."""
+        return self.total - self.routed_experts
+
+
+def count_params(config: ModelConfig) -> ParamCount:
+    """Count the parameters of `config` part by part.
+
+    A tied embedding is counted once, as `output_head`. Buffers (rotary tables, the selection bias
+    of balancing) are not parameters.
+    """
+    n_blocks = config.n_layers + config.n_encoder_layers
+    n_moe, vocabulary = config.n_moe_layers, config.vocab_size * config.d_model
+    router = shared = routed = 0
+    if config.moe is not None:
+        router, shared, routed = _moe_params(config.moe, config.d_model)
+    dense = _ffn_params(config.d_model, config.d_ff_dense or 0, config.activation)
+    n_attentions = n_blocks + (config.n_layers if config.n_encoder_layers else 0)
+    return ParamCount(
+        input_embedding=0 if config.tie_embeddings else vocabulary,
+        output_head=vocabulary,
+        attention=n_attentions * _attention_params(config.attention, config.d_model),
+        dense_ffn=(n_blocks - n_moe) * dense,
+        routers=n_moe * router,
+        shared_experts=n_moe * shared,
+        routed_experts=n_moe * routed,
+        vectors=_vector_params(config, n_attentions),
+    )
+
+
+def _ffn_params(d_model: int, d_ff: int, activation: Activation) -> int:
+    n_matrices = 3 if activation == "swiglu" else 2
+    return n_matrices * d_model * d_ff
+
+
+def _moe_params(moe: MoEConfig, d_model: int) -> tuple[int, int, int]:
+    """Router, shared expert and all routed experts of one layer, their biases included."""
+    n_experts = moe.router.n_experts
+    n_inner = 2 if moe.activation == "swiglu" else 1
+    bias = moe.d_ff * n_inner + d_model if moe.bias else 0
+    router = n_experts * (d_model + int(moe.bias)) * (2 if moe.router.noisy else 1)
+    shared = _ffn_params(d_model, moe.shared_width, moe.activation)
+    return router, shared, n_experts * (_ffn_params(d_model, moe.d_ff, moe.activation) + bias)
+
+
+def _attention_params(attention: AttentionConfig, d_model: int) -> int:
+    """Matrices of one attention layer, those of latent attention included."""
+    heads, d_head = attention.n_heads, attention.d_head
+    latent = attention.latent
+    if latent is None:
+        return 2 * d_model * d_head * (heads + attention.n_kv_heads)
+    d_query = heads * (d_head + latent.d_rope)
+    query = d_model * d_query
+    if latent.q_rank:
+        query = latent.q_rank * (d_model + d_query)
+    down = d_model * (latent.kv_rank + latent.d_rope)
+    up = latent.kv_rank * heads * (d_head + latent.d_value)
+    return query + down + up + heads * latent.d_value * d_model
+
+
+def _vector_params(config: ModelConfig, n_attentions: int) -> int:
+    """Norm weights, attention biases, sinks and T5's relative-position tables."""
+    attention, d_model = config.attention, config.d_model
+    d_q, d_kv = (n * attention.d_head for n in (attention.n_heads, attention.n_kv_heads))
+    n_stacks = 2 if config.n_encoder_layers else 1
+    n_blocks = config.n_layers + config.n_encoder_layers
+    n_cross = n_attentions - n_blocks
+    norms = d_model * (n_blocks * config.n_block_norms + n_cross + n_stacks)
+    each = {"none": 0, "head": 2 * attention.d_head, "full": d_q + d_kv}[attention.qk_norm]
+    if attention.latent:
+        each += attention.latent.kv_rank + (attention.latent.q_rank or 0)
+    if attention.bias:
+        each += d_q + 2 * d_kv + d_model
+    if attention.sinks:
+        each += attention.n_heads
+    relative = n_stacks * attention.relative_buckets * attention.n_heads
+    return norms + n_attentions * each + relative
+
+
+def n_params_total(config: ModelConfig) -> int:
+    """All parameters the model stores."""
+    return count_params(config).total
+
+
+def n_params_active(config: ModelConfig, *, input_embedding: bool = True) -> int:
+    """Parameters that work on one token; see the module's convention for `input_embedding`.
+
+    For an encoder-decoder this is an input token and an output token together.
+    """
+    count = count_params(config)
+    routed = 0
+    if config.moe is not None:
+        routed = count.routed_experts * config.moe.router.top_k // config.moe.router.n_experts
+    left_out = 0 if input_embedding else count.input_embedding
+    return count.shared + routed - left_out
+
+
+def active_share(shared_share: float, n_experts: int, top_k: int) -> float:
+    """Active over total when `shared_share` of all parameters is shared: s + (1 - s) K / E."""
+    refuse(
+        not 0.0 <= shared_share <= 1.0,
+        f"shared_share is a part of the whole, between 0 and 1, but it is {shared_share}.",
+    )
+    return shared_share + (1.0 - shared_share) * top_k / n_experts
+
+
+def shared_share(config: ModelConfig) -> float:
+    """Part of all parameters that works for every token, between 0 and 1 (1 when dense)."""
+    count = count_params(config)
+    return count.shared / count.total

@@ -12,7 +12,8 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "moe_teach"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = [
-    {"__init__", "types", "config", "catalog"},
+    {"__init__", "types", "config"},
+    {"catalog"},  # is made of configurations
     {"ops", "cost"},
     {"nn"},
     {"data", "checkpoint"},

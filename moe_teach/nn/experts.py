@@ -1,0 +1,55 @@
+"""The experts of one layer, fused: one tensor per matrix instead of one module per expert."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from moe_teach.config import Activation
+from moe_teach.ops.demand import demand_rows
+from moe_teach.ops.grouped_ffn import grouped_ffn
+from moe_teach.types import ExpertWeights
+
+
+class Experts(nn.Module):
+    """E feed-forward networks of equal shape that compute on rows sorted by expert.
+
+    `w_up` and, for SwiGLU, `w_gate` are (E, F, D); `w_down` is (E, D, F).
+    """
+
+    def __init__(
+        self, n_experts: int, d_model: int, d_ff: int, activation: Activation = "swiglu"
+    ) -> None:
+        super().__init__()
+        self.activation = activation
+        self.w_up = nn.Parameter(torch.empty(n_experts, d_ff, d_model))
+        self.w_down = nn.Parameter(torch.empty(n_experts, d_model, d_ff))
+        has_gate = activation == "swiglu"
+        w_gate = nn.Parameter(torch.empty(n_experts, d_ff, d_model)) if has_gate else None
+        self.register_parameter("w_gate", w_gate)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw every matrix with variance 1 / (its input width).
+
+        Then an output is about as large as its input. torch's own initialisers take a fused
+        (E, F, D) tensor for a convolution and would make every expert sqrt(F) times too small.
+        """
+        for parameter in self.parameters():
+            nn.init.normal_(parameter, std=parameter.shape[-1] ** -0.5)
+
+    @property
+    def weights(self) -> ExpertWeights:
+        """The matrices, as the functions of `moe_teach.ops` take them."""
+        return ExpertWeights(w_up=self.w_up, w_down=self.w_down, w_gate=self.w_gate)
+
+    def forward(
+        self, rows: Float[Tensor, "N D"], expert_offsets: Int[Tensor, " E"]
+    ) -> Float[Tensor, "N D"]:
+        """Run each expert on its own slice of rows, which ends at `expert_offsets[e]`."""
+        demand_rows(rows, "The experts' input", self.w_up.shape[-1])
+        return grouped_ffn(rows, expert_offsets, self.weights, self.activation)
+
+    def extra_repr(self) -> str:
+        """Say the sizes when the module is printed."""
+        n_experts, d_ff, d_model = self.w_up.shape
+        return f"{n_experts=}, {d_model=}, {d_ff=}, activation={self.activation!r}"

@@ -1,0 +1,70 @@
+"""The MoE layer: it composes, and computes nothing itself."""
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from moe_teach.config import DropPolicy, MoEConfig
+from moe_teach.nn.experts import Experts
+from moe_teach.nn.feed_forward import FeedForward
+from moe_teach.nn.router import Router
+from moe_teach.ops.capacity import apply_capacity, capacity_of
+from moe_teach.ops.combine import combine
+from moe_teach.ops.demand import demand_rows
+from moe_teach.ops.dispatch import dispatch
+from moe_teach.types import Routing
+
+
+class MoE(nn.Module):
+    """Route, dispatch, let the experts compute, combine, add the shared expert.
+
+    Any parts fit: a router is called as `router(x) -> Routing`, experts as
+    `experts(rows, expert_offsets) -> rows`, a shared expert as `shared_expert(x) -> y`. The
+    residual connection is not inside. A capacity, if there is one, also holds in evaluation.
+    """
+
+    def __init__(
+        self,
+        router: nn.Module,
+        experts: nn.Module,
+        shared_expert: nn.Module | None = None,
+        capacity_factor: float | None = None,
+        drop_policy: DropPolicy = "first_come",
+    ) -> None:
+        super().__init__()
+        self.router = router
+        self.experts = experts
+        self.shared_expert = shared_expert
+        self.capacity_factor = capacity_factor
+        self.drop_policy = drop_policy
+
+    @classmethod
+    def build(cls, d_model: int, config: MoEConfig) -> "MoE":
+        """Make the layer that `config` describes out of the library's own parts."""
+        shared = None
+        if config.shared_width:
+            shared = FeedForward(d_model, config.shared_width, config.activation)
+        return cls(
+            Router(d_model, config.router),
+            Experts(config.router.n_experts, d_model, config.d_ff, config.activation),
+            shared,
+            config.capacity_factor,
+            config.drop_policy,
+        )
+
+    def forward(self, x: Float[Tensor, "*batch D"]) -> tuple[Float[Tensor, "*batch D"], Routing]:
+        """Transform every vector of `x`; also return who was chosen, for losses and plots."""
+        tokens = x.flatten(0, -2)
+        demand_rows(tokens, "The MoE layer's input")
+        routing = self._within_capacity(self.router(tokens))
+        rows, dispatched = dispatch(tokens, routing)
+        y = combine(self.experts(rows, dispatched.expert_offsets), routing.gates, dispatched)
+        if self.shared_expert is not None:
+            y = y + self.shared_expert(tokens)
+        return y.view_as(x), routing
+
+    def _within_capacity(self, routing: Routing) -> Routing:
+        if self.capacity_factor is None:
+            return routing
+        n_tokens, n_experts, top_k = len(routing.probs), routing.n_experts, routing.top_k
+        capacity = capacity_of(n_tokens, n_experts, top_k, self.capacity_factor)
+        return apply_capacity(routing, capacity, self.drop_policy)

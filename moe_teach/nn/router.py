@@ -1,0 +1,111 @@
+"""The router: score every expert for every token, and choose."""
+
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from moe_teach.config import RouterConfig
+from moe_teach.ops.capacity import capacity_of
+from moe_teach.ops.demand import demand_rows
+from moe_teach.ops.route import (
+    expert_choice,
+    gates_of,
+    group_mask,
+    jittered,
+    noisy_logits,
+    score,
+    topk_gates,
+)
+from moe_teach.types import Routing
+
+
+class Router(nn.Module):
+    """Choose experts for every token, in the way its `RouterConfig` describes.
+
+    `proj` scores the experts. `expert_bias` steers the choice and never the mixture: it is added
+    to the probabilities before top-k, and the gates are read from the probabilities without it
+    (Wang et al. 2024, arXiv 2408.15664). It is a buffer: no optimiser moves it, and neither does
+    this module; see `moe_teach.ops.balance.update_expert_bias`.
+    """
+
+    expert_bias: Tensor  # (E,)
+
+    def __init__(self, d_model: int, config: RouterConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.proj = nn.Linear(d_model, config.n_experts, bias=False)
+        self.noise_proj = nn.Linear(d_model, config.n_experts, bias=False) if config.noisy else None
+        self.register_buffer("expert_bias", torch.zeros(config.n_experts))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw small weights, so that at first every expert gets a similar share.
+
+        The variance is a tenth of 1 / D (Switch, arXiv 2101.03961, section 2.4): large logits
+        would decide before anything is learned. The noise starts equal for all experts.
+        """
+        nn.init.normal_(self.proj.weight, std=(0.1 / self.proj.in_features) ** 0.5)
+        if self.noise_proj is not None:
+            nn.init.zeros_(self.noise_proj.weight)
+
+    def forward(self, x: Float[Tensor, "T D"]) -> Routing:
+        """Decide for every token: x (T, D) -> `Routing`, at least in float32.
+
+        Jitter and noise act in training only. With `choice="expert"` the record lists all E
+        experts for every token, and `kept` says which of them chose it.
+
+        Raises:
+            ValueError: if `x` is not made of float rows of the right width, or a logit is NaN.
+        """
+        demand_rows(x, "The router's input", self.proj.in_features)
+        logits = self._logits(x)
+        probs = score(logits, self.config.score_fn)
+        ranking = probs.detach() + self.expert_bias
+        if self.config.choice == "expert":
+            return self._experts_choose(logits, probs, ranking)
+        return self._tokens_choose(logits, probs, ranking)
+
+    def _logits(self, x: Tensor) -> Tensor:
+        # Rounding can swap two experts of nearly equal score, so bfloat16 is not enough here,
+        # not even where autocast asks for it.
+        precise = torch.promote_types(x.dtype, torch.float32)
+        with torch.autocast(x.device.type, enabled=False):
+            x = x.to(precise)
+            if self.training and self.config.jitter:
+                x = jittered(x, self.config.jitter)
+            logits = F.linear(x, self.proj.weight.to(precise))
+            if self.training and self.noise_proj is not None:
+                logits = noisy_logits(logits, F.linear(x, self.noise_proj.weight.to(precise)))
+        return logits
+
+    def _tokens_choose(self, logits: Tensor, probs: Tensor, ranking: Tensor) -> Routing:
+        config = self.config
+        if config.n_groups > 1:
+            may_choose = group_mask(ranking, config.n_groups, config.top_groups)
+            ranking = ranking.masked_fill(~may_choose, -torch.inf)
+        gates, expert_ids = topk_gates(
+            probs,
+            config.top_k,
+            ranking=ranking,
+            normalize=config.normalize_gates,
+            scale=config.gate_scale,
+        )
+        if config.topk_first:
+            gates = logits.gather(-1, expert_ids).softmax(dim=-1) * config.gate_scale
+        return Routing(logits, probs, gates, expert_ids)
+
+    def _experts_choose(self, logits: Tensor, probs: Tensor, ranking: Tensor) -> Routing:
+        config = self.config
+        n_tokens, n_experts = probs.shape
+        kept = expert_choice(ranking, capacity_of(n_tokens, n_experts, config.top_k, 1.0))
+        everyone = torch.arange(n_experts, device=probs.device).expand(n_tokens, -1)
+        gates = gates_of(
+            probs.masked_fill(~kept, 0.0),
+            everyone,
+            normalize=config.normalize_gates,
+            scale=config.gate_scale,
+        )
+        return replace(Routing(logits, probs, gates, everyone), kept=kept)

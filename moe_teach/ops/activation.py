@@ -1,0 +1,52 @@
+"""The non-linearity inside an expert, and the feed-forward of one expert or of all at once."""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from moe_teach.config import Activation
+from moe_teach.types import ExpertWeights
+
+Matrices = tuple[Tensor, Tensor, Tensor | None]
+"""w_up, w_down and, for SwiGLU, w_gate: of one expert, or fused with experts along axis 0."""
+
+
+def activate(up: Tensor, gate: Tensor | None, activation: Activation) -> Tensor:
+    """Apply the non-linearity to the inner features of an expert.
+
+    SwiGLU (Shazeer 2020, arXiv 2002.05202, eq. 6) multiplies `up` by `silu(gate)`; GELU and ReLU
+    act on `up` alone and have no `gate`.
+    """
+    if (gate is not None) != (activation == "swiglu"):
+        raise ValueError(
+            f"SwiGLU has the matrix w_gate and the others have not: with activation="
+            f"{activation!r}, w_gate must be {'given' if gate is None else 'None'}."
+        )
+    match activation:
+        case "swiglu":
+            return F.silu(gate) * up
+        case "gelu":
+            return F.gelu(up)
+        case "relu":
+            return F.relu(up)
+    raise ValueError(f"Unknown activation {activation!r}: choose 'swiglu', 'gelu' or 'relu'.")
+
+
+def expert_ffn(
+    x: Tensor, w_up: Tensor, w_down: Tensor, w_gate: Tensor | None, activation: Activation
+) -> Tensor:
+    """Run rows through an expert, (..., D) -> (..., D): `activate(x @ w_up.T, ...) @ w_down.T`.
+
+    Matrices of one expert, (F, D) and (D, F), take rows (n, D). Fused ones, (E, F, D) and
+    (E, D, F), take a batch of rows for each expert, (E, n, D). The formula is the same.
+    """
+    gate = None if w_gate is None else x @ w_gate.mT
+    return activate(x @ w_up.mT, gate, activation) @ w_down.mT
+
+
+def unbind(weights: ExpertWeights) -> list[Matrices]:
+    """Split fused weights into the matrices of each expert, without copying."""
+    # Once for all experts: `w[e]` inside a loop would make the backward pass write a zero tensor
+    # of the full fused size for each of them.
+    w_ups, w_downs = weights.w_up.unbind(), weights.w_down.unbind()
+    w_gates = (None,) * len(w_ups) if weights.w_gate is None else weights.w_gate.unbind()
+    return list(zip(w_ups, w_downs, w_gates, strict=True))

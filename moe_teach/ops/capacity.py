@@ -1,0 +1,76 @@
+"""Capacity: how many rows an expert may take, and who is turned away when it is full."""
+
+import math
+from dataclasses import replace
+from fractions import Fraction
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from moe_teach.config import DropPolicy, refuse
+from moe_teach.types import Routing
+
+
+def capacity_of(n_tokens: int, n_experts: int, top_k: int, capacity_factor: float) -> int:
+    """Return ceil(capacity_factor * T * K / E), the rows one expert may take.
+
+    A factor of 1 is just enough when the routing is perfectly even (Switch, arXiv 2101.03961,
+    eq. 3, with the factor k of GShard).
+    """
+    refuse(capacity_factor <= 0, f"capacity_factor must be positive, but it is {capacity_factor}.")
+    # As a fraction, because in binary 1.1 * 10 is a little more than 11 and would round up to 12.
+    return math.ceil(Fraction(str(capacity_factor)) * n_tokens * top_k / n_experts)
+
+
+def apply_capacity(
+    routing: Routing,
+    capacity: int,
+    policy: DropPolicy,
+    generator: torch.Generator | None = None,
+) -> Routing:
+    """Return the routing with `kept` cleared for every choice beyond an expert's capacity.
+
+    Args:
+        routing: choices already cleared in it stay cleared and take no place.
+        capacity: rows one expert may take, from `capacity_of`.
+        policy: who comes first. "first_come" serves in the order of the flattened batch, so the
+            last sequences lose most; "by_gate" serves the largest gates first
+            (batch prioritised routing, Riquelme et al. 2021, arXiv 2106.05974); "random" draws.
+        generator: source of the draw, for "random" only.
+
+    Returns:
+        A new record. The gates of the others are *not* raised to make up for a dropped choice.
+    """
+    refuse(capacity < 0, f"capacity counts rows and cannot be negative, but it is {capacity}.")
+    queue = _queue(routing.gates, policy, generator)
+    expert = routing.expert_ids.flatten()
+    if routing.kept is not None:
+        expert = expert.masked_fill(~routing.kept.flatten(), routing.n_experts)
+    kept = (_rank(expert, queue, routing.n_experts) < capacity).view_as(routing.expert_ids)
+    return replace(routing, kept=kept if routing.kept is None else kept & routing.kept)
+
+
+def _queue(
+    gates: Float[Tensor, "T K"], policy: DropPolicy, generator: torch.Generator | None
+) -> Int[Tensor, " N"]:
+    """Return the flattened choices in the order in which they are served."""
+    match policy:
+        case "first_come":
+            return torch.arange(gates.numel(), device=gates.device)
+        case "by_gate":
+            return gates.flatten().argsort(descending=True, stable=True)
+        case "random":
+            return torch.randperm(gates.numel(), generator=generator, device=gates.device)
+    raise ValueError(f"Unknown policy {policy!r}: choose 'first_come', 'by_gate' or 'random'.")
+
+
+def _rank(expert: Int[Tensor, " N"], queue: Int[Tensor, " N"], n_experts: int) -> Int[Tensor, " N"]:
+    """Return each choice's place in the queue of its own expert, counted from 0."""
+    # A stable sort by expert keeps the order of the queue within each expert.
+    order = queue[expert[queue].argsort(stable=True)]
+    counts = torch.bincount(expert, minlength=n_experts + 1)
+    starts = counts.cumsum(0) - counts
+    rank = torch.empty_like(order)
+    rank[order] = torch.arange(order.numel(), device=order.device) - starts[expert[order]]
+    return rank

@@ -1,0 +1,60 @@
+"""Bring the experts' answers back to their tokens: one contract, two implementations.
+
+    out[t] = sum over k of gates[t, k] * y[slot[t, k]]        without the dropped choices
+
+Each token gathers its own rows, so that no two tokens write the same address and the result does
+not depend on the order of execution. A token whose choices were all dropped gets zeros.
+"""
+
+from typing import Literal
+
+from jaxtyping import Float
+from torch import Tensor
+
+from moe_teach.config import refuse
+from moe_teach.ops.combine.reference import combine_reference
+from moe_teach.ops.combine.torch_fast import combine_torch
+from moe_teach.ops.demand import unknown_backend
+from moe_teach.types import Dispatched
+
+Backend = Literal["reference", "torch"]
+_IMPLEMENTATIONS = {"reference": combine_reference, "torch": combine_torch}
+BACKENDS = tuple(_IMPLEMENTATIONS)
+
+
+def combine(
+    y: Float[Tensor, "N D"],
+    gates: Float[Tensor, "T K"],
+    dispatched: Dispatched,
+    *,
+    backend: Backend | None = None,
+) -> Float[Tensor, "T D"]:
+    """Mix the answers of each token's experts with its gates.
+
+    Args:
+        y: the experts' answers, row by row as `dispatch` laid them out.
+        gates: the mixing weights; they may be more precise than `y`, and the mixture is then
+            computed in their precision and returned in that of `y`.
+        dispatched: the record from `dispatch`.
+        backend: "reference" (the definition) or "torch" (the default).
+
+    Returns:
+        One row per token, differentiable in `y` and `gates`.
+
+    Raises:
+        ValueError: if the shapes do not belong to one dispatch.
+    """
+    refuse(
+        y.shape[0] != dispatched.token_idx.shape[0],
+        f"y has {y.shape[0]} rows, but {dispatched.token_idx.shape[0]} were dispatched: an expert "
+        "must return one row for each row it was given.",
+    )
+    refuse(
+        gates.shape != dispatched.slot.shape,
+        f"gates has shape {tuple(gates.shape)}, but the dispatch was of "
+        f"{tuple(dispatched.slot.shape)} (tokens, choices): pass the gates of the same routing.",
+    )
+    backend = backend or "torch"
+    if backend not in _IMPLEMENTATIONS:
+        raise unknown_backend(backend, BACKENDS)
+    return _IMPLEMENTATIONS[backend](y, gates, dispatched)

@@ -1,0 +1,32 @@
+"""Dispatch by one stable sort: no loop over experts, no mask per expert."""
+
+import torch
+from torch import Tensor
+
+from moe_teach.ops.demand import demand_expert_ids
+from moe_teach.types import Dispatched, Routing
+
+
+def dispatch_torch(x: Tensor, routing: Routing) -> tuple[Tensor, Dispatched]:
+    """Sort all T * K choices by expert; a stable sort keeps each expert's tokens in order."""
+    n_experts, top_k = routing.n_experts, routing.top_k
+    chosen = routing.expert_ids.flatten()
+    demand_expert_ids(torch.bincount(chosen, minlength=n_experts), n_experts)
+    if routing.kept is not None:
+        # Dropped choices get the number after the last expert, so that they sort to the end.
+        chosen = chosen.masked_fill(~routing.kept.flatten(), n_experts)
+
+    # Two bytes suffice to number experts, and the sort of short integers is a fast radix sort.
+    order = chosen.to(torch.int16).sort(stable=True).indices
+    counts = torch.bincount(chosen, minlength=n_experts + 1)[:n_experts]
+    offsets = counts.cumsum(0)
+    n_rows = chosen.numel() if routing.kept is None else int(offsets[-1])
+
+    slot = torch.empty_like(order)
+    slot[order] = torch.arange(order.numel(), device=x.device)
+    token_idx = order[:n_rows] // top_k
+    slot = slot.masked_fill(slot >= n_rows, -1).view(-1, top_k)
+    return (
+        x.index_select(0, token_idx),
+        Dispatched(token_idx, slot, counts, offsets.to(torch.int32)),
+    )

@@ -1,0 +1,74 @@
+"""The whole work of the routed experts in five ways that give the same answer.
+
+    out[t] = sum over k of gates[t, k] * expert_{expert_ids[t, k]}(x[t])     for the kept choices
+
+| backend   | idea                                                     | price                    |
+| --------- | -------------------------------------------------------- | ------------------------ |
+| "loop"    | for each expert, mask out its tokens                     | E masks over all choices |
+| "one_hot" | dispatch and combine as einsums with one-hot tensors     | T * E * C * D products   |
+| "padded"  | every expert gets as many slots as the busiest one needs | padded rows are computed |
+| "sorted"  | sort the choices, then one matmul per expert and matrix  | many small matmuls       |
+| "grouped" | sort the choices, then one grouped matmul per matrix     | nothing is wasted        |
+
+Chapter 04 builds them in this order. The file of each is named after it.
+"""
+
+from typing import Literal
+
+from jaxtyping import Float
+from torch import Tensor
+
+from moe_teach.config import Activation
+from moe_teach.ops.demand import demand_routing_of, demand_rows, unknown_backend
+from moe_teach.ops.routed_ffn.grouped import routed_ffn_grouped
+from moe_teach.ops.routed_ffn.loop import routed_ffn_loop
+from moe_teach.ops.routed_ffn.one_hot import routed_ffn_one_hot
+from moe_teach.ops.routed_ffn.padded import routed_ffn_padded
+from moe_teach.ops.routed_ffn.sorted import routed_ffn_sorted
+from moe_teach.types import ExpertWeights, Routing
+
+Backend = Literal["loop", "one_hot", "padded", "sorted", "grouped"]
+_IMPLEMENTATIONS = {
+    "loop": routed_ffn_loop,
+    "one_hot": routed_ffn_one_hot,
+    "padded": routed_ffn_padded,
+    "sorted": routed_ffn_sorted,
+    "grouped": routed_ffn_grouped,
+}
+BACKENDS = tuple(_IMPLEMENTATIONS)
+
+
+def routed_ffn(
+    x: Float[Tensor, "T D"],
+    routing: Routing,
+    weights: ExpertWeights,
+    activation: Activation,
+    *,
+    backend: Backend | None = None,
+) -> Float[Tensor, "T D"]:
+    """Run every token through its experts and mix the answers.
+
+    Args:
+        x: one row per token.
+        routing: who is chosen, with which gates, and which choices are kept.
+        weights: the matrices of all experts.
+        activation: "swiglu", "gelu" or "relu".
+        backend: one of `BACKENDS`; "grouped" by default.
+
+    Returns:
+        One row per token in the dtype of `x`, differentiable in `x`, the gates and the weights.
+
+    Raises:
+        ValueError: if `x`, `routing` and `weights` do not belong together.
+    """
+    demand_rows(x, "x", weights.w_up.shape[-1])
+    demand_routing_of(x, routing)
+    if weights.w_up.shape[0] != routing.n_experts:
+        raise ValueError(
+            f"The routing chooses among {routing.n_experts} experts, but the weights hold "
+            f"{weights.w_up.shape[0]}."
+        )
+    backend = backend or "grouped"
+    if backend not in _IMPLEMENTATIONS:
+        raise unknown_backend(backend, BACKENDS)
+    return _IMPLEMENTATIONS[backend](x, routing, weights, activation)

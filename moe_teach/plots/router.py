@@ -1,0 +1,120 @@
+"""Figures about one router: who gets gradient, how sharp the gates are, where choices jump."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from moe_teach.plots.style import MARKERS, PALETTE, figure
+
+Numbers = Sequence[float] | Sequence[int] | np.ndarray
+
+DUST = 1e-5  # gradients this far below the largest one are rounding, in float32
+
+
+def audit_and_entropy(
+    norms: Mapping[str, Numbers],
+    ks: Sequence[int],
+    temperatures: Numbers,
+    entropies: Mapping[str, Numbers],
+) -> Figure:
+    """Draw the gradient audit beside the entropy of the gates against temperature.
+
+    `norms` holds, for each gate rule, the norm of the router's gradient for each of `ks`;
+    `entropies` holds, for each curve, the entropy relative to its maximum (0 to 1) for each of
+    `temperatures`, which are drawn on a logarithmic axis.
+    """
+    drawing, (left, right) = figure(10.0, 3.9, ncols=2, width_ratios=(1.25, 1))
+    _draw_audit(left, norms, ks)
+    for i, (name, values) in enumerate(entropies.items()):
+        right.plot(
+            temperatures, values, color=PALETTE[i], marker=MARKERS[i], markersize=4, label=name
+        )
+    right.axvline(1.0, color="0.6", linewidth=1, linestyle=":")
+    right.set(
+        xscale="log",
+        ylim=(-0.03, 1.03),
+        xlabel="temperature (logits are divided by it)",
+        ylabel="entropy / its maximum",
+        title="Entropy of the gates",
+    )
+    right.legend(loc="lower right")
+    return drawing
+
+
+def audit_label(norm: float, largest: float) -> str:
+    """Name a gradient: an exact zero, rounding dust, or its size."""
+    if norm == 0:
+        return "0\nexactly"
+    if norm < DUST * largest:
+        return f"{norm:.0e}\nrounding"
+    return f"{norm:.2g}"
+
+
+def _draw_audit(axes: Axes, norms: Mapping[str, Numbers], ks: Sequence[int]) -> None:
+    table = np.array([list(row) for row in norms.values()], dtype=float)  # (rules, ks)
+    largest = float(table.max()) or 1.0  # a dead router still gets a picture
+    alive = np.where(table > DUST * largest, table, np.nan)
+    smallest = np.nanmin(alive) if np.isfinite(alive).any() else largest
+    shades = LogNorm(vmin=smallest / 2, vmax=largest * 2)
+    image = axes.imshow(np.ma.masked_invalid(alive), cmap="cividis", norm=shades, aspect="auto")
+    for (row, column), norm in np.ndenumerate(table):
+        text = audit_label(float(norm), largest)
+        if np.isnan(alive[row, column]):
+            _draw_dead(axes, column, row, text)
+        else:
+            ink = "white" if shades(norm) < 0.5 else "black"
+            axes.text(column, row, text, ha="center", va="center", color=ink)
+    axes.set(title="Task gradient that reaches the router", xlabel="experts per token, k")
+    axes.set_xticks(range(len(ks)), [str(k) for k in ks])
+    axes.set_yticks(range(len(norms)), list(norms))
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
+    axes.figure.colorbar(image, ax=axes, label="gradient norm", shrink=0.9)
+
+
+def _draw_dead(axes: Axes, column: int, row: int, text: str) -> None:
+    corner = (column - 0.5, row - 0.5)
+    axes.add_patch(
+        Rectangle(corner, 1, 1, hatch="///", facecolor="white", edgecolor="0.75", linewidth=0)
+    )
+    label = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
+    axes.text(column, row, text, ha="center", va="center", fontsize=9, weight="bold", bbox=label)
+
+
+def training_by_rule(losses: Mapping[str, Numbers]) -> Figure:
+    """Draw the final loss of every seed, one column per gate rule, the median as a bar."""
+    drawing, axes = figure(6.4, 3.3)
+    for i, values in enumerate(losses.values()):
+        spread = np.linspace(-0.16, 0.16, len(values))
+        axes.plot(i + spread, values, MARKERS[i], color=PALETTE[i], markersize=7)
+        axes.hlines(float(np.median(values)), i - 0.3, i + 0.3, color=PALETTE[i])
+    axes.set_xticks(range(len(losses)), list(losses))
+    axes.set(
+        ylabel="final loss / variance of the target",
+        ylim=(0, None),
+        title="One mark per seed; the bar is the median",
+    )
+    return drawing
+
+
+def walk_across_a_tie(
+    positions: Numbers,
+    outputs: Mapping[str, Numbers],
+    margins: Numbers,
+) -> Figure:
+    """Draw layer outputs along a straight walk of the input, above the margin of the choice."""
+    drawing, (top, bottom) = figure(7.0, 4.2, nrows=2, sharex=True, height_ratios=(2, 1))
+    for i, (name, values) in enumerate(outputs.items()):
+        top.plot(positions, values, color=PALETTE[i], linestyle=("-", "--", ":")[i % 3], label=name)
+    top.set(ylabel="one output coordinate", title="A small step of the input, a jump of the output")
+    top.legend(loc="best")
+    bottom.plot(positions, margins, color=PALETTE[3])
+    bottom.fill_between(positions, margins, color=PALETTE[3], alpha=0.25)
+    bottom.set(
+        xlabel="position of the token on its walk", ylabel="margin\n(logits)", ylim=(0, None)
+    )
+    return drawing

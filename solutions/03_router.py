@@ -1,0 +1,204 @@
+# %% [markdown]
+# # 03 The router: exercises
+#
+# Six small functions. Together they are a router, and the tools to distrust one.
+
+# %%
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from moe_teach.course import check
+
+# %% [markdown]
+# ## Exercise 3.1: Choose k experts and weigh them
+#
+# Write the rule that most routers follow. Take a softmax over **all** experts, choose the `top_k`
+# most probable ones, best first, and return their gates. With `normalize_gates` the gates of a
+# token sum to one; without it they stay the probabilities they were.
+#
+# Compute in float32, whatever the dtype of the logits.
+
+
+# %%
+def topk_route(logits: Tensor, top_k: int, normalize_gates: bool = True) -> tuple[Tensor, Tensor]:
+    """Choose experts for each token.
+
+    logits: (T, E), any float dtype.
+    Returns gates (T, K) in float32 and expert_ids (T, K) as integers, best expert first.
+    """
+    ### BEGIN SOLUTION
+    probs = logits.float().softmax(dim=-1)  # float32 first: rounded probabilities tie
+    gates, expert_ids = probs.topk(top_k, dim=-1)
+    if normalize_gates:
+        gates = gates / gates.sum(dim=-1, keepdim=True)
+    return gates, expert_ids
+    ### END SOLUTION
+
+
+# %%
+check("3.1", topk_route)
+
+# %% [markdown]
+# ## Exercise 3.2: Noise in training, silence in evaluation
+#
+# Noisy top-k of Shazeer et al. (2017, arXiv 1701.06538, equations 3 to 5). In training every
+# logit gets its own normal noise with standard deviation softplus(`noise_logits`); then the
+# `top_k` largest *noisy* logits are chosen, and the gates are the softmax over these. In
+# evaluation there is no noise.
+#
+# Draw the noise with `generator`, so that a run can be repeated.
+
+
+# %%
+def noisy_topk_route(
+    logits: Tensor,
+    noise_logits: Tensor,
+    top_k: int,
+    training: bool,
+    generator: torch.Generator | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Choose experts by noisy logits in training and by clean ones in evaluation.
+
+    logits, noise_logits: (T, E).
+    Returns gates (T, K), the softmax over the chosen logits, and expert_ids (T, K), best first.
+    """
+    ### BEGIN SOLUTION
+    if training:
+        noise = torch.randn(logits.shape, generator=generator)
+        logits = logits + noise * softplus(noise_logits)
+    chosen, expert_ids = logits.topk(top_k, dim=-1)
+    return chosen.softmax(dim=-1), expert_ids
+    ### END SOLUTION
+
+
+# %%
+check("3.2", noisy_topk_route)
+
+# %% [markdown]
+# ## Exercise 3.3: A bias that chooses and never weighs
+#
+# The rule of DeepSeek-V3 (arXiv 2412.19437). Each expert is scored alone, by a sigmoid. The
+# `top_k` experts with the largest **score plus bias** are chosen. Their gates come from the
+# scores **without** bias, are divided by their sum, and multiplied by `gate_scale`.
+
+
+# %%
+def sigmoid_route(
+    logits: Tensor, expert_bias: Tensor, top_k: int, gate_scale: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """Choose by biased sigmoid scores, weigh by unbiased ones.
+
+    logits: (T, E); expert_bias: (E,), added to the scores for the choice only.
+    Returns gates (T, K), each row summing to gate_scale, and expert_ids (T, K), in the order of the
+    biased scores, best first.
+    """
+    ### BEGIN SOLUTION
+    probs = logits.sigmoid()
+    expert_ids = (probs + expert_bias).topk(top_k, dim=-1).indices
+    gates = probs.gather(-1, expert_ids)  # read without the bias
+    gates = gates / gates.sum(dim=-1, keepdim=True)
+    return gate_scale * gates, expert_ids
+    ### END SOLUTION
+
+
+# %%
+check("3.3", sigmoid_route)
+
+# %% [markdown]
+# ## Exercise 3.4: Does the task reach the router?
+#
+# Build the smallest MoE layer there is and audit it. The logits are `x @ w_router.T`; `route`
+# turns them into gates and expert ids; the layer's output is the gated sum of the chosen experts'
+# outputs, which you get ready-made in `expert_out`. The loss is the mean squared error against
+# `target`, over all its numbers. Return the norm of its gradient with respect to `w_router`.
+#
+# Your audit must survive a router that is cut off (the answer is then `0.0`), and leave no
+# traces: neither a gradient nor a changed flag on the caller's tensors.
+
+
+# %%
+def router_gradient_norm(
+    route: Callable[[Tensor], tuple[Tensor, Tensor]],
+    w_router: Tensor,
+    x: Tensor,
+    expert_out: Tensor,
+    target: Tensor,
+) -> float:
+    """Measure the gradient of the task loss on the router's matrix.
+
+    route: logits (T, E) -> gates (T, K), expert_ids (T, K).
+    w_router: (E, D); x: (T, D); expert_out: (T, E, D), what each expert says of each token;
+    target: (T, D).
+    Returns the Frobenius norm of d loss / d w_router as a Python float.
+    """
+    ### BEGIN SOLUTION
+    w = w_router.detach().clone().requires_grad_()
+    gates, expert_ids = route(x @ w.T)
+    rows = torch.arange(len(x))[:, None]
+    y = (gates[..., None] * expert_out[rows, expert_ids]).sum(dim=1)
+    loss = ((y - target) ** 2).mean()
+    if not loss.requires_grad:
+        return 0.0  # the router was cut off: a finding, not an error
+    (gradient,) = torch.autograd.grad(loss, w)
+    return gradient.norm().item()
+    ### END SOLUTION
+
+
+# %%
+check("3.4", router_gradient_norm)
+
+# %% [markdown]
+# ## Exercise 3.5: Top-k with a tie rule and a margin
+#
+# Write a top-k that keeps its word: among equal scores, the expert with the lower number comes
+# first. Report the **margin** of each token as well: the score of the last chosen expert minus
+# the score of the first one left out. When every expert is chosen, the margin is infinite.
+
+
+# %%
+def stable_topk_with_margin(scores: Tensor, top_k: int) -> tuple[Tensor, Tensor]:
+    """Choose the k best, ties to the lower number, and say how close the choice was.
+
+    scores: (T, E).
+    Returns expert_ids (T, K), best first, and margin (T,), in the unit of the scores.
+    """
+    ### BEGIN SOLUTION
+    values, order = scores.sort(dim=-1, descending=True, stable=True)
+    if top_k == scores.shape[-1]:
+        margin = torch.full(scores.shape[:1], torch.inf)
+    else:
+        margin = values[:, top_k - 1] - values[:, top_k]
+    return order[:, :top_k], margin
+    ### END SOLUTION
+
+
+# %%
+check("3.5", stable_topk_with_margin)
+
+# %% [markdown]
+# ## Exercise 3.6: How many tokens changed their experts?
+#
+# Two routings of the same tokens: which share of the tokens now goes to **other experts**? The
+# order inside a row does not count. Without tokens the answer is `0.0`.
+
+
+# %%
+def changed_share(expert_ids_a: Tensor, expert_ids_b: Tensor) -> float:
+    """Compare two choices of experts, token by token.
+
+    expert_ids_a, expert_ids_b: (T, K) integers, distinct within a row.
+    Returns the share of tokens, 0.0 to 1.0, whose set of experts differs.
+    """
+    ### BEGIN SOLUTION
+    if len(expert_ids_a) == 0:
+        return 0.0
+    differs = expert_ids_a.sort(dim=-1).values != expert_ids_b.sort(dim=-1).values
+    return differs.any(dim=-1).float().mean().item()
+    ### END SOLUTION
+
+
+# %%
+check("3.6", changed_share)

@@ -1,0 +1,165 @@
+"""The `moe-teach` command: one thin function per verb.
+
+Exit status: 0 done as asked, 1 some work failed its check, 2 the command was not understood,
+3 a fault of the tool or its surroundings.
+"""
+
+import argparse
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+Verb = Callable[[argparse.Namespace], int]
+DONE, FAILED, USAGE, FAULT = range(4)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb and return the exit status; faults are reported in a sentence."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == ["bench"]:  # its own options belong to the bench
+        from moe_teach.bench.cli import main as bench
+
+        return bench(words[1:]) or DONE
+    parser = _parser()
+    arguments = parser.parse_args(words)
+    if not hasattr(arguments, "verb"):
+        parser.print_help()
+        return USAGE
+    try:
+        return arguments.verb(arguments)
+    except LookupError as unknown:
+        print(f"moe-teach: {unknown}", file=sys.stderr)
+        return USAGE
+    except ModuleNotFoundError as missing:
+        print(
+            f"moe-teach: this verb needs {missing.name!r}, which is not installed. Authors "
+            "install the course with: pip install -e '.[dev]'",
+            file=sys.stderr,
+        )
+        return FAULT
+    except Exception:  # our fault, so an author gets to see where
+        traceback.print_exc()
+        return FAULT
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="moe-teach",
+        description="The course on Mixture-of-Experts: progress, help, and tools for its authors.",
+    )
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB")
+    _add(verbs, "check", "say which exercises passed, as last recorded", _check, ids="*")
+    _add(verbs, "progress", "show the overview of all exercises", _progress)
+    hints = _add(verbs, "hint", "show the next hint, or hint LEVEL", _hint, ids=1)
+    hints.add_argument("level", nargs="?", type=int, metavar="LEVEL")
+    _add(verbs, "solution", "show a solution with its explanation", _solution, ids=1)
+    _add(verbs, "reset", "forget the record of exercises and show their start", _reset, ids="+")
+    _add(verbs, "doctor", "say what works on this machine and what to do about the rest", _doctor)
+    _add(verbs, "bench", "time the implementations of an operation (see bench --help)", _doctor)
+    author = verbs.add_parser("author", help="build, run and verify the course's notebooks")
+    author.set_defaults(verb=lambda _: author.print_help() or USAGE)
+    tasks = author.add_subparsers(title="tasks", metavar="TASK")
+    build = _add(tasks, "build", "write the notebooks from their sources", _build, chapters="*")
+    build.add_argument("--check", action="store_true", help="write nothing, report what is stale")
+    _add(tasks, "execute", "build, run and store lessons with outputs", _execute, chapters="*")
+    _add(tasks, "verify", "send exercises through every gate", _verify, ids="*")
+    return parser
+
+
+def _add(
+    verbs: Any,
+    name: str,
+    text: str,
+    verb: Verb,
+    *,
+    ids: int | str = 0,
+    chapters: str = "",
+) -> argparse.ArgumentParser:
+    parser = verbs.add_parser(name, help=text, description=text.capitalize() + ".")
+    if ids:
+        parser.add_argument("ids", nargs=ids, metavar="ID", help="an exercise, e.g. 3.1")
+    if chapters:
+        parser.add_argument("chapters", nargs=chapters, metavar="NN", help="a chapter, e.g. 03")
+    parser.set_defaults(verb=verb)
+    return parser
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from moe_teach.course import registry
+    from moe_teach.course.progress_file import read
+
+    done = read()
+    items = [registry.find(i) for i in arguments.ids] or list(registry.every_item())
+    for item in items:
+        print(f"{item.id:6} {done.of(item.id).state:14} {item.title}")
+    return DONE if all(done.of(item.id).state == "passed" for item in items) else FAILED
+
+
+def _progress(_arguments: argparse.Namespace) -> int:
+    from moe_teach.course import progress
+
+    print(progress())
+    return DONE
+
+
+def _hint(arguments: argparse.Namespace) -> int:
+    from moe_teach.course import hint, registry
+
+    print(hint(registry.find(arguments.ids[0]).id, arguments.level))
+    return DONE
+
+
+def _solution(arguments: argparse.Namespace) -> int:
+    from moe_teach.course import registry, solution
+
+    print(solution(registry.find(arguments.ids[0]).id))
+    return DONE
+
+
+def _reset(arguments: argparse.Namespace) -> int:
+    from moe_teach.course import registry, reset
+
+    for item in [registry.find(i) for i in arguments.ids]:
+        print(reset(item.id))
+    return DONE
+
+
+def _doctor(_arguments: argparse.Namespace) -> int:
+    from moe_teach.doctor import main as doctor
+
+    return doctor() or DONE
+
+
+def _build(arguments: argparse.Namespace) -> int:
+    from moe_teach.course.authoring import build
+
+    return build(repository(), _numbers(arguments.chapters), check_only=arguments.check)
+
+
+def _execute(arguments: argparse.Namespace) -> int:
+    from moe_teach.course.authoring import execute
+
+    return execute(repository(), _numbers(arguments.chapters))
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    from moe_teach.course.authoring import verify
+
+    return verify(repository(), arguments.ids)
+
+
+def repository() -> Path:
+    """Find the clone this package runs from; `LookupError` in a sentence when there is none."""
+    for folder in (Path.cwd(), *Path.cwd().parents, Path(__file__).parents[1]):
+        if (folder / "moe_teach").is_dir() and (folder / "solutions").is_dir():
+            return folder
+    raise LookupError("Authors' verbs work in a clone of the repository; there is none here.")
+
+
+def _numbers(chapters: list[str]) -> list[int]:
+    for word in chapters:
+        if not word.isdigit():
+            raise LookupError(f"{word!r} is not a chapter number such as 03.")
+    return [int(word) for word in chapters]

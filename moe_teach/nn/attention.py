@@ -1,0 +1,123 @@
+"""Causal self-attention with grouped heads, rotary positions and a key-value cache."""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from moe_teach.config import AttentionConfig, refuse
+
+
+class KVCache:
+    """The keys and values of the tokens that a model has already read, layer by layer.
+
+    A model appends to the cache it is given. Keys are stored after rotation.
+    """
+
+    def __init__(self, n_layers: int) -> None:
+        self.keys: list[Tensor | None] = [None] * n_layers
+        self.values: list[Tensor | None] = [None] * n_layers
+
+    @property
+    def n_tokens(self) -> int:
+        """How many tokens the cache remembers."""
+        # The last layer is written last, so the answer does not change in the middle of a step.
+        return 0 if self.keys[-1] is None else self.keys[-1].shape[-2]
+
+    def append(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Add new keys and values (B, H, S, d_head) of one layer and return all of them."""
+        if self.keys[layer] is not None:
+            key = torch.cat([self.keys[layer], key], dim=-2)
+            value = torch.cat([self.values[layer], value], dim=-2)
+        self.keys[layer], self.values[layer] = key, value
+        return key, value
+
+
+def rotate(x: Float[Tensor, "B H S d"], position: Int[Tensor, " S"], theta: float) -> Tensor:
+    """Turn feature pairs (i, i + d/2) by position * theta^(-2i/d) (RoPE, arXiv 2104.09864).
+
+    Pairing the two halves instead of neighbours is the convention of the published weights.
+    """
+    half = x.shape[-1] // 2
+    frequency = theta ** (-torch.arange(half, device=x.device, dtype=torch.float32) / half)
+    angle = position[:, None] * frequency  # (S, d/2), float32: bfloat16 cannot count to 1000
+    cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
+    first, second = x[..., :half], x[..., half:]
+    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
+
+
+class Attention(nn.Module):
+    """Multi-head attention in which groups of query heads share one key and value head (GQA).
+
+    `qk_norm` applies RMS normalisation before the rotation: "head" to each head alone (Qwen3),
+    "full" across all heads of the projection (OLMoE).
+    """
+
+    def __init__(self, d_model: int, config: AttentionConfig, norm_eps: float = 1e-5) -> None:
+        super().__init__()
+        refuse(
+            config.latent is not None,
+            "Multi-head latent attention is counted by moe_teach.cost but not built by "
+            "moe_teach.nn: set latent=None to build a model.",
+        )
+        self.config = config
+        d_query, d_key = config.n_heads * config.d_head, config.n_kv_heads * config.d_head
+        self.q_proj = nn.Linear(d_model, d_query, bias=config.bias)
+        self.k_proj = nn.Linear(d_model, d_key, bias=config.bias)
+        self.v_proj = nn.Linear(d_model, d_key, bias=config.bias)
+        self.o_proj = nn.Linear(d_query, d_model, bias=False)
+        self.q_norm = self._qk_norm(d_query, norm_eps)
+        self.k_norm = self._qk_norm(d_key, norm_eps)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw every matrix with variance 1 / (its input width); biases start at zero."""
+        for proj in (self.q_proj, self.k_proj, self.v_proj, self.o_proj):
+            nn.init.normal_(proj.weight, std=proj.in_features**-0.5)
+            if proj.bias is not None:
+                nn.init.zeros_(proj.bias)
+
+    def forward(
+        self, x: Float[Tensor, "B S D"], cache: KVCache | None = None, layer: int = 0
+    ) -> Float[Tensor, "B S D"]:
+        """Mix each position with those before it, the cached ones included.
+
+        Args:
+            x: the S newest positions.
+            cache: what was read before; this layer's part of it grows by S.
+            layer: which part of the cache belongs to this module.
+        """
+        n_past = 0
+        if cache is not None and cache.keys[layer] is not None:
+            n_past = cache.keys[layer].shape[-2]
+        position = torch.arange(n_past, n_past + x.shape[1], device=x.device)
+        query = rotate(self._heads(x, self.q_proj, self.q_norm), position, self.config.rope_theta)
+        key = rotate(self._heads(x, self.k_proj, self.k_norm), position, self.config.rope_theta)
+        value = self._heads(x, self.v_proj, None)
+        if cache is not None:
+            key, value = cache.append(layer, key, value)
+        mixed = F.scaled_dot_product_attention(
+            query, key, value, attn_mask=_sees(position, key.shape[-2]), enable_gqa=True
+        )
+        return self.o_proj(mixed.transpose(1, 2).flatten(2))
+
+    def _qk_norm(self, width: int, eps: float) -> nn.Module | None:
+        match self.config.qk_norm:
+            case "head":
+                return nn.RMSNorm(self.config.d_head, eps)
+            case "full":
+                return nn.RMSNorm(width, eps)
+        return None
+
+    def _heads(self, x: Tensor, proj: nn.Module, norm: nn.Module | None) -> Tensor:
+        """Project (B, S, D) to heads (B, H, S, d_head), normalised where asked."""
+        flat = proj(x)
+        if norm is not None and self.config.qk_norm == "full":
+            flat = norm(flat)
+        heads = flat.unflatten(-1, (-1, self.config.d_head)).transpose(1, 2)
+        return norm(heads) if norm is not None and self.config.qk_norm == "head" else heads
+
+
+def _sees(position: Tensor, n_keys: int) -> Tensor:
+    """Return the causal mask (S, n_keys): a query sees the keys up to its own position."""
+    return torch.arange(n_keys, device=position.device) <= position[:, None]

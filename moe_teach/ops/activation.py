@@ -1,5 +1,6 @@
 """The non-linearity inside an expert, and the feed-forward of one expert or of all at once."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -28,6 +29,26 @@ def activate(up: Tensor, gate: Tensor | None, activation: Activation) -> Tensor:
             return F.gelu(up)
         case "relu":
             return F.relu(up)
+    raise ValueError(f"Unknown activation {activation!r}: choose 'swiglu', 'gelu' or 'relu'.")
+
+
+def activation_backward(
+    dinner: Tensor, up: Tensor, gate: Tensor | None, activation: Activation
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Give `activate(...)` again and its gradients for `up` and `gate`.
+
+    `dinner` is the gradient of what `activate` returned; its memory may be used up.
+    """
+    match activation:
+        case "swiglu":
+            open_gate = F.silu(gate)
+            inner = open_gate * up
+            dgate = torch.ops.aten.silu_backward(dinner * up, gate)
+            return inner, dinner.mul_(open_gate), dgate
+        case "gelu":
+            return F.gelu(up), torch.ops.aten.gelu_backward(dinner, up), None
+        case "relu":
+            return F.relu(up), torch.ops.aten.threshold_backward(dinner, up, 0), None
     raise ValueError(f"Unknown activation {activation!r}: choose 'swiglu', 'gelu' or 'relu'.")
 
 

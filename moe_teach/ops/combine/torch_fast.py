@@ -1,23 +1,33 @@
-"""Combine without the (T, K, D) copy: torch's embedding bag gathers and sums in one pass."""
+"""Combine without the (T, K, D) copy, forward or backward."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
-from moe_teach.ops.combine.reference import combine_reference
+from moe_teach.ops.gather_sum import by_choice, by_row, gather_sum
 from moe_teach.types import Dispatched
 
 
 def combine_torch(y: Tensor, gates: Tensor, dispatched: Dispatched) -> Tensor:
-    """Read `y` as a table of vectors and each token as a bag of K of them, weighted by `gates`."""
-    if not y.shape[0]:
-        return combine_reference(y, gates, dispatched)  # the bag refuses an empty table
-    precise = torch.promote_types(y.dtype, gates.dtype)
-    table, gates, slot = y.to(precise), gates.to(precise), dispatched.slot
-    if y.shape[0] == slot.numel():  # nothing was dropped
-        return F.embedding_bag(slot, table, per_sample_weights=gates, mode="sum").to(y.dtype)
-    kept = slot >= 0
-    kept_per_token = kept.sum(dim=-1)
-    starts = kept_per_token.cumsum(0) - kept_per_token
-    bags = F.embedding_bag(slot[kept], table, starts, per_sample_weights=gates[kept], mode="sum")
-    return bags.to(y.dtype)
+    """Gather and sum in one pass; the backward pass gathers too, and never scatters."""
+    return _Combine.apply(y, gates, dispatched.token_idx, dispatched.slot)
+
+
+class _Combine(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, y: Tensor, gates: Tensor, token_idx: Tensor, slot: Tensor) -> Tensor:
+        precise = torch.promote_types(y.dtype, gates.dtype)
+        ctx.save_for_backward(y, gates, token_idx, slot)
+        return gather_sum(y.to(precise), slot, gates.to(precise)).to(y.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, dout: Tensor) -> tuple[Tensor | None, ...]:
+        y, gates, token_idx, slot = ctx.saved_tensors
+        precise = torch.promote_types(y.dtype, gates.dtype)
+        drows = dout.index_select(0, token_idx).to(precise)
+        dgates = None
+        if ctx.needs_input_grad[1]:
+            dgates = by_choice(torch.linalg.vecdot(drows, y.to(precise)), slot).to(gates.dtype)
+        dy = drows.mul_(by_row(gates, slot, len(y)).to(precise)[:, None]).to(y.dtype)
+        return dy, dgates, None, None

@@ -2,8 +2,10 @@
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from moe_teach.ops.demand import demand_expert_ids
+from moe_teach.ops.gather_sum import gather_sum
 from moe_teach.types import Dispatched, Routing
 
 
@@ -26,7 +28,20 @@ def dispatch_torch(x: Tensor, routing: Routing) -> tuple[Tensor, Dispatched]:
     slot[order] = torch.arange(order.numel(), device=x.device)
     token_idx = order[:n_rows] // top_k
     slot = slot.masked_fill(slot >= n_rows, -1).view(-1, top_k)
-    return (
-        x.index_select(0, token_idx),
-        Dispatched(token_idx, slot, counts, offsets.to(torch.int32)),
-    )
+    rows = _Gather.apply(x, token_idx, slot)
+    return rows, Dispatched(token_idx, slot, counts, offsets.to(torch.int32))
+
+
+class _Gather(torch.autograd.Function):
+    """Copy rows; backward, each token gathers the gradients of its own copies."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, token_idx: Tensor, slot: Tensor) -> Tensor:
+        ctx.save_for_backward(slot)
+        return x.index_select(0, token_idx)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, drows: Tensor) -> tuple[Tensor, None, None]:
+        (slot,) = ctx.saved_tensors
+        return gather_sum(drows.contiguous(), slot), None, None

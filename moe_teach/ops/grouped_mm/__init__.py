@@ -8,7 +8,6 @@ by a matrix that is not its own.
 
 from typing import Literal
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -16,6 +15,7 @@ from moe_teach.config import refuse
 from moe_teach.ops.demand import demand_rows, unknown_backend
 from moe_teach.ops.grouped_mm.reference import grouped_mm_reference
 from moe_teach.ops.grouped_mm.torch_fast import grouped_mm_torch, torch_can_group
+from moe_teach.ops.precision import in_one_precision
 
 Backend = Literal["reference", "torch"]
 _IMPLEMENTATIONS = {"reference": grouped_mm_reference, "torch": grouped_mm_torch}
@@ -50,21 +50,8 @@ def grouped_mm(
         expert_offsets.shape[0] != w.shape[0],
         f"expert_offsets ends {expert_offsets.shape[0]} slices, but w holds {w.shape[0]} experts.",
     )
-    rows, w = _under_autocast(rows, w)
-    refuse(
-        rows.dtype != w.dtype,
-        f"rows hold {rows.dtype} and the experts {w.dtype}: convert the layer with "
-        f".to({rows.dtype}), or run it under torch.autocast.",
-    )
+    rows, w = in_one_precision(rows, w)
     backend = backend or ("torch" if torch_can_group(rows, w) else "reference")
     if backend not in _IMPLEMENTATIONS:
         raise unknown_backend(backend, BACKENDS)
     return _IMPLEMENTATIONS[backend](rows, w, expert_offsets)
-
-
-def _under_autocast(rows: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
-    device = rows.device.type
-    if not torch.is_autocast_enabled(device):
-        return rows, w
-    dtype = torch.get_autocast_dtype(device)
-    return rows.to(dtype), w.to(dtype)

@@ -1,7 +1,7 @@
 """Dispatch and combine as einsums with one-hot tensors (GShard, arXiv 2006.16668, algorithm 2).
 
 Every step is a dense product of fixed shape, which is what the accelerators of 2020 wanted. Most
-of the numbers multiplied are zeros.
+of the numbers multiplied are zeros, and zero times NaN is NaN: one poisoned token poisons all.
 """
 
 import torch

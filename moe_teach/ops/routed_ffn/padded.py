@@ -24,6 +24,6 @@ def routed_ffn_padded(
     cell = expert * capacity + position  # (N,) where the row stands in the padded block
     block = rows.new_zeros(len(counts) * capacity, x.shape[-1]).index_copy(0, cell, rows)
 
-    block = block.view(len(counts), capacity, -1)
+    block = block.view(len(counts), capacity, x.shape[-1])
     y = expert_ffn(block, weights.w_up, weights.w_down, weights.w_gate, activation)
     return combine(y.flatten(0, 1)[cell], routing.gates, dispatched).to(x.dtype)

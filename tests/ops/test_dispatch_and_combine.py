@@ -1,0 +1,165 @@
+"""Rows go out sorted, and every kept one comes back exactly once."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from moe_teach.ops.combine import BACKENDS as COMBINE_BACKENDS
+from moe_teach.ops.combine import combine
+from moe_teach.ops.dispatch import BACKENDS as DISPATCH_BACKENDS
+from moe_teach.ops.dispatch import dispatch
+from moe_teach.types import Routing
+
+every_dispatch = pytest.mark.parametrize("backend", DISPATCH_BACKENDS)
+every_combine = pytest.mark.parametrize("backend", COMBINE_BACKENDS)
+
+
+def a_routing(ids: Tensor, n_experts: int, kept: Tensor | None = None) -> Routing:
+    blank = torch.zeros(len(ids), n_experts)
+    return Routing(blank, blank, torch.rand(ids.shape), ids, kept)
+
+
+@st.composite
+def routings(draw) -> Routing:
+    n_tokens, n_experts = draw(st.integers(0, 12)), draw(st.integers(1, 9))
+    top_k = draw(st.integers(1, n_experts))
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 10_000)))
+    ids = torch.rand(n_tokens, n_experts, generator=generator).argsort(dim=-1)[:, :top_k]
+    kept = torch.rand(ids.shape, generator=generator) < draw(st.sampled_from([0.0, 0.5, 1.0]))
+    return a_routing(ids, n_experts, draw(st.sampled_from([None, kept])))
+
+
+@every_dispatch
+@settings(max_examples=60, deadline=None)
+@given(routing=routings())
+def test_each_kept_choice_has_one_row_and_it_is_its_tokens(backend: str, routing: Routing) -> None:
+    ids = routing.expert_ids
+    x = torch.arange(float(len(ids)))[:, None].expand(-1, 3)
+    kept = torch.ones_like(ids, dtype=torch.bool) if routing.kept is None else routing.kept
+
+    rows, sent = dispatch(x, routing, backend=backend)
+
+    assert sorted(sent.slot[kept].tolist()) == list(range(len(rows))), "each row used once"
+    assert (sent.slot[~kept] == -1).all(), "a dropped choice has no row"
+    assert rows[:, 0].tolist() == sent.token_idx.tolist(), "a row is a copy of its token"
+    for token, choice in kept.nonzero().tolist():
+        assert sent.token_idx[sent.slot[token, choice]] == token
+
+
+@every_dispatch
+@settings(max_examples=60, deadline=None)
+@given(routing=routings())
+def test_rows_stand_sorted_by_expert_and_then_by_token(backend: str, routing: Routing) -> None:
+    ids = routing.expert_ids
+    kept = torch.ones_like(ids, dtype=torch.bool) if routing.kept is None else routing.kept
+    expected = sorted((ids[t, k].item(), t) for t, k in kept.nonzero().tolist())
+
+    _, sent = dispatch(torch.zeros(len(ids), 3), routing, backend=backend)
+
+    expert_of_row = torch.repeat_interleave(sent.tokens_per_expert)
+    assert list(zip(expert_of_row.tolist(), sent.token_idx.tolist(), strict=True)) == expected
+    assert sent.expert_offsets.tolist() == sent.tokens_per_expert.cumsum(0).tolist()
+    assert sent.expert_offsets.dtype == torch.int32, "torch's grouped matmul wants 32 bits"
+
+
+def test_both_dispatches_write_the_same_record() -> None:
+    routing = a_routing(torch.rand(13, 7).argsort(dim=-1)[:, :3], 7, torch.rand(13, 3) < 0.6)
+    x = torch.randn(13, 5)
+
+    (rows, record), (expected_rows, expected) = (
+        dispatch(x, routing, backend=backend) for backend in ("torch", "reference")
+    )
+
+    assert torch.equal(rows, expected_rows)
+    for field in ("token_idx", "slot", "tokens_per_expert", "expert_offsets"):
+        assert torch.equal(getattr(record, field), getattr(expected, field)), field
+
+
+@every_combine
+def test_without_work_in_between_combine_undoes_dispatch(backend: str) -> None:
+    x = torch.randn(13, 5)
+    routing = a_routing(torch.rand(13, 7).argsort(dim=-1)[:, :3], 7)
+    rows, sent = dispatch(x, routing)
+
+    y = combine(rows, routing.gates, sent, backend=backend)
+
+    torch.testing.assert_close(y, x * routing.gates.sum(-1, keepdim=True))
+
+
+@every_combine
+def test_a_token_that_lost_all_its_choices_gets_zeros(backend: str) -> None:
+    kept = torch.ones(5, 2, dtype=torch.bool)
+    kept[3] = False
+    routing = a_routing(torch.rand(5, 4).argsort(dim=-1)[:, :2], 4, kept)
+    rows, sent = dispatch(torch.ones(5, 3), routing)
+
+    y = combine(rows, routing.gates, sent, backend=backend)
+
+    assert (y[3] == 0).all() and (y[[0, 1, 2, 4]] > 0).all()
+
+
+@every_combine
+def test_gradients_reach_answers_and_gates_but_not_dropped_gates(backend: str) -> None:
+    kept = torch.tensor([[True, True], [False, True], [False, False]])
+    routing = a_routing(torch.tensor([[0, 1], [1, 2], [2, 0]]), 3, kept)
+    rows, sent = dispatch(torch.randn(3, 4), routing)
+    rows, gates = rows.requires_grad_(), routing.gates.clone().requires_grad_()
+
+    combine(rows, gates, sent, backend=backend).sum().backward()
+
+    torch.testing.assert_close(rows.grad[:, 0], gates[kept].detach()[torch.tensor([0, 1, 2])])
+    assert ((gates.grad != 0) == kept).all()
+
+
+@every_combine
+def test_precise_gates_are_not_rounded_before_the_sum(backend: str) -> None:
+    gates = torch.tensor([[1.0, 2**-12]])  # the second does not change the first in bfloat16
+    routing = a_routing(torch.tensor([[0, 1]]), 2)
+    _, sent = dispatch(torch.zeros(1, 1), routing)
+    y = torch.tensor([[1.0], [4096.0]], dtype=torch.bfloat16)
+
+    mixed = combine(y, gates, sent, backend=backend)
+
+    assert mixed.item() == 2.0 and mixed.dtype == torch.bfloat16
+
+
+@every_combine
+def test_combine_keeps_its_precision_under_autocast(backend: str) -> None:
+    routing = a_routing(torch.rand(9, 4).argsort(dim=-1)[:, :2], 4)
+    rows, sent = dispatch(torch.randn(9, 5), routing)
+    expected = combine(rows, routing.gates, sent)
+
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = combine(rows, routing.gates, sent, backend=backend)
+
+    torch.testing.assert_close(mixed, expected)
+
+
+@pytest.mark.usefixtures("as_a_user")
+@every_dispatch
+def test_dispatch_refuses_what_would_give_a_wrong_number(backend: str) -> None:
+    routing = a_routing(torch.tensor([[0], [1]]), 2)
+    with pytest.raises(ValueError, match="has 3 tokens, but the routing decides about 2"):
+        dispatch(torch.zeros(3, 4), routing, backend=backend)
+    with pytest.raises(ValueError, match="floating-point vectors"):
+        dispatch(torch.zeros(2, 4, dtype=torch.int64), routing, backend=backend)
+    with pytest.raises(ValueError, match=r"contains 2, but the experts are numbered 0 to 1"):
+        dispatch(torch.zeros(2, 4), a_routing(torch.tensor([[0], [2]]), 2), backend=backend)
+
+
+@pytest.mark.usefixtures("as_a_user")
+def test_combine_refuses_answers_and_gates_of_another_dispatch() -> None:
+    rows, sent = dispatch(torch.zeros(2, 4), a_routing(torch.tensor([[0], [1]]), 2))
+    with pytest.raises(ValueError, match="y has 1 rows, but 2 were dispatched"):
+        combine(rows[:1], torch.ones(2, 1), sent)
+    with pytest.raises(ValueError, match="pass the gates of the same routing"):
+        combine(rows, torch.ones(1, 2), sent)
+
+
+@pytest.mark.usefixtures("as_a_user")
+def test_an_unknown_backend_is_answered_with_the_known_ones() -> None:
+    routing = a_routing(torch.tensor([[0]]), 1)
+    with pytest.raises(ValueError, match="Unknown backend 'cuda': choose one of reference, torch"):
+        dispatch(torch.zeros(1, 4), routing, backend="cuda")

@@ -16,7 +16,7 @@ INNER_LAWS = LawBook()
 )
 def _kept_once(subject: Subject) -> None:
     x = subject.tokens()
-    y, routing = subject.layer(x)
+    y, routing = subject(x)
     mixture = _mixture(subject, x, _dense_gates(routing))
     demand_close(y, mixture, "y, not the mixture that the record describes")
 
@@ -29,7 +29,7 @@ def _kept_once(subject: Subject) -> None:
 )
 def _all_chosen(subject: Subject) -> None:
     x = subject.tokens()
-    n_experts = subject.layer(x)[1].n_experts
+    n_experts = subject(x)[1].n_experts
     y, routing = subject.with_top_k(n_experts)(x)
     demand(routing.top_k == n_experts, f"{routing.top_k} experts chosen, not {n_experts}.")
     shares = routing.probs / routing.probs.sum(dim=-1, keepdim=True)
@@ -44,10 +44,10 @@ def _all_chosen(subject: Subject) -> None:
 )
 def _no_names(subject: Subject) -> None:
     x = subject.tokens()
-    y, routing = subject.layer(x)
+    y, routing = subject(x)
     order = subject.permutation(routing.n_experts)
     with subject.permuted(order):
-        renumbered, renumbered_routing = subject.layer(x)
+        renumbered, renumbered_routing = subject(x)
     old_names = order.to(x.device)[renumbered_routing.expert_ids.long()]
     same = torch.equal(old_names.sort(dim=-1).values, routing.expert_ids.sort(dim=-1).values)
     demand(same, "After renumbering, some tokens go to other experts than before.")
@@ -57,7 +57,7 @@ def _no_names(subject: Subject) -> None:
 @INNER_LAWS.law("bias shift", "Adding one constant to every bias changes nothing.", "expert_bias")
 def _bias_shift(subject: Subject) -> None:
     x = subject.tokens()
-    y, _ = subject.layer(x)
+    y, _ = subject(x)
     shifted, _ = _with_bias(subject, x, subject.expert_bias + 0.25)
     demand_close(shifted, y, "y with a shifted bias")
 
@@ -69,7 +69,7 @@ def _bias_shift(subject: Subject) -> None:
 )
 def _bias_stays_out(subject: Subject) -> None:
     x = subject.tokens()
-    n_chosen = subject.layer(x)[1].top_k
+    n_chosen = subject(x)[1].top_k
     # Neighbours, so that a group-limited router can choose them together.
     push = torch.zeros_like(subject.expert_bias)
     push[-n_chosen:] = 1.0
@@ -87,7 +87,7 @@ def _with_bias(subject: Subject, x: Tensor, bias: Tensor) -> tuple[Tensor, Routi
     original = subject.expert_bias.clone()
     try:
         subject.expert_bias.copy_(bias)
-        return subject.layer(x)
+        return subject(x)
     finally:
         subject.expert_bias.copy_(original)
 

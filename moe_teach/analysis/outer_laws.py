@@ -22,7 +22,7 @@ OUTER_LAWS = LawBook()
 def _shapes(subject: Subject) -> None:
     for n_tokens in (1, 7, 0):
         x = subject.tokens(n_tokens)
-        y, routing = subject.layer(x)
+        y, routing = subject(x)
         demand(y.shape == x.shape, f"x is {tuple(x.shape)}, but y is {tuple(y.shape)}.")
         demand(bool(y.isfinite().all()), f"y of {n_tokens} tokens is not finite.")
         decided = len(routing.expert_ids)
@@ -31,7 +31,7 @@ def _shapes(subject: Subject) -> None:
 
 @OUTER_LAWS.law("distinct experts", "A token's K experts are different ones and exist.")
 def _distinct(subject: Subject) -> None:
-    _, routing = subject.layer(subject.tokens())
+    _, routing = subject(subject.tokens())
     for token, ids in enumerate(routing.expert_ids.tolist()):
         exist = all(0 <= expert < routing.n_experts for expert in ids)
         demand(exist, f"Token {token} goes to {ids}; there are {routing.n_experts} experts.")
@@ -40,7 +40,7 @@ def _distinct(subject: Subject) -> None:
 
 @OUTER_LAWS.law("gates sum", "The gates of a token sum to one (or to the scale).", "gate_sum")
 def _gates_sum(subject: Subject) -> None:
-    _, routing = subject.layer(subject.tokens())
+    _, routing = subject(subject.tokens())
     is_served = kept(routing).any(dim=-1)  # an expert-choice token may have nobody at all
     totals = routing.gates.sum(dim=-1)[is_served]
     expected = torch.full_like(totals, subject.gate_sum)
@@ -61,8 +61,8 @@ def _repeatable(subject: Subject) -> None:
 @OUTER_LAWS.law("batch invariance", "A token's output does not depend on the tokens beside it.")
 def _batch_invariance(subject: Subject) -> None:
     x = subject.tokens()
-    y, routing = subject.layer(x)
-    alone = torch.cat([subject.layer(token)[0] for token in x.split(1)])
+    y, routing = subject(x)
+    alone = torch.cat([subject(token)[0] for token in x.split(1)])
     demand_close(y, alone, "In a batch, not alone", why_neighbours_matter(routing))
 
 
@@ -71,19 +71,19 @@ def _batch_invariance(subject: Subject) -> None:
 )
 def _prefix_causality(subject: Subject) -> None:
     x = subject.tokens()
-    y, routing = subject.layer(x)
+    y, routing = subject(x)
     why = why_neighbours_matter(routing)
     for n_tokens in (1, len(x) // 2, len(x) - 1):
         prefix = x[:n_tokens]
-        demand_close(y[:n_tokens], subject.layer(prefix)[0], "With a future, not without", why)
+        demand_close(y[:n_tokens], subject(prefix)[0], "With a future, not without", why)
         other_future = torch.cat([prefix, x[n_tokens:].flip(-1) * 2])
-        changed = subject.layer(other_future)[0][:n_tokens]
+        changed = subject(other_future)[0][:n_tokens]
         demand_close(y[:n_tokens], changed, "With another future", why)
 
 
 @OUTER_LAWS.law("router learns", "The task loss alone moves the router.")
 def _router_learns(subject: Subject) -> None:
-    y, routing = subject.layer(subject.tokens())
+    y, routing = subject(subject.tokens())
     if routing.n_experts == 1:
         raise CannotHold("With one expert there is nothing to choose.")
     demand(routing.logits.requires_grad, "The logits in the record carry no gradient.")
@@ -103,7 +103,7 @@ def _router_learns(subject: Subject) -> None:
 
 @OUTER_LAWS.law("balanced loss", "The load-balancing loss of perfectly even routing is 1.")
 def _balanced_loss(subject: Subject) -> None:
-    _, routing = subject.layer(subject.tokens())
+    _, routing = subject(subject.tokens())
     n_experts, top_k = routing.n_experts, routing.top_k
     ids = (torch.arange(n_experts)[:, None] + torch.arange(top_k)) % n_experts
     even = torch.full((n_experts, n_experts), 1 / n_experts)

@@ -61,6 +61,12 @@ class Subject:
         refuse(bool(unknown), f"The laws do not know {unknown}; they can use {sorted(names)}.")
         return cls(layer=layer, d_model=d_model, **{**_told_by(layer), **known})
 
+    def __call__(self, x: Tensor) -> tuple[Tensor, Routing]:
+        """Run the layer with the same luck every time, so that laws may compare two runs."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            return self.layer(x)
+
     def tokens(self, n_tokens: int = 24) -> Tensor:
         """Draw tokens of which the first half are copies of one: a crowd at few experts.
 

@@ -53,7 +53,7 @@ class MoE(nn.Module):
 
     def forward(self, x: Float[Tensor, "*batch D"]) -> tuple[Float[Tensor, "*batch D"], Routing]:
         """Transform every vector of `x`; also return who was chosen, for losses and plots."""
-        tokens = x.flatten(0, -2)
+        tokens = x.reshape(-1, x.shape[-1])
         demand_rows(tokens, "The MoE layer's input")
         routing = self._within_capacity(self.router(tokens))
         rows, dispatched = dispatch(tokens, routing)

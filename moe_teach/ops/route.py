@@ -20,21 +20,23 @@ def score(logits: Float[Tensor, "T E"], score_fn: ScoreFn = "softmax") -> Float[
     probability.
 
     Raises:
-        ValueError: if a logit is NaN; top-k would choose that expert first and say nothing.
+        ValueError: if a probability is NaN; top-k would choose it first and say nothing.
     """
-    broken = int(logits.isnan().any(dim=-1).sum())
-    refuse(
-        broken > 0,
-        f"The router logits of {broken} of {logits.shape[0]} tokens contain NaN: look for an "
-        "overflow or a division by zero before the router.",
-    )
     precise = logits.to(torch.promote_types(logits.dtype, torch.float32))
     match score_fn:
         case "softmax":
-            return precise.softmax(dim=-1)
+            probs = precise.softmax(dim=-1)
         case "sigmoid":
-            return precise.sigmoid()
-    raise ValueError(f"Unknown score_fn {score_fn!r}: choose 'softmax' or 'sigmoid'.")
+            probs = precise.sigmoid()
+        case _:
+            raise ValueError(f"Unknown score_fn {score_fn!r}: choose 'softmax' or 'sigmoid'.")
+    broken = int(probs.isnan().any(dim=-1).sum())
+    refuse(
+        broken > 0,
+        f"The router logits of {broken} of {len(logits)} tokens are NaN or infinite: look for an "
+        "overflow or a division by zero before the router.",
+    )
+    return probs
 
 
 def top_experts(ranking: Float[Tensor, "T E"], top_k: int) -> Int[Tensor, "T K"]:

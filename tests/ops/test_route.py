@@ -35,10 +35,11 @@ def test_scores_are_float32_even_for_bfloat16_logits_and_stay_float64(score_fn: 
 
 
 def test_a_nan_is_not_chosen_in_silence() -> None:
-    logits = torch.zeros(3, 4)
-    logits[1, 2] = torch.nan
-    with pytest.raises(ValueError, match="logits of 1 of 3 tokens contain NaN"):
-        score(logits)
+    for poison in (torch.nan, torch.inf):
+        logits = torch.zeros(3, 4)
+        logits[1, 2] = poison
+        with pytest.raises(ValueError, match="logits of 1 of 3 tokens are NaN or infinite"):
+            score(logits)
 
 
 def test_an_expert_closed_with_minus_infinity_gets_no_probability() -> None:

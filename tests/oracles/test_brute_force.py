@@ -15,6 +15,10 @@ from torch import Tensor
 
 from moe_teach.config import MoEConfig, RouterConfig
 from moe_teach.nn.moe import MoE
+from moe_teach.ops.combine import combine
+from moe_teach.ops.dispatch import dispatch
+from moe_teach.ops.grouped_ffn import BACKENDS as FFN_BACKENDS
+from moe_teach.ops.grouped_ffn import grouped_ffn
 from moe_teach.ops.routed_ffn import BACKENDS, routed_ffn
 from moe_teach.types import ExpertWeights, Routing
 
@@ -164,6 +168,22 @@ def test_every_backend_knows_every_activation(backend: str, activation: str) -> 
 @pytest.mark.parametrize("name", ["ragged", "half-dropped", "no-tokens", "one-token"])
 def test_every_backend_works_in_bfloat16(name: str, backend: str) -> None:
     compare(CASES[name], "swiglu", torch.bfloat16, partial(routed_ffn, backend=backend))
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("backend", FFN_BACKENDS)
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_every_grouped_feed_forward_is_the_formula(
+    case: Case, backend: str, activation: str
+) -> None:
+    def between_dispatch_and_combine(
+        x: Tensor, routing: Routing, weights: ExpertWeights, activation: str
+    ) -> Tensor:
+        rows, sent = dispatch(x, routing, backend="reference")
+        y = grouped_ffn(rows, sent.expert_offsets, weights, activation, backend=backend)
+        return combine(y, routing.gates, sent, backend="reference")
+
+    compare(case, activation, torch.float32, between_dispatch_and_combine)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

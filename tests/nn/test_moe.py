@@ -1,0 +1,139 @@
+"""The layer composes its parts, and any part can be another."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from moe_teach.config import MoEConfig, RouterConfig
+from moe_teach.nn.experts import Experts
+from moe_teach.nn.feed_forward import FeedForward
+from moe_teach.nn.moe import MoE
+from moe_teach.nn.router import Router
+from moe_teach.ops.grouped_ffn import grouped_ffn
+from moe_teach.types import ExpertWeights, Routing
+
+
+def a_moe(d_model: int = 16, **options) -> MoE:
+    router = options.pop("router", RouterConfig(n_experts=4, top_k=2))
+    return MoE.build(d_model, MoEConfig(router=router, d_ff=24, **options))
+
+
+@pytest.mark.parametrize("shape", [(16,), (7, 16), (2, 5, 16), (2, 0, 16), (2, 3, 4, 16)], ids=str)
+def test_the_layer_takes_any_leading_shape(shape: tuple[int, ...]) -> None:
+    x = torch.randn(shape)
+    y, routing = a_moe()(x)
+    assert y.shape == x.shape and len(routing.probs) == x.numel() // 16
+
+
+def test_every_parameter_learns_from_the_task() -> None:
+    moe = a_moe(n_shared_experts=1)
+    y, _ = moe(torch.randn(64, 16))
+    y.square().mean().backward()
+    for name, parameter in moe.named_parameters():
+        assert parameter.grad is not None and parameter.grad.abs().max() > 0, name
+
+
+def test_the_shared_expert_is_added_to_every_token() -> None:
+    moe, x = a_moe(n_shared_experts=2), torch.randn(9, 16)
+    y, _ = moe(x)
+    shared, moe.shared_expert = moe.shared_expert, None
+    assert shared.w_up.out_features == 48, "two shared experts are one of twice the width"
+    torch.testing.assert_close(y, moe(x)[0] + shared(x))
+
+
+def test_one_expert_is_a_dense_feed_forward() -> None:
+    moe, x = a_moe(router=RouterConfig(n_experts=1, top_k=1)), torch.randn(9, 16)
+    dense = FeedForward(16, 24)
+    with torch.no_grad():
+        dense.w_up.weight.copy_(moe.experts.w_up[0])
+        dense.w_gate.weight.copy_(moe.experts.w_gate[0])
+        dense.w_down.weight.copy_(moe.experts.w_down[0])
+    torch.testing.assert_close(moe(x)[0], dense(x))
+
+
+def test_a_tight_capacity_drops_and_a_wide_one_does_not() -> None:
+    x = torch.randn(1, 16).expand(20, 16)  # everybody wants the same two experts
+    _, tight = a_moe(capacity_factor=1.0)(x)
+    _, wide = a_moe(capacity_factor=2.0)(x)
+    assert tight.kept.sum(dim=0).tolist() == [10, 10]
+    assert wide.kept.all()
+
+
+def test_a_foreign_router_and_foreign_experts_drop_in() -> None:
+    class Hash(nn.Module):
+        """Sends token t to expert t mod E, as a learner's first router might."""
+
+        def forward(self, x: Tensor) -> Routing:
+            ids = (torch.arange(len(x)) % 3)[:, None]
+            ones = torch.ones(len(x), 1)
+            return Routing(torch.zeros(len(x), 3), torch.full((len(x), 3), 1 / 3), ones, ids)
+
+    class Multiply(nn.Module):
+        """Expert e multiplies by e + 1."""
+
+        def forward(self, rows: Tensor, expert_offsets: Tensor) -> Tensor:
+            sizes = expert_offsets.diff(prepend=expert_offsets.new_zeros(1))
+            return rows * (1 + torch.repeat_interleave(sizes))[:, None]
+
+    x = torch.randn(7, 5)
+    y, _ = MoE(Hash(), Multiply())(x)
+    torch.testing.assert_close(y, x * (1 + torch.arange(7) % 3)[:, None])
+
+
+@pytest.mark.parametrize("activation", ["swiglu", "gelu", "relu"])
+def test_experts_run_on_their_own_slice(activation: str) -> None:
+    experts, rows = Experts(3, 16, 24, activation), torch.randn(6, 16)
+    y = experts(rows, torch.tensor([2, 2, 6], dtype=torch.int32))
+    alone = experts(rows[2:], torch.tensor([0, 0, 4], dtype=torch.int32))
+    torch.testing.assert_close(y[2:], alone)
+
+
+def test_an_expert_answers_about_as_large_as_it_is_asked() -> None:
+    for module in (Experts(4, 256, 512, "relu"), FeedForward(256, 512, "relu")):
+        stds = [parameter.std() * parameter.shape[-1] ** 0.5 for parameter in module.parameters()]
+        torch.testing.assert_close(torch.stack(stds), torch.ones(len(stds)), atol=0.05, rtol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64], ids=["bf16", "fp64"])
+def test_the_layer_keeps_the_dtype_of_its_input(dtype: torch.dtype) -> None:
+    moe, x = a_moe(n_shared_experts=1).to(dtype), torch.randn(9, 16, dtype=dtype)
+    y, _ = moe(x)
+    y.sum().backward()
+    assert y.dtype == dtype and moe.experts.w_up.grad.dtype == dtype
+
+
+def test_under_autocast_experts_are_fast_and_the_router_is_precise() -> None:
+    moe, x = a_moe(n_shared_experts=1), torch.randn(9, 16)
+    expected, _ = moe(x)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        y, routing = moe(x)
+    assert y.dtype == torch.bfloat16 and routing.gates.dtype == torch.float32
+    torch.testing.assert_close(y.float(), expected, atol=0.1, rtol=0.05)
+
+
+def test_weights_of_the_wrong_kind_are_named() -> None:
+    w = torch.zeros(2, 8, 16)
+    with pytest.raises(ValueError, match="with activation='swiglu', w_gate must be given"):
+        rows, ends = torch.zeros(3, 16), torch.tensor([1, 3], dtype=torch.int32)
+        grouped_ffn(rows, ends, ExpertWeights(w, w.mT.contiguous()), "swiglu")
+
+
+@pytest.mark.usefixtures("as_a_user")
+@pytest.mark.parametrize(
+    ("x", "sentence"),
+    [
+        (torch.zeros(4, 15), "has width 15, but this layer was built for width 16"),
+        (torch.zeros(4, 16, dtype=torch.int64), "look up their embeddings first"),
+        (torch.zeros(4, 16, dtype=torch.bfloat16), r"convert the layer with .to\(torch.bfloat16\)"),
+        (torch.full((4, 16), torch.nan), "are NaN"),
+    ],
+    ids=["width", "integers", "mixed-dtypes", "nan"],
+)
+def test_bad_input_is_answered_with_a_sentence(x: Tensor, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        a_moe()(x)
+
+
+def test_the_parts_print_their_sizes() -> None:
+    assert "n_experts=4, d_model=16, d_ff=24, activation='swiglu'" in repr(a_moe())
+    assert isinstance(a_moe().router, Router)

@@ -106,5 +106,5 @@ def _is_in(path: Path, chapters: Sequence[int]) -> bool:
 
 def _cost(root: Path, run: Run) -> tuple[str, ...]:
     size = (root / "notebooks" / f"{run.lesson}.ipynb").stat().st_size / 1000
-    peak = "-" if run.peak_mb is None else f"{run.peak_mb:.0f}"
+    peak = f"{run.peak_mb:.0f}" if run.peak_mb else "-"
     return (run.lesson, f"{run.seconds:.1f}", peak, f"{size:.0f}")

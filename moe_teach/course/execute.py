@@ -20,7 +20,7 @@ class Run:
 
     lesson: str
     seconds: float
-    peak_mb: float | None
+    peak_mb: float  # 0 where the system does not tell
     problems: tuple[str, ...]
 
 
@@ -34,14 +34,14 @@ def execute(path: Path) -> tuple[str, Run]:
 
     notebook = nbformat.read(path, as_version=4)
     metadata = json.loads(json.dumps(notebook.metadata))
-    peak: list[float | None] = [None]
+    peaks = [0.0]
     client = NotebookClient(
         notebook,
         timeout=_CELL_LIMIT,
         record_timing=False,
         store_widget_state=False,
         resources={"metadata": {"path": str(path.parent)}},
-        on_notebook_complete=lambda **_: peak.__setitem__(0, _peak_mb(client)),
+        on_cell_complete=lambda **_: peaks.append(_peak_mb(client)),
     )
     begin = time.perf_counter()
     with tempfile.TemporaryDirectory() as scratch:
@@ -50,7 +50,7 @@ def execute(path: Path) -> tuple[str, Run]:
     problems = clean(notebook)
     notebook.metadata = nbformat.from_dict(metadata)
     text = nbformat.writes(notebook) + "\n"
-    return text, Run(path.stem, seconds, peak[0], tuple(problems))
+    return text, Run(path.stem, seconds, max(peaks), tuple(problems))
 
 
 def clean(notebook: Any) -> list[str]:
@@ -87,11 +87,11 @@ def _joined(outputs: list[Any]) -> list[Any]:
     return joined
 
 
-def _peak_mb(client: Any) -> float | None:
-    """Read the kernel's largest resident size so far (Linux); `None` elsewhere."""
+def _peak_mb(client: Any) -> float:
+    """Read the kernel's largest resident size so far (Linux); 0 elsewhere."""
     try:
         status = Path(f"/proc/{client.km.provisioner.pid}/status").read_text()
     except (OSError, AttributeError):
-        return None
+        return 0.0
     match = re.search(r"VmHWM:\s+(\d+) kB", status)
-    return int(match.group(1)) / 1024 if match else None
+    return int(match.group(1)) / 1024 if match else 0.0

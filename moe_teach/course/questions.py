@@ -65,4 +65,4 @@ def _how_far(question: Question, given: float) -> str:
     right = float(question.answer)
     side = "high" if given > right else "low"
     far = abs(given - right) > abs(right)
-    return f"Too {side}{', and by far' if far else ''}. Count once more, with units."
+    return f"Too {side}{', and by far' if far else ''}. Work it out once more."

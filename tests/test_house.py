@@ -20,7 +20,8 @@ FLOORS = [
     {"train", "analysis", "compose", "parallel", "deploy"},
     {"widgets", "plots"},
     {"course", "bench"},
-    {"cli", "doctor", "lab_check"},  # the doors: they may call any floor
+    {"doctor", "lab_check"},
+    {"cli"},  # the front door: it may call any floor
 ]
 FLOOR_OF = {room: height for height, rooms in enumerate(FLOORS) for room in rooms}
 # Only these rooms may bring in something heavy; everyone else stays light.

@@ -48,20 +48,16 @@ def run_exercise(
             f"check({exercise.id!r}, {exercise.name}).",
             got=describe(answer),
         )
+    trial = _Trial(exercise, answer, reference)
     for stage in exercise.stages:
-        outcome = _run_stage(exercise, stage, answer, seeds, reference)
+        outcome = _run_stage(trial, stage, seeds)
         if outcome is not None:
             return outcome
     return replace(blank, state="passed", stages=_stages(exercise, ""))
 
 
-def _run_stage(
-    exercise: Exercise,
-    stage: Stage,
-    answer: Any,
-    seeds: Sequence[int],
-    reference: Reference | None,
-) -> Outcome | None:
+def _run_stage(trial: "_Trial", stage: Stage, seeds: Sequence[int]) -> Outcome | None:
+    exercise = trial.exercise
     blank = Outcome(
         item_id=exercise.id,
         title=exercise.title,
@@ -75,15 +71,14 @@ def _run_stage(
             try:
                 with time_limit(exercise.limit):
                     try:
-                        stage.run(_watched(exercise, answer), seed)
+                        stage.run(trial.answer, seed)
                     except WrongAnswer as verdict:
                         # Described inside the time limit: a learner's __repr__ may loop too.
                         found = _wrong(blank, verdict)
                     else:
                         continue
             except BaseException as error:
-                culprit = _Culprit(exercise, stage, answer, seed, reference)
-                found = _raised(blank, error, culprit)
+                found = _raised(blank, error, trial, stage, seed)
             return _with_prints(found, printed)
     return None
 
@@ -99,51 +94,47 @@ def _wrong(blank: Outcome, verdict: WrongAnswer) -> Outcome:
     )
 
 
-class _Culprit:
-    """Finds out whether an error is the learner's or ours."""
+class _Trial:
+    """One answer to one exercise, and whose fault it is when something breaks."""
 
-    def __init__(
-        self,
-        exercise: Exercise,
-        stage: Stage,
-        answer: Any,
-        seed: int,
-        reference: Reference | None,
-    ) -> None:
+    def __init__(self, exercise: Exercise, answer: Any, reference: Reference | None) -> None:
         self.exercise = exercise
+        self.answer = _watched(exercise, answer)
         self._file = folding.file_of(answer)
-        self._stage, self._seed, self._reference = stage, seed, reference
+        self._reference = reference
 
-    def frames_of(self, error: BaseException) -> list[traceback.FrameSummary]:
+    def learner_frames(self, error: BaseException, stage: Stage) -> list[traceback.FrameSummary]:
         """Give the learner's own frames of an error; none means that the check's code raised."""
-        check = self._stage.run.__code__
-        return folding.learner_frames(error.__traceback__, self._file, check)
+        return folding.learner_frames(error.__traceback__, self._file, stage.run.__code__)
 
-    def course_passes_its_own_check(self) -> bool:
-        """Run the same stage and seed on the course's solution."""
+    def course_passes(self, stage: Stage, seed: int) -> bool:
+        """Say whether the course's own solution survives the same stage and seed."""
         if self._reference is None:
             return False
         try:
             with time_limit(self.exercise.limit):
-                self._stage.run(self._reference(self.exercise), self._seed)
+                stage.run(self._reference(self.exercise), seed)
         except (Exception, TookTooLong):
             return False
         return True
 
 
-def _raised(blank: Outcome, error: BaseException, culprit: _Culprit) -> Outcome:
-    frames = culprit.frames_of(error)
+def _raised(
+    blank: Outcome, error: BaseException, trial: _Trial, stage: Stage, seed: int
+) -> Outcome:
+    frames = trial.learner_frames(error, stage)
+    exercise = trial.exercise
     if folding.says_not_implemented(error, frames):
         message = "The stub still says `raise NotImplementedError`: write your answer there."
         return replace(blank, state="not attempted", stage="", message=message)
     if frames:
-        message = _sentence(error, culprit.exercise)
+        message = _sentence(error, exercise)
         return replace(blank, state="raised", message=message, trace=folding.folded(frames))
     if isinstance(error, KeyboardInterrupt):
         return replace(blank, state="raised", message="The check was interrupted before its end.")
-    if culprit.course_passes_its_own_check():
+    if trial.course_passes(stage, seed):
         message = (
-            f"The check could not use what {culprit.exercise.name} gave it "
+            f"The check could not use what {exercise.name} gave it "
             f"({_plainly(error)}). Compare kind and shape with the contract in the docstring."
         )
         return replace(blank, message=message)

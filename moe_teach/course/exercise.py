@@ -101,12 +101,12 @@ class Exercise:
     title: str
     hints: tuple[str, ...]
     explanation: str
-    points: float = 1
+    points: float | int = 1
     difficulty: int = 2
     importance: int = 3
     minutes: int = 10
     needs: tuple[str, ...] = ()
-    limit: float = 10.0
+    limit: float | int = 10
     stages: list[Stage] = field(default_factory=list)
 
     def stage(self, name: str) -> Callable[[StageFunction], StageFunction]:
@@ -143,13 +143,13 @@ class Question:
 
     id: str
     prompt: str
-    answer: str | float
+    answer: str | float | int
     because: str
     choices: dict[str, str] = field(default_factory=dict)
     replies: dict[str, str] = field(default_factory=dict)
-    tolerance: float = 0.0
+    tolerance: float | int = 0
     hints: tuple[str, ...] = ()
-    points: float = 1
+    points: float | int = 1
 
     def __post_init__(self) -> None:
         if self.choices and self.answer not in self.choices:

@@ -31,7 +31,7 @@ class Score(float):
     outcome: Outcome
 
     def __new__(cls, outcome: Outcome) -> "Score":
-        value = min(max(outcome.earned, 0.0), outcome.points)
+        value = min(max(outcome.earned, 0), outcome.points)
         score = super().__new__(cls, value)
         score.outcome = outcome
         return score

@@ -49,8 +49,12 @@ class PrintedText(io.TextIOBase):
         return kept
 
 
+def _ring(_signal: int, _frame: FrameType | None) -> None:
+    raise TookTooLong
+
+
 @contextlib.contextmanager
-def time_limit(seconds: float) -> Iterator[None]:
+def time_limit(seconds: float | int) -> Iterator[None]:
     """Raise `TookTooLong` in the body after `seconds` of wall time.
 
     Uses a real signal, which also ends a sleep. Only the main thread of a POSIX process can be
@@ -61,10 +65,7 @@ def time_limit(seconds: float) -> Iterator[None]:
         yield
         return
 
-    def ring(_signal: int, _frame: FrameType | None) -> None:
-        raise TookTooLong
-
-    before = signal.signal(signal.SIGALRM, ring)
+    before = signal.signal(signal.SIGALRM, _ring)
     try:
         # The alarm repeats: a bare `except: pass` swallows one, but not the one that rings
         # while the handler's own `pass` runs.

@@ -19,7 +19,7 @@ class Outcome:
     item_id: str
     title: str
     state: State
-    points: float
+    points: float | int
     message: str = ""
     stages: tuple[tuple[str, StageState], ...] = ()
     stage: str = ""
@@ -32,6 +32,6 @@ class Outcome:
     next_step: str = ""
 
     @property
-    def earned(self) -> float:
+    def earned(self) -> float | int:
         """All points for a pass, none otherwise."""
-        return self.points if self.state == "passed" else 0.0
+        return self.points if self.state == "passed" else 0

@@ -25,7 +25,7 @@ class Record:
     state: str = "not attempted"
     passed_version: str = ""
     passed_on: str = ""
-    points: float = 0.0
+    points: float | int = 0
     hints: tuple[int, ...] = ()
     solution_opened: bool = False
 
@@ -93,7 +93,7 @@ def update(item_id: str, change: Callable[[Record], Record]) -> None:
         save(progress)
 
 
-def count_attempt(item_id: str, state: str, version: str, points: float) -> None:
+def count_attempt(item_id: str, state: str, version: str, points: float | int) -> None:
     """Record one judged attempt; a pass, once earned, is kept whatever comes later."""
 
     def change(before: Record) -> Record:

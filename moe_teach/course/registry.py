@@ -43,7 +43,9 @@ def load(chapter: int) -> dict[str, Item]:
 
 def find(item_id: str) -> Item:
     """Give the exercise or question with this id; `UnknownId` says in a sentence what exists."""
-    number = str(item_id).partition(".")[0]
+    if not isinstance(item_id, str):
+        raise UnknownId('An id is written in quotes, for example check("3.1", ...).')
+    number = item_id.partition(".")[0]
     if not number.isdigit():
         raise UnknownId(
             f"{item_id!r} is not an id of this course. Ids look like '3.1' (chapter 3, exercise 1) "

@@ -1,0 +1,145 @@
+"""The words learners type: they always answer, remember honestly, and never punish."""
+
+import subprocess
+import sys
+
+import pytest
+
+from moe_teach.course import by_mode, check, hint, progress, reset, show, solution, verbs
+from moe_teach.course import progress_file as ledger
+from moe_teach.nn.router import Router
+
+
+def right(tokens):
+    return [0 if t.isdigit() else 2 if any(c.isalnum() for c in t) else 1 for t in tokens]
+
+
+def test_check_returns_points_and_records_the_attempt():
+    assert check("0.1", right) == 1
+    record = ledger.read().of("0.1")
+    assert (record.state, record.attempts, record.points) == ("passed", 1, 1)
+
+
+def test_an_untouched_exercise_is_not_an_attempt():
+    def stub(tokens):
+        raise NotImplementedError
+
+    assert check("0.1", stub).state == "not attempted"
+    assert check("0.1").state == "not attempted"
+    assert ledger.read().of("0.1").attempts == 0
+
+
+def test_a_wrong_answer_points_to_the_next_unread_hint():
+    assert 'hint("0.1", 1)' in repr(check("0.1", lambda tokens: [0]))
+    hint("0.1")
+    assert 'hint("0.1", 2)' in repr(check("0.1", lambda tokens: [0]))
+
+
+@pytest.mark.parametrize("item_id", ["77.1", "0.99", "nonsense", "", None, 3.1])
+def test_an_unknown_id_is_answered_in_a_sentence(item_id, as_a_user):
+    score = check(item_id, right)
+    assert score == 0
+    assert score.outcome.message.endswith(".")
+    for verb in (hint, solution, reset):
+        assert verb(item_id).text.endswith(".")
+
+
+def test_hints_open_one_after_another_and_are_recorded():
+    titles = [hint("0.1").title for _ in range(4)]
+    assert [title.split(" for ")[0] for title in titles] == [
+        "Hint 1 of 3",
+        "Hint 2 of 3",
+        "Hint 3 of 3",
+        "Hint 3 of 3",
+    ]
+    assert ledger.read().of("0.1").hints == (1, 2, 3)
+    assert "has hints 1 to 3" in hint("0.1", 4).text
+
+
+def test_the_solution_comes_without_markers_and_is_recorded_not_punished():
+    note = solution("0.1")
+    assert note.code.startswith("def route_by_rule")
+    assert "###" not in note.code
+    assert note.text
+    assert ledger.read().of("0.1").solution_opened
+    assert check("0.1", right) == 1
+
+
+def test_the_shown_solution_passes_its_check():
+    namespace = {}
+    exec(solution("0.2").code, namespace)
+    assert check("0.2", namespace["active_fraction"]).state == "passed"
+
+
+def test_the_solution_of_a_question_is_its_answer():
+    assert solution("0.q2").text.startswith("b) 60 parameters")
+
+
+def test_reset_empties_the_record_and_gives_the_start_back():
+    check("0.1", right)
+    note = reset("0.1")
+    assert note.code.rstrip().endswith("raise NotImplementedError")
+    assert ledger.read().of("0.1").attempts == 0
+
+
+def test_progress_lists_every_exercise_and_the_next_step():
+    check("0.1", right)
+    shown = repr(progress())
+    assert "1 of " in shown
+    assert "Next: 0.2" in shown
+    assert "A router made of rules" in shown
+
+
+def test_a_pass_of_an_earlier_version_stays_and_says_so():
+    ledger.count_attempt("0.1", "passed", "an old version", 1)
+    assert "passed (an earlier version)" in repr(progress())
+
+
+def test_graders_leave_no_trace_in_the_learners_progress(monkeypatch):
+    monkeypatch.setenv("NBGRADER_EXECUTION", "autograde")
+    assert check("0.1", right) == 1
+    assert ledger.read().records == {}
+
+
+def test_a_folder_that_cannot_be_written_costs_no_feedback(home):
+    home.write_text("a file where the folder should be")
+    score = check("0.1", right)
+    assert score == 1
+    assert "could not be saved" in repr(score)
+    assert hint("0.1").title.startswith("Hint 1")
+
+
+def test_a_chapter_that_cannot_be_loaded_is_a_course_problem(monkeypatch):
+    def broken(_item_id):
+        raise ImportError("no module named 'missing'")
+
+    monkeypatch.setattr(verbs.registry, "find", broken)
+    assert check("0.1", right).state == "course problem"
+
+
+def test_show_gives_the_real_source():
+    note = show(Router.forward)
+    assert note.code.startswith("def forward(self")
+    assert note.title == "moe_teach.nn.router.Router.forward"
+    assert "class Router" in show(Router).code
+
+
+@pytest.mark.parametrize("thing", [3, "Router", len])
+def test_show_refuses_what_has_no_source_in_a_sentence(thing):
+    with pytest.raises(TypeError, match=r"show\(\) wants|no Python source"):
+        show(thing)
+
+
+@pytest.mark.parametrize(("mode", "steps"), [("", 400), ("0", 400), ("1", 60)])
+def test_the_fast_mode_changes_sizes(monkeypatch, mode, steps):
+    monkeypatch.setenv("MOE_TEACH_FAST", mode)
+    assert by_mode(full=400, fast=60) == steps
+
+
+def test_the_verbs_load_nothing_heavy():
+    code = (
+        "import sys\nfrom moe_teach.course import check, progress, show\nprogress()\n"
+        "heavy = {'jupytext', 'nbformat', 'matplotlib', 'transformers', 'triton'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

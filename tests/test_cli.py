@@ -1,0 +1,98 @@
+"""The command: thin, in sentences, and honest in its exit status."""
+
+from pathlib import Path
+
+import pytest
+
+from moe_teach import cli
+from moe_teach.course import authoring
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MOE_TEACH_HOME", str(tmp_path))
+
+
+def run(capsys, *words):
+    status = cli.main(words)
+    said = capsys.readouterr()
+    return status, said.out + said.err
+
+
+def test_no_verb_shows_the_help(capsys):
+    status, said = run(capsys)
+    assert status == 2
+    assert "progress" in said
+
+
+def test_an_unknown_verb_is_a_usage_error(capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main(["fly"])
+    assert end.value.code == 2
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("hint", "77.1"),
+        ("solution", "0.99"),
+        ("check", "nonsense"),
+        ("author", "verify", "0.99"),
+        ("author", "build", "three"),
+    ],
+)
+def test_an_unknown_id_is_a_usage_error_in_a_sentence(capsys, words):
+    status, said = run(capsys, *words)
+    assert status == 2
+    assert said.startswith("moe-teach: ")
+    assert said.strip().endswith(".")
+
+
+def test_hint_solution_progress_and_reset_speak_in_the_terminal(capsys):
+    assert run(capsys, "hint", "0.1")[1].startswith("Hint 1 of 3")
+    assert run(capsys, "hint", "0.1", "3")[1].startswith("Hint 3 of 3")
+    assert "def route_by_rule" in run(capsys, "solution", "0.1")[1]
+    assert "A router made of rules" in run(capsys, "progress")[1]
+    assert run(capsys, "reset", "0.1")[0] == 0
+
+
+def test_check_fails_until_everything_asked_for_has_passed(capsys):
+    assert run(capsys, "check", "0.1")[0] == 1
+    from moe_teach.course import progress_file
+
+    progress_file.count_attempt("0.1", "passed", "v", 1)
+    status, said = run(capsys, "check", "0.1")
+    assert status == 0
+    assert "passed" in said
+
+
+def test_verify_prints_a_table_and_opens_the_gate_for_a_sound_chapter(capsys):
+    status, said = run(capsys, "author", "verify", "0")
+    assert status == 0
+    assert "route_by_rule" in said
+    assert "Every gate is open." in said
+
+
+def test_a_closed_gate_is_exit_status_one(capsys, monkeypatch):
+    monkeypatch.setattr(authoring.gates, "MIN_HINTS", 4)
+    status, said = run(capsys, "author", "verify", "0.1")
+    assert status == 1
+    assert "needs 4" in said
+
+
+def test_a_missing_author_tool_is_a_fault_that_says_what_to_install(capsys, monkeypatch):
+    def missing(*_):
+        raise ModuleNotFoundError("No module named 'jupytext'", name="jupytext")
+
+    monkeypatch.setattr(authoring, "verify", missing)
+    status, said = run(capsys, "author", "verify")
+    assert status == 3
+    assert "'jupytext'" in said
+    assert "pip install" in said
+
+
+def test_our_own_fault_is_exit_status_three(capsys, monkeypatch):
+    monkeypatch.setattr(authoring, "verify", lambda *_: 1 / 0)
+    status, said = run(capsys, "author", "verify")
+    assert status == 3
+    assert "ZeroDivisionError" in said

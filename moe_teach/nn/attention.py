@@ -56,16 +56,17 @@ class Attention(nn.Module):
     def __init__(self, d_model: int, config: AttentionConfig, norm_eps: float = 1e-5) -> None:
         super().__init__()
         refuse(
-            config.latent is not None,
-            "Multi-head latent attention is counted by moe_teach.cost but not built by "
-            "moe_teach.nn: set latent=None to build a model.",
+            config.latent is not None or config.sinks or config.relative_buckets > 0,
+            "Latent attention, attention sinks and relative positions are counted by "
+            "moe_teach.cost but not built by moe_teach.nn: leave latent, sinks and "
+            "relative_buckets at their defaults to build a model.",
         )
         self.config = config
         d_query, d_key = config.n_heads * config.d_head, config.n_kv_heads * config.d_head
         self.q_proj = nn.Linear(d_model, d_query, bias=config.bias)
         self.k_proj = nn.Linear(d_model, d_key, bias=config.bias)
         self.v_proj = nn.Linear(d_model, d_key, bias=config.bias)
-        self.o_proj = nn.Linear(d_query, d_model, bias=False)
+        self.o_proj = nn.Linear(d_query, d_model, bias=config.bias)
         self.q_norm = self._qk_norm(d_query, norm_eps)
         self.k_norm = self._qk_norm(d_key, norm_eps)
         self.reset_parameters()

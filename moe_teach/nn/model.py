@@ -27,6 +27,11 @@ class Model(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
+        refuse(
+            config.n_encoder_layers > 0 or config.n_block_norms != 2,
+            "Encoders and blocks with norms on the way out are counted by moe_teach.cost but not "
+            "built by moe_teach.nn: leave n_encoder_layers and n_block_norms at their defaults.",
+        )
         self.config = config
         self.embedding = nn.Embedding(config.vocab_size, config.d_model)
         self.blocks = nn.ModuleList(

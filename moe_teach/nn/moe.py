@@ -3,7 +3,7 @@
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from moe_teach.config import DropPolicy, MoEConfig
+from moe_teach.config import DropPolicy, MoEConfig, refuse
 from moe_teach.nn.experts import Experts
 from moe_teach.nn.feed_forward import FeedForward
 from moe_teach.nn.router import Router
@@ -40,6 +40,11 @@ class MoE(nn.Module):
     @classmethod
     def build(cls, d_model: int, config: MoEConfig) -> "MoE":
         """Make the layer that `config` describes out of the library's own parts."""
+        refuse(
+            config.bias,
+            "Linear biases in routers and experts are counted by moe_teach.cost but not built by "
+            "moe_teach.nn: leave bias at False to build a layer.",
+        )
         shared = None
         if config.shared_width:
             shared = FeedForward(d_model, config.shared_width, config.activation)

@@ -19,7 +19,7 @@ def capacity_of(n_tokens: int, n_experts: int, top_k: int, capacity_factor: floa
     eq. 3, with the factor k of GShard).
     """
     refuse(capacity_factor <= 0, f"capacity_factor must be positive, but it is {capacity_factor}.")
-    # As a fraction, because in binary 1.1 * 10 is a little more than 11 and would round up to 12.
+    # As a fraction, because in binary 1.1 * 50 is a little more than 55 and would round up to 56.
     return math.ceil(Fraction(str(capacity_factor)) * n_tokens * top_k / n_experts)
 
 

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from moe_teach.config import AttentionConfig, LatentConfig, ModelConfig, MoEConfig, RouterConfig
+from moe_teach.cost import n_params_total
 from moe_teach.nn.attention import Attention, KVCache, rotate
 from moe_teach.nn.model import Model
 
@@ -177,10 +178,37 @@ def test_no_tokens_give_no_logits() -> None:
     assert Model(CONFIG)(torch.zeros(2, 0, dtype=torch.int64)).logits.shape == (2, 0, 50)
 
 
-def test_latent_attention_is_refused_in_a_sentence() -> None:
-    latent = LatentConfig(kv_rank=4, d_rope=4, d_value=8)
-    with pytest.raises(ValueError, match=r"counted by moe_teach.cost but not built"):
-        Model(replace(CONFIG, attention=replace(ATTENTION, latent=latent)))
+LATENT = LatentConfig(kv_rank=4, d_rope=4, d_value=8)
+NOT_BUILT = {
+    "latent": replace(CONFIG, attention=replace(ATTENTION, latent=LATENT)),
+    "sinks": replace(CONFIG, attention=replace(ATTENTION, sinks=True)),
+    "relative-positions": replace(CONFIG, attention=replace(ATTENTION, relative_buckets=8)),
+    "encoder": replace(CONFIG, n_encoder_layers=1),
+    "four-norms": replace(CONFIG, n_block_norms=4),
+    "biased-experts": replace(CONFIG, moe=replace(MOE, bias=True)),
+}
+
+
+@pytest.mark.parametrize("config", NOT_BUILT.values(), ids=NOT_BUILT)
+def test_what_is_only_counted_is_refused_in_a_sentence(config: ModelConfig) -> None:
+    with pytest.raises(ValueError, match=r"counted by moe_teach.cost but not\s+built"):
+        Model(config)
+
+
+COUNTED = {
+    **{kind: replace(CONFIG, attention=config) for kind, config in KINDS.items()},
+    "tied": replace(CONFIG, tie_embeddings=True),
+    "dense": replace(CONFIG, moe=None, activation="gelu"),
+    "every-second-layer": replace(CONFIG, n_layers=5, moe_every=2),
+    "shared-expert": replace(CONFIG, moe=replace(MOE, n_shared_experts=2, activation="relu")),
+    "noisy": replace(CONFIG, moe=replace(MOE, router=replace(MOE.router, noisy=True))),
+}
+
+
+@pytest.mark.parametrize("config", COUNTED.values(), ids=COUNTED)
+def test_the_model_has_as_many_parameters_as_the_cost_model_counts(config: ModelConfig) -> None:
+    built = sum(parameter.numel() for parameter in Model(config).parameters())
+    assert built == n_params_total(config)
 
 
 @pytest.mark.usefixtures("as_a_user")

@@ -25,7 +25,7 @@ def a_routing(gates, ids, kept=None) -> Routing:
         (7, 4, 1, 1.0, 2),
         (0, 4, 2, 1.0, 0),
         (1, 64, 1, 1.0, 1),
-        (10, 1, 1, 1.1, 11),
+        (50, 1, 1, 1.1, 55),
     ],
 )
 def test_capacity_is_the_formula_rounded_up(n_tokens, n_experts, top_k, factor, expected) -> None:

@@ -77,6 +77,12 @@ def test_both_dispatches_write_the_same_record() -> None:
         assert torch.equal(getattr(record, field), getattr(expected, field)), field
 
 
+def test_more_experts_than_two_bytes_can_number() -> None:
+    routing = a_routing(torch.tensor([[40_000], [3], [32_768]]), 40_001, torch.ones(3, 1).bool())
+    _, sent = dispatch(torch.zeros(3, 1), routing, backend="torch")
+    assert sent.token_idx.tolist() == [1, 2, 0]
+
+
 @every_combine
 def test_without_work_in_between_combine_undoes_dispatch(backend: str) -> None:
     x = torch.randn(13, 5)

@@ -55,6 +55,17 @@ def test_the_loop_steps_in_where_torch_cannot(n_rows, d_in, d_out, dtype) -> Non
     assert out.shape == (n_rows, d_out)
 
 
+def test_an_older_torch_without_the_function_gets_the_loop(monkeypatch) -> None:
+    rows, w = torch.randn(6, 8), torch.randn(2, 16, 8)
+    expected = grouped_mm(rows, w, ends(2, 4))
+
+    monkeypatch.delattr("torch.nn.functional.grouped_mm", raising=False)
+
+    torch.testing.assert_close(grouped_mm(rows, w, ends(2, 4)), expected)
+    with pytest.raises(ValueError, match="does not have it"):
+        grouped_mm(rows, w, ends(2, 4), backend="torch")
+
+
 def test_autocast_reaches_the_grouped_matmul_too() -> None:
     rows, w = torch.randn(6, 8), torch.randn(2, 16, 8)
 

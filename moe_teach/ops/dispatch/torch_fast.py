@@ -18,8 +18,9 @@ def dispatch_torch(x: Tensor, routing: Routing) -> tuple[Tensor, Dispatched]:
         # Dropped choices get the number after the last expert, so that they sort to the end.
         chosen = chosen.masked_fill(~routing.kept.flatten(), n_experts)
 
-    # Two bytes suffice to number experts, and the sort of short integers is a fast radix sort.
-    order = chosen.to(torch.int16).sort(stable=True).indices
+    # Two bytes mostly suffice to number experts, and short integers are sorted by a radix sort.
+    short = torch.int16 if n_experts < 2**15 else torch.int32
+    order = chosen.to(short).sort(stable=True).indices
     counts = torch.bincount(chosen, minlength=n_experts + 1)[:n_experts]
     offsets = counts.cumsum(0)
     n_rows = chosen.numel() if routing.kept is None else int(offsets[-1])

@@ -1,0 +1,206 @@
+"""Chapter 01, exercises 1.2 and 1.3: count what a token uses and what an answer computes."""
+
+import random
+from typing import Any
+
+from moe_teach.course.checks._ch01_counting import KEYS, require_integer
+from moe_teach.course.exercise import Exercise, require
+
+COUNT_ACTIVE = Exercise(
+    id="1.2",
+    name="count_active",
+    title="Count what one token uses",
+    points=1,
+    difficulty=1,
+    importance=5,
+    minutes=10,
+    needs=("1.1",),
+    hints=(
+        "Start from everything and take away what rests: the experts that were not chosen.",
+        'One expert, over all layers, is parts["experts"] // n_experts. How many of them rest?',
+        'active = sum of all parts - parts["experts"] // n_experts * (n_experts - top_k); then, if '
+        'not input_embedding, subtract parts["input_embedding"] too.',
+    ),
+    explanation="Only the experts are scaled by top_k / n_experts. The router cannot choose "
+    "without scoring every expert, so all of its rows work. Both conventions for the input table "
+    "are in use: 3.6 and 4.2 billion may be the same model (gpt-oss-20b is).",
+)
+
+
+def _parts(seed: int, n_experts: int) -> dict[str, int]:
+    draw = random.Random(f"{seed} {n_experts}")
+    parts = {key: draw.randrange(1, 90) for key in KEYS}
+    parts["experts"] = n_experts * draw.randrange(1, 90)
+    return parts
+
+
+def _expected_active(parts: dict[str, int], n_experts: int, top_k: int) -> int:
+    return sum(parts.values()) - parts["experts"] + parts["experts"] * top_k // n_experts
+
+
+@COUNT_ACTIVE.stage("whole number")
+def _active_integer(answer: Any, seed: int) -> None:
+    for n_experts, top_k in ((1, 1), (5, 2)):
+        parts = _parts(seed, n_experts)
+        example = {"parts": parts, "n_experts": n_experts, "top_k": top_k}
+        require_integer(answer(dict(parts), n_experts, top_k), "The active count", example)
+
+
+@COUNT_ACTIVE.stage("dense")
+def _active_dense(answer: Any, seed: int) -> None:
+    for n_experts in (1, 3):
+        parts = _parts(seed, n_experts)
+        got = answer(dict(parts), n_experts, n_experts)
+        require(
+            got == sum(parts.values()),
+            "With top_k = n_experts every parameter works on every token, so the active count is "
+            "the total. Did you leave a part out, or count one twice?",
+            expected=sum(parts.values()),
+            got=got,
+            example={"parts": parts, "n_experts": n_experts, "top_k": n_experts},
+        )
+
+
+@COUNT_ACTIVE.stage("sparse")
+def _active_sparse(answer: Any, seed: int) -> None:
+    for n_experts, top_k in ((2, 1), (5, 2), (16, 2), (7, 6)):
+        parts = _parts(seed, n_experts)
+        expected = _expected_active(parts, n_experts, top_k)
+        got = answer(dict(parts), n_experts, top_k)
+        example = {"parts": parts, "n_experts": n_experts, "top_k": top_k}
+        router = parts["router"] - parts["router"] * top_k / n_experts
+        require(
+            got == expected or abs(expected - got - router) >= 1,
+            "The router is scaled with the experts here. It scores every expert before it can "
+            "choose, so all its rows work on every token.",
+            expected=expected,
+            got=got,
+            example=example,
+        )
+        require(
+            got == expected,
+            "Only the experts are used in part: top_k of n_experts. Attention, norms and tables "
+            "work for every token.",
+            expected=expected,
+            got=got,
+            example=example,
+        )
+
+
+@COUNT_ACTIVE.stage("convention")
+def _active_convention(answer: Any, seed: int) -> None:
+    for n_experts, top_k in ((3, 2), (11, 4)):
+        parts = _parts(seed, n_experts)
+        expected = _expected_active(parts, n_experts, top_k) - parts["input_embedding"]
+        got = answer(dict(parts), n_experts, top_k, input_embedding=False)
+        require(
+            got == expected,
+            "With input_embedding=False the input table is left out, and nothing else: the output "
+            "matrix multiplies every token.",
+            expected=expected,
+            got=got,
+            example={"parts": parts, "n_experts": n_experts, "top_k": top_k},
+        )
+
+
+ANSWER_FLOPS = Exercise(
+    id="1.3",
+    name="answer_flops",
+    title="The FLOPs of a whole answer",
+    points=2,
+    difficulty=3,
+    importance=3,
+    minutes=15,
+    hints=(
+        "Count two things apart: how many tokens are computed at all, and how many pairs of a "
+        "token and a position it sees there are.",
+        "With one prompt token and one new token, one token is computed. In general it is "
+        "n_prompt + n_new - 1 tokens, and they see 1, 2, 3, ... positions.",
+        "n = n_prompt + n_new - 1; pairs = n * (n + 1) // 2; then 2 * n_matrix_params * n "
+        "+ 4 * n_layers * n_heads * d_head * pairs.",
+    ),
+    explanation="The first term grows with the length, the second with its square. For short "
+    "answers the matrices dominate, and only these shrink when experts rest: sparsity of the "
+    "feed-forward does nothing for a long context.",
+)
+
+# matrix parameters, layers, heads, d_head, prompt, new
+LENGTHS = ((1, 1, 1, 1, 1, 1), (5, 1, 1, 2, 1, 3), (7, 3, 2, 4, 4, 1), (101, 5, 4, 6, 11, 7))
+
+
+def _flops(sizes: tuple[int, ...], n_computed: int, n_pairs: int) -> int:
+    n_params, n_layers, n_heads, d_head = sizes[:4]
+    return 2 * n_params * n_computed + 4 * n_layers * n_heads * d_head * n_pairs
+
+
+def _flops_example(sizes: tuple[int, ...]) -> dict[str, Any]:
+    names = ("n_matrix_params", "n_layers", "n_heads", "d_head", "n_prompt", "n_new")
+    return dict(zip(names, sizes, strict=True))
+
+
+def _cases(seed: int) -> list[tuple[int, ...]]:
+    draw = random.Random(seed)
+    drawn = tuple(draw.randrange(2, 40) for _ in range(6))
+    return [*LENGTHS, drawn]
+
+
+@ANSWER_FLOPS.stage("whole number")
+def _flops_integer(answer: Any, seed: int) -> None:
+    for sizes in _cases(seed):
+        require_integer(answer(*sizes), "The number of FLOPs", _flops_example(sizes))
+
+
+@ANSWER_FLOPS.stage("one token")
+def _flops_one(answer: Any, seed: int) -> None:
+    for sizes in _cases(seed):
+        alone = (*sizes[:4], 1, 1)
+        expected, got = _flops(alone, 1, 1), answer(*alone)
+        require(
+            2 * got != expected,
+            "Exactly half of it: a multiplication and an addition are two FLOPs, for matrices as "
+            "for scores and mixing.",
+            expected=expected,
+            got=got,
+            example=_flops_example(alone),
+        )
+        require(
+            got == expected,
+            "One prompt token and one new token make a single forward pass: 2 FLOPs a matrix "
+            "parameter, and in each layer and head 2 d_head for the score with itself and 2 d_head "
+            "for mixing. Is the written token computed too, or does the first position see nobody?",
+            expected=expected,
+            got=got,
+            example=_flops_example(alone),
+        )
+
+
+@ANSWER_FLOPS.stage("matrices")
+def _flops_matrices(answer: Any, seed: int) -> None:
+    for sizes in _cases(seed):
+        without = (*sizes[:2], 0, *sizes[3:])  # no heads: only the matrices are left
+        n_computed = sizes[4] + sizes[5] - 1
+        expected, got = _flops(without, n_computed, 0), answer(*without)
+        require(
+            got == expected,
+            "The matrices work once for every computed token. With a cache these are the prompt "
+            "and all new tokens but the last, which is written and never read.",
+            expected=expected,
+            got=got,
+            example=_flops_example(without),
+        )
+
+
+@ANSWER_FLOPS.stage("attention")
+def _flops_attention(answer: Any, seed: int) -> None:
+    for sizes in _cases(seed):
+        n_computed = sizes[4] + sizes[5] - 1
+        expected = _flops(sizes, n_computed, n_computed * (n_computed + 1) // 2)
+        got = answer(*sizes)
+        require(
+            got == expected,
+            "The attention part is off. A token at position t sees t + 1 positions: itself and "
+            "those before it, not the whole final length.",
+            expected=expected,
+            got=got,
+            example=_flops_example(sizes),
+        )

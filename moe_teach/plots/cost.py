@@ -1,0 +1,219 @@
+"""Figures of chapter 01: what models store, what they use, what that costs.
+
+The drawing functions take plain numbers and the records below; they know no model.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
+
+from moe_teach.catalog import ModelCard
+from moe_teach.cost import active_share, n_params_active, n_params_total, shared_share
+from moe_teach.plots.style import HATCHES, MARKERS, PALETTE, figure
+
+BLUE, ORANGE, GREEN, RED = PALETTE[:4]
+GREY = "0.45"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CostPoint:
+    """One model in numbers: parameters, top_k / n_experts, and the part that is shared."""
+
+    name: str
+    total: float
+    active: float
+    routed: float
+    shared: float
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether every parameter works on every token."""
+        return self.shared == 1.0
+
+
+def points_of(cards: Iterable[ModelCard]) -> list[CostPoint]:
+    """Count each card's model; active parameters include the input embedding."""
+    return [
+        CostPoint(
+            name=card.name,
+            total=n_params_total(card.config),
+            active=n_params_active(card.config),
+            routed=_routed(card),
+            shared=shared_share(card.config),
+        )
+        for card in cards
+    ]
+
+
+def _routed(card: ModelCard) -> float:
+    if card.config.moe is None:
+        return 1.0
+    return card.config.moe.router.top_k / card.config.moe.router.n_experts
+
+
+def catalog_figure(points: Sequence[CostPoint], highlight: str) -> Figure:
+    """Total against active parameters with FLOPs per token, and when "one-eighth" is true.
+
+    `highlight` names the point that stands out and that is put on the second panel too.
+    """
+    drawing, (left, right) = figure(10.5, 5.0, ncols=2, width_ratios=(2.1, 1))
+    _draw_catalog(left, points, highlight)
+    chosen = next(point for point in points if point.name == highlight)
+    _draw_one_eighth(right, chosen)
+    return drawing
+
+
+def _draw_catalog(axes: Any, points: Sequence[CostPoint], highlight: str) -> None:
+    ends = np.array([0.4, 2500.0])
+    for one_over, style in ((1, "-"), (4, "--"), (8, "-."), (32, ":")):
+        text = "dense: all of it" if one_over == 1 else f"1/{one_over}"
+        axes.plot(ends, ends / one_over, style, color=GREY, linewidth=0.9, label=text)
+    for point in points:
+        colour, marker, size = BLUE, MARKERS[0], 40
+        if point.is_dense:
+            colour, marker, size = GREY, MARKERS[1], 40
+        if point.name == highlight:
+            colour, marker, size = RED, MARKERS[7], 190
+        place = (point.total / 1e9, point.active / 1e9)
+        axes.scatter(*place, s=size, color=colour, marker=marker, zorder=3)
+    axes.set(
+        xscale="log", yscale="log", xlim=(0.45, 2600), ylim=(0.15, 130),
+        xlabel="stored: total parameters (billions)",
+        ylabel="used: active parameters a token (billions)",
+        title="What models store, what a token uses and costs",
+    )  # fmt: skip
+    cost = axes.secondary_yaxis("right", functions=(lambda b: 2 * b, lambda g: g / 2))
+    cost.set_ylabel("cost: about so many GFLOP a token (2 x active)")
+    axes.legend(title="active / total", loc="upper left", fontsize=8, title_fontsize=8)
+    marks = [(p.total / 1e9, p.active / 1e9, p.name) for p in points]
+    _label(axes, marks, gaps=[13 if p.name == highlight else 8 for p in points])
+
+
+def _label(axes: Any, marks: Sequence[tuple[float, float, str]], gaps: Sequence[int]) -> None:
+    """Write each name beside its mark, on the first side where it meets nothing written yet."""
+    drawing = axes.figure
+    drawing.draw_without_rendering()
+    centres = axes.transData.transform([mark[:2] for mark in marks])
+    taken = [Bbox.from_bounds(x - 5, y - 5, 10, 10) for x, y in centres]
+    sides = ((1, 0, "left"), (-1, 0, "right"), (0, 1.3, "center"), (0, -1.3, "center"))
+    sides += ((1, 1, "left"), (1, -1, "left"), (-1, 1, "right"), (-1, -1, "right"), (1, 0, "left"))
+    for number, ((x, y, name), gap) in enumerate(zip(marks, gaps, strict=True)):
+        others = taken[:number] + taken[number + 1 :]
+        for trial, (dx, dy, align) in enumerate(sides, start=1):
+            text = axes.annotate(
+                name, (x, y), (gap * dx, gap * dy), textcoords="offset points", ha=align,
+                va="center", fontsize=7.5,
+            )  # fmt: skip
+            box = text.get_window_extent()
+            free = box.x1 < axes.bbox.x1 and not any(box.overlaps(other) for other in others)
+            if free or trial == len(sides):
+                break
+            text.remove()
+        taken.append(box)
+
+
+def _draw_one_eighth(axes: Any, chosen: CostPoint) -> None:
+    shares = np.linspace(0.0, 0.3, 61)
+    axes.plot(100 * shares, [1 / active_share(s, 16, 2) for s in shares], color=BLUE)
+    axes.axhline(8, color=GREY, linestyle="--", linewidth=0.9)
+    axes.text(30, 8.08, "the promise: 1/8", ha="right", va="bottom", fontsize=8)
+    axes.plot(100 * chosen.shared, chosen.total / chosen.active, MARKERS[7], color=RED, ms=14)
+    axes.annotate(
+        chosen.name.replace(" ", "\n", 1)
+        + f":\n{100 * chosen.shared:.1f} % shared\n1/{chosen.total / chosen.active:.1f}",
+        (100 * chosen.shared, chosen.total / chosen.active), (0.1, 4.3), fontsize=8, color=RED,
+    )  # fmt: skip
+    for share in (0.0, 0.05, 0.10, 0.20):
+        one_over = 1 / active_share(share, 16, 2)
+        axes.plot(100 * share, one_over, MARKERS[0], color=BLUE, ms=5, zorder=4)
+        axes.annotate(
+            f"1/{one_over:.1f}", (100 * share, one_over), (9, 4), textcoords="offset points"
+        )
+    axes.set(
+        xlabel="shared by all tokens (% of the total)",
+        ylabel="total / active",
+        title='2 of 16 experts: is it "one-eighth"?',
+        ylim=(2, 8.9),
+    )
+
+
+def promise_figure(points: Sequence[CostPoint]) -> Figure:
+    """For every sparse model, top_k / n_experts (open) beside active / total (filled)."""
+    sparse = sorted((p for p in points if not p.is_dense), key=lambda p: p.active / p.total)
+    drawing, axes = figure(7.5, 0.27 * len(sparse) + 1.2)
+    rows = range(len(sparse))
+    promised, true = [p.routed for p in sparse], [p.active / p.total for p in sparse]
+    axes.hlines(rows, promised, true, color=GREY, linewidth=1.2)
+    axes.scatter(
+        promised, rows, facecolors="white", edgecolors=ORANGE, s=42, marker=MARKERS[1], zorder=3,
+        label="promise: top_k / n_experts",
+    )  # fmt: skip
+    axes.scatter(true, rows, color=BLUE, s=42, zorder=4, label="true: active / total")
+    axes.set(
+        xscale="log", yticks=list(rows), xlabel="share of all parameters that works on a token",
+        title="The promise leaves out what is shared",
+    )  # fmt: skip
+    axes.set_yticklabels([p.name for p in sparse])
+    axes.legend(loc="lower right", fontsize=9)
+    return drawing
+
+
+def bars_figure(names: Sequence[str], panels: Mapping[str, Sequence[float]]) -> Figure:
+    """One small bar chart for each quantity in `panels` (its key is the axis label with unit)."""
+    drawing, all_axes = figure(3.2 * len(panels), 3.2, ncols=len(panels), squeeze=False)
+    for axes, (label, values) in zip(all_axes[0], panels.items(), strict=True):
+        for number, value in enumerate(values):
+            axes.bar(number, value, color=PALETTE[number], hatch=HATCHES[number], edgecolor="white")
+            axes.text(number, value, f"{value:.3g}", ha="center", va="bottom", fontsize=9)
+        axes.set(xticks=range(len(names)), ylabel=label)
+        axes.set_xticklabels(names, fontsize=8)
+        axes.margins(y=0.12)
+    return drawing
+
+
+def lines_figure(
+    batches: Sequence[int],
+    panels: Mapping[str, Mapping[str, Sequence[float]]],
+    titles: Sequence[str],
+) -> Figure:
+    """Curves over the batch size (log axis): one panel a y label, one marked line a name."""
+    drawing, all_axes = figure(5.2 * len(panels), 3.6, ncols=len(panels), squeeze=False)
+    for axes, title, (label, curves) in zip(all_axes[0], titles, panels.items(), strict=True):
+        for number, (name, values) in enumerate(curves.items()):
+            axes.plot(
+                batches, values, marker=MARKERS[number], ms=5, color=PALETTE[number], label=name
+            )
+        axes.set(xlabel="tokens decoded together (batch)", ylabel=label, title=title)
+        axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.legend(fontsize=8)
+    return drawing
+
+
+def break_even_figure(
+    hours: Sequence[float], usd: Mapping[str, Sequence[float]], meets: Mapping[str, float]
+) -> Figure:
+    """What each way has cost after so many hours; `meets` marks where a name meets the first."""
+    drawing, axes = figure(7.0, 3.8)
+    for number, (name, amounts) in enumerate(usd.items()):
+        axes.plot(hours, np.asarray(amounts) / 1000, color=PALETTE[number], label=name,
+                  linestyle=("-", "--", "-.", ":")[number % 4])  # fmt: skip
+    first = next(iter(usd.values()))
+    for number, name in enumerate(usd):
+        if name in meets and meets[name] <= max(hours):
+            height = np.interp(meets[name], hours, first) / 1000
+            axes.plot(meets[name], height, MARKERS[number], color=PALETTE[number], ms=9)
+            axes.annotate(
+                f"{meets[name]:,.0f} h", (meets[name], height), (6, -13),
+                textcoords="offset points", fontsize=9,
+            )  # fmt: skip
+    axes.set(
+        xlabel="hours on the calendar since the purchase", ylabel="paid so far (thousand USD)",
+        title="Buying pays only for those who use it", ylim=(0, None),
+    )  # fmt: skip
+    axes.legend(fontsize=9, loc="upper left")
+    return drawing

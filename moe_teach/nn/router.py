@@ -1,7 +1,5 @@
 """The router: score every expert for every token, and choose."""
 
-from dataclasses import replace
-
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -58,7 +56,7 @@ class Router(nn.Module):
         experts for every token, and `kept` says which of them chose it.
 
         Raises:
-            ValueError: if `x` is not made of float rows of the right width, or a logit is NaN.
+            ValueError: if `x` is not made of float rows of the right width, or a logit is broken.
         """
         demand_rows(x, "The router's input", self.proj.in_features)
         logits = self._logits(x)
@@ -108,4 +106,4 @@ class Router(nn.Module):
             normalize=config.normalize_gates,
             scale=config.gate_scale,
         )
-        return replace(Routing(logits, probs, gates, everyone), kept=kept)
+        return Routing(logits, probs, gates, everyone, kept)

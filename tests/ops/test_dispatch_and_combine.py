@@ -121,14 +121,14 @@ def test_gradients_reach_answers_and_gates_but_not_dropped_gates(backend: str) -
 
 @every_combine
 def test_precise_gates_are_not_rounded_before_the_sum(backend: str) -> None:
-    gates = torch.tensor([[1.0, 2**-12]])  # the second does not change the first in bfloat16
+    gates = torch.tensor([[1 + 2**-10, 1.0]])  # in bfloat16 the two are equal
     routing = a_routing(torch.tensor([[0, 1]]), 2)
     _, sent = dispatch(torch.zeros(1, 1), routing)
-    y = torch.tensor([[1.0], [4096.0]], dtype=torch.bfloat16)
+    y = torch.tensor([[256.0], [-256.0]], dtype=torch.bfloat16)
 
     mixed = combine(y, gates, sent, backend=backend)
 
-    assert mixed.item() == 2.0 and mixed.dtype == torch.bfloat16
+    assert mixed.item() == 0.25 and mixed.dtype == torch.bfloat16
 
 
 @every_combine

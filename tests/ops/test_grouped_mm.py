@@ -33,6 +33,21 @@ def test_each_slice_is_multiplied_by_its_own_matrix(sizes, dtype, backend: str) 
         torch.testing.assert_close(gradient, expected, atol=10 * tolerance, rtol=tolerance)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_gradient_of_any_memory_order_can_come_back(backend: str) -> None:
+    rows = torch.randn(6, 8, requires_grad=True)
+    w = torch.randn(2, 16, 8, requires_grad=True)
+    if backend == "torch" and not torch_can_group(rows, w):
+        pytest.skip("this release of torch has no grouped matmul for these operands")
+    out = grouped_mm(rows, w, ends(2, 4), backend=backend)
+
+    expanded = torch.autograd.grad(out.sum(), (rows, w), retain_graph=True)
+    transposed = torch.autograd.grad(out, (rows, w), torch.ones(16, 6).T)
+
+    for one, other in zip(expanded, transposed, strict=True):
+        torch.testing.assert_close(one, other)
+
+
 @pytest.mark.parametrize(
     ("n_rows", "d_in", "d_out", "dtype"),
     [

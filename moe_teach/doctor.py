@@ -113,9 +113,9 @@ def check_browser() -> Finding:
 
 def check_progress() -> Finding:
     """Can your progress be written?"""
-    from moe_teach.course.progress import progress_path
+    from moe_teach.course import progress_file
 
-    path = progress_path()
+    path = progress_file.path()
     folder = next(parent for parent in path.parents if parent.exists())
     if os.access(folder, os.W_OK) and (not path.exists() or os.access(path, os.W_OK)):
         return Finding("your progress", "ok", f"kept in {path}")

@@ -18,10 +18,8 @@ DONE, FAILED, USAGE, FAULT = range(4)
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb and return the exit status; faults are reported in a sentence."""
     words = list(sys.argv[1:] if argv is None else argv)
-    if words[:1] == ["bench"]:  # its own options belong to the bench
-        from moe_teach.bench.cli import main as bench
-
-        return bench(words[1:]) or DONE
+    if words[:1] == ["bench"]:  # the bench reads its own options
+        return _bench(argparse.Namespace(words=words[1:]))
     parser = _parser()
     arguments = parser.parse_args(words)
     if not hasattr(arguments, "verb"):
@@ -29,19 +27,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         return USAGE
     try:
         return arguments.verb(arguments)
-    except LookupError as unknown:
-        print(f"moe-teach: {unknown}", file=sys.stderr)
+    except Exception as problem:
+        return _report(problem)
+
+
+def _report(problem: Exception) -> int:
+    """Tell a mistyped word from a missing tool and from a fault of ours."""
+    is_ours = isinstance(problem, KeyError | IndexError)
+    if isinstance(problem, LookupError) and not is_ours:
+        print(f"moe-teach: {problem}", file=sys.stderr)
         return USAGE
-    except ModuleNotFoundError as missing:
+    if isinstance(problem, ModuleNotFoundError) and not str(problem.name).startswith("moe_teach"):
         print(
-            f"moe-teach: this verb needs {missing.name!r}, which is not installed. Authors "
+            f"moe-teach: this verb needs {problem.name!r}, which is not installed. Authors "
             "install the course with: pip install -e '.[dev]'",
             file=sys.stderr,
         )
         return FAULT
-    except Exception:  # our fault, so an author gets to see where
-        traceback.print_exc()
-        return FAULT
+    traceback.print_exception(problem)
+    return FAULT
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -57,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     _add(verbs, "solution", "show a solution with its explanation", _solution, ids=1)
     _add(verbs, "reset", "forget the record of exercises and show their start", _reset, ids="+")
     _add(verbs, "doctor", "say what works on this machine and what to do about the rest", _doctor)
-    _add(verbs, "bench", "time the implementations of an operation (see bench --help)", _doctor)
+    _add(verbs, "bench", "time the implementations of an operation (see bench --help)", _bench)
     author = verbs.add_parser("author", help="build, run and verify the course's notebooks")
     author.set_defaults(verb=lambda _: author.print_help() or USAGE)
     tasks = author.add_subparsers(title="tasks", metavar="TASK")
@@ -130,6 +134,12 @@ def _doctor(_arguments: argparse.Namespace) -> int:
     from moe_teach.doctor import main as doctor
 
     return doctor() or DONE
+
+
+def _bench(arguments: argparse.Namespace) -> int:
+    from moe_teach.bench.cli import main as bench
+
+    return bench(arguments.words) or DONE
 
 
 def _build(arguments: argparse.Namespace) -> int:

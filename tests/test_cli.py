@@ -91,8 +91,15 @@ def test_a_missing_author_tool_is_a_fault_that_says_what_to_install(capsys, monk
     assert "pip install" in said
 
 
-def test_our_own_fault_is_exit_status_three(capsys, monkeypatch):
-    monkeypatch.setattr(authoring, "verify", lambda *_: 1 / 0)
+@pytest.mark.parametrize(
+    "fault", [ZeroDivisionError("a"), KeyError("b"), ModuleNotFoundError("c", name="moe_teach.d")]
+)
+def test_our_own_fault_is_exit_status_three_and_says_where(capsys, monkeypatch, fault):
+    def fails(*_):
+        raise fault
+
+    monkeypatch.setattr(authoring, "verify", fails)
     status, said = run(capsys, "author", "verify")
     assert status == 3
-    assert "ZeroDivisionError" in said
+    assert type(fault).__name__ in said
+    assert "Traceback" in said

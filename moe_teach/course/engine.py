@@ -38,14 +38,14 @@ def run_exercise(
         points=exercise.points,
         stages=_stages(exercise, None),
     )
+    call = f'`check("{exercise.id}", {exercise.name})`'
     if answer is MISSING or answer is Ellipsis:
-        return replace(blank, message=f"Pass your answer: check({exercise.id!r}, {exercise.name}).")
+        return replace(blank, message=f"Pass your answer: {call}.")
     if not callable(answer):
         return replace(
             blank,
             state="wrong",
-            message=f"Pass {exercise.name} itself, without calling it: "
-            f"check({exercise.id!r}, {exercise.name}).",
+            message=f"Pass {exercise.name} itself, without calling it: {call}.",
             got=describe(answer),
         )
     trial = _Trial(exercise, answer, reference)

@@ -59,5 +59,8 @@ def table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
         "<tr>" + "".join(f"<td {cell}>{escape(value)}</td>" for value in row) + "</tr>"
         for row in rows
     )
-    style = "border-collapse: collapse; background: transparent; margin-top: 6px;"
+    style = (
+        "border-collapse: collapse; background: transparent; margin-top: 6px; "
+        "color: inherit; font: inherit;"
+    )
     return f'<table style="{style}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'

@@ -97,7 +97,7 @@ def progress() -> Note:
     )
     following = next((i for i in exercises if done.of(i.id).state != "passed"), None)
     if following:
-        text += f" Next: {following.id} {following.title}."
+        text += f' Next: {following.id} "{following.title}".'
     header = ("exercise", "title", "state", "points", "tries", "hints", "solution")
     return Note("Your progress", text, header=header, rows=rows)
 

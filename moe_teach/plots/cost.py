@@ -17,6 +17,7 @@ from moe_teach.plots.style import HATCHES, MARKERS, PALETTE, figure
 
 BLUE, ORANGE, GREEN, RED = PALETTE[:4]
 GREY = "0.45"
+Curve = Sequence[float] | np.ndarray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +25,8 @@ class CostPoint:
     """One model in numbers: parameters, top_k / n_experts, and the part that is shared."""
 
     name: str
-    total: float
-    active: float
+    total: int
+    active: int
     routed: float
     shared: float
 
@@ -177,7 +178,7 @@ def bars_figure(names: Sequence[str], panels: Mapping[str, Sequence[float]]) -> 
 
 def lines_figure(
     batches: Sequence[int],
-    panels: Mapping[str, Mapping[str, Sequence[float]]],
+    panels: Mapping[str, Mapping[str, Curve]],
     titles: Sequence[str],
 ) -> Figure:
     """Curves over the batch size (log axis): one panel a y label, one marked line a name."""
@@ -185,8 +186,13 @@ def lines_figure(
     for axes, title, (label, curves) in zip(all_axes[0], titles, panels.items(), strict=True):
         for number, (name, values) in enumerate(curves.items()):
             axes.plot(
-                batches, values, marker=MARKERS[number], ms=5, color=PALETTE[number], label=name
-            )
+                batches,
+                values,
+                marker=MARKERS[number],
+                ms=max(8 - 2 * number, 4),
+                color=PALETTE[number],
+                label=name,
+            )  # fmt: skip  (smaller marks on top, so that equal curves both show)
         axes.set(xlabel="tokens decoded together (batch)", ylabel=label, title=title)
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
@@ -194,9 +200,7 @@ def lines_figure(
     return drawing
 
 
-def break_even_figure(
-    hours: Sequence[float], usd: Mapping[str, Sequence[float]], meets: Mapping[str, float]
-) -> Figure:
+def break_even_figure(hours: Curve, usd: Mapping[str, Curve], meets: Mapping[str, float]) -> Figure:
     """What each way has cost after so many hours; `meets` marks where a name meets the first."""
     drawing, axes = figure(7.0, 3.8)
     for number, (name, amounts) in enumerate(usd.items()):

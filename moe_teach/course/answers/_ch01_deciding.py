@@ -38,6 +38,12 @@ def divides_by_zero(total, active, n_experts, top_k):
     return active - top_k * expert, expert
 
 
+@wrong("1.4", stage="all experts active", says="for bad input, raise ValueError")
+def asserts_instead_of_raising(total, active, n_experts, top_k):
+    assert top_k < n_experts
+    return by_two_by_two_system(total, active, n_experts, top_k)
+
+
 @wrong("1.4", stage="dense", says="as in a dense model")
 def accepts_a_dense_model(total, active, n_experts, top_k):
     if top_k >= n_experts:

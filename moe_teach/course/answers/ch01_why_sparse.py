@@ -6,6 +6,7 @@ from moe_teach.course.answers._ch01_deciding import (  # noqa: F401 - found by n
     adds_every_choice,
     answers_minus_one,
     as_a_list_with_numpy,
+    asserts_instead_of_raising,
     by_two_by_two_system,
     comparing_first,
     counts_hours_of_use,
@@ -134,6 +135,13 @@ def by_adding_up(parts, n_experts, top_k, input_embedding=True):
     table = parts["input_embedding"] if input_embedding else 0
     always = parts["output_head"] + parts["attention"] + parts["norms"] + parts["router"]
     return table + always + parts["experts"] * top_k // n_experts
+
+
+@right("1.2")
+def in_numpy_integers(parts, n_experts, top_k, input_embedding=True):
+    import numpy as np
+
+    return np.int64(by_adding_up(parts, n_experts, top_k, input_embedding))
 
 
 @right("1.2")

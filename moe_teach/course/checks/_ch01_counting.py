@@ -1,6 +1,7 @@
 """Chapter 01, exercise 1.1: count what a model stores."""
 
 import random
+from numbers import Integral, Number
 from typing import Any
 
 from moe_teach.catalog import CATALOG
@@ -42,13 +43,13 @@ def _example(config: ModelConfig) -> dict[str, Any]:
 def require_integer(got: Any, what: str, example: dict[str, Any]) -> None:
     """Reject anything but a whole number of an integer kind."""
     require(
-        isinstance(got, int | float) and not isinstance(got, bool),
+        isinstance(got, Number) and not isinstance(got, bool),
         f"{what} must be a number.",
         got=got,
         example=example,
     )
     require(
-        isinstance(got, int),
+        isinstance(got, Integral),
         f"{what} came as a float. Counts of large models exceed what a float holds exactly: use "
         "// where you divide.",
         got=got,

@@ -99,6 +99,12 @@ def _refuses(answer: Any, numbers: tuple[float, float, int, int], sentence: str)
         return
     except ZeroDivisionError:
         got = "ZeroDivisionError"
+    except AssertionError:
+        got = "AssertionError"
+        sentence = (
+            "These numbers are refused, but by an AssertionError. An assert guards against your "
+            "own mistakes and vanishes under `python -O`; for bad input, raise ValueError."
+        )
     require(False, sentence, expected="ValueError", got=got, example=_example(numbers))
 
 

@@ -49,6 +49,10 @@ class CourseWidget(anywidget.AnyWidget):
         names = set(cls.class_trait_names(sync=True)) - _INHERITED
         return sorted(name for name in names if not name.startswith("_"))
 
+    def words(self) -> str:
+        """Say what is to be seen; a subclass may add the numbers of the present state."""
+        return self.alt
+
     def picture(self) -> str:
         """Draw the present state as SVG source, for readers without scripts; "" for none."""
         return ""
@@ -85,7 +89,7 @@ class CourseWidget(anywidget.AnyWidget):
             image = f'<img alt="" src="data:image/svg+xml;base64,{source}">\n'
         # No blank line between the parts: some readers treat stored HTML as Markdown.
         return (
-            f"<div data-moe-still>\n{image}<p>{escape(self.alt)}</p>\n"
+            f"<div data-moe-still>\n{image}<p>{escape(self.words())}</p>\n"
             "<p><em>This figure is interactive where scripts may run: run the cell, or trust the "
             "notebook.</em></p>\n</div>"
         )
@@ -93,7 +97,7 @@ class CourseWidget(anywidget.AnyWidget):
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         """Offer the live view, the static twin and the words, in one bundle."""
         live, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})
-        return {**live, "text/html": self.html(), "text/plain": self.alt}, metadata
+        return {**live, "text/html": self.html(), "text/plain": self.words()}, metadata
 
 
 def _split_bytes(state: dict[str, Any]) -> dict[str, Any]:

@@ -334,3 +334,307 @@ function buildControls(change, reset) {
     },
   };
 }
+
+/** A point of the plane that mouse, finger and arrow keys move. */
+function handle(svg, name, mark, onMove) {
+  const node = draw("g", {
+    class: "handle", tabindex: 0, role: "slider", "aria-label": name,
+    "aria-roledescription": "movable point", "aria-valuemin": -EXTENT, "aria-valuemax": EXTENT,
+  }, draw("circle", { r: 22, class: "grip" }), ...mark);
+  const moveTo = (x, y) => onMove([round(clamp(x, -EXTENT, EXTENT)), round(clamp(y, -EXTENT, EXTENT))]);
+  let at = [0, 0];
+  node.addEventListener("pointerdown", (event) => {
+    node.setPointerCapture(event.pointerId);
+    node.focus({ preventScroll: true });
+    event.preventDefault();
+  });
+  node.addEventListener("pointermove", (event) => {
+    if (!node.hasPointerCapture(event.pointerId)) return;
+    const box = svg.getBoundingClientRect();
+    moveTo(((event.clientX - box.left) / box.width) * 2 * EXTENT - EXTENT,
+      EXTENT - ((event.clientY - box.top) / box.height) * 2 * EXTENT);
+  });
+  const steps = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
+  node.addEventListener("keydown", (event) => {
+    if (!steps[event.key]) return;
+    event.preventDefault();
+    const size = event.shiftKey ? 0.25 : 0.05;
+    moveTo(at[0] + steps[event.key][0] * size, at[1] + steps[event.key][1] * size);
+  });
+  return {
+    node,
+    update(point, isChosen) {
+      at = point;
+      node.setAttribute("transform", `translate(${toPicture(point).join(" ")})`);
+      node.classList.toggle("chosen", isChosen);
+      node.setAttribute("aria-valuenow", point[0]);
+      node.setAttribute("aria-valuetext", `x ${point[0].toFixed(2)}, y ${point[1].toFixed(2)}`);
+    },
+  };
+}
+
+/** The colours of the experts as the theme has them now: [red, green, blue] each. */
+function themeColours(element) {
+  const probe = element.ownerDocument.defaultView.getComputedStyle(element);
+  const pen = document.createElement("canvas").getContext("2d");
+  return Array.from({ length: MOST }, (_, e) => {
+    pen.fillStyle = "#888888"; // stays where the theme gives no colour
+    pen.fillStyle = probe.getPropertyValue(`--expert-${e}`).trim();
+    return [1, 3, 5].map((at) => parseInt(pen.fillStyle.slice(at, at + 2), 16));
+  });
+}
+
+/** Colour each pixel by its set: stripes of all its experts, and a line where the set changes. */
+function paint(canvas, tinted, exact, colours) {
+  const pen = canvas.getContext("2d");
+  const image = pen.createImageData(SIZE, SIZE);
+  const scale = SIZE / GRID;
+  const bySet = new Map();
+  for (let pixel = 0; pixel < SIZE * SIZE; pixel++) {
+    const [x, y] = [pixel % SIZE, Math.floor(pixel / SIZE)];
+    const [column, row] = [Math.floor(x / scale), Math.floor(y / scale)];
+    const cell = row * GRID + column;
+    const set = tinted[cell];
+    if (!bySet.has(set)) bySet.set(set, members(set));
+    const experts = bySet.get(set);
+    const [red, green, blue] = colours[experts[Math.floor((x + y) / 9) % experts.length]];
+    const edge = (column + 1 < GRID && exact[cell + 1] !== exact[cell])
+      || (row + 1 < GRID && exact[cell + GRID] !== exact[cell]);
+    image.data.set(edge ? [120, 120, 120, 255] : [red, green, blue, 84], pixel * 4);
+  }
+  pen.putImageData(image, 0, 0);
+}
+
+/** The regions on a coarse grid, with the surroundings of the handles cleared (0). */
+function roomForLabels(sets, state) {
+  const grid = GRID / COARSE;
+  const room = new Uint16Array(grid * grid);
+  const crowded = [state.token, ...state.experts];
+  room.forEach((_, cell) => {
+    const [column, row] = [cell % grid, Math.floor(cell / grid)];
+    const [x, y] = pointOf(column, row, grid);
+    if (crowded.some(([a, b]) => Math.hypot(a - x, b - y) < 0.2)) return;
+    room[cell] = sets[(row * COARSE + COARSE / 2) * GRID + column * COARSE + COARSE / 2];
+  });
+  return labelSpots(room, grid).filter(({ depth }) => depth >= 3).map(({ set, column, row }) => {
+    const [x, y] = toPicture(pointOf(column, row, grid));
+    return draw("text", { x, y: y + 4, class: "region" }, members(set).join(" + "));
+  });
+}
+
+function buildPlane(change) {
+  const canvas = make("canvas", { width: SIZE, height: SIZE, "aria-hidden": "true" });
+  const labels = draw("g", { "aria-hidden": "true" });
+  const arrows = draw("g", { "aria-hidden": "true" });
+  const handles = draw("g");
+  const axes = draw("path", { class: "axes", d: `M0 ${SIZE / 2}H${SIZE}M${SIZE / 2} 0V${SIZE}` });
+  const svg = draw("svg", { viewBox: `0 0 ${SIZE} ${SIZE}`, role: "group",
+    "aria-label": "The plane: move the token and the experts" }, axes, arrows, labels, handles);
+  const token = handle(svg, "token", [
+    draw("path", { class: "diamond", d: "M0 -10L10 0L0 10L-10 0Z" }),
+    draw("text", { class: "name", y: -15 }, "token"),
+  ], (point) => change({ token: point }));
+  let experts = [];
+  const expertHandle = (e) => handle(svg, `expert ${e}`, [
+    draw("circle", { r: 12, class: "badge", style: `--hue: var(--expert-${e})` }),
+    draw("text", { class: "digit", y: 5 }, String(e)),
+  ], (point) => change((state) => ({ experts: state.experts.map((old, i) => (i === e ? point : old)) })));
+  const noiseOf = cached((seed, n) => normals(seed + 2, GRID * GRID * n));
+  return {
+    node: make("div", { class: "plane" }, canvas, svg),
+    update(state, { expertIds }) {
+      if (experts.length !== state.experts.length) {
+        experts = state.experts.map((_, e) => expertHandle(e));
+        handles.replaceChildren(...experts.map(({ node }) => node), token.node);
+      }
+      token.update(state.token, false);
+      experts.forEach((expert, e) => expert.update(state.experts[e], expertIds.includes(e)));
+      arrows.replaceChildren(...state.experts.map((point, e) => {
+        const [x2, y2] = toPicture(point);
+        return draw("line", { x1: SIZE / 2, y1: SIZE / 2, x2, y2, style: `--hue: var(--expert-${e})`,
+          class: expertIds.includes(e) ? "arrow chosen" : "arrow" });
+      }));
+      const exact = regions(state);
+      const noisy = isNoisy(state) ? regions(state, GRID, noiseOf(state.seed, experts.length)) : exact;
+      paint(canvas, noisy, exact, themeColours(svg));
+      labels.replaceChildren(...roomForLabels(exact, state));
+    },
+  };
+}
+
+/** Remember the last answer: the noise of the plane is drawn once per seed, not once per frame. */
+function cached(compute) {
+  let [key, answer] = [null, null];
+  return (...values) => {
+    if (key !== values.join()) [key, answer] = [values.join(), compute(...values)];
+    return answer;
+  };
+}
+
+/** One row per expert: its logit, its bias, the bar that chooses and the bar that mixes. */
+function expertRow(e, change) {
+  const cell = (name, ...children) => make("div", { class: name }, ...children);
+  const logit = cell("number logit");
+  const bias = slider(`bias of expert ${e}`, [-0.5, 0.5, 0.01], signed,
+    (value) => change((state) => ({ expertBias: state.expertBias.map((old, i) => (i === e ? value : old)) })));
+  const [score, shift, band] = [cell("bar score"), cell("bar shift"), cell("band")];
+  const selection = cell("number");
+  const [gate, weight] = [cell("bar gate"), cell("number")];
+  const node = make("div", { class: "expert", style: `--hue: var(--expert-${e})` },
+    cell("badge", String(e)), logit, bias.node,
+    cell("choose", cell("track", band, score, shift), selection),
+    cell("mix", cell("track", gate), weight));
+  const place = (bar, from, to, [low, high]) => {
+    const share = (value) => (100 * (value - low)) / (high - low);
+    bar.style.left = `${share(Math.min(from, to))}%`;
+    bar.style.width = `${Math.abs(share(to) - share(from))}%`;
+  };
+  return {
+    node,
+    update(state, routed, span) {
+      const { logits, noise, ranked, selection: sel, expertIds, gates, order, share } = routed;
+      const rank = expertIds.indexOf(e);
+      node.classList.toggle("chosen", rank >= 0);
+      logit.textContent = logits[e].toFixed(2);
+      logit.title = noise[e] ? `of which noise ${signed(noise[e])}` : "";
+      bias.update(state.expertBias[e]);
+      place(score, 0, ranked[e], span);
+      place(shift, ranked[e], sel[e], span);
+      shift.classList.toggle("down", sel[e] < ranked[e]);
+      selection.textContent = sel[e].toFixed(2);
+      band.hidden = routed.margin === null;
+      if (!band.hidden) place(band, sel[order[state.topK]], sel[order[state.topK - 1]], span);
+      place(gate, 0, rank < 0 ? 0 : gates[rank], [0, 1]);
+      const often = share ? ` · ${Math.round(100 * share[e])} %` : "";
+      weight.textContent = (rank < 0 ? "—" : gates[rank].toFixed(2)) + often;
+    },
+  };
+}
+
+function buildRows(change) {
+  const head = make("div", { class: "expert head", "aria-hidden": "true" });
+  const body = make("div");
+  const margin = make("p", { class: "margin" });
+  let rows = [];
+  return {
+    node: make("div", { class: "experts" }, head, body, margin),
+    update(state, routed) {
+      if (rows.length !== state.experts.length) {
+        rows = state.experts.map((_, e) => expertRow(e, change));
+        body.replaceChildren(...rows.map(({ node }) => node));
+      }
+      const what = state.topkFirst ? "logit" : "score";
+      const titles = ["", "logit", "bias", `1 choose: ${what} + bias`,
+        routed.share ? "2 mix: gate · % of draws" : "2 mix: gate, no bias"];
+      head.replaceChildren(...titles.map((title) => make("div", {}, title)));
+      const ends = [0, ...routed.selection, ...routed.ranked];
+      const span = [Math.min(...ends), Math.max(state.topkFirst ? 0.5 : 1, ...ends)];
+      rows.forEach((row) => row.update(state, routed, span));
+      margin.textContent = routed.margin === null ? "k = E: everyone is chosen, no margin."
+        : `tie margin ${routed.margin.toFixed(3)}: from choice ${state.topK} `
+          + `(expert ${routed.order[state.topK - 1]}) to the first left out (expert ${routed.order[state.topK]})`;
+    },
+  };
+}
+
+let groups = 0; // radio buttons of two widgets on one page must not share a name
+
+function ruleRow(rule, group, change) {
+  const radio = make("input", { type: "radio", name: group });
+  radio.addEventListener("change", () => change(
+    { scoreFn: rule.scoreFn, topkFirst: rule.topkFirst, normalizeGates: rule.normalizeGates }));
+  const bar = make("span", { class: "stack", "aria-hidden": "true" });
+  const [total, slope] = [make("span", { class: "number" }), make("span", { class: "slope" })];
+  const name = make("span", { class: "rule" }, radio, rule.name);
+  return {
+    node: make("label", { class: "row" }, name, bar, total, slope),
+    update({ expertIds, gates, total: gateSum, slope: size }, isOn) {
+      radio.checked = isOn;
+      const most = Math.max(1, gateSum);
+      bar.replaceChildren(...expertIds.map((e, rank) => {
+        const part = make("span", { style: `--hue: var(--expert-${e})` },
+          gates[rank] / most > 0.12 ? `${e}: ${gates[rank].toFixed(2)}` : "");
+        part.style.width = `${(100 * gates[rank]) / most}%`;
+        return part;
+      }));
+      total.textContent = gateSum.toFixed(2);
+      slope.textContent = size < 1e-9 ? "0 · cannot learn from the task" : size.toFixed(3);
+      slope.classList.toggle("dead", size < 1e-9);
+    },
+  };
+}
+
+function buildRules(change) {
+  const group = `moe-rule-${(groups += 1)}`;
+  const rows = RULES.map((rule) => ruleRow(rule, group, change));
+  const head = make("div", { class: "row head", "aria-hidden": "true" },
+    ...["gate rule", "gates of this token", "sum", "slope |∂gates/∂logits|"].map((title) => make("span", {}, title)));
+  return {
+    node: make("div", { class: "rules", role: "radiogroup", "aria-label": "gate rule" },
+      head, ...rows.map(({ node }) => node)),
+    update(state) {
+      const on = ruleIndex(state);
+      compareRules(state).forEach((result, i) => rows[i].update(result, i === on));
+    },
+  };
+}
+
+/** Everything the parts show, computed once per frame. */
+function routeToken(state) {
+  const noise = tokenNoise(state);
+  const logits = logitsOf(state).map((logit, e) => logit + noise[e]);
+  const routed = route(logits, state);
+  const ranked = routed.selection.map((value, e) => value - state.expertBias[e]);
+  return { ...routed, ranked, logits, noise, share: isNoisy(state) ? chosenShare(state) : null };
+}
+
+/** Call back when the page changes between light and dark; gives the function that stops it. */
+function onTheme(callback) {
+  const watcher = new MutationObserver(callback);
+  const options = { attributes: true, attributeFilter: ["class", "theme", "data-jp-theme-name"] };
+  [document.body, document.documentElement].forEach((element) => watcher.observe(element, options));
+  const system = matchMedia("(prefers-color-scheme: dark)");
+  system.addEventListener("change", callback);
+  return () => {
+    watcher.disconnect();
+    system.removeEventListener("change", callback);
+  };
+}
+
+function render({ model, el }) {
+  const first = read(model);
+  const change = (update) => {
+    const updates = typeof update === "function" ? update(read(model)) : update;
+    Object.entries(updates).forEach(([key, value]) => model.set(TRAITS[key], value));
+    model.save_changes();
+  };
+  const status = make("p", { class: "status", role: "status", "aria-live": "polite" });
+  const parts = [buildControls(change, () => change(first)), buildPlane(change), buildRows(change), buildRules(change)];
+  const [controls, plane, rows, rules] = parts.map(({ node }) => node);
+  const root = make("div", { class: "moe-widget moe-router-playground", role: "group",
+    "aria-label": "Router playground", "data-lm-suppress-shortcuts": "true" },
+    make("div", { class: "body" }, controls, status, make("div", { class: "pair" }, plane, rows), rules));
+  el.append(root);
+  const update = () => {
+    const state = read(model);
+    const routed = routeToken(state);
+    parts.forEach((part) => part.update(state, routed));
+    status.textContent = sentence(state);
+  };
+  let waiting = 0; // one drawing per frame, however many traits changed
+  const schedule = () => {
+    cancelAnimationFrame(waiting);
+    waiting = requestAnimationFrame(update);
+  };
+  const events = Object.values(TRAITS).map((name) => `change:${name}`);
+  events.forEach((event) => model.on(event, schedule));
+  const stopTheme = onTheme(schedule);
+  update();
+  return () => {
+    events.forEach((event) => model.off(event, schedule));
+    cancelAnimationFrame(waiting);
+    stopTheme();
+  };
+}
+
+export default { render };

@@ -1,0 +1,491 @@
+// Browser half of `cost_calculator.py`: the arithmetic of moe_teach.cost, and its picture.
+// Every name read with model.get is a trait there.
+
+// ---- the arithmetic ------------------------------------------------------------------------
+
+/** Parameters part by part, as `moe_teach.cost.count_params` counts them. */
+export function countParams(preset, sizes) {
+  const { n_experts, top_k, d_ff, d_model, n_layers } = sizes;
+  const line = ([slope, fixed]) => slope * d_model + fixed;
+  const moeLayers = Math.max(0, Math.floor((n_layers - preset.n_dense_layers) / preset.moe_every));
+  const bias = preset.expert_bias ? d_ff * (preset.expert_matrices - 1) + d_model : 0;
+  const oneExpert = preset.expert_matrices * d_model * d_ff + bias;
+  const sharedWidth = preset.n_shared_experts && (preset.d_ff_shared ?? preset.n_shared_experts * d_ff);
+  const vectors = n_layers * line(preset.vectors) + line(preset.last_vectors);
+  const shared =
+    (preset.input_rows + preset.output_rows) * d_model +
+    n_layers * line(preset.attention) +
+    (n_layers - moeLayers) * preset.dense_matrices * d_model * preset.d_ff_dense +
+    moeLayers * n_experts * line(preset.router) +
+    moeLayers * preset.expert_matrices * d_model * sharedWidth +
+    vectors;
+  const routed = moeLayers * n_experts * oneExpert;
+  const chosen = routed * Math.min(1, top_k / n_experts);
+  const total = shared + routed;
+  return { total, active: shared + chosen, shared, routed, chosen, vectors, input: preset.input_rows * d_model };
+}
+
+/** Experts of one layer that `tokens` tokens touch under uniform routing. */
+export function distinctExperts(nExperts, topK, tokens) {
+  return nExperts * (1 - (1 - Math.min(1, topK / nExperts)) ** tokens);
+}
+
+/** The least time of a decoding step, what it yields and what that costs (a roofline). */
+function decode({ read, flops, batch, device, nDevices, usdPerHour }) {
+  const reading = read / (nDevices * device.bandwidth_bytes_per_s);
+  const computing = (batch * flops) / (nDevices * device.peak_flops_per_s);
+  const tokensPerSecond = batch / Math.max(reading, computing);
+  return {
+    tokensPerSecond,
+    usdPerMillion: ((nDevices * usdPerHour) / (tokensPerSecond * 3600)) * 1e6,
+    limit: reading >= computing ? "memory bandwidth" : "arithmetic",
+  };
+}
+
+/** Everything the calculator shows for one state; agrees with `moe_teach.cost`. */
+export function costs(preset, state, device, bits) {
+  const params = countParams(preset, state);
+  const { batch, context, n_experts, top_k, n_layers, n_devices, usd_per_hour } = state;
+  const machine = { batch, device, nDevices: n_devices, usdPerHour: usd_per_hour };
+  const bytes = bits / 8;
+  const attending = n_layers * preset.flops_per_position * context;
+  const cache = batch * context * n_layers * preset.cache_bytes;
+  const flopsOf = (active) => 2 * (active - params.input - params.vectors) + attending;
+  const readOf = (touched) => (touched - params.input) * bytes + cache;
+  const experts = distinctExperts(n_experts, top_k, batch);
+  const touched = params.shared + (params.routed * experts) / n_experts;
+  const dense = (size) => decode({ ...machine, read: readOf(size), flops: flopsOf(size) });
+  const flops = flopsOf(params.active);
+  const read = readOf(touched);
+  return {
+    ...params,
+    ...decode({ ...machine, read, flops }),
+    flops,
+    read,
+    cache,
+    experts,
+    weights: params.total * bytes,
+    myth: params.active * bytes,
+    memory: n_devices * device.memory_bytes,
+    denseTotal: dense(params.total),
+    denseActive: dense(params.active),
+  };
+}
+
+// ---- layout --------------------------------------------------------------------------------
+
+const SIZES = ["n_experts", "top_k", "d_ff", "d_model", "n_layers"];
+const STOPS = {
+  n_experts: [2, 4, 8, 16, 32, 64, 96, 128, 160, 192, 256, 384, 512],
+  top_k: [1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 24, 32, 64],
+  d_ff: [512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192, 12288, 16384, 24576, 32768],
+  d_model: [1024, 1536, 2048, 2560, 3072, 4096, 5120, 6144, 7168, 8192, 10240, 12288],
+  n_layers: [8, 12, 16, 20, 24, 28, 32, 40, 48, 56, 64, 72, 80, 96, 128],
+  batch: [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024],
+  context: [0, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536, 131072],
+  n_devices: [1, 2, 3, 4, 6, 8, 12, 16, 24, 32],
+  usd_per_hour: [0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1, 1.5, 2, 2.5, 3, 3.5, 4, 5, 6, 8, 10],
+};
+
+/** The values a slider stops at: the usual ones, the preset's own and the present one. */
+export function stopsOf(name, state, preset) {
+  const own = name in preset ? [preset[name]] : [];
+  const values = [...new Set([...STOPS[name], ...own, state[name]])].sort((a, b) => a - b);
+  return name === "top_k" ? values.filter((value) => value <= state.n_experts) : values;
+}
+
+/** Parts of a bar as fractions of `whole`, each starting where the one before ends. */
+export function segments(parts, whole) {
+  let start = 0;
+  return parts.map(([kind, value]) => {
+    const segment = { kind, value, start: start / whole, width: value / whole };
+    start += value;
+    return segment;
+  });
+}
+
+const CHART = { width: 560, height: 190, left: 46, right: 132, top: 12, bottom: 30 };
+const BATCHES = [0, 10]; // powers of two
+
+/** Where the curve's axes put a batch and a price; both axes are logarithmic. */
+export function chartScale(prices) {
+  const low = Math.floor(Math.log10(Math.min(...prices)) * 2) / 2;
+  const high = Math.max(low + 1, Math.ceil(Math.log10(Math.max(...prices)) * 2) / 2);
+  const across = CHART.width - CHART.left - CHART.right;
+  const down = CHART.height - CHART.top - CHART.bottom;
+  const ticks = [];
+  for (let power = Math.ceil(low); power <= high; power += 1) ticks.push(10 ** power);
+  return {
+    x: (batch) => CHART.left + (across * Math.log2(batch)) / BATCHES[1],
+    y: (price) => CHART.top + (down * (high - Math.log10(price))) / (high - low),
+    batchAt: (x) => {
+      const power = Math.round((BATCHES[1] * (x - CHART.left)) / across);
+      return 2 ** Math.min(BATCHES[1], Math.max(BATCHES[0], power));
+    },
+    ticks,
+  };
+}
+
+/** Cost of a million tokens against the batch, for the model and its two dense relatives. */
+export function curves(preset, state, device, bits) {
+  const powers = Array.from({ length: 41 }, (_, i) => i / 4);
+  const rows = powers.map((power) => ({
+    batch: 2 ** power,
+    ...costs(preset, { ...state, batch: 2 ** power }, device, bits),
+  }));
+  const price = (pick) => rows.map((row) => ({ batch: row.batch, usd: pick(row).usdPerMillion }));
+  return [
+    { kind: "total", label: "dense, full size", points: price((row) => row.denseTotal) },
+    { kind: "sparse", label: "this model", points: price((row) => row) },
+    { kind: "active", label: "dense, active size", points: price((row) => row.denseActive) },
+  ];
+}
+
+/** Move labels apart so that none covers another; keeps their order from top to bottom. */
+export function spread(heights, gap) {
+  const order = heights.map((_, i) => i).sort((a, b) => heights[a] - heights[b] || a - b);
+  const placed = [...heights];
+  order.forEach((i, n) => {
+    if (n) placed[i] = Math.max(placed[i], placed[order[n - 1]] + gap);
+  });
+  return placed;
+}
+
+// ---- words ---------------------------------------------------------------------------------
+
+/** Three significant digits and a unit: 72.0B, 1.03T; sizes in bytes as 144 GB. */
+export function short(value, units = ["", "K", "M", "B", "T", "Q"]) {
+  if (!Number.isFinite(value)) return "∞";
+  let step = 0;
+  // 999.5 would be written as 1000, so it already belongs to the next unit.
+  while (Math.abs(value) >= 999.5 && step < units.length - 1) {
+    value /= 1000;
+    step += 1;
+  }
+  const digits = value >= 99.95 || value === 0 ? 0 : value >= 9.995 ? 1 : 2;
+  return `${value.toFixed(digits)}${units[step]}`;
+}
+
+export const bytes = (value) => short(value, [" B", " kB", " MB", " GB", " TB", " PB"]);
+export const flopsText = (value) => short(value, ["", " K", " M", " G", " T", " P"]) + "FLOP";
+export const whole = (value) => Math.round(value).toLocaleString("en-GB");
+export const dollars = (value) =>
+  `$${value >= 100 ? whole(value) : value >= 0.095 ? value.toFixed(2) : value.toPrecision(2)}`;
+
+/** The state in words, for the live region: what a glance at the picture gives. */
+export function sentence(state, result) {
+  const needed = result.weights + result.cache;
+  const fits = needed <= result.memory;
+  return (
+    `${state.preset} stores ${short(result.total)} parameters and uses ${short(result.active)} of ` +
+    `them for a token, 1/${(result.total / result.active).toFixed(1)} of all. ` +
+    `${bytes(needed)} must be resident: ${fits ? "they fit" : "they do not fit"} into ` +
+    `${bytes(result.memory)}. At batch ${whole(state.batch)} a step reads ${bytes(result.read)}, ` +
+    `so at most ${short(result.tokensPerSecond)} tokens a second, limited by ${result.limit}, and ` +
+    `at least ${dollars(result.usdPerMillion)} for a million tokens.`
+  );
+}
+
+// ---- the picture ---------------------------------------------------------------------------
+
+const SLIDERS = {
+  n_experts: ["Experts", whole],
+  top_k: ["Experts per token", whole],
+  d_ff: ["Width of an expert", whole],
+  d_model: ["Width of the model", whole],
+  n_layers: ["Layers", whole],
+  batch: ["Batch", (value) => `${whole(value)} at once`],
+  context: ["Context", (value) => `${whole(value)} tokens`],
+  n_devices: ["Devices", whole],
+  usd_per_hour: ["Price of a device", (value) => `$${value.toFixed(2)} / h`],
+};
+
+const node = (tag, attributes = {}, ...children) => {
+  const svg = ["svg", "g", "path", "line", "circle", "text", "rect"].includes(tag);
+  const made = svg ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
+  Object.entries(attributes).forEach(([name, value]) => made.setAttribute(name, value));
+  made.append(...children);
+  return made;
+};
+
+function slider(name, choose) {
+  const [label] = SLIDERS[name];
+  const value = node("output", { class: "moe-cost-value" });
+  const input = node("input", { type: "range", min: 0, step: 1, "data-trait": name });
+  const row = node("label", { class: "moe-cost-slider" }, node("span", {}, label), value, input);
+  let stops = [];
+  input.addEventListener("input", () => choose(name, stops[Number(input.value)]));
+  const draw = (state, preset) => {
+    stops = stopsOf(name, state, preset);
+    const index = stops.indexOf(Math.min(state[name], stops.at(-1)));
+    const text = SLIDERS[name][1](stops[index]);
+    input.max = stops.length - 1;
+    input.value = index;
+    input.setAttribute("aria-valuetext", text);
+    input.style.setProperty("--filled", `${(100 * index) / Math.max(1, stops.length - 1)}%`);
+    value.textContent = text;
+  };
+  return { row, draw };
+}
+
+function chooser(name, label, choose) {
+  const select = node("select", { "data-trait": name });
+  select.addEventListener("change", () => choose(name, select.value));
+  const row = node("label", { class: "moe-cost-chooser" }, node("span", {}, label), select);
+  const draw = (options, value) => {
+    if (select.options.length !== options.length) {
+      select.replaceChildren(...options.map((option) => node("option", { value: option }, option)));
+    }
+    select.value = value;
+  };
+  return { row, draw };
+}
+
+/** One horizontal bar with its title, its number, its segments, marks and a line of small print. */
+function bar(title) {
+  const [number, track, marks, note] = ["number", "track", "marks", "note"].map((part) =>
+    node("div", { class: `moe-cost-${part}` }),
+  );
+  const head = node("div", { class: "moe-cost-head" }, node("span", {}, title), number);
+  const rail = node("div", { class: "moe-cost-rail", "aria-hidden": "true" }, track, marks);
+  const draw = (text, parts, pointers, small) => {
+    const percent = (part) => `${(100 * part).toFixed(3)}%`;
+    number.textContent = text;
+    track.replaceChildren(
+      ...parts.map(({ kind, start, width }) =>
+        node("i", { "data-kind": kind, style: `left:${percent(start)};width:${percent(width)}` }),
+      ),
+    );
+    marks.replaceChildren(
+      ...pointers.map(({ kind, at, label }) => {
+        const side = at > 0.6 ? "left" : "right"; // the label's side, so that it stays inside
+        return node("i", { "data-kind": kind, "data-side": side, style: `left:${percent(at)}` }, node("b", {}, label));
+      }),
+    );
+    note.replaceChildren(...small);
+  };
+  return { row: node("section", { class: "moe-cost-bar" }, head, rail, note), draw };
+}
+
+const key = (kind, text) =>
+  node("span", { class: "moe-cost-key" }, node("i", { "data-kind": kind }), text);
+
+function figures() {
+  const cells = ["FLOPs for a token", "Tokens a second, at most", "A million tokens, at least"].map(
+    (label) => {
+      const [value, note] = [node("strong"), node("small")];
+      return { value, note, cell: node("div", {}, node("span", {}, label), value, note) };
+    },
+  );
+  const row = node("div", { class: "moe-cost-figures" }, ...cells.map(({ cell }) => cell));
+  const draw = (texts) =>
+    cells.forEach(({ value, note }, i) => ([value.textContent, note.textContent] = texts[i]));
+  return { row, draw };
+}
+
+function chart(choose) {
+  const { width, height, left, right, top, bottom } = CHART;
+  const svg = node("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", class: "moe-cost-chart" });
+  const head = node(
+    "div",
+    { class: "moe-cost-head" },
+    node("span", {}, "A million tokens, by batch size"),
+    node("small", {}, "drag to choose the batch"),
+  );
+  let scale = null;
+  const pick = (event) => {
+    const box = svg.getBoundingClientRect();
+    choose("batch", scale.batchAt(((event.clientX - box.left) / box.width) * width));
+  };
+  svg.addEventListener("pointerdown", (event) => {
+    svg.setPointerCapture(event.pointerId);
+    event.preventDefault();
+    pick(event);
+  });
+  svg.addEventListener("pointermove", (event) => {
+    if (svg.hasPointerCapture(event.pointerId)) pick(event);
+  });
+  const text = (x, y, words, attributes) => node("text", { x, y, ...attributes }, words);
+  const draw = (lines, batch, price) => {
+    scale = chartScale(lines.flatMap(({ points }) => points.map(({ usd }) => usd)));
+    const end = width - right;
+    const grid = scale.ticks.flatMap((tick) => [
+      node("line", { class: "grid", x1: left, x2: end, y1: scale.y(tick), y2: scale.y(tick) }),
+      text(left - 8, scale.y(tick) + 4, dollars(tick).replace(/\.00$/, ""), { "text-anchor": "end" }),
+    ]);
+    const axis = [1, 4, 16, 64, 256, 1024].map((tick) =>
+      text(scale.x(tick), height - bottom + 17, whole(tick), { "text-anchor": "middle" }),
+    );
+    const ends = spread(lines.map(({ points }) => scale.y(points.at(-1).usd)), 15);
+    const paths = lines.flatMap(({ kind, label, points }, i) => [
+      node("path", {
+        "data-kind": kind,
+        d: points.map((p, n) => `${n ? "L" : "M"}${scale.x(p.batch).toFixed(1)} ${scale.y(p.usd).toFixed(1)}`).join(""),
+      }),
+      text(end + 10, ends[i] + 4, label, { class: "name", "data-kind": kind }),
+    ]);
+    const x = scale.x(Math.min(1024, batch));
+    const here = [
+      node("line", { class: "here", x1: x, x2: x, y1: top, y2: height - bottom }),
+      node("circle", { cx: x, cy: scale.y(price), r: 6 }),
+    ];
+    svg.replaceChildren(...grid, ...axis, ...paths, ...here);
+    svg.setAttribute(
+      "aria-label",
+      `Cost of a million tokens against the batch size; at ${whole(batch)} it is ${dollars(price)}.`,
+    );
+  };
+  return { row: node("section", { class: "moe-cost-bar" }, head, svg), draw };
+}
+
+function controls(choose) {
+  const sliders = Object.keys(SLIDERS).map((name) => slider(name, choose));
+  const rows = sliders.map(({ row }) => row);
+  const device = chooser("device", "Device", choose);
+  const format = chooser("dtype", "Numbers", choose);
+  const group = (name, ...members) => node("fieldset", {}, node("legend", {}, name), ...members);
+  const root = node(
+    "div",
+    { class: "moe-cost-controls" },
+    group("The model", ...rows.slice(0, SIZES.length)),
+    group("The load", format.row, ...rows.slice(SIZES.length, SIZES.length + 2)),
+    group("The machine", device.row, ...rows.slice(SIZES.length + 2)),
+  );
+  const draw = (state, { presets, devices, formats }) => {
+    sliders.forEach(({ draw: drawOne }) => drawOne(state, presets[state.preset]));
+    device.draw(Object.keys(devices), state.device);
+    format.draw(Object.keys(formats), state.dtype);
+  };
+  return { root, draw };
+}
+
+/** The three bars: what is stored, what is resident, what a step reads. */
+function bars() {
+  const stored = bar("Parameters");
+  const resident = bar("Bytes that must be resident");
+  const read = bar("Bytes that one step reads");
+  const draw = (state, result, device, bits) => {
+    const { total, active, shared, chosen, weights, cache, memory } = result;
+    const [k, n] = [Math.min(state.top_k, state.n_experts), state.n_experts];
+    const idle = total - active;
+    stored.draw(
+      `${short(active)} of ${short(total)} at work: 1/${(total / active).toFixed(1)}`,
+      segments([["shared", shared], ["chosen", chosen], ["idle", idle]], total),
+      [{ kind: "naive", at: k / n, label: `${k}/${n} of all` }],
+      [
+        key("shared", `shared ${short(shared)}`),
+        key("chosen", `${k} chosen ${short(chosen)}`),
+        key("idle", `${n - k} idle ${short(idle)}`),
+      ],
+    );
+    const size = bits / 8;
+    const needed = weights + cache;
+    const scale = Math.max(needed, memory) * 1.04;
+    const devices = Math.ceil(needed / device.memory_bytes);
+    resident.draw(
+      bytes(needed),
+      segments([["shared", shared * size], ["chosen", chosen * size], ["idle", idle * size], ["cache", cache]], scale),
+      [
+        { kind: "myth", at: result.myth / scale, label: `not ${bytes(result.myth)}` },
+        { kind: "limit", at: memory / scale, label: bytes(memory) },
+      ],
+      [
+        key("cache", `cache ${bytes(cache)}`),
+        needed <= memory ? `fits into ${bytes(memory)}` : `does not fit: it takes ${whole(devices)} devices`,
+      ],
+    );
+    const experts = (result.routed * result.experts * size) / n;
+    read.draw(
+      bytes(result.read),
+      segments([["shared", (shared - result.input) * size], ["chosen", experts], ["cache", cache]], scale),
+      [],
+      [`${whole(state.batch)} tokens touch ${result.experts.toFixed(1)} of ${n} experts in each layer`],
+    );
+  };
+  return { rows: [stored.row, resident.row, read.row], draw };
+}
+
+function build(choose) {
+  const preset = chooser("preset", "Start from", choose);
+  const back = node("button", { type: "button", class: "moe-cost-back" }, "as published");
+  back.addEventListener("click", () => choose("preset", preset.row.querySelector("select").value));
+  const [left, three, numbers, curve] = [controls(choose), bars(), figures(), chart(choose)];
+  const spoken = node("p", { class: "moe-cost-words", role: "status", "aria-live": "polite" });
+  const root = node(
+    "div",
+    // Arrow keys belong to the sliders here, not to the notebook's own shortcuts.
+    { class: "moe-widget moe-cost", "data-lm-suppress-shortcuts": "true" },
+    node("div", { class: "moe-cost-top" }, node("strong", {}, "What a sparse model costs"), back, preset.row),
+    node(
+      "div",
+      { class: "moe-cost-columns" },
+      left.root,
+      node("div", { class: "moe-cost-results" }, ...three.rows, numbers.row, curve.row),
+    ),
+    spoken,
+  );
+  const draw = (state, data) => {
+    const shape = data.presets[state.preset];
+    const [device, bits] = [data.devices[state.device], data.formats[state.dtype]];
+    const result = costs(shape, state, device, bits);
+    preset.draw(Object.keys(data.presets), state.preset);
+    back.hidden = SIZES.every((size) => state[size] === shape[size]);
+    left.draw(state, data);
+    three.draw(state, result, device, bits);
+    numbers.draw([
+      [flopsText(result.flops), `and ${flopsText(2 * result.total)} if all worked`],
+      [short(result.tokensPerSecond), `limited by ${result.limit}`],
+      [dollars(result.usdPerMillion), `dense, full size: ${dollars(result.denseTotal.usdPerMillion)}`],
+    ]);
+    curve.draw(curves(shape, state, device, bits), state.batch, result.usdPerMillion);
+    spoken.textContent = sentence(state, result);
+  };
+  return { root, draw };
+}
+
+function render({ model, el }) {
+  const read = () => ({
+    preset: model.get("preset"),
+    n_experts: model.get("n_experts"),
+    top_k: model.get("top_k"),
+    d_ff: model.get("d_ff"),
+    d_model: model.get("d_model"),
+    n_layers: model.get("n_layers"),
+    batch: model.get("batch"),
+    context: model.get("context"),
+    dtype: model.get("dtype"),
+    device: model.get("device"),
+    n_devices: model.get("n_devices"),
+    usd_per_hour: model.get("usd_per_hour"),
+  });
+  const [presets, devices, formats] = [model.get("presets"), model.get("devices"), model.get("formats")];
+  const choose = (name, value) => {
+    const changes = { [name]: value };
+    if (name === "preset") SIZES.forEach((size) => (changes[size] = presets[value][size]));
+    if (name === "device") changes.usd_per_hour = devices[value].usd_per_hour;
+    if (name === "n_experts") changes.top_k = Math.min(value, model.get("top_k"));
+    Object.entries(changes).forEach(([trait, to]) => model.set(trait, to));
+    model.save_changes();
+  };
+  const view = build(choose);
+  const draw = () => {
+    const state = read();
+    view.draw(state, { presets, devices, formats });
+  };
+  let waiting = false;
+  const drawSoon = () => {
+    if (waiting) return; // several traits change together: one picture is enough
+    waiting = true;
+    queueMicrotask(() => {
+      waiting = false;
+      draw();
+    });
+  };
+  const traits = Object.keys(read());
+  traits.forEach((name) => model.on(`change:${name}`, drawSoon));
+  draw();
+  el.append(view.root);
+  return () => traits.forEach((name) => model.off(`change:${name}`, drawSoon));
+}
+
+export default { render };

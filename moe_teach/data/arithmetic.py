@@ -1,0 +1,41 @@
+"""Arithmetic, generated: sums, differences and products of small numbers, one a line.
+
+The facts `b + c = a`, `c + b = a`, `a - b = c` and `a - c = b` are one family: they say the same
+thing. A family belongs to one side for good, so validation asks only for sums whose operands were
+never added, in either order, nor taken apart in training. Products: likewise.
+"""
+
+import random
+
+from moe_teach.data.pieces import Documents, Side, side_of
+
+LARGEST_TERM, LARGEST_FACTOR = 99, 12
+DOCUMENTS = {"train": 250, "validation": 25}
+LINES = 500  # of a document
+
+
+def arithmetic_documents(side: Side) -> Documents:
+    """Return the documents of one side."""
+    return {str(number): _document(number, side) for number in range(DOCUMENTS[side])}
+
+
+def family(b: int, c: int, operation: str) -> str:
+    """Return the name of the family a pair of operands belongs to, in either order."""
+    return f"{min(b, c)} {'*' if operation == '*' else '+'} {max(b, c)}"
+
+
+def _document(number: int, side: Side) -> list[str]:
+    rng = random.Random(f"{side} {number}")
+    return ["\n".join(_line(rng, side) for _ in range(LINES))]
+
+
+def _line(rng: random.Random, side: Side) -> str:
+    operation = rng.choice("++++----*")
+    largest = LARGEST_FACTOR if operation == "*" else LARGEST_TERM
+    while True:
+        b, c = rng.randint(0, largest), rng.randint(0, largest)
+        if side_of(family(b, c, operation)) == side:
+            break
+    if operation == "-":
+        return f"{b + c} - {b} = {c}"
+    return f"{b} {operation} {c} = {b + c if operation == '+' else b * c}"

@@ -316,7 +316,9 @@ function chart(choose) {
     const axis = [1, 4, 16, 64, 256, 1024].map((tick) =>
       text(scale.x(tick), height - bottom + 17, whole(tick), { "text-anchor": "middle" }),
     );
-    const ends = spread(lines.map(({ points }) => scale.y(points.at(-1).usd)), 15);
+    const names = spread(lines.map(({ points }) => scale.y(points.at(-1).usd)), 15);
+    const tooLow = Math.max(0, Math.max(...names) - (height - bottom - 6)); // clear of the axis
+    const ends = names.map((y) => y - tooLow);
     const paths = lines.flatMap(({ kind, label, points }, i) => [
       node("path", {
         "data-kind": kind,
@@ -413,8 +415,7 @@ function build(choose) {
   const spoken = node("p", { class: "moe-cost-words", role: "status", "aria-live": "polite" });
   const root = node(
     "div",
-    // Arrow keys belong to the sliders here, not to the notebook's own shortcuts.
-    { class: "moe-widget moe-cost", "data-lm-suppress-shortcuts": "true" },
+    { class: "moe-widget moe-cost" },
     node("div", { class: "moe-cost-top" }, node("strong", {}, "What a sparse model costs"), back, preset.row),
     node(
       "div",
@@ -424,6 +425,8 @@ function build(choose) {
     ),
     spoken,
   );
+  // Arrow keys belong to the focused slider: JupyterLab looks for this mark on the element itself.
+  root.addEventListener("focusin", ({ target }) => target.setAttribute("data-lm-suppress-shortcuts", "true"));
   const draw = (state, data) => {
     const shape = data.presets[state.preset];
     const [device, bits] = [data.devices[state.device], data.formats[state.dtype]];

@@ -60,7 +60,11 @@ def resized(config: ModelConfig, sizes: dict[str, int]) -> ModelConfig:
         top_groups=1,
     )
     moe = replace(config.moe, router=router, d_ff=sizes["d_ff"])
-    return replace(config, moe=moe, d_model=sizes["d_model"], n_layers=sizes["n_layers"])
+    n_layers = sizes["n_layers"]
+    n_dense = min(config.n_dense_layers, n_layers)
+    return replace(
+        config, moe=moe, d_model=sizes["d_model"], n_layers=n_layers, n_dense_layers=n_dense
+    )
 
 
 def _describe(config: ModelConfig) -> dict[str, Any]:

@@ -66,12 +66,10 @@ export function tokenNoise(state) {
   return normals(state.seed, state.experts.length).map((draw) => draw * state.noise);
 }
 
-/** What decides who is chosen, written into `out`: score + bias, or logit + bias. */
-function selectInto(out, logits, { expertBias, scoreFn, topkFirst }) {
+/** What decides who is chosen, written into `out`: score + bias, whatever the gates will be. */
+function selectInto(out, logits, { expertBias, scoreFn }) {
   const n = logits.length;
-  if (topkFirst) {
-    for (let e = 0; e < n; e++) out[e] = logits[e] + expertBias[e];
-  } else if (scoreFn === "sigmoid") {
+  if (scoreFn === "sigmoid") {
     for (let e = 0; e < n; e++) out[e] = 1 / (1 + Math.exp(-logits[e])) + expertBias[e];
   } else {
     let [peak, total] = [-Infinity, 0];
@@ -373,15 +371,18 @@ function handle(svg, name, mark, onMove) {
   };
 }
 
-/** The colours of the experts as the theme has them now: [red, green, blue] each. */
+/** The experts' colours in the present theme, as [red, green, blue]. */
 function themeColours(element) {
-  const probe = element.ownerDocument.defaultView.getComputedStyle(element);
-  const pen = document.createElement("canvas").getContext("2d");
-  return Array.from({ length: MOST }, (_, e) => {
-    pen.fillStyle = "#888888"; // stays where the theme gives no colour
-    pen.fillStyle = probe.getPropertyValue(`--expert-${e}`).trim();
-    return [1, 3, 5].map((at) => parseInt(pen.fillStyle.slice(at, at + 2), 16));
+  // A custom property is handed out as it was written, light-dark() and all; only the value of a
+  // real property is resolved, so a hidden element wears each colour for a moment.
+  const probe = make("span", { hidden: "" });
+  element.parentNode.append(probe);
+  const colours = Array.from({ length: MOST }, (_, e) => {
+    probe.style.color = `var(--expert-${e})`;
+    return getComputedStyle(probe).color.match(/[\d.]+/g).slice(0, 3).map(Number);
   });
+  probe.remove();
+  return colours;
 }
 
 /** Colour each pixel by its set: stripes of all its experts, and a line where the set changes. */
@@ -523,12 +524,11 @@ function buildRows(change) {
         rows = state.experts.map((_, e) => expertRow(e, change));
         body.replaceChildren(...rows.map(({ node }) => node));
       }
-      const what = state.topkFirst ? "logit" : "score";
-      const titles = ["", "logit", "bias", `1 choose: ${what} + bias`,
+      const titles = ["", "logit", "bias", "1 choose: score + bias",
         routed.share ? "2 mix: gate · % of draws" : "2 mix: gate, no bias"];
       head.replaceChildren(...titles.map((title) => make("div", {}, title)));
       const ends = [0, ...routed.selection, ...routed.ranked];
-      const span = [Math.min(...ends), Math.max(state.topkFirst ? 0.5 : 1, ...ends)];
+      const span = [Math.min(...ends), Math.max(1, ...ends)];
       rows.forEach((row) => row.update(state, routed, span));
       margin.textContent = routed.margin === null ? "k = E: everyone is chosen, no margin."
         : `tie margin ${routed.margin.toFixed(3)}: from choice ${state.topK} `
@@ -612,8 +612,10 @@ function render({ model, el }) {
   const parts = [buildControls(change, () => change(first)), buildPlane(change), buildRows(change), buildRules(change)];
   const [controls, plane, rows, rules] = parts.map(({ node }) => node);
   const root = make("div", { class: "moe-widget moe-router-playground", role: "group",
-    "aria-label": "Router playground", "data-lm-suppress-shortcuts": "true" },
+    "aria-label": "Router playground" },
     make("div", { class: "body" }, controls, status, make("div", { class: "pair" }, plane, rows), rules));
+  // Arrow keys belong to what has the focus: JupyterLab looks for this mark on the element itself.
+  root.addEventListener("focusin", ({ target }) => target.setAttribute("data-lm-suppress-shortcuts", "true"));
   el.append(root);
   const update = () => {
     const state = read(model);

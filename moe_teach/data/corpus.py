@@ -124,11 +124,7 @@ def _compare(domain: str, side: Side, text: str, lacking: dict[str, int]) -> lis
     if record.digest(text) == expected["digest"]:
         return []
     share = len(text.encode()) / expected["bytes"]
-    made_with = record.read_record()["made_with"]
-    recorded_with = (
-        f"Python {', '.join(made_with['python'])}, Babel {', '.join(made_with['babel'])}"
-    )
-    here = f"Python {platform.python_version()}, Babel {babel.__version__}"
+    then = {name: ", ".join(v) for name, v in record.read_record()["made_with"].items()}
     worst = sorted(lacking, key=lacking.__getitem__, reverse=True)
     where = ", ".join(f"{name} ({lacking[name]})" for name in worst[:5])
     others = f" and {len(worst) - 5} more documents" if len(worst) > 5 else ""

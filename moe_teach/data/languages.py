@@ -9,6 +9,7 @@ that validation asks about is never written in training.
 import datetime
 import random
 from collections.abc import Callable, Iterable
+from functools import cache
 
 from babel import Locale, dates, numbers, units
 
@@ -16,7 +17,7 @@ from moe_teach.data.pieces import Documents, Side, normalise, side_of
 
 LANGUAGES = ("cs", "de", "el", "es", "fi", "fr", "hu", "it", "nl", "pl", "ru", "tr")
 KINDS = ("territories", "languages", "currencies")
-DOCUMENTS = {"train": 170, "validation": 18}  # in each language
+DOCUMENTS = {"train": 135, "validation": 15}  # in each language
 PARAGRAPHS, LINES = 6, 5  # of a document, of a paragraph
 _UNITS = (
     *("length-kilometer", "length-meter", "length-centimeter", "mass-kilogram", "mass-gram"),
@@ -55,6 +56,12 @@ def listed(items: list[str], locale: Locale) -> str:
     return patterns["start"].format(items[0], text)
 
 
+@cache
+def _table(language: str, kind: str) -> dict[str, str]:
+    """Return the names of one kind; a plain dictionary, several times faster than Babel's."""
+    return dict(getattr(Locale.parse(language), kind).items())
+
+
 def _document(locale: Locale, number: int, names: Names, side: Side) -> list[str]:
     rng = random.Random(f"{side} {locale} {number}")
     kinds = (_names, _names, _date, _span, _measure, _money)
@@ -76,7 +83,7 @@ def _line(rng: random.Random, kind: Callable, locale: Locale, names: Names, side
 def _names(rng: random.Random, locale: Locale, names: Names) -> tuple[str, Callable[[], str]]:
     kind = rng.choice(KINDS)
     codes = rng.sample(names[kind], rng.randint(2, 4))
-    table = getattr(locale, kind)
+    table = _table(locale.language, kind)
     # A name that this Babel lacks leaves its code; the record then rejects the paragraph.
     written = [table.get(code, code) for code in codes]
     return " ".join([kind, *sorted(codes)]), lambda: listed(written, locale)

@@ -15,16 +15,18 @@ from pathlib import Path
 
 from moe_teach.data.pieces import Documents, normalise
 
-# Tests, demonstrations, tables of characters, and what is not the same on every system.
+# Tests, demonstrations, tables of characters, and what some distributions package separately.
 _LEFT_OUT = {
     *("test", "tests", "idlelib", "lib2to3", "turtledemo", "site-packages", "dist-packages"),
     *("encodings", "pydoc_data", "ensurepip", "distutils", "_pyrepl", "lib-dynload", "entities.py"),
+    *("tkinter", "turtle.py", "macholib"),
 }
 _STRING_OR_COMMENT = re.compile(
     r'"""(?:[^\\]|\\.)*?"""|' + r"'''(?:[^\\]|\\.)*?'''|"
     r'"(?:[^"\\\n]|\\.)*"|' + r"'(?:[^'\\\n]|\\.)*'|#[^\n]*",
     re.DOTALL,
 )
+_GONE = "\0"  # stands where something was; a Python source cannot contain it
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _BLANK_LINES = re.compile(r"\n\s*\n")
 _NOT_PROSE = re.compile(r">>>|::=|[^\w\s.,;:'\"()!?*-]{3}|[{}<>|\\=]")
@@ -79,8 +81,8 @@ def blocks(source: str) -> tuple[list[str], list[str]]:
         # A line of `ast` counts bytes; before a docstring there is only indentation or ASCII.
         before = lines[first][: statement.col_offset]
         after = lines[last - 1].encode()[statement.end_col_offset :].decode()
-        lines[first:last] = [""] * (last - first)
-        lines[first] = before + ("..." if alone else "") + after.lstrip("; ")
+        lines[first:last] = [_GONE] * (last - first)
+        lines[first] = (before + ("..." if alone else "") + after.lstrip("; ")).rstrip() or _GONE
     code = _without_comments("\n".join(lines))
     pieces = (piece.strip("\n") for piece in _BLANK_LINES.split(code))
     return [piece for piece in pieces if piece.strip()], docstrings
@@ -128,7 +130,7 @@ def _statements(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def _without_comments(code: str) -> str:
-    """Remove comments and the lines that held nothing else."""
-    marked = _STRING_OR_COMMENT.sub(lambda m: m[0] if m[0][0] != "#" else "\0", code)
-    lines = (line for line in marked.split("\n") if line.strip() != "\0")
-    return "\n".join(line.replace("\0", "").rstrip() for line in lines)
+    """Remove comments and the lines that held nothing but what is gone."""
+    marked = _STRING_OR_COMMENT.sub(lambda m: m[0] if m[0][0] != "#" else _GONE, code)
+    lines = (line for line in marked.split("\n") if line.strip() != _GONE)
+    return "\n".join(line.replace(_GONE, "").rstrip() for line in lines)

@@ -62,6 +62,12 @@ def _parser() -> argparse.ArgumentParser:
     _add(verbs, "reset", "forget the record of exercises and show their start", _reset, ids="+")
     _add(verbs, "doctor", "say what works on this machine and what to do about the rest", _doctor)
     _add(verbs, "bench", "time the implementations of an operation (see bench --help)", _bench)
+    recipe = _add(verbs, "train", "train a model as a recipe says (a TOML file)", _train)
+    recipe.add_argument("recipe", metavar="FILE", help="see moe_teach/train/recipe.py")
+    recipe.add_argument("--anew", action="store_true", help="forget what the folder holds")
+    grid = _add(verbs, "experiment", "run the many seeds behind a stored result", _experiment)
+    grid.add_argument("name", nargs="?", metavar="NAME", help="default: list them")
+    grid.add_argument("--jobs", type=int, default=1, help="runs side by side, one thread each")
     author = verbs.add_parser("author", help="build, run and verify the course's notebooks")
     author.set_defaults(verb=lambda _: author.print_help() or USAGE)
     tasks = author.add_subparsers(title="tasks", metavar="TASK")
@@ -142,6 +148,35 @@ def _bench(arguments: argparse.Namespace) -> int:
     return bench(arguments.words) or DONE
 
 
+def _train(arguments: argparse.Namespace) -> int:
+    from moe_teach.train.loop import TrainingStopped
+    from moe_teach.train.ranks import connected
+    from moe_teach.train.recipe import read_recipe
+    from moe_teach.train.run import run_recipe
+
+    try:
+        with connected():
+            run_recipe(read_recipe(arguments.recipe), resume=not arguments.anew)
+    except TrainingStopped as stop:
+        print(f"moe-teach: {stop}", file=sys.stderr)
+        return FAILED
+    except (ValueError, FileNotFoundError) as problem:  # the recipe, or what it asks for, cannot be
+        print(f"moe-teach: {problem}", file=sys.stderr)
+        return USAGE
+    return DONE
+
+
+def _experiment(arguments: argparse.Namespace) -> int:
+    from moe_teach.course import experiments
+
+    if arguments.name is None:
+        for experiment in experiments.every():
+            print(f"{experiment.name:24} {experiment.purpose}")
+        return DONE
+    experiments.run(arguments.name, repository(), jobs=arguments.jobs)
+    return DONE
+
+
 def _build(arguments: argparse.Namespace) -> int:
     from moe_teach.course.authoring import build
 
@@ -173,3 +208,7 @@ def _numbers(chapters: list[str]) -> list[int]:
         if not word.isdigit():
             raise LookupError(f"{word!r} is not a chapter number such as 03.")
     return [int(word) for word in chapters]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Training: one loop, its losses, its record, and the experiments made of many runs."""

@@ -1,0 +1,67 @@
+"""Text from a model, one token at a time."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from moe_teach.config import refuse
+
+
+@torch.no_grad()
+def generate(
+    model: nn.Module,
+    token_ids: Sequence[int],
+    n_tokens: int,
+    *,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    seed: int = 0,
+    use_cache: bool = True,
+) -> list[int]:
+    """Continue a text by `n_tokens` and return the new tokens.
+
+    Args:
+        model: a `Model`; its mode is left as it was found.
+        token_ids: the beginning, at least one token.
+        n_tokens: how many to add.
+        temperature: 0 always takes the likeliest token; above 1 flattens the choice.
+        top_k: choose among the k likeliest tokens only.
+        seed: the same seed gives the same text.
+        use_cache: remember keys and values; without them every step reads the whole text again,
+            with the same result.
+
+    Raises:
+        ValueError: if a wish is impossible, also if the text outgrows the model's max_seq_len.
+    """
+    refuse(len(token_ids) == 0, "There is nothing to continue: give at least one token.")
+    refuse(temperature < 0, f"temperature must not be negative, but it is {temperature}.")
+    refuse(top_k is not None and top_k < 1, f"top_k must be at least 1, but it is {top_k}.")
+    was_training = model.training
+    model.eval()
+    device = next(model.parameters()).device
+    generator = torch.Generator().manual_seed(seed)
+    text = list(token_ids)
+    cache = model.new_cache() if use_cache else None
+    try:
+        while len(text) < len(token_ids) + n_tokens:
+            unread = text if cache is None else text[cache.n_tokens :]
+            logits = model(torch.tensor([unread], device=device), cache).logits[0, -1]
+            text.append(_choose(logits, temperature, top_k, generator))
+    finally:
+        model.train(was_training)
+    return text[len(token_ids) :]
+
+
+def _choose(
+    logits: Tensor, temperature: float, top_k: int | None, generator: torch.Generator
+) -> int:
+    # Drawn on the CPU, so that a seed means the same text on every device of equal logits.
+    logits = logits.double().cpu()
+    if temperature == 0:
+        return int(logits.argmax())
+    if top_k is not None and top_k < len(logits):
+        lowest = logits.topk(top_k).values[-1]
+        logits = logits.masked_fill(logits < lowest, -torch.inf)
+    probs = (logits / temperature).softmax(dim=-1)
+    return int(torch.multinomial(probs, 1, generator=generator))

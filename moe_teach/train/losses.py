@@ -1,0 +1,116 @@
+"""The total loss: the task, and what the returned routings ask for."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from moe_teach.data.batches import NO_TARGET
+from moe_teach.nn.model import ModelOutput
+from moe_teach.ops.balance import load, mean_probs
+from moe_teach.ops.losses import load_balance_loss, router_z_loss
+from moe_teach.train.config import BalanceScope
+from moe_teach.types import Routing
+
+
+@dataclass(frozen=True, slots=True)
+class LossParts:
+    """`total` is what gradients are taken of; the others are its terms before their factors.
+
+    `task` is in nats per token. `load_balance` and `z` are means over the MoE layers, 0 without.
+    """
+
+    total: Float[Tensor, ""]
+    task: Float[Tensor, ""]
+    load_balance: Float[Tensor, ""]
+    z: Float[Tensor, ""]
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """The batch of which an output is a part: then the losses of all parts sum to the batch's.
+
+    `counts` holds the tokens per expert of each MoE layer over the whole batch; without it the
+    load is counted over the part alone.
+    """
+
+    n_targets: int
+    n_tokens: int
+    counts: Sequence[Int[Tensor, " E"]] | None = None
+
+
+def total_loss(
+    output: ModelOutput,
+    targets: Int[Tensor, "B S"],
+    *,
+    load_balance_coef: float = 0.0,
+    z_loss_coef: float = 0.0,
+    balance_scope: BalanceScope = "batch",
+    whole: Whole | None = None,
+) -> LossParts:
+    """Return task + load_balance_coef * load_balance + z_loss_coef * z, and its terms.
+
+    Args:
+        output: what the model returned, with one routing for each MoE layer.
+        targets: the next token at every position; -100 where nothing is asked.
+        load_balance_coef: the factor of the balancing loss (0.01 in Switch and OLMoE).
+        z_loss_coef: the factor of the z-loss (0.001 in ST-MoE).
+        balance_scope: over which tokens the load is counted, as in `TrainConfig`.
+        whole: the batch that this output is a part of; by default it is all there is.
+    """
+    whole = whole or Whole(int((targets != NO_TARGET).sum()), targets.numel())
+    fraction = targets.numel() / whole.n_tokens
+    task = task_loss(output.logits, targets) / max(whole.n_targets, 1)
+    counts = whole.counts or [None] * len(output.routings)
+    balance = [
+        _balance_loss(routing, seen, balance_scope, len(targets))
+        for routing, seen in zip(output.routings, counts, strict=True)
+    ]
+    load_balance = fraction * _mean(balance, task)
+    z = fraction * _mean([router_z_loss(routing) for routing in output.routings], task)
+    total = task + load_balance_coef * load_balance + z_loss_coef * z
+    return LossParts(total, task, load_balance, z)
+
+
+def task_loss(logits: Float[Tensor, "B S V"], targets: Int[Tensor, "B S"]) -> Float[Tensor, ""]:
+    """Return the summed cross-entropy in nats; positions whose target is -100 count for nothing."""
+    precise = logits.flatten(0, 1).to(torch.promote_types(logits.dtype, torch.float32))
+    return F.cross_entropy(precise, targets.flatten(), ignore_index=NO_TARGET, reduction="sum")
+
+
+def balance_from_sums(counts: Int[Tensor, " E"], probs: Float[Tensor, " E"]) -> Float[Tensor, ""]:
+    """Return E * sum of load_i * probs_i over the experts (Switch, arXiv 2101.03961, eq. 4)."""
+    return counts.numel() * (load(counts) * probs).sum()
+
+
+def sequence_balance_loss(routing: Routing, n_sequences: int) -> Float[Tensor, ""]:
+    """Return the mean over sequences of each sequence's own balancing loss.
+
+    DeepSeek-V3 (arXiv 2412.19437, eq. 17 to 20), in the normalisation of `load_balance_loss`:
+    1 when every sequence is spread evenly. It forbids what `load_balance_loss` allows, a sequence
+    that uses few experts while others use the rest.
+    """
+    per_sequence = routing.expert_ids.reshape(n_sequences, -1)
+    ones = torch.ones_like(per_sequence, dtype=routing.probs.dtype)
+    counts = ones.new_zeros(n_sequences, routing.n_experts).scatter_add(1, per_sequence, ones)
+    probs = routing.probs.reshape(n_sequences, -1, routing.n_experts)
+    shares = probs / probs.sum(dim=-1, keepdim=True).clamp_min(torch.finfo(probs.dtype).tiny)
+    loads = counts / per_sequence.shape[1]
+    return routing.n_experts * (loads * shares.mean(dim=1)).sum(dim=-1).mean()
+
+
+def _balance_loss(
+    routing: Routing, counts: Tensor | None, scope: BalanceScope, n_sequences: int
+) -> Tensor:
+    if scope == "sequence":
+        return sequence_balance_loss(routing, n_sequences)
+    if scope == "micro_batch" or counts is None:
+        return load_balance_loss(routing)
+    return balance_from_sums(counts, mean_probs(routing))
+
+
+def _mean(losses: list[Tensor], like: Tensor) -> Tensor:
+    return torch.stack(losses).mean() if losses else like.new_zeros(())

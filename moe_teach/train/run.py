@@ -1,0 +1,124 @@
+"""From a recipe to a trained model and the folder that tells about it."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from moe_teach.data.batches import Batch, Batches, evaluation_batches
+from moe_teach.data.corpus import build_corpus
+from moe_teach.data.text import read_text
+from moe_teach.data.tokenizer import BPETokenizer, ByteTokenizer, encode_domains, train_bpe
+from moe_teach.files import write_atomically
+from moe_teach.nn.model import Model
+from moe_teach.train.evaluate import Evaluation, evaluate
+from moe_teach.train.loop import train
+from moe_teach.train.machine import facts
+from moe_teach.train.ranks import Ranks
+from moe_teach.train.recipe import DataConfig, Recipe
+from moe_teach.train.record import History
+from moe_teach.train.seeding import seeded_model
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The data of a recipe, ready to train on; `digest` names the exact text, where known."""
+
+    tokenizer: ByteTokenizer | BPETokenizer
+    batches: Batches
+    validation: list[Batch]
+    digest: str | None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a recipe made; weights and history also lie in the folder of the run."""
+
+    model: Model
+    tokenizer: ByteTokenizer | BPETokenizer
+    history: History
+    evaluation: Evaluation
+
+
+def prepare(recipe: Recipe) -> Prepared:
+    """Build the text, the tokenizer and the batches of a recipe."""
+    data, config = recipe.data, recipe.train
+    texts, held_back, digest = _texts(data)
+    tokenizer: ByteTokenizer | BPETokenizer = ByteTokenizer()
+    if data.tokenizer == "bpe":
+        tokenizer = train_bpe(texts, data.vocab_size)
+    sizes = (config.batch_size, config.seq_len)
+    windows = evaluation_batches(
+        encode_domains(held_back, tokenizer), *sizes, recipe.run.validation_windows
+    )
+    batches = Batches(encode_domains(texts, tokenizer), *sizes, config.seed, data.weights)
+    return Prepared(tokenizer, batches, list(windows), digest)
+
+
+def run_recipe(
+    recipe: Recipe,
+    *,
+    resume: bool = True,
+    progress: bool = True,
+    say: Callable[[str], object] = print,
+) -> Outcome:
+    """Build data and model, train or go on training, evaluate, and write the folder of the run.
+
+    The folder then holds the last two checkpoints, `history.json`, `tokenizer.json` and
+    `report.json`: the recipe, the losses by domain, the seconds and the machine.
+    """
+    prepared, ranks = prepare(recipe), Ranks.here()
+    folder = Path(recipe.run.folder).expanduser()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = seeded_model(recipe.model, recipe.train.seed).to(device)
+    history = train(
+        model,
+        prepared.batches,
+        recipe.train,
+        evaluate_every=recipe.run.evaluate_every,
+        validation=prepared.validation,
+        checkpoint_dir=folder,
+        resume=resume,
+        progress=progress,
+    )
+    evaluation = evaluate(model, prepared.validation, prepared.batches.domains)
+    outcome = Outcome(model, prepared.tokenizer, history, evaluation)
+    if ranks.is_first:
+        prepared.tokenizer.save(folder / "tokenizer.json")
+        report = json.dumps(_report(recipe, outcome, prepared.digest), indent=1) + "\n"
+        write_atomically(folder / "report.json", report.encode())
+        say(_told(outcome, folder))
+    ranks.wait()
+    return outcome
+
+
+def _texts(data: DataConfig) -> tuple[dict[str, str], dict[str, str], str | None]:
+    if not data.files:
+        corpus = build_corpus(data.domains, data.limit_bytes)
+        return corpus.train, corpus.validation, corpus.digest
+    texts, held_back = {}, {}
+    for domain, name in data.files.items():
+        corpus = read_text(name, domain)
+        texts |= corpus.train
+        held_back |= corpus.validation
+    return texts, held_back, None
+
+
+def _report(recipe: Recipe, outcome: Outcome, digest: str | None) -> dict[str, Any]:
+    return {
+        "recipe": asdict(recipe),
+        "validation_loss": outcome.evaluation.loss,
+        "loss_per_domain": outcome.evaluation.loss_per_domain,
+        "seconds": round(outcome.history.seconds, 1),
+        "text": digest,
+        "machine": facts("babel", "tokenizers"),
+    }
+
+
+def _told(outcome: Outcome, folder: Path) -> str:
+    losses = {**outcome.evaluation.loss_per_domain, "all": outcome.evaluation.loss}
+    lines = [f"{name:12} {loss:.3f} nats per token" for name, loss in losses.items()]
+    return "\n".join([*lines, f"Weights, history and report are in {folder}."])

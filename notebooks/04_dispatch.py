@@ -63,7 +63,7 @@ print("same tokens:", torch.equal(x[0], x[31]), "  same answers:", torch.allclos
 # The same tokens, the same weights, the same call, and two different answers. Nothing is broken:
 # this layer has a **capacity**, as the layers of GShard and Switch do, and the last row stood at
 # the end of the queue. By the end of the chapter you can say exactly who is turned away, and why
-# most models of today avoid it.
+# DeepSeek-V3, for one, turns nobody away.
 #
 # ## Predict
 #
@@ -258,7 +258,8 @@ def by_sorting(x: Tensor, routing: Routing, w: ExpertWeights) -> Tensor:
 #
 # The slices are small, and many small products leave a fast machine idle. A *grouped* matmul takes
 # all rows, all matrices, and the ends of the slices, in one call. MegaBlocks (arXiv 2211.15841)
-# made this idea famous; you write such a kernel yourself in chapter 10.
+# showed that a layer built on ragged groups need not turn anybody away. You write such a kernel
+# yourself in chapter 10.
 
 # %%
 from moe_teach.ops.grouped_mm import grouped_mm
@@ -339,8 +340,8 @@ for n_experts in (4, 16, 64):
     assert (index, once) == (n_experts, 1)
 
 # %% [markdown]
-# Quadratic in the number of experts, with the right answer, and no warning. It is one of the most
-# common reasons why a hand-written MoE layer trains slowly.
+# Every expert pays for all experts, so the cost is quadratic in their number. The answer is right
+# and nothing warns you: only a count or a clock shows it.
 #
 # ## Counting the waste
 #
@@ -665,9 +666,8 @@ assert {result.name for result in caught} >= {"kept once", "router learns"}
 for policy in POLICIES:
     limited = MoE(router, experts, capacity_factor=1.0, drop_policy=policy)
     for seed in SEEDS:
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            broken = {law.name for law in obeys(limited, d_model=D_MODEL, seed=seed).broken}
+        torch.manual_seed(seed)  # for the lots that "random" draws
+        broken = {law.name for law in obeys(limited, d_model=D_MODEL, seed=seed).broken}
         assert broken >= {"batch invariance", "prefix causality"}
     print(f"{policy:10} breaks {', '.join(sorted(broken))}")
 
@@ -684,8 +684,8 @@ print(obeys(limited, d_model=D_MODEL)["prefix causality"].seen)
 #
 # ## Play with it
 #
-# Thirty-two tokens of our batch. Change the capacity factor, the skew, the policy and the order, and
-# follow single choices to their places. The three things to try are printed first.
+# Thirty-two tokens of our batch. Change the capacity factor, the skew, the policy and the order,
+# and follow single choices to their places. The three things to try are printed first.
 
 # %%
 from moe_teach.widgets.dispatch_explorer import DispatchExplorer
@@ -734,7 +734,8 @@ check("4.q3", ...)
 # > summed the *gates* of each expert, called the sum its **importance**, and punished its spread.
 # > But equal sums are not equal work: one expert may get few tokens with large gates and another
 # > many with small ones. So the paper added a second loss for the count, its "load", smoothed so
-# > that it has a gradient. Switch's product of both replaced the pair.
+# > that it has a gradient. Switch later put one product, of the count and the mean probability, in
+# > the place of the pair.
 
 # %% tags=["nbval-check-output"]
 gates = torch.tensor([[0.8], [0.4], [0.4]])

@@ -75,11 +75,13 @@ def buffers(tokens_per_expert: Any, capacity: int) -> Figure:
     for label, height, bottom, look in parts:
         face = shades[look] if look == 0 else "white"
         style = {"edgecolor": shades[look], "hatch": HATCHES[look], "facecolor": face}
-        axes.bar(experts, height, bottom=bottom, label=label, width=0.75, **style)
+        edges = np.where(height > 0, 1.0, 0.0)  # a part of no rows leaves no line behind
+        axes.bar(experts, height, bottom=bottom, label=label, width=0.75, lw=edges, **style)
     axes.axhline(capacity, color="black", ls="--", lw=1.2)
     beside = axes.get_yaxis_transform()  # x in widths of the panel, y in rows
     axes.annotate(f"C = {capacity}", (1.01, capacity), xycoords=beside, va="center")
-    axes.set(xlabel="expert", ylabel="rows", xticks=experts)
+    most = max(counts.max(), capacity)
+    axes.set(xlabel="expert", ylabel="rows", xticks=experts, ylim=(0, 1.06 * most))
     drawing.legend(loc="outside upper center", ncols=3, fontsize=9, frameon=False)
     return drawing
 

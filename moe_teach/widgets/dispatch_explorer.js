@@ -258,7 +258,7 @@ function buildPicture(select) {
         draw("path", { class: "limit", d: `M${line} ${top - 6}V${bottom + 2}` }),
         draw("text", { x: Math.min(line, WIDTH - 500), y: bottom + 16, class: "note" }, `capacity ${capacity}`),
         draw("text", { x: WIDTH - 4, y: bottom + 16, class: "note key" },
-          "dark: first choice · light: a later one · dotted: padding · crossed: dropped"),
+          "strong: first choice · faint: a later one · dotted: padding · crossed: dropped"),
       );
       if (focused >= 0) places[Math.min(focused, places.length - 1)].focus();
     },

@@ -1,0 +1,193 @@
+"""Chapter 02, exercises 2.3 and 2.4: the two errors that make specialists."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from moe_teach.course.checks._ch02_soft import SIZES, inputs
+from moe_teach.course.exercise import Exercise, close, require
+
+COMPETITIVE = Exercise(
+    id="2.3",
+    name="competitive_loss",
+    title="The competitive error",
+    points=2,
+    difficulty=2,
+    importance=5,
+    minutes=15,
+    needs=("2.2",),
+    hints=(
+        "The order of two operations is everything here: first each expert's own squared error, "
+        "(T, E), then the gates.",
+        "`targets[:, None, :] - outputs` is (T, E, O). Square, sum over the last dimension, "
+        "multiply with the softmax of the logits, sum over the experts, mean over the tokens.",
+        "errors = (targets[:, None, :] - outputs).square().sum(-1); "
+        "return (logits.softmax(-1) * errors).sum(-1).mean()",
+    ),
+    explanation="An expert's error here does not contain the other experts, so it cannot lean on "
+    "them. The gate only says how much it counts. That is why these experts can be used alone.",
+)
+
+
+def _scalar(got: Any, **example: Any) -> None:
+    require(
+        isinstance(got, Tensor) and got.dim() == 0,
+        "The loss is one number: take the mean over the tokens at the end.",
+        got=got,
+        example=example,
+    )
+
+
+def _own_errors(outputs: Tensor, targets: Tensor) -> Tensor:
+    return (targets[:, None, :] - outputs).square().sum(dim=-1)
+
+
+@COMPETITIVE.stage("shape")
+def _competitive_shape(answer: Any, seed: int) -> None:
+    for sizes in SIZES:
+        outputs, logits, targets = inputs(sizes, seed)
+        got = answer(outputs, logits, targets)
+        _scalar(got, outputs=outputs, logits=logits, targets=targets)
+
+
+@COMPETITIVE.stage("values")
+def _competitive_values(answer: Any, seed: int) -> None:
+    for sizes in SIZES:
+        outputs, logits, targets = inputs(sizes, seed)
+        got = answer(outputs, logits, targets)
+        gates, errors = logits.softmax(dim=-1), _own_errors(outputs, targets)
+        expected = (gates * errors).sum(dim=-1).mean()
+        blend = (gates[..., None] * outputs).sum(dim=1)
+        example = {"outputs": outputs, "logits": logits, "targets": targets}
+        tell = {"expected": expected, "got": got, "example": example}
+        require(
+            sizes[1] == 1 or not close(got, (targets - blend).square().sum(dim=-1).mean()),
+            "This is the cooperative error (1.1): the blend was compared with the target. Square "
+            "each expert's own error first, then weigh.",
+            **tell,
+        )
+        require(
+            sizes[2] == 1 or not close(got, expected / sizes[2]),
+            "The squared norm is a sum over the outputs, not a mean.",
+            **tell,
+        )
+        require(
+            close(got, expected),
+            "The error is off. Check the three sums: over the outputs (sum), over the experts "
+            "(weighted by the gates), over the tokens (mean).",
+            **tell,
+        )
+
+
+@COMPETITIVE.stage("gradient")
+def _competitive_gradient(answer: Any, seed: int) -> None:
+    outputs, logits, targets = inputs((5, 3, 2), seed)
+    leaves = [outputs.requires_grad_(), logits.requires_grad_()]
+    got = answer(outputs, logits, targets)
+    grads = (
+        torch.autograd.grad(got, leaves, allow_unused=True) if got.requires_grad else (None, None)
+    )
+    require(
+        all(grad is not None and bool(grad.abs().sum() > 0) for grad in grads),
+        "A gradient must reach both the experts' outputs and the logits: the experts learn to "
+        "answer and the router learns whom to trust. Is there a detach() or no_grad()?",
+        example={"outputs": outputs, "logits": logits, "targets": targets},
+    )
+
+
+LIKELIHOOD = Exercise(
+    id="2.4",
+    name="mixture_nll",
+    title="The likelihood of the mixture",
+    points=2,
+    difficulty=3,
+    importance=4,
+    minutes=20,
+    needs=("2.3",),
+    hints=(
+        "The logarithm of a sum of products: each term is a gate times an exponential. What is the "
+        "logarithm of one such term?",
+        "log(p_i) is `logits.log_softmax(-1)`, and the log of the exponential is its exponent. Add "
+        "them, then `logsumexp` over the experts does the rest without overflow.",
+        "-(logits.log_softmax(-1) - errors / (2 * variance)).logsumexp(-1).mean()",
+    ),
+    explanation="logsumexp subtracts the largest term before it exponentiates, so nothing rounds "
+    "to log(0). Its gradient is the posterior of equation (1.5): whoever explains the example best "
+    "learns most from it.",
+)
+
+
+@LIKELIHOOD.stage("shape")
+def _likelihood_shape(answer: Any, seed: int) -> None:
+    for sizes in SIZES:
+        outputs, logits, targets = inputs(sizes, seed)
+        got = answer(outputs, logits, targets, 0.5)
+        _scalar(got, outputs=outputs, logits=logits, targets=targets, variance=0.5)
+
+
+@LIKELIHOOD.stage("values")
+def _likelihood_values(answer: Any, seed: int) -> None:
+    for sizes in SIZES:
+        for variance in (1.0, 0.25):
+            outputs, logits, targets = inputs(sizes, seed)
+            got = answer(outputs, logits, targets, variance)
+            errors = _own_errors(outputs, targets)
+            fit = (-errors / (2 * variance)).exp()
+            terms = (logits.softmax(dim=-1) * fit).sum(dim=-1)
+            expected = -terms.log().mean()
+            example = {
+                "outputs": outputs,
+                "logits": logits,
+                "targets": targets,
+                "variance": variance,
+            }
+            tell = {"expected": expected, "got": got, "example": example}
+            require(
+                not close(got, -expected),
+                "The sign is turned: this is the log-likelihood, and a loss is its negative.",
+                **tell,
+            )
+            twice = (logits.softmax(dim=-1) * (-errors / variance).exp()).sum(dim=-1)
+            require(
+                not close(got, -twice.log().mean()),
+                "The exponent is divided by the variance and not by twice the variance.",
+                **tell,
+            )
+            require(
+                sizes[0] == 1 or not close(got, -terms.mean().log()),
+                "The mean over the tokens was taken inside the logarithm. Every token has a "
+                "logarithm of its own; average those.",
+                **tell,
+            )
+            require(
+                close(got, expected),
+                "The likelihood is off. For each token: sum over the experts of gate times "
+                "exp(-error / (2 variance)), then the logarithm, then minus the mean.",
+                **tell,
+            )
+
+
+@LIKELIHOOD.stage("far off")
+def _likelihood_far(answer: Any, seed: int) -> None:
+    outputs, logits, targets = inputs((3, 4, 2), seed)
+    targets = targets + 100.0
+    got = answer(outputs, logits, targets, 0.01)
+    errors = _own_errors(outputs, targets)
+    expected = -(logits.log_softmax(-1) - errors / 0.02).logsumexp(-1).mean()
+    require(
+        bool(torch.isfinite(got)),
+        "With all experts far off, every exponential rounds to zero, and the loss became infinite "
+        "or NaN. Stay in logarithms: log-softmax for the gates, logsumexp for the sum.",
+        expected=expected,
+        got=got,
+        example={"outputs": outputs, "logits": logits, "targets": targets, "variance": 0.01},
+    )
+    require(
+        close(got, expected),
+        "Far from the target the value is off. Was something added inside the logarithm to keep it "
+        "finite? Use logsumexp, which needs no such help.",
+        expected=expected,
+        got=got,
+        example={"outputs": outputs, "logits": logits, "targets": targets, "variance": 0.01},
+    )

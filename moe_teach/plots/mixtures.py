@@ -29,7 +29,7 @@ def paint(panels: Mapping[str, np.ndarray]) -> Figure:
 def regions_and_errors(
     truth: np.ndarray,
     owners: Mapping[str, tuple[np.ndarray, Sequence[int]]],
-    steps: Sequence[int],
+    steps: Sequence[float | int],
     scores: Mapping[str, np.ndarray],
     errors: Mapping[str, tuple[np.ndarray, np.ndarray]],
 ) -> Figure:
@@ -45,8 +45,8 @@ def regions_and_errors(
         ax.remove()
     upper, lower = drawing.subfigures(2, 1, height_ratios=(1, 1.25))
     maps = upper.subplots(1, 1 + len(owners))
-    letters = {region: chr(ord("A") + region) for region in np.unique(truth)}
-    draw_map(maps[0], truth, {int(region): int(region) for region in letters}, letters)
+    letters = {int(region): chr(ord("A") + int(region)) for region in np.unique(truth)}
+    draw_map(maps[0], truth, {region: region for region in letters}, letters)
     maps[0].set_title("the truth")
     for ax, (title, (owner, regions)) in zip(maps[1:], owners.items(), strict=True):
         draw_map(ax, owner, dict(enumerate(regions)))
@@ -87,7 +87,7 @@ def draw_map(
     ax.set(xticks=[], yticks=[])
 
 
-def draw_curves(ax: Axes, x: Sequence[float], curves: Mapping[str, np.ndarray]) -> None:
+def draw_curves(ax: Axes, x: Sequence[float | int], curves: Mapping[str, np.ndarray]) -> None:
     """Draw the median over seeds of each (n_x, n_seeds) and the range as a band."""
     for i, (name, values) in enumerate(curves.items()):
         values = np.asarray(values)
@@ -129,7 +129,9 @@ def error_by_k(ks: Sequence[int], curves: Mapping[str, np.ndarray]) -> Figure:
     return drawing
 
 
-def strips(groups: Mapping[str, np.ndarray], ylabel: str, limits: tuple[float, float]) -> Figure:
+def strips(
+    groups: Mapping[str, np.ndarray], ylabel: str, limits: tuple[float | int, float | int]
+) -> Figure:
     """Draw one mark per seed for each group, and a bar at the median."""
     drawing, ax = figure(max(5.0, 1.55 * len(groups)), 3.4)
     for i, values in enumerate(groups.values()):

@@ -5,9 +5,9 @@
 # them with decides it.**
 #
 # The idea is from 1991: Jacobs, Jordan, Nowlan and Hinton, *Adaptive Mixtures of Local Experts*,
-# Neural Computation 3(1), doi 10.1162/neco.1991.3.1.79. You will rebuild it on a square you can look
-# at, see which experts it makes, and then use fewer and fewer of them per input. That last step is
-# where sparse models begin.
+# Neural Computation 3(1), doi 10.1162/neco.1991.3.1.79. You will rebuild it on a square you can
+# look at, see which experts it makes, and then use fewer and fewer of them per input. That last
+# step is where sparse models begin.
 
 # %%
 import math
@@ -299,8 +299,8 @@ print("competitive", round(competitive(duet, halves, target).item(), 3))
 
 # %% [markdown]
 # The blend is perfect, and each expert is wrong by one. The gap between the two errors has a name:
-# it is the variance of the answers under the gates, and it is never negative. Only experts that agree,
-# or gates that choose, can close it.
+# it is the variance of the answers under the gates, and it is never negative. Only experts that
+# agree, or gates that choose, can close it.
 #
 # The third error of the paper is the one its authors preferred. Read the gates as probabilities:
 # nature picks expert $i$ with probability $p_i$, and $d$ is its output plus Gaussian noise. The
@@ -337,14 +337,14 @@ for name, error in pulls.items():
     print(f"{name:12s}", [round(value, 2) for value in pull.flatten().tolist()])
 
 # %% [markdown]
-# Cooperative: all three are pulled alike, since only the blend counts. Competitive: the worst expert
-# is pulled hardest, so the three grow alike. Likelihood: the worst is pulled less than the middle
-# one, for it has lost this example to others and may look for work elsewhere.
+# Cooperative: all three are pulled alike, since only the blend counts. Competitive: the worst
+# expert is pulled hardest, so the three grow alike. Likelihood: the worst is pulled less than the
+# middle one, for it has lost this example to others and may look for work elsewhere.
 #
 # ## Three errors, one race
 #
-# Same worlds, same starting points, three errors. For the likelihood we take $\sigma^2 = 0.02$, twice
-# the variance of the noise. You will see below what other values do.
+# Same worlds, same starting points, three errors. For the likelihood we take $\sigma^2 = 0.02$,
+# twice the variance of the noise. You will see below what other values do.
 
 # %%
 errors = {
@@ -364,7 +364,8 @@ for name, history in histories.items():
 
 # %% [markdown]
 # - Cooperative experts need each other: alone they are several times worse.
-# - Competitive experts can be used alone at no loss. But look at the level: most of the error stays.
+# - Competitive experts can be used alone at no loss. But look at the level: most of the error
+#   stays.
 # - With the likelihood the top expert alone is *better* than the blend. Noise alone would cost
 #   3 · 0.1² = 0.03, and most seeds get there.
 #
@@ -372,8 +373,8 @@ for name, history in histories.items():
 #
 # The expert with the largest gate owns a place. To compare owners with the truth, name every expert
 # after the region where most of its training places lie. The **matching score** is the share of
-# *new* places whose owner is named after their region. One expert may not carry two names, so a score
-# of 1 needs an expert for each region. It says nothing about two experts sharing one region.
+# *new* places whose owner is named after their region. One expert may not carry two names, so a
+# score of 1 needs an expert for each region. It says nothing about two experts sharing one region.
 
 
 # %%
@@ -418,10 +419,10 @@ for name, values in scores.items():
 # %% [markdown]
 # ## The figure of this chapter
 #
-# Above: the owners of the square over training with the likelihood, for one seed. Experts carry their
-# number, regions their letter; an expert is drawn in the colour of the region it is named after.
-# Below: the matching score over training (median and range over seeds), and both errors, one line
-# per seed.
+# Above: the owners of the square over training with the likelihood, for one seed. Experts carry
+# their number, regions their letter; an expert is drawn in the colour of the region it is named
+# after. Below: the matching score over training (median and range over seeds), and both errors,
+# one line per seed.
 
 
 # %%
@@ -467,10 +468,10 @@ print("PASS: the error decides what an expert is")
 # %% [markdown]
 # ## From soft to sparse: fewer experts per place
 #
-# Nothing so far saved work: all twelve experts ran everywhere. Now use only the top k of each place.
-# At k = 12 this must be the dense mixture, to the last digits, and the order in which experts are
-# stored must not matter. Two properties, two tests; every sparse layer of this course will have to
-# pass them.
+# Nothing so far saved work: all twelve experts ran everywhere. Now use only the top k of each
+# place. At k = 12 this must be the dense mixture, to the last digits, and the order in which
+# experts are stored must not matter. Two properties, two tests; every sparse layer of this course
+# will have to pass them.
 
 # %% tags=["nbval-check-output"]
 model = histories["likelihood"][400]
@@ -499,8 +500,8 @@ show_figure(
 )
 
 # %% [markdown]
-# Read it from right to left. Dropping experts ruins the cooperative team, leaves the competitive one
-# as it was, and *improves* the likelihood model: with a linear router the gates stay soft near
+# Read it from right to left. Dropping experts ruins the cooperative team, leaves the competitive
+# one as it was, and *improves* the likelihood model: with a linear router the gates stay soft near
 # borders, and blending there mixes two rules into none.
 #
 # ## What today's models do
@@ -524,9 +525,9 @@ def sparse(k: int, renormalise: bool) -> Error:
 
 
 # %%
-for label, error, k in [
-    ("k = 2, gates sum to 1", sparse(2, renormalise=True), 2),
-    ("k = 1, raw gate      ", sparse(1, renormalise=False), 1),
+for label, error in [
+    ("k = 2, gates sum to 1", sparse(2, renormalise=True)),
+    ("k = 1, raw gate      ", sparse(1, renormalise=False)),
 ]:
     model = train(error, world, start)[400]
     used = error(*forward(model, new_world.x), new_world.y)
@@ -535,17 +536,17 @@ for label, error, k in [
 
 # %% [markdown]
 # Two lessons. Within the k chosen, a modern layer is **cooperative**: its experts are trained to be
-# used k at a time, and using fewer costs. And in this small world neither rule finds the regions, while
-# the likelihood of 1991 does. Do not read this as "1991 was better": here a single expert *can* be right
-# about a place, and a large language model gives no expert such a job. Chapter 05 measures sparse layers
-# where they are used.
+# used k at a time, and using fewer costs. And in this small world neither rule finds the regions,
+# while the likelihood of 1991 does. Do not read this as "1991 was better": here a single expert
+# *can* be right about a place, and a large language model gives no expert such a job. Chapter 05
+# measures sparse layers where they are used.
 #
 # ## A control that must fail
 #
-# Is it the router that finds the regions? Then freeze the experts at their random start and train the
-# router alone, with the same likelihood. If the score stays high, our score is worthless. Two more
-# controls tell what the failure means: a frozen router with learning experts, and experts frozen at
-# the *true* maps (six of the twelve).
+# Is it the router that finds the regions? Then freeze the experts at their random start and train
+# the router alone, with the same likelihood. If the score stays high, our score is worthless. Two
+# more controls tell what the failure means: a frozen router with learning experts, and experts
+# frozen at the *true* maps (six of the twelve).
 
 # %%
 told = Mixture(torch.cat([true_maps, start.experts[:, 6:]], dim=1), start.router)
@@ -576,10 +577,10 @@ assert (random_experts >= final["likelihood"]).sum() <= 1
 print("PASS: a router cannot find regions that its experts do not know")
 
 # %% [markdown]
-# With random experts the router still does better than nothing: it learns which of twelve wrong experts
-# is least wrong where, and these borders follow the true ones in part. Mind where "nothing" stands:
-# an untrained router already scores about one half. A matching score without its baseline would have
-# flattered us.
+# With random experts the router still does better than nothing: it learns which of twelve wrong
+# experts is least wrong where, and these borders follow the true ones in part. Mind where
+# "nothing" stands: an untrained router already scores about one half. A matching score without its
+# baseline would have flattered us.
 
 # %%
 check("2.q2", ...)
@@ -626,9 +627,9 @@ for name in ("competitive", "likelihood"):
     print("    owners per seed", n_owners(model, new_world.x, seen).tolist())
 
 # %% [markdown]
-# The competitive error leaves most of the twelve experts without any place, whichever router it gets:
-# an expert ahead at the start gets larger gates, so more of the pull, so it stays ahead. This is the
-# first sight of **expert collapse**, and chapter 06 is about it.
+# The competitive error leaves most of the twelve experts without any place, whichever router it
+# gets: an expert ahead at the start gets larger gates, so more of the pull, so it stays ahead.
+# This is the first sight of **expert collapse**, and chapter 06 is about it.
 #
 # ## Play
 #
@@ -637,8 +638,8 @@ for name in ("competitive", "likelihood"):
 #
 # 1. `"cooperative"` with k = 1, 2, 3, 12. When does the picture come back?
 # 2. `"likelihood"` at step 0, 25, 100, 400. Which region is found last?
-# 3. `"likelihood"` with k = 1 and one of the owners in `off`. Who takes its place, and how well? Then
-#    do the same with `"cooperative"` and k = 11.
+# 3. `"likelihood"` with k = 1 and one of the owners in `off`. Who takes its place, and how well?
+#    Then do the same with `"cooperative"` and k = 11.
 
 
 # %%
@@ -664,16 +665,17 @@ look(histories, "likelihood", k=1, step=400, off=())
 # %% [markdown]
 # ## What could be wrong with these results
 #
-# - The world was made for mixtures: six rules, straight borders, a gap between regions. Without the gap,
-#   or with regions that overlap, the cooperative error sharpens its gates more or less by itself.
-# - We chose the number of steps. Train the cooperative team longer and more of it specialises: with a hard
-#   truth, a hard blend is the best blend.
-# - Twelve experts for six regions is generous. With six, every method gets stuck more often, because a
-#   region that nobody starts near may never get an expert of its own.
-# - The naming rule lets several experts share a region. The number of owners, printed beside it, guards
-#   against the trivial winner with one expert per place.
-# - Now and then the likelihood fails too: read the lower ends of its ranges of scores above, and not
-#   the medians alone.
+# - The world was made for mixtures: six rules, straight borders, a gap between regions. Without
+#   the gap, or with regions that overlap, the cooperative error sharpens its gates more or less by
+#   itself.
+# - We chose the number of steps. Train the cooperative team longer and more of it specialises:
+#   with a hard truth, a hard blend is the best blend.
+# - Twelve experts for six regions is generous. With six, every method gets stuck more often,
+#   because a region that nobody starts near may never get an expert of its own.
+# - The naming rule lets several experts share a region. The number of owners, printed beside it,
+#   guards against the trivial winner with one expert per place.
+# - Now and then the likelihood fails too: read the lower ends of its ranges of scores above, and
+#   not the medians alone.
 #
 # ## Check yourself
 #
@@ -685,11 +687,12 @@ check("2.q3", ...)
 # %% [markdown]
 # ## What you take with you
 #
-# - The error decides. Square the blend, and experts cooperate; blend the squares, and they can stand alone;
-#   take the likelihood, and whoever is best on an example learns most from it.
+# - The error decides. Square the blend, and experts cooperate; blend the squares, and they can
+#   stand alone; take the likelihood, and whoever is best on an example learns most from it.
 # - k = E must be the dense mixture, and the order of experts must not matter. Test both, always.
-# - Modern sparse layers cooperate within the k chosen. That is why you may not lower k after training
-#   and expect the same model.
+# - Modern sparse layers cooperate within the k chosen. That is why you may not lower k after
+#   training and expect the same model.
 # - A router finds only differences that experts offer. Give every score its untrained baseline.
 #
-# In the exercises you write an expert, the soft mixture, two of the three errors, and the sparse mixture.
+# In the exercises you write an expert, the soft mixture, two of the three errors, and the sparse
+# mixture.

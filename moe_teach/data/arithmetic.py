@@ -13,6 +13,7 @@ from moe_teach.data.pieces import Documents, Side, side_of
 
 LARGEST_TERM, LARGEST_FACTOR = 99, 12
 DOCUMENTS = {"train": 230, "validation": 25}
+OPERATIONS = "++++----*"
 LINES = 500  # of a document
 
 
@@ -36,12 +37,14 @@ def _pairs(operation: str, side: Side) -> list[tuple[int, int]]:
 
 def _document(number: int, side: Side) -> list[str]:
     rng = random.Random(f"{side} {number}")
-    return ["\n".join(_line(rng, side) for _ in range(LINES))]
-
-
-def _line(rng: random.Random, side: Side) -> str:
-    operation = rng.choice("++++----*")
-    b, c = rng.choice(_pairs(operation, side))
-    if operation == "-":
-        return f"{b + c} - {b} = {c}"
-    return f"{b} {operation} {c} = {b + c if operation == '+' else b * c}"
+    lines = []
+    for operation in rng.choices(OPERATIONS, k=LINES):
+        b, c = rng.choice(_pairs(operation, side))
+        match operation:
+            case "+":
+                lines.append(f"{b} + {c} = {b + c}")
+            case "-":
+                lines.append(f"{b + c} - {b} = {c}")
+            case "*":
+                lines.append(f"{b} * {c} = {b * c}")
+    return ["\n".join(lines)]

@@ -51,7 +51,7 @@ class Batches:
 
     def __init__(
         self,
-        token_ids: Mapping[str, Int[Tensor, " n"]],
+        token_ids: Mapping[str, Int[Tensor, " _"]],
         batch_size: int,
         seq_len: int,
         seed: int = 0,
@@ -93,7 +93,7 @@ class Batches:
 
 
 def evaluation_batches(
-    token_ids: Mapping[str, Int[Tensor, " n"]],
+    token_ids: Mapping[str, Int[Tensor, " _"]],
     batch_size: int,
     seq_len: int,
     limit: int | None = None,

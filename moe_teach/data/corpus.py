@@ -49,6 +49,21 @@ class Corpus:
         """The names of the domains."""
         return tuple(self.train)
 
+    def plus(self, other: "Corpus") -> "Corpus":
+        """Return a corpus of both: the course's domains and the reader's own text, say.
+
+        Raises:
+            ValueError: a domain is in both.
+        """
+        twice = sorted(set(self.domains) & set(other.domains))
+        refuse(bool(twice), f"Both corpora have a domain {', '.join(twice)}: name one otherwise.")
+        return make_corpus(
+            self.train | other.train,
+            self.validation | other.validation,
+            self.sources | other.sources,
+            self._differences + other._differences,
+        )
+
     def differences(self) -> tuple[str, ...]:
         """Return, in sentences, how this text differs from the recorded one; empty if it is it."""
         return self._differences
@@ -83,12 +98,22 @@ def build_corpus(domains: Sequence[str] = DOMAINS, limit_bytes: int | None = Non
         side: {domain: _cut(built[domain][side], limits[side]) for domain in domains}
         for side in SIDES
     }
-    return Corpus(
+    return make_corpus(
         **texts,
-        digest=record.digest(json.dumps(texts, sort_keys=True)),
         sources={domain: built[domain]["source"] for domain in domains},
-        _differences=tuple(text for domain in domains for text in built[domain]["differences"]),
+        differences=tuple(text for domain in domains for text in built[domain]["differences"]),
     )
+
+
+def make_corpus(
+    train: dict[str, str],
+    validation: dict[str, str],
+    sources: dict[str, str],
+    differences: tuple[str, ...] = (),
+) -> Corpus:
+    """Return a corpus of given texts, with its digest."""
+    digest = record.digest(json.dumps([train, validation], sort_keys=True))
+    return Corpus(train, validation, digest, sources, differences)
 
 
 def build_domain(domain: str) -> dict[str, Any]:

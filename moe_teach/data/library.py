@@ -27,9 +27,11 @@ _STRING_OR_COMMENT = re.compile(
     re.DOTALL,
 )
 _GONE = "\0"  # stands where something was; a Python source cannot contain it
-_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+_STATEMENTS = ("body", "orelse", "finalbody", "handlers", "cases")
 _BLANK_LINES = re.compile(r"\n\s*\n")
-_NOT_PROSE = re.compile(r">>>|::=|[^\w\s.,;:'\"()!?*-]{3}|[{}<>|\\=]")
+_NOT_PROSE = re.compile(
+    r"^(?:async )?(?:def|class|import) \w|^@|>>>|::=|[^\w\s.,;:'\"()!?*-]{3}|[{}<>|\\=]"
+)
 _BROKEN_WORD = re.compile(r"(?<=\w)-\s*\n\s*")
 _TOPIC = "topic "
 
@@ -75,10 +77,10 @@ def blocks(source: str) -> tuple[list[str], list[str]]:
     """
     lines = source.split("\n")
     docstrings = []
-    for statement, alone in _docstrings(ast.parse(source)):
+    for statement, alone in _bare_strings(ast.parse(source)):
         docstrings.append(inspect.cleandoc(statement.value.value))
         first, last = statement.lineno - 1, statement.end_lineno or statement.lineno
-        # A line of `ast` counts bytes; before a docstring there is only indentation or ASCII.
+        # Columns of `ast` count bytes; before a docstring stands nothing but ASCII.
         before = lines[first][: statement.col_offset]
         after = lines[last - 1].encode()[statement.end_col_offset :].decode()
         lines[first:last] = [_GONE] * (last - first)
@@ -111,22 +113,22 @@ def _read(name: str) -> tuple[list[str], list[str]]:
     return code, [piece for text in docstrings for piece in paragraphs(text)]
 
 
-def _docstrings(tree: ast.AST) -> Iterator[tuple[ast.Expr, bool]]:
-    """Give every docstring's statement and whether it is all its function or class contains."""
-    for node in [tree, *_statements(tree)]:
-        if isinstance(node, (ast.Module, *_DEFINITIONS)) and node.body:
-            first = node.body[0]
-            value = first.value if isinstance(first, ast.Expr) else None
-            if isinstance(value, ast.Constant) and isinstance(value.value, str):
-                yield first, len(node.body) == 1
+def _bare_strings(tree: ast.AST) -> Iterator[tuple[ast.Expr, bool]]:
+    """Give every statement that is only a string, and whether its block has no other.
 
-
-def _statements(node: ast.AST) -> Iterator[ast.AST]:
-    """Give all statements below a node; expressions, the bulk of a tree, are not entered."""
-    for field in ("body", "orelse", "finalbody", "handlers", "cases"):
-        for child in getattr(node, field, ()):
-            yield child
-            yield from _statements(child)
+    Most are docstrings; the others are remarks of the same kind, below an attribute, say.
+    """
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        # Only statements are looked into: expressions are the bulk of a tree.
+        suites = [getattr(node, field, ()) for field in _STATEMENTS]
+        waiting += reversed([child for suite in suites for child in suite])
+        for suite in suites:
+            for child in suite:
+                value = child.value if isinstance(child, ast.Expr) else None
+                if isinstance(value, ast.Constant) and isinstance(value.value, str):
+                    yield child, len(suite) == 1
 
 
 def _without_comments(code: str) -> str:

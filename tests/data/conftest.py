@@ -1,5 +1,6 @@
 """Everything is cached in a folder of the test run, never in the reader's home."""
 
+import jaxtyping
 import pytest
 
 from moe_teach.data.corpus import Corpus, build_corpus
@@ -14,4 +15,9 @@ def scratch_home(tmp_path_factory: pytest.TempPathFactory):
 
 @pytest.fixture(scope="session")
 def corpus(scratch_home: None) -> Corpus:
-    return build_corpus()
+    # Shape checks on the millions of small calls would take longer than the building.
+    jaxtyping.config.update("jaxtyping_disable", True)
+    try:
+        return build_corpus()
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", False)

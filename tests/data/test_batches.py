@@ -73,10 +73,10 @@ def test_domains_share_each_batch_as_evenly_as_rows_allow(batches: Batches) -> N
 def test_weights_are_met_on_average() -> None:
     weights = {"a": 46.0, "b": 46.0, "c": 8.0}
     batches = Batches(numbered(a=101, b=67, c=9), 5, 3, weights=weights)
-    drawn = torch.cat([batches.at(step).domain_ids for step in range(1000)])
+    drawn = torch.cat([batches.at(step).domain_ids for step in range(300)])
     share = drawn.bincount(minlength=3) / len(drawn)
 
-    torch.testing.assert_close(share, torch.tensor([0.46, 0.46, 0.08]), atol=0.01, rtol=0)
+    torch.testing.assert_close(share, torch.tensor([0.46, 0.46, 0.08]), atol=0.02, rtol=0)
 
 
 def test_a_domain_without_weight_is_never_drawn() -> None:

@@ -56,8 +56,7 @@ class Trainer:
         lr = learning_rate(step, self.config)
         self.optimizer.zero_grad(set_to_none=True)
         measured = self._gradients(batch, step)
-        norm = self._clip()
-        numbers = _numbers(step, measured, norm)
+        numbers = _numbers(step, measured, self._clipped_norm())
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         self.optimizer.step()
@@ -85,9 +84,13 @@ class Trainer:
             # A router refuses NaN before any loss can be computed from it.
             raise TrainingStopped(f"Training stopped at step {step}. {problem}") from problem
 
-    def _clip(self) -> Tensor:
+    def _clipped_norm(self) -> Tensor:
+        """Measure the norm of the whole gradient and shrink it to `clip` where it is larger."""
         parameters = [p for p in self.model.parameters() if p.grad is not None]
-        return nn.utils.clip_grad_norm_(parameters, self.config.clip or math.inf)
+        norm = nn.utils.get_total_norm([p.grad for p in parameters])
+        if self.config.clip and norm > self.config.clip:
+            nn.utils.clip_grads_with_norm_(parameters, self.config.clip, norm)
+        return norm
 
 
 def train(

@@ -3,11 +3,13 @@
     y[n] = w_down[e] @ activation(w_up[e] @ rows[n])        for the expert e that owns row n
 
 "composed" is the definition in terms of grouped matmuls and serves every device; "expertwise"
-finishes one expert before the next begins and is the fast path of the CPU.
+finishes one expert before the next begins and is the fast path of the CPU, unless the experts are
+so small that visiting them costs more than their work.
 """
 
 from typing import Literal
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -15,12 +17,14 @@ from moe_teach.config import Activation, refuse
 from moe_teach.ops.demand import demand_rows, unknown_backend
 from moe_teach.ops.grouped_ffn.composed import grouped_ffn_composed
 from moe_teach.ops.grouped_ffn.expertwise import grouped_ffn_expertwise
+from moe_teach.ops.grouped_mm.torch_fast import torch_can_group
 from moe_teach.ops.precision import in_one_precision
 from moe_teach.types import ExpertWeights
 
 Backend = Literal["composed", "expertwise"]
 _IMPLEMENTATIONS = {"composed": grouped_ffn_composed, "expertwise": grouped_ffn_expertwise}
 BACKENDS = tuple(_IMPLEMENTATIONS)
+_ONE_VISIT = 2**20
 
 
 def grouped_ffn(
@@ -38,7 +42,8 @@ def grouped_ffn(
         expert_offsets: the end of each expert's slice, int32; the last one is N.
         weights: the matrices of all experts.
         activation: "swiglu", "gelu" or "relu".
-        backend: "composed" or "expertwise"; by default the second on a CPU, else the first.
+        backend: "composed" or "expertwise"; by default the second on a CPU where the experts have
+            work for it, else the first.
 
     Returns:
         One row per row, differentiable in `rows` and the weights ("expertwise": once).
@@ -54,7 +59,19 @@ def grouped_ffn(
     )
     rows, up, down, gate = in_one_precision(rows, weights.w_up, weights.w_down, weights.w_gate)
     weights = ExpertWeights(w_up=up, w_down=down, w_gate=gate)
-    backend = backend or ("expertwise" if rows.device.type == "cpu" else "composed")
+    backend = backend or _fitting(rows, up)
     if backend not in _IMPLEMENTATIONS:
         raise unknown_backend(backend, BACKENDS)
     return _IMPLEMENTATIONS[backend](rows, expert_offsets, weights, activation)
+
+
+def _fitting(rows: Tensor, w_up: Tensor) -> Backend:
+    """Choose a backend: measured on one core, a visit costs what a million multiply-adds cost."""
+    if rows.device.type != "cpu":
+        return "composed"
+    n_experts, d_ff, d_model = w_up.shape
+    is_small = len(rows) * d_model * d_ff < n_experts * _ONE_VISIT
+    # With fewer rows than experts most are never visited, but a grouped matmul asks them all.
+    everyone_works = len(rows) > n_experts
+    groups = rows.dtype == torch.float32 and torch_can_group(rows, w_up)
+    return "composed" if is_small and everyone_works and groups else "expertwise"

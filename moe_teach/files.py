@@ -1,7 +1,7 @@
 """Where the course keeps files of its own, and how a file is written so that none is ever half."""
 
 import os
-import tempfile
+import secrets
 from pathlib import Path
 
 
@@ -22,15 +22,16 @@ def write_atomically(path: Path, content: bytes) -> None:
     is forced too, where the system can do that for a folder.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=".tmp")
+    # Not by `tempfile`, whose files only their owner may read: others share checkpoints.
+    temporary = path.with_name(f".{path.name}-{secrets.token_hex(6)}.tmp")
     try:
-        with os.fdopen(handle, "wb") as stream:
+        with temporary.open("xb") as stream:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
-        Path(name).replace(path)
+        temporary.replace(path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
 

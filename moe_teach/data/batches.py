@@ -1,6 +1,6 @@
 """Batches as a pure function of seed and step: a run that resumes needs no state of its data."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -97,8 +97,8 @@ def evaluation_batches(
     batch_size: int,
     seq_len: int,
     limit: int | None = None,
-) -> Iterator[Batch]:
-    """Give the same batches every time: windows side by side, the domains taking turns by row.
+) -> list[Batch]:
+    """Return the same batches every time: windows side by side, the domains taking turns by row.
 
     Every batch holds all domains in equal parts (as nearly as the batch size allows), so that
     whatever is read off one batch is not the state of a single domain.
@@ -119,9 +119,11 @@ def evaluation_batches(
         for domain_id, (domain, ids) in enumerate(token_ids.items())
         for start in [window * fits[domain] // n_windows * seq_len]
     ]
+    batches = []
     for first in range(0, len(rows), batch_size):
         domain_ids, windows = zip(*rows[first : first + batch_size], strict=True)
-        yield _batch(list(windows), list(domain_ids))
+        batches.append(_batch(list(windows), list(domain_ids)))
+    return batches
 
 
 def _batch(windows: list[Tensor], domain_ids: list[int]) -> Batch:

@@ -30,7 +30,7 @@ _WHAT = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Corpus:
     """Text by domain, in two sides that share no document.
 
@@ -43,6 +43,10 @@ class Corpus:
     digest: str
     sources: dict[str, str]
     _differences: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        lines = (f"  {domain}: {source}" for domain, source in self.sources.items())
+        return "\n".join([f"Corpus {self.digest[:12]}", *lines])
 
     @property
     def domains(self) -> tuple[str, ...]:
@@ -163,8 +167,9 @@ def _compare(domain: str, side: Side, text: str, lacking: dict[str, int]) -> lis
 
 
 def _cut(text: str, limit: int | None) -> str:
-    """Return at most `limit` bytes of the text's beginning, up to the end of a line."""
+    """Return at most `limit` bytes of the beginning, up to the end of a line if one is near."""
     raw = text.encode()
     if limit is None or len(raw) <= limit:
         return text
-    return raw[: raw.rfind(b"\n", 0, limit) + 1].decode()
+    end = raw.rfind(b"\n", 0, limit) + 1
+    return raw[: end if end > limit // 2 else limit].decode(errors="ignore")

@@ -24,7 +24,7 @@ from moe_teach.data.pieces import Side, place, side_of
 EQUALS, NEWLINE = ord("="), ord("\n")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class FactCorpus:
     """Lines `question=answer`.
 
@@ -35,6 +35,9 @@ class FactCorpus:
     lines: tuple[str, ...]
     questions: tuple[str, ...]
     _differences: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"FactCorpus({len(self.lines)} lines such as {self.lines[0]!r})"
 
     def differences(self) -> tuple[str, ...]:
         """Return, in sentences, how the facts differ from the recorded ones."""
@@ -52,7 +55,7 @@ class FactCorpus:
 
     def evaluation_batches(
         self, batch_size: int, seq_len: int, n_questions: int = 512, seed: int = 0
-    ) -> Iterator[Batch]:
+    ) -> list[Batch]:
         """Ask `n_questions`, the same every time, each exactly once.
 
         A row holds as many whole lines as fit. Targets are the bytes of the answers; everything
@@ -64,11 +67,9 @@ class FactCorpus:
         n_asked = min(n_questions, len(self.questions))
         asked = random.Random(f"questions {seed}").sample(self.questions, n_asked)
         rows = list(_packed(asked, seq_len))
-        for first in range(0, len(rows), batch_size):
-            tokens = torch.tensor(rows[first : first + batch_size])
-            targets = tokens.masked_fill(~answer_mask(tokens), NO_TARGET)
-            domain_ids = torch.zeros(len(tokens), dtype=torch.long)
-            yield Batch(tokens[:, :-1].contiguous(), targets[:, 1:].contiguous(), domain_ids)
+        return [
+            _asking(rows[first : first + batch_size]) for first in range(0, len(rows), batch_size)
+        ]
 
 
 def build_facts(n_locales: int = len(LOCALES), n_territories: int = TERRITORIES) -> FactCorpus:
@@ -126,6 +127,13 @@ def answer_mask(token_ids: Int[Tensor, "B S"]) -> Bool[Tensor, "B S"]:
     last_equals = place_in_row.where(token_ids == EQUALS, nowhere).cummax(dim=1).values
     last_newline = place_in_row.where(token_ids == NEWLINE, nowhere).cummax(dim=1).values
     return (last_equals > last_newline) & (token_ids != EQUALS)
+
+
+def _asking(rows: list[list[int]]) -> Batch:
+    tokens = torch.tensor(rows)
+    targets = tokens.masked_fill(~answer_mask(tokens), NO_TARGET)
+    domain_ids = torch.zeros(len(tokens), dtype=torch.long)
+    return Batch(tokens[:, :-1].contiguous(), targets[:, 1:].contiguous(), domain_ids)
 
 
 def _packed(lines: list[str], seq_len: int) -> Iterator[list[int]]:

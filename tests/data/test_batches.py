@@ -95,7 +95,7 @@ def test_rows_are_shuffled_so_that_no_domain_always_comes_first() -> None:
 
 def test_evaluation_is_the_same_every_time_and_mixes_domains_in_every_batch() -> None:
     token_ids = numbered(a=101, b=67, c=41)
-    once, again = (list(evaluation_batches(token_ids, 6, 5)) for _ in range(2))
+    once, again = (evaluation_batches(token_ids, 6, 5) for _ in range(2))
 
     assert all(torch.equal(x.inputs, y.inputs) for x, y in zip(once, again, strict=True))
     assert all(batch.domain_ids.bincount().tolist() == [2, 2, 2] for batch in once)

@@ -74,14 +74,14 @@ def _filled(inputs: torch.Tensor, targets: torch.Tensor) -> list[int]:
 
 
 def test_evaluation_is_the_same_every_time(facts: FactCorpus) -> None:
-    once, again = (list(facts.evaluation_batches(4, 64, n_questions=40)) for _ in range(2))
+    once, again = (facts.evaluation_batches(4, 64, n_questions=40) for _ in range(2))
 
     assert all(torch.equal(x.inputs, y.inputs) for x, y in zip(once, again, strict=True))
 
 
 def test_a_line_that_does_not_fit_is_refused(facts: FactCorpus) -> None:
     with pytest.raises(ValueError, match="does not fit into 8 tokens: raise seq_len"):
-        list(facts.evaluation_batches(4, 8))
+        facts.evaluation_batches(4, 8)
 
 
 def test_sums_are_right_and_what_is_asked_was_never_taught() -> None:

@@ -7,20 +7,33 @@ import torch
 
 from moe_teach.bench.grid import GRIDS
 from moe_teach.bench.layer import time_shape
-from moe_teach.bench.table import as_markdown, as_text, cells, machine
+from moe_teach.bench.parts import breakdown
+from moe_teach.bench.table import (
+    PART_HEADER,
+    TRAIN_HEADER,
+    as_markdown,
+    as_text,
+    cells,
+    machine,
+    part_cells,
+    train_cells,
+    written,
+)
+from moe_teach.bench.train import SIZES, time_size
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def parser() -> argparse.ArgumentParser:
     """Describe the arguments."""
-    description = "Time one MoE layer against its rivals and the physical limit, in one run."
+    description = "Time an MoE layer, or a training step, against its rivals and the limit."
     result = argparse.ArgumentParser(prog="moe-teach bench", description=description)
-    result.add_argument("what", choices=["layer"], help="what to time")
+    result.add_argument("what", choices=["layer", "train"], help="what to time")
     result.add_argument("--grid", choices=GRIDS, default="training", help="which sizes")
     result.add_argument("--dtype", choices=DTYPES, action="append", help="default: both")
     result.add_argument("--skewed", action="store_true", help="heaviest expert 4x the mean")
     result.add_argument("--all", action="store_true", help="time every backend of ours too")
+    result.add_argument("--size", choices=SIZES, action="append", help="train: which models")
     result.add_argument("--seconds", type=float, default=4.0, help="for each shape and step")
     result.add_argument("--threads", type=int, help="default: as torch finds the machine")
     result.add_argument("--markdown", action="store_true", help="print a table for a page")
@@ -32,6 +45,8 @@ def main(argv: list[str]) -> int:
     options = parser().parse_args(argv)
     if options.threads:
         torch.set_num_threads(options.threads)
+    if options.what == "train":
+        return _train(options)
     rows = []
     for dtype in options.dtype or DTYPES:
         for shape in GRIDS[options.grid]:
@@ -46,4 +61,19 @@ def main(argv: list[str]) -> int:
                 print(" ".join(cells(row)), file=sys.stderr, flush=True)
     print(machine())
     print(as_markdown(rows) if options.markdown else as_text(rows))
+    return 0
+
+
+def _train(options: argparse.Namespace) -> int:
+    """Time whole training steps, then the parts of ours."""
+    steps, parts = [], []
+    for name in options.size or ("lesson", "shipped"):
+        size = SIZES[name]
+        for row in time_size(size, options.seconds):
+            steps.append(train_cells(row))
+            print(" ".join(steps[-1]), file=sys.stderr, flush=True)
+        parts += [part_cells(size, part) for part in breakdown(size, options.seconds)]
+    print(machine())
+    print(written(TRAIN_HEADER, steps, options.markdown), end="\n\n")
+    print(written(PART_HEADER, parts, options.markdown))
     return 0

@@ -1,37 +1,27 @@
 """Results as a table for the terminal or, in Markdown, for the results page."""
 
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import date
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 import torch
 
 from moe_teach.bench.layer import Row
+from moe_teach.bench.parts import Part
+from moe_teach.bench.train import Row as TrainRow
+from moe_teach.bench.train import Size
+from moe_teach.train.machine import processor, version_of
 
 HEADER = ("shape", "type", "routing", "step", "contender", "ms", "x limit")
+TRAIN_HEADER = ("size", "contender", "ms per step", "tokens/s", "x limit")
+PART_HEADER = ("size", "part", "% of the step", "% matmuls", "% outside matmuls")
 
 
 def machine() -> str:
     """Describe the machine, the versions and the date in one line."""
-    versions = [f"Python {platform.python_version()}"]
-    for package in ("torch", "transformers"):
-        try:
-            versions.append(f"{package} {version(package)}")
-        except PackageNotFoundError:
-            versions.append(f"no {package}")
-    threads = f"{torch.get_num_threads()} threads"
-    return f"{_processor()}, {threads}, {', '.join(versions)}, {date.today().isoformat()}"
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return f"{len(names)} cores of {names[0]}" if names else platform.machine()
+    versions = [f"{package} {version_of(package)}" for package in ("torch", "transformers")]
+    words = (f"{torch.get_num_threads()} threads", f"Python {platform.python_version()}", *versions)
+    return f"{processor()}, {', '.join(words)}, {date.today().isoformat()}"
 
 
 def cells(row: Row) -> tuple[str, ...]:
@@ -47,19 +37,44 @@ def cells(row: Row) -> tuple[str, ...]:
     )
 
 
+def train_cells(row: TrainRow) -> tuple[str, ...]:
+    """Give the cells of one line about a training step, as text."""
+    return (
+        str(row.size),
+        row.contender,
+        f"{1e3 * row.timing.seconds:.1f}",
+        f"{row.tokens_per_second:,.0f}",
+        f"{row.timing.ratio:.2f}",
+    )
+
+
+def part_cells(size: Size, part: Part) -> tuple[str, ...]:
+    """Give the cells of one line about a part of a step, as text."""
+    shares = (part.share, part.matmuls, part.outside)
+    return (size.name, part.name, *(f"{100 * share:.1f}" for share in shares))
+
+
 def as_text(rows: Iterable[Row]) -> str:
-    """Align the table for a terminal."""
-    lines = [HEADER, *map(cells, rows)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(HEADER))]
+    """Align the table of a layer for a terminal."""
+    return written(HEADER, [cells(row) for row in rows], markdown=False)
+
+
+def as_markdown(rows: Iterable[Row]) -> str:
+    """Write the table of a layer in Markdown."""
+    return written(HEADER, [cells(row) for row in rows], markdown=True)
+
+
+def written(header: Sequence[str], rows: Sequence[Sequence[str]], markdown: bool) -> str:
+    """Write any table, aligned for a terminal or in Markdown."""
+    if markdown:
+        rule = "|".join(["---"] * len(header))
+        return "\n".join(
+            f"| {line} |" for line in (" | ".join(header), rule, *map(" | ".join, rows))
+        )
+    lines = [header, *rows]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
     padded = (
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
     )
     return "\n".join(padded)
-
-
-def as_markdown(rows: Iterable[Row]) -> str:
-    """Write the table in Markdown."""
-    rule = "|".join(["---"] * len(HEADER))
-    lines = [" | ".join(HEADER), rule, *(" | ".join(cells(row)) for row in rows)]
-    return "\n".join(f"| {line} |" for line in lines)

@@ -27,6 +27,7 @@ CONFIG = TrainConfig(
     checkpoint_every=3,
     accumulate=2,
 )
+SHORT = replace(CONFIG, steps=5, checkpoint_every=2)
 VICTIM = """
 import os, signal, sys
 import torch
@@ -48,7 +49,7 @@ train(model, TinyBatches(), TrainConfig(**eval(sys.argv[3])), validation=[TinyBa
 """
 
 
-def run(model, batches, folder, config=CONFIG, **options):
+def run(model, batches, folder, config=SHORT, **options):
     return train(
         model,
         batches,
@@ -86,8 +87,8 @@ def test_a_run_killed_in_mid_flight_resumes_to_the_same_bits(make_model, batches
     assert step_of(tmp_path / "a", "latest") == 6
 
     resumed, undisturbed = make_model(jitter=0.1, seed=5), make_model(jitter=0.1)
-    one = run(resumed, batches, tmp_path / "a")
-    other = run(undisturbed, batches, tmp_path / "b")
+    one = run(resumed, batches, tmp_path / "a", CONFIG)
+    other = run(undisturbed, batches, tmp_path / "b", CONFIG)
 
     assert one == other
     assert_same_weights(resumed, undisturbed)
@@ -106,26 +107,26 @@ def test_a_finished_run_is_not_run_again(make_model, batches, tmp_path):
 
 def test_beginning_anew_forgets_the_old_checkpoints(make_model, batches, tmp_path):
     run(make_model(), batches, tmp_path)
-    short = replace(CONFIG, steps=4)
-    history = run(make_model(), batches, tmp_path, config=short, resume=False)
-    assert len(history) == 4
-    assert (step_of(tmp_path, "previous"), step_of(tmp_path, "latest")) == (3, 4)
+    shorter = replace(SHORT, steps=3)
+    history = run(make_model(), batches, tmp_path, config=shorter, resume=False)
+    assert len(history) == 3
+    assert (step_of(tmp_path, "previous"), step_of(tmp_path, "latest")) == (2, 3)
 
 
 def test_another_setting_or_other_data_or_another_model_is_refused(make_model, batches, tmp_path):
     run(make_model(), batches, tmp_path)
     with pytest.raises(ValueError, match=r"lr was 0\.02 and is 0\.01.*resume=False"):
-        run(make_model(), batches, tmp_path, config=replace(CONFIG, lr=0.01))
+        run(make_model(), batches, tmp_path, config=replace(SHORT, lr=0.01))
     shifted = type("Shifted", (), {"at": lambda _self, step: batches.at(step + 1)})()
     with pytest.raises(ValueError, match="trained on other batches"):
-        train(make_model(), shifted, CONFIG, checkpoint_dir=tmp_path, progress=False)
+        train(make_model(), shifted, SHORT, checkpoint_dir=tmp_path, progress=False)
     with pytest.raises(ValueError, match="holds another model"):
         run(make_model(n_experts=6), batches, tmp_path)
 
 
 def test_checkpointing_more_often_changes_nothing(make_model, batches, tmp_path):
     history = run(make_model(), batches, tmp_path)
-    again = run(make_model(), batches, tmp_path, config=replace(CONFIG, checkpoint_every=1))
+    again = run(make_model(), batches, tmp_path, config=replace(SHORT, checkpoint_every=1))
     assert again.records == history.records
 
 
@@ -135,7 +136,7 @@ def test_a_damaged_checkpoint_costs_its_steps_and_nothing_else(make_model, batch
     (tmp_path / "checkpoint.json").write_text("{")
     seen = []
     assert run(second, batches, tmp_path, on_step=seen.append) == history
-    assert [record.step for record in seen] == [9, 10]
+    assert [record.step for record in seen] == [4]
     assert_same_weights(first, second)
 
 
@@ -165,7 +166,7 @@ def test_a_history_in_the_making_can_be_read_beside_its_checkpoint(make_model, b
         batches,
         tmp_path,
         on_step=lambda record: (
-            record.step == 6 and lengths.append(len(History.load(tmp_path / "history.json")))
+            record.step == 3 and lengths.append(len(History.load(tmp_path / "history.json")))
         ),
     )
-    assert lengths == [6]
+    assert lengths == [4]

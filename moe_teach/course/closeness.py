@@ -41,6 +41,21 @@ def close(got: Any, expected: Any) -> bool:
     return type(got) is type(expected) and bool(got == expected)
 
 
+def looks_rounded(got: Any, expected: Any) -> bool:
+    """Say whether a number seems to be the expected one, rounded to a few decimals or up or down.
+
+    Small whole numbers never count: they are near everything.
+    """
+    plain = (int, float)
+    if type(got) not in plain or type(expected) is not float or got == expected:
+        return False
+    if not (math.isfinite(got) and math.isfinite(expected)):
+        return False
+    if got == int(got):
+        return abs(expected) >= 20 and got in (math.floor(expected), math.ceil(expected))
+    return any(got == round(expected, digits) for digits in range(1, 6))
+
+
 def is_tensor(value: Any) -> bool:
     """Say whether `value` is a torch tensor, without importing torch."""
     # By name along the bases, so that questions and numbers need no torch.

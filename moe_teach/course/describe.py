@@ -8,6 +8,7 @@ import reprlib
 from typing import Any
 
 from moe_teach.course.closeness import is_tensor
+from moe_teach.course.exercise import Words
 
 _FEW = 48  # numbers of a tensor that are still worth reading
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
@@ -26,16 +27,23 @@ def describe(value: Any) -> str:
             members = "\n".join(f"[{i}] {describe(member)}" for i, member in enumerate(value))
             return f"{type(value).__name__} of {len(value)}:\n{members}"
         if isinstance(value, float):
-            return f"{value:.6g}"
+            return _float(value)
+        if isinstance(value, Words):
+            return str(value)
         if isinstance(value, bool | int | str | tuple | list | dict | set) or value is None:
-            return _SHORT.repr(value)
+            return _ADDRESS.sub("", _SHORT.repr(value))
         return f"{type(value).__name__}: {_ADDRESS.sub('', _SHORT.repr(value))}"
     except Exception:  # a learner's object may have a broken __repr__
         return f"a {type(value).__name__} that cannot be printed"
 
 
 def difference(got: Any, expected: Any) -> str:
-    """Say where two tensors of one shape part first, or an empty text when there is nothing."""
+    """Say where two tensors of one shape part first, or an empty text when there is nothing.
+
+    Of two tuples or lists, the first members that part are told apart.
+    """
+    if isinstance(expected, tuple | list):
+        return _first_difference(got, expected)
     if not (is_tensor(got) and is_tensor(expected)) or got.shape != expected.shape:
         return ""
     if got.ndim == 0 or got.numel() == 0:
@@ -49,8 +57,24 @@ def difference(got: Any, expected: Any) -> str:
     at = tuple(place)
     return (
         f"{count} of {got.numel()} entries differ; the first is at {place}: "
-        f"expected {_number(right[at].item())}, got {_number(left[at].item())}"
+        f"expected {_number(expected.detach()[at].item())}, got {_number(got.detach()[at].item())}"
     )
+
+
+def _first_difference(got: Any, expected: Any) -> str:
+    if not isinstance(got, tuple | list) or len(got) != len(expected):
+        return ""
+    for i, (one, other) in enumerate(zip(got, expected, strict=True)):
+        text = difference(one, other)
+        if text:
+            return f"in [{i}], {text}"
+    return ""
+
+
+def _float(value: float) -> str:
+    # 30.0 must not read like the integer 30: the kind may be just what is wrong.
+    text = f"{value:.6g}"
+    return text if any(mark in text for mark in ".en") else f"{text}.0"
 
 
 def _describe_tensor(value: Any) -> str:

@@ -4,14 +4,14 @@ The learner's code may loop, exit, recurse, print or return anything at all; wha
 becomes a sentence. An error on our side is a "course problem" and never the learner's fault.
 """
 
-import functools
-import inspect
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from moe_teach.course import folding
+from moe_teach.course.calling import FORGOTTEN, Caller, readable
+from moe_teach.course.closeness import looks_rounded
 from moe_teach.course.describe import describe, difference
 from moe_teach.course.exercise import MISSING, Exercise, Stage, WrongAnswer
 from moe_teach.course.guard import PrintedText, TookTooLong, quiet, steady_torch, time_limit
@@ -41,7 +41,8 @@ def run_exercise(
     call = f'`check("{exercise.id}", {exercise.name})`'
     if answer is MISSING or answer is Ellipsis:
         return replace(blank, message=f"Pass your answer: {call}.")
-    if not callable(answer):
+    # An object of the learner's own class can be callable too, as every `nn.Module` is.
+    if not callable(answer) or type(answer).__name__ == exercise.name:
         return replace(
             blank,
             state="wrong",
@@ -84,14 +85,21 @@ def _run_stage(trial: "_Trial", stage: Stage, seeds: Sequence[int]) -> Outcome |
 
 
 def _wrong(blank: Outcome, verdict: WrongAnswer) -> Outcome:
+    message = verdict.message
+    if looks_rounded(verdict.got, verdict.expected):
+        message += " Or is it the right number, rounded? Return it as it is."
     return replace(
         blank,
-        message=verdict.message,
+        message=message,
         expected="" if verdict.expected is MISSING else describe(verdict.expected),
         got="" if verdict.got is MISSING else describe(verdict.got),
         difference=difference(verdict.got, verdict.expected),
-        example=tuple((name, describe(value)) for name, value in verdict.example.items()),
+        example=_described(verdict.example),
     )
+
+
+def _described(values: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    return tuple((name, describe(value)) for name, value in values.items())
 
 
 class _Trial:
@@ -99,9 +107,17 @@ class _Trial:
 
     def __init__(self, exercise: Exercise, answer: Any, reference: Reference | None) -> None:
         self.exercise = exercise
-        self.answer = _watched(exercise, answer)
+        self._caller = Caller(exercise, answer, self._course_answer)
+        self.answer = self._caller.answer
         self._file = folding.file_of(answer)
         self._reference = reference
+
+    def _course_answer(self) -> Any:
+        return self._reference(self.exercise) if self._reference else None
+
+    def example(self) -> tuple[tuple[str, str], ...]:
+        """Describe the arguments of the latest call, as they were before it."""
+        return _described(readable(self._caller.inputs))
 
     def learner_frames(self, error: BaseException, stage: Stage) -> list[traceback.FrameSummary]:
         """Give the learner's own frames of an error; none means that the check's code raised."""
@@ -129,7 +145,8 @@ def _raised(
         return replace(blank, state="not attempted", stage="", message=message)
     if frames:
         message = _sentence(error, exercise)
-        return replace(blank, state="raised", message=message, trace=folding.folded(frames))
+        trace = folding.folded(frames)
+        return replace(blank, state="raised", message=message, trace=trace, example=trial.example())
     if isinstance(error, KeyboardInterrupt):
         return replace(blank, state="raised", message="The check was interrupted before its end.")
     if trial.course_passes(stage, seed):
@@ -156,7 +173,9 @@ def _sentence(error: BaseException, exercise: Exercise) -> str:
         return f"{exercise.name} was interrupted before it returned (KeyboardInterrupt)."
     if isinstance(error, MemoryError):
         return f"{exercise.name} asked for more memory than there is (MemoryError)."
-    return f"{exercise.name} raised {_plainly(error)}"
+    text = f"{exercise.name} raised {_plainly(error)}"
+    meant = folding.near_name(error)
+    return f"{text.rstrip('.')}. Did you mean `{meant}`?" if meant else text
 
 
 def _plainly(error: BaseException) -> str:
@@ -165,23 +184,6 @@ def _plainly(error: BaseException) -> str:
     except Exception:  # a learner's exception may have a broken __str__
         text = ""
     return f"{type(error).__name__}: {text[:600]}" if text else type(error).__name__
-
-
-def _watched(exercise: Exercise, answer: Any) -> Any:
-    """Wrap a function so that a forgotten `return` is named at once; classes stay as they are."""
-    if not inspect.isfunction(answer):
-        return answer
-
-    @functools.wraps(answer)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        result = answer(*args, **kwargs)
-        if result is None:
-            raise WrongAnswer(
-                f"{exercise.name} returned None. Does every path end in a return statement?"
-            )
-        return result
-
-    return call
 
 
 def _stages(exercise: Exercise, failed: str | None) -> tuple[tuple[str, Any], ...]:
@@ -198,4 +200,9 @@ def _stages(exercise: Exercise, failed: str | None) -> tuple[tuple[str, Any], ..
 
 def _with_prints(outcome: Outcome, printed: PrintedText) -> Outcome:
     text = printed.text().strip()
-    return replace(outcome, printed=text) if outcome.state in ("wrong", "raised") else outcome
+    if outcome.state not in ("wrong", "raised"):
+        return outcome
+    message = outcome.message
+    if text and message.endswith(FORGOTTEN):
+        message += " It printed something, but a check reads what is returned, not what is printed."
+    return replace(outcome, message=message, printed=text)

@@ -20,6 +20,7 @@ __all__ = [
     "NamedAnswer",
     "Question",
     "Stage",
+    "Words",
     "WrongAnswer",
     "close",
     "generator",
@@ -42,6 +43,12 @@ class _Missing:
 
 
 MISSING: Any = _Missing()
+
+
+class Words(str):
+    """A description in the place of a value ("a float"); feedback shows it without quotes."""
+
+    __slots__ = ()
 
 
 class WrongAnswer(Exception):
@@ -93,7 +100,8 @@ class Exercise:
 
     `id` is chapter.number and never changes; `name` is the function or class the learner writes.
     `limit` is the soft time limit of one check in seconds of wall time. `version` changes with
-    what is asked, so that progress knows which form of the exercise was passed.
+    what is asked, so that progress knows which form of the exercise was passed. A function that
+    changes its arguments is turned away, unless `changes_inputs` says that this is the task.
     """
 
     id: str
@@ -107,6 +115,7 @@ class Exercise:
     minutes: int = 10
     needs: tuple[str, ...] = ()
     limit: float | int = 10
+    changes_inputs: bool = False
     stages: list[Stage] = field(default_factory=list)
 
     def stage(self, name: str) -> Callable[[StageFunction], StageFunction]:

@@ -1,5 +1,7 @@
 """Folds a traceback to the frames the learner wrote, and says on whose side an error arose."""
 
+import builtins
+import difflib
 import inspect
 import linecache
 import sysconfig
@@ -55,6 +57,25 @@ def says_not_implemented(error: BaseException, frames: list[traceback.FrameSumma
     if not isinstance(error, NotImplementedError) or not frames:
         return False
     return not error.args or (frames[-1].line or "").startswith("raise NotImplementedError")
+
+
+def near_name(error: BaseException) -> str:
+    """Find the existing name that a mistyped one most likely stands for; empty if none is near."""
+    name = getattr(error, "name", None)
+    if not isinstance(error, NameError | AttributeError) or not name:
+        return ""
+    try:
+        near = difflib.get_close_matches(name, _names_around(error), n=1, cutoff=0.75)
+    except Exception:  # a learner's object may have a broken __dir__
+        return ""
+    return near[0] if near else ""
+
+
+def _names_around(error: NameError | AttributeError) -> list[str]:
+    if isinstance(error, AttributeError):
+        return dir(error.obj)
+    frames = [frame for frame, _line in traceback.walk_tb(error.__traceback__)]
+    return [*frames[-1].f_locals, *frames[-1].f_globals, *dir(builtins)] if frames else []
 
 
 def _in_words(frame: traceback.FrameSummary) -> str:

@@ -1,5 +1,6 @@
 """Judges the answer to a question of a lesson."""
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +18,7 @@ def run_question(question: Question, answer: Any) -> Outcome:
         return replace(blank, state="not attempted", message=ask(question))
     given = _as_given(question, answer)
     if given is None:
-        return replace(blank, got=describe(answer), message=_what_fits(question))
+        return replace(blank, got=describe(answer), message=_what_fits(question, answer))
     if _is_right(question, given):
         return replace(blank, state="passed", message=question.because)
     if question.choices:
@@ -38,19 +39,22 @@ def ask(question: Question) -> str:
 
 def _as_given(question: Question, answer: Any) -> str | float | None:
     if question.choices:
-        letter = str(answer).strip().lower()
+        letter = str(answer).strip().lower().rstrip(").")
         return letter if letter in question.choices else None
     if isinstance(answer, bool | str):
         return None
     try:
-        return float(answer)  # numbers of every library, and tensors with one entry
+        number = float(answer)  # numbers of every library, and tensors with one entry
     except (TypeError, ValueError, RuntimeError):
         return None
+    return None if math.isnan(number) else number
 
 
-def _what_fits(question: Question) -> str:
+def _what_fits(question: Question, answer: Any) -> str:
     if question.choices:
         return f"Choose one of the letters {', '.join(question.choices)}."
+    if isinstance(answer, str):
+        return "The answer is a number: write it without quotes and without a unit."
     return "The answer is a number."
 
 

@@ -45,6 +45,8 @@ def find(item_id: str) -> Item:
     """Give the exercise or question with this id; `UnknownId` says in a sentence what exists."""
     if not isinstance(item_id, str):
         raise UnknownId('An id is written in quotes, for example check("3.1", ...).')
+    if not item_id:
+        raise UnknownId('Which one? Give an id in quotes, like "3.1" (chapter 3, exercise 1).')
     number = item_id.partition(".")[0]
     if not number.isdigit():
         raise UnknownId(

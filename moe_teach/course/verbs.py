@@ -1,6 +1,7 @@
 """The words a learner types: check, hint, solution, progress, reset."""
 
 import os
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -12,14 +13,15 @@ from moe_teach.course.notes import Note
 from moe_teach.course.outcome import Outcome
 
 
-def check(item_id: str, answer: Any = MISSING) -> Score:
+def check(item_id: str = "", answer: Any = MISSING) -> Score:
     """Judge an answer: `check("3.1", topk_route)` for an exercise, `check("3.q1", "b")` for a
     question. Returns the points as a number that shows itself as feedback; never raises.
     """
     try:
         item = registry.find(item_id)
     except registry.UnknownId as unknown:
-        return Score(_note(str(item_id), "not attempted", str(unknown)))
+        shown = item_id if isinstance(item_id, str | int | float) else ""
+        return Score(_note(str(shown), "not attempted", str(unknown)))
     except Exception as problem:
         message = f"{type(problem).__name__}: {problem} (while loading {item_id})"
         return Score(_note(str(item_id), "course problem", message))
@@ -30,7 +32,7 @@ def check(item_id: str, answer: Any = MISSING) -> Score:
     return Score(_remembered(item, outcome))
 
 
-def hint(item_id: str, level: int | None = None) -> Note:
+def hint(item_id: str = "", level: int | None = None) -> Note:
     """Show a hint: the next unread one, or the given `level` (1 idea, 2 sketch, 3 almost code).
 
     Reading hints is recorded for you to see and costs nothing.
@@ -52,7 +54,7 @@ def hint(item_id: str, level: int | None = None) -> Note:
     return Note(f"Hint {level} of {count} for {item.id} {item.title}", text)
 
 
-def solution(item_id: str) -> Note:
+def solution(item_id: str = "") -> Note:
     """Show the course's solution with its explanation; reading it is recorded, not punished."""
     try:
         item = registry.find(item_id)
@@ -65,7 +67,7 @@ def solution(item_id: str) -> Note:
     return Note(f"Solution of {item.id} {item.title}", item.explanation, code)
 
 
-def reset(item_id: str) -> Note:
+def reset(item_id: str = "") -> Note:
     """Forget what is recorded about an exercise and show its starting code to paste back."""
     try:
         item = registry.find(item_id)
@@ -80,10 +82,16 @@ def reset(item_id: str) -> Note:
     return Note(f"Reset {item.id} {item.title}", text, code)
 
 
-def progress() -> Note:
-    """Show every exercise of the course with what you have done on it, and where to go next."""
+def progress(chapter: int | str | None = None) -> Note:
+    """Show every exercise with what you have done on it, and where to go next.
+
+    With `chapter` (a number) only that chapter's.
+    """
+    try:
+        items = list(registry.every_item() if chapter is None else _chapter(chapter))
+    except registry.UnknownId as unknown:
+        return Note("No such chapter", str(unknown))
     done = ledger.read()
-    items = list(registry.every_item())
     exercises = [item for item in items if isinstance(item, Exercise)]
     rows = tuple(_row(item, done.of(item.id)) for item in exercises)
     passed = sum(done.of(item.id).state == "passed" for item in exercises)
@@ -100,6 +108,12 @@ def progress() -> Note:
         text += f' Next: {following.id} "{following.title}".'
     header = ("exercise", "title", "state", "points", "tries", "hints", "solution")
     return Note("Your progress", text, header=header, rows=rows)
+
+
+def _chapter(chapter: int | str) -> Iterable[registry.Item]:
+    if not str(chapter).isdigit():
+        raise registry.UnknownId("A chapter is named by its number: progress(3).")
+    return registry.load(int(chapter)).values()
 
 
 def _row(item: Exercise, record: ledger.Record) -> tuple[str, ...]:
@@ -126,7 +140,7 @@ def _answer_to(question: Question) -> Note:
 
 
 def _remembered(item: registry.Item, outcome: Outcome) -> Outcome:
-    """Record a judged attempt and name the next step of one that failed."""
+    """Record a judged attempt and name the next step."""
     if outcome.state in ("not attempted", "course problem"):
         return outcome
     problem = _save(
@@ -137,7 +151,12 @@ def _remembered(item: registry.Item, outcome: Outcome) -> Outcome:
 
 
 def _next_step(item: registry.Item, outcome: Outcome) -> str:
-    if outcome.state == "passed" or not item.hints:
+    if outcome.state == "passed":
+        is_exercise = isinstance(item, Exercise)
+        return (
+            f'Compare with ours, and why it works: `solution("{item.id}")`' if is_exercise else ""
+        )
+    if not item.hints:
         return ""
     level = min(max(_opened(item.id), default=0) + 1, len(item.hints))
     return f'Stuck? `hint("{item.id}", {level})`'

@@ -25,7 +25,7 @@ def test_an_unanswered_question_shows_itself():
     assert "b) the router" in outcome.message
 
 
-@pytest.mark.parametrize("answer", ["b", " B "])
+@pytest.mark.parametrize("answer", ["b", " B ", "b)", "B."])
 def test_the_right_letter_passes_and_is_explained(answer):
     outcome = run_question(CHOICE, answer)
     assert (outcome.state, outcome.message) == ("passed", "Experts never choose.")
@@ -62,3 +62,7 @@ def test_what_is_no_number_is_refused(answer):
 def test_a_question_whose_answer_is_no_choice_cannot_be_written():
     with pytest.raises(ValueError, match="is not a choice"):
         Question(id="9.q3", prompt="?", choices={"a": "x"}, answer="b", because="")
+
+
+def test_a_number_in_quotes_is_told_to_come_without():
+    assert "without quotes" in run_question(NUMBER, "12 tokens").message

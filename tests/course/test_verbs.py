@@ -143,3 +143,28 @@ def test_the_verbs_load_nothing_heavy():
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("verb", [hint, solution, reset])
+def test_a_verb_without_an_id_asks_which_one(verb):
+    assert "Which one?" in repr(verb())
+
+
+def test_a_function_in_the_place_of_the_id_shows_no_address():
+    assert "0x" not in repr(check(right))
+
+
+@pytest.mark.parametrize("chapter", [0, "00"])
+def test_progress_can_be_narrowed_to_one_chapter(chapter):
+    shown = progress(chapter).rows
+    assert shown
+    assert {row[0].split(".")[0] for row in shown} == {"0"}
+
+
+@pytest.mark.parametrize("chapter", ["zero", 77, -1])
+def test_progress_of_a_chapter_that_does_not_exist_says_so(chapter):
+    assert "No such chapter" in repr(progress(chapter))
+
+
+def test_a_pass_points_to_the_explanation():
+    assert 'solution("0.1")' in repr(check("0.1", right))

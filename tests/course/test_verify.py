@@ -49,7 +49,7 @@ def by_list(x):
 WRONG = [
     (triples, NamedAnswer("9.1", False, "values", "twice")),
     (shortens, NamedAnswer("9.1", False, "shape", "stay")),
-    (works_in_place, NamedAnswer("9.1", False, "values", "in place")),
+    (works_in_place, NamedAnswer("9.1", False, "shape", "in place")),
 ]
 RIGHT = [(by_product, NamedAnswer("9.1", True)), (by_list, NamedAnswer("9.1", True))]
 

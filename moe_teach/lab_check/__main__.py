@@ -5,13 +5,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import TimeoutError, sync_playwright
 
+from moe_teach import __version__
 from moe_teach.lab_check.notebook import LabNotebook
 from moe_teach.lab_check.server import LabCheckError, launch_chromium, running_jupyterlab
 
 NOTEBOOK = Path("notebooks/00_start_here.ipynb")
-SECONDS_TO_RUN = 300
+SECONDS_TO_RUN, SECONDS_TO_SEE = 300, 20
 
 
 def check_lab(notebook: Path = NOTEBOOK) -> str:
@@ -29,16 +30,22 @@ def check_lab(notebook: Path = NOTEBOOK) -> str:
             page.set_default_timeout(SECONDS_TO_RUN * 1000)
             opened = LabNotebook(page, lab, notebook.name)
             opened.run_all()
-            picture = opened.screenshot("lab_check")
+            opened.to_the_top()
             _judge(opened)
+            picture = opened.screenshot("lab_check")
     return f"{notebook.name} ran in JupyterLab without an error; the picture is {picture}."
 
 
 def _judge(opened: LabNotebook) -> None:
     for error in opened.outputs("error"):
         raise LabCheckError(f"A cell failed with {error['ename']}: {error['evalue']}")
-    if not opened.page.get_by_text("moe_teach ").first.is_visible():
-        raise LabCheckError("The set-up line is not to be seen: the first cells did not run.")
+    line = opened.page.locator(".jp-OutputArea").get_by_text(f"moe_teach {__version__}").first
+    try:
+        line.wait_for(timeout=SECONDS_TO_SEE * 1000)
+    except TimeoutError as unseen:
+        raise LabCheckError(
+            "The set-up line is not to be seen: the first cells did not run."
+        ) from unseen
 
 
 def main() -> int:

@@ -33,6 +33,15 @@ class LabNotebook:
         """Run every cell and wait until the last one is done."""
         self.page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-all-cells')")
 
+    def to_the_top(self) -> None:
+        """Show the first cells; after a run JupyterLab stands at the last, and draws no others."""
+        self.page.evaluate(
+            """async () => {
+              window.moeNotebook.content.activeCellIndex = 0;
+              await window.moeNotebook.content.scrollToItem(0, "start");
+            }"""
+        )
+
     def cells(self) -> list[dict[str, Any]]:
         """Give the cells as the file would hold them, outputs included."""
         return self.page.evaluate("() => window.moeNotebook.model.toJSON().cells")

@@ -4,11 +4,14 @@ import json
 import os
 import subprocess
 import sys
+import textwrap
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from moe_teach import cli
+from moe_teach.train import recipe as recipe_module
 from moe_teach.train.recipe import read_recipe, recipe_from
 from moe_teach.train.record import History
 from moe_teach.train.run import run_recipe
@@ -79,6 +82,13 @@ def test_a_recipe_becomes_configurations():
     assert recipe.train.lr == 1.0
     assert recipe.model.vocab_size == 512
     assert recipe.data.domains == ("code", "english", "languages", "arithmetic")
+
+
+def test_the_example_in_the_documentation_is_a_recipe():
+    example = recipe_module.__doc__.split("\n\n", 1)[1]
+    recipe = recipe_from(tomllib.loads(textwrap.dedent(example)))
+    assert recipe.train.steps == 500
+    assert recipe.model.moe.router.n_experts == 16
 
 
 @pytest.mark.parametrize(

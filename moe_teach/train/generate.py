@@ -34,9 +34,7 @@ def generate(
     Raises:
         ValueError: if a wish is impossible, also if the text outgrows the model's max_seq_len.
     """
-    refuse(len(token_ids) == 0, "There is nothing to continue: give at least one token.")
-    refuse(temperature < 0, f"temperature must not be negative, but it is {temperature}.")
-    refuse(top_k is not None and top_k < 1, f"top_k must be at least 1, but it is {top_k}.")
+    _demand_sense(token_ids, temperature, top_k)
     was_training = model.training
     model.eval()
     device = next(model.parameters()).device
@@ -51,6 +49,12 @@ def generate(
     finally:
         model.train(was_training)
     return text[len(token_ids) :]
+
+
+def _demand_sense(token_ids: Sequence[int], temperature: float, top_k: int | None) -> None:
+    refuse(len(token_ids) == 0, "There is nothing to continue: give at least one token.")
+    refuse(temperature < 0, f"temperature must not be negative, but it is {temperature}.")
+    refuse(top_k is not None and top_k < 1, f"top_k must be at least 1, but it is {top_k}.")
 
 
 def _choose(

@@ -150,7 +150,7 @@ def test_a_verb_without_an_id_asks_which_one(verb):
     assert "Which one?" in repr(verb())
 
 
-def test_a_function_in_the_place_of_the_id_shows_no_address():
+def test_a_function_in_the_place_of_the_id_shows_no_address(as_a_user):
     assert "0x" not in repr(check(right))
 
 

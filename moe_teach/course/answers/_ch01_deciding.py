@@ -7,7 +7,7 @@ from moe_teach.course.exercise import right, wrong
 # --- 1.4 solve_model --------------------------------------------------------------------------
 
 
-@wrong("1.4", stage="two numbers", says="Return two numbers")
+@wrong("1.4", stage="two numbers", says="Return two plain numbers")
 def returns_the_expert_only(total, active, n_experts, top_k):
     return (total - active) / (n_experts - top_k)
 
@@ -80,6 +80,13 @@ def as_a_list_with_numpy(total, active, n_experts, top_k):
     return list(np.linalg.solve([[1.0, n_experts], [1.0, top_k]], [total, active]))
 
 
+@wrong("1.4", stage="all experts active", says="*returned*")
+def returns_the_error(total, active, n_experts, top_k):
+    if top_k >= n_experts:
+        return ValueError("every expert is active")
+    return by_two_by_two_system(total, active, n_experts, top_k)
+
+
 # --- 1.5 expected_distinct --------------------------------------------------------------------
 
 
@@ -128,6 +135,11 @@ def with_numpy(choice_probs, n_tokens):
     return (1 - (1 - np.asarray(choice_probs)) ** n_tokens).sum()
 
 
+@wrong("1.5", stage="one token", says="stay asleep")
+def counts_the_sleepers(choice_probs, n_tokens):
+    return sum((1 - prob) ** n_tokens for prob in choice_probs)
+
+
 # --- 1.6 break_even ---------------------------------------------------------------------------
 
 
@@ -171,3 +183,9 @@ def with_the_library(purchase_usd, running_usd_per_hour, rent_usd_per_hour, use_
     from moe_teach.cost import break_even_hours
 
     return break_even_hours(purchase_usd, running_usd_per_hour, use_share * rent_usd_per_hour)
+
+
+@wrong("1.6", stage="always in use", says="rounded? Return it as it is")
+def rounds_up(purchase_usd, running_usd_per_hour, rent_usd_per_hour, use_share):
+    saved = use_share * rent_usd_per_hour - running_usd_per_hour
+    return math.ceil(purchase_usd / saved) if saved > 0 else math.inf

@@ -131,7 +131,7 @@ def in_float64_with_a_padded_column(scores, top_k):
 # --- 3.6 changed_share ------------------------------------------------------------------------
 
 
-@wrong("3.6", stage="a number", says="plain Python number 0.0")
+@wrong("3.6", stage="a number", says="share of the *unchanged*")
 def counts_the_unchanged(expert_ids_a, expert_ids_b):
     same = expert_ids_a.sort(-1).values == expert_ids_b.sort(-1).values
     return same.all(-1).float().mean().item()

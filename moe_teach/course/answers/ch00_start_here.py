@@ -11,6 +11,16 @@ def gives_names(tokens: list[str]) -> list[str]:
     return ["numbers" if token.isdigit() else "words" for token in tokens]
 
 
+@wrong("0.1", stage="one expert per token", says="not a set")
+def gives_a_set(tokens: list[str]) -> set[int]:
+    return {0 if token.isdigit() else 2 for token in tokens}
+
+
+@wrong("0.1", stage="one expert per token", says="in place")
+def eats_the_tokens(tokens: list[str]) -> list[int]:
+    return [2 for _ in range(len(tokens)) if tokens.pop()]
+
+
 @wrong("0.1", stage="one expert per token", says="count from zero")
 def counts_from_one(tokens: list[str]) -> list[int]:
     return [1 if token.isdigit() else 3 if token[0].isalpha() else 2 for token in tokens]
@@ -60,7 +70,7 @@ def turns_it_over(n_shared: int, n_per_expert: int, n_experts: int, top_k: int) 
     return (n_shared + n_experts * n_per_expert) / (n_shared + top_k * n_per_expert)
 
 
-@wrong("0.2", stage="dense", says="both the active and the total")
+@wrong("0.2", stage="dense", says="counted in both numbers")
 def forgets_that_shared_ones_work(
     n_shared: int, n_per_expert: int, n_experts: int, top_k: int
 ) -> float:

@@ -10,6 +10,7 @@ from moe_teach.course.answers._ch01_deciding import (  # noqa: F401 - found by n
     by_two_by_two_system,
     comparing_first,
     counts_hours_of_use,
+    counts_the_sleepers,
     divides_by_all_experts,
     divides_by_zero,
     divides_the_total_by_the_experts,
@@ -17,8 +18,10 @@ from moe_teach.course.answers._ch01_deciding import (  # noqa: F401 - found by n
     draws_with_replacement,
     forgets_the_running_cost,
     forgets_top_k,
+    returns_the_error,
     returns_the_expert_first,
     returns_the_expert_only,
+    rounds_up,
     runs_only_when_used,
     stops_at_all_experts,
     token_by_token,
@@ -61,9 +64,23 @@ def layer_by_layer(config):
     return {"input_embedding": table, "output_head": table, **parts}
 
 
-@wrong("1.1", stage="keys", says="exactly the six keys")
+@wrong("1.1", stage="keys", says="with the six keys")
 def returns_the_sum(config):
     return sum(from_the_library(config).values())
+
+
+@wrong("1.1", stage="keys", says="Missing: ['norms']; not asked for: ['norm']")
+def mistypes_a_key(config):
+    counts = from_the_library(config)
+    counts["norm"] = counts.pop("norms")
+    return counts
+
+
+@wrong("1.1", stage="attention", says="the count of one layer")
+def counts_one_layer(config):
+    once = ("input_embedding", "output_head")
+    counts = from_the_library(config).items()
+    return {key: n if key in once else n // config.n_layers for key, n in counts}
 
 
 @wrong("1.1", stage="keys", says="came as a float")

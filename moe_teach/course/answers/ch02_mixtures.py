@@ -4,6 +4,16 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from moe_teach.course.answers._ch02_slips import (  # noqa: F401 - found by name
+    blend_as_an_array,
+    forgets_the_square,
+    logits_as_logarithms,
+    loss_as_a_number,
+    mean_over_everything,
+    squares_the_variance,
+    sum_over_everything,
+    weighs_the_callers_outputs,
+)
 from moe_teach.course.answers._ch02_sparse import (  # noqa: F401 - found by name
     by_a_dense_one_hot,
     by_comparing_with_the_kth,

@@ -26,6 +26,16 @@ from moe_teach.course.answers._ch03_measures import (  # noqa: F401 - found by n
     with_backward_on_a_parameter,
     zero_when_nobody_is_left_out,
 )
+from moe_teach.course.answers._ch03_slips import (  # noqa: F401 - found by name
+    asks_the_dead,
+    computes_in_float64,
+    counts_instead_of_sharing,
+    gates_from_clean_logits,
+    probabilities_of_all,
+    reads_past_the_end,
+    scores_by_softmax,
+    seeds_by_itself,
+)
 from moe_teach.course.exercise import right, wrong
 
 # --- 3.1 topk_route ---------------------------------------------------------------------------

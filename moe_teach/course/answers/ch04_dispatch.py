@@ -30,6 +30,13 @@ from moe_teach.course.answers._ch04_capacity import (  # noqa: F401 - found by n
     takes_anything_else_for_random,
     with_relu_of_differences,
 )
+from moe_teach.course.answers._ch04_slips import (  # noqa: F401 - found by name
+    an_empty_list_of_floats,
+    averages_over_the_choices,
+    lists_of_rows,
+    marks_the_callers_ids,
+    overlooks_row_zero,
+)
 from moe_teach.course.exercise import right, wrong
 
 # --- 4.1 swiglu_expert ------------------------------------------------------------------------

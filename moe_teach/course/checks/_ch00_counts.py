@@ -4,8 +4,8 @@ from typing import Any
 
 import torch
 
-from moe_teach.course.checks._ch00_rules import is_list_of_ints
-from moe_teach.course.exercise import Exercise, close, generator, require
+from moe_teach.course.checks._ch00_rules import require_list_of_ints
+from moe_teach.course.exercise import Exercise, Words, close, generator, require
 
 ACTIVE_FRACTION = Exercise(
     id="0.2",
@@ -48,8 +48,9 @@ def _is_a_number(answer: Any, _seed: int) -> None:
     got = answer(12, 16, 3, 2)
     require(
         isinstance(got, float),
-        "The answer is one float between 0 and 1. Divide with `/`, and do not round or format.",
-        expected="a float",
+        "The answer is one plain float between 0 and 1. Divide with `/` (`//` drops the fraction); "
+        "a text or a tensor will not do.",
+        expected=Words("a float"),
         got=got,
         example={"n_shared": 12, "n_per_expert": 16, "n_experts": 3, "top_k": 2},
     )
@@ -64,7 +65,7 @@ def _nothing_shared(answer: Any, seed: int) -> None:
             answer,
             (0, size, n_experts, top_k),
             "With nothing shared the fraction is top_k / n_experts, whatever the experts' size. "
-            "Which of the two counts is on top?",
+            "Which of the two counts is on top, and does the division come last (brackets)?",
         )
 
 
@@ -77,7 +78,7 @@ def _dense_is_one(answer: Any, seed: int) -> None:
             answer,
             (shared, size, n_experts, n_experts),
             "If every expert is chosen, all parameters are active and the fraction is 1. "
-            "Are the shared parameters counted in both the active and the total number?",
+            "Are the shared parameters counted in both numbers, and is each sum in brackets?",
         )
 
 
@@ -123,11 +124,11 @@ def _compare_notice(answer: Any, rows: list[list[int]], expert: int, message: st
     expected = [position for position, chosen in enumerate(rows) if expert in chosen]
     got = answer([list(row) for row in rows], expert)
     example = {"expert_ids": rows, "expert": expert}
-    require(
-        is_list_of_ints(got),
-        "The answer must be a list of token positions, which are whole numbers.",
-        got=got,
-        example=example,
+    require_list_of_ints(
+        got,
+        "The list must hold token positions, which are whole numbers: where the expert stands, "
+        "not whether.",
+        example,
     )
     require(got == expected, message, expected=expected, got=got, example=example)
 

@@ -11,9 +11,16 @@ _MARKS = (",", ".", "...", "?!", "-", "(")
 _MIXED = ("don't", "4th", "top-2", "v2", "3.14", "x=1")
 
 
-def is_list_of_ints(value: Any) -> bool:
-    """Say whether an answer is a list of whole numbers (no booleans, no numpy scalars)."""
-    return isinstance(value, list) and all(type(entry) is int for entry in value)
+def require_list_of_ints(got: Any, what: str, example: dict[str, Any]) -> None:
+    """Reject what is not a list of whole numbers (no booleans, no numpy scalars)."""
+    require(
+        isinstance(got, list),
+        f"Return a plain Python list, [0, 2, ...], not a {type(got).__name__}. `.tolist()` makes "
+        "one of a tensor or an array, `list(...)` of a set; a single number still needs its [ ].",
+        got=got,
+        example=example,
+    )
+    require(all(type(entry) is int for entry in got), what, got=got, example=example)
 
 
 def _pick(pool: tuple[str, ...], count: int, random: torch.Generator) -> list[str]:
@@ -52,11 +59,10 @@ def _one_expert_per_token(answer: Any, seed: int) -> None:
     for count in (1, 3, 7):
         tokens = _pick(_WORDS + _MARKS, count, random)
         got = answer(list(tokens))
-        require(
-            is_list_of_ints(got),
-            "The answer must be a list of whole numbers: the ids of experts, not their names.",
-            got=got,
-            example={"tokens": tokens},
+        require_list_of_ints(
+            got,
+            "The list must hold whole numbers: the ids of experts, not their names or texts.",
+            {"tokens": tokens},
         )
         require(
             len(got) == count,

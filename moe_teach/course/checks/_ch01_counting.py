@@ -86,10 +86,19 @@ def _parts_keys(answer: Any, seed: int) -> None:
     config = _config(SIZES[0], seed)
     got = answer(config)
     require(
-        isinstance(got, dict) and set(got) == set(KEYS),
-        "Return a dictionary with exactly the six keys of the exercise.",
+        isinstance(got, dict),
+        "Return a dictionary with the six keys of the exercise.",
+        got=got,
+        example=_example(config),
+    )
+    missing = [key for key in KEYS if key not in got]
+    extra = [key for key in got if key not in KEYS]
+    require(
+        not missing and not extra,
+        "Return a dictionary with exactly the six keys of the exercise. Missing: "
+        f"{missing or 'none'}; not asked for: {extra or 'none'}.",
         expected=list(KEYS),
-        got=list(got) if isinstance(got, dict) else got,
+        got=list(got),
     )
     for key in KEYS:
         require_integer(got[key], f'"{key}"', _example(config))
@@ -111,6 +120,13 @@ def _compare(answer: Any, seed: int, keys: tuple[str, ...], cause: str) -> None:
         }
         got = answer(config)
         for key in keys:
+            require(
+                config.n_layers == 1 or got.get(key) != expected[key] / config.n_layers,
+                f'"{key}" is the count of one layer. Sum over all n_layers of them.',
+                expected=expected[key],
+                got=got.get(key),
+                example=_example(config),
+            )
             require(
                 got.get(key) == expected[key],
                 f'"{key}" is off. {cause}',

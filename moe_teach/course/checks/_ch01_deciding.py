@@ -5,7 +5,7 @@ import random
 from itertools import product
 from typing import Any
 
-from moe_teach.course.exercise import Exercise, close, require
+from moe_teach.course.exercise import Exercise, Words, close, require
 
 DISTINCT = Exercise(
     id="1.5",
@@ -33,19 +33,32 @@ def _uniform(n_experts: int, top_k: int) -> list[float]:
 
 
 def _skewed(seed: int, n_experts: int) -> list[float]:
+    """Give unequal probabilities that sum to a whole top_k: pairs that make one, and extremes."""
     draw = random.Random(f"{seed} {n_experts}")
-    return [draw.uniform(0.0, 1.0) for _ in range(n_experts - 2)] + [0.0, 1.0]
+    n_pairs = max(1, (n_experts - 2) // 2)
+    percents = [draw.randrange(1, 100) for _ in range(n_pairs)]
+    pairs = [part / 100 for percent in percents for part in (percent, 100 - percent)]
+    return pairs + [1.0, 0.0, 1.0][: n_experts - 2 * n_pairs]
 
 
 @DISTINCT.stage("one token")
 def _distinct_one(answer: Any, seed: int) -> None:
-    for n_experts, top_k in ((1, 1), (3, 2), (16, 2)):
+    for n_experts, top_k in ((5, 2), (1, 1), (16, 2)):
         probs = _uniform(n_experts, top_k)
         got = answer(list(probs), 1)
+        exact = float(top_k)
         require(
-            close(got, float(top_k)),
-            "One token wakes top_k experts, which is the sum of the probabilities.",
-            expected=float(top_k),
+            top_k == n_experts or not close(got, n_experts - exact),
+            "These are the experts that stay asleep. Subtract each from 1 before you add them up.",
+            expected=exact,
+            got=got,
+            example={"choice_probs": probs, "n_tokens": 1},
+        )
+        require(
+            close(got, exact),
+            "One token wakes top_k experts, which is the sum of the probabilities. Give the exact "
+            "expected value; a simulation only comes near it.",
+            expected=exact,
             got=got,
             example={"choice_probs": probs, "n_tokens": 1},
         )
@@ -95,7 +108,10 @@ def _distinct_uniform(answer: Any, seed: int) -> None:
             "1 - p_e. Treating them as top_k independent draws counts too few.",
             expected=expected,
             got=got,
-            example={"n_experts": n_experts, "top_k": top_k, "n_tokens": n_tokens},
+            example={
+                "choice_probs": Words(f"[{top_k} / {n_experts}] * {n_experts}"),
+                "n_tokens": n_tokens,
+            },
         )
 
 
@@ -202,9 +218,9 @@ def _even_never(answer: Any, seed: int) -> None:
         try:
             got = answer(*prices)
         except ZeroDivisionError:
-            got = "ZeroDivisionError"
+            got = Words("a ZeroDivisionError")
         require(
-            got != "ZeroDivisionError",
+            not isinstance(got, Words),
             "Owning saves exactly nothing in an hour here, and nothing cannot be divided by. Look "
             'at the saving first, and return float("inf") when it is not positive.',
             expected=math.inf,
@@ -213,6 +229,6 @@ def _even_never(answer: Any, seed: int) -> None:
         )
         sentence = (
             "Owning saves nothing in any hour here, so the purchase is never paid back. Return "
-            'float("inf"): a negative number of hours says something else.'
+            'float("inf"), the number: a negative number of hours says something else.'
         )
         _compare(answer, prices, sentence)

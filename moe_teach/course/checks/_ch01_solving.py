@@ -3,7 +3,7 @@
 import random
 from typing import Any
 
-from moe_teach.course.exercise import Exercise, close, require
+from moe_teach.course.exercise import Exercise, Words, close, require
 
 SOLVE = Exercise(
     id="1.4",
@@ -53,7 +53,8 @@ def _solve_pair(answer: Any, seed: int) -> None:
     got = answer(*KNOWN[0])
     require(
         isinstance(got, tuple | list) and len(got) == 2,
-        "Return two numbers, (shared, expert), in this order.",
+        "Return two plain numbers, `shared, expert`, in this order. An array is not a pair: "
+        "`tuple(...)` makes one of it.",
         got=got,
         example=_example(KNOWN[0]),
     )
@@ -98,14 +99,16 @@ def _refuses(answer: Any, numbers: tuple[float, float, int, int], sentence: str)
     except ValueError:
         return
     except ZeroDivisionError:
-        got = "ZeroDivisionError"
+        got = Words("a ZeroDivisionError")
     except AssertionError:
-        got = "AssertionError"
+        got = Words("an AssertionError")
         sentence = (
             "These numbers are refused, but by an AssertionError. An assert guards against your "
             "own mistakes and vanishes under `python -O`; for bad input, raise ValueError."
         )
-    require(False, sentence, expected="ValueError", got=got, example=_example(numbers))
+    if isinstance(got, ValueError):
+        sentence = "A ValueError was *returned*, and nobody notices that. Write `raise`."
+    require(False, sentence, expected=Words("a ValueError"), got=got, example=_example(numbers))
 
 
 @SOLVE.stage("all experts active")

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from moe_teach.course.checks._ch02_soft import SIZES, inputs
 from moe_teach.course.exercise import Exercise, close, require
+from moe_teach.course.kinds import require_tensor
 
 COMPETITIVE = Exercise(
     id="2.3",
@@ -31,8 +32,9 @@ COMPETITIVE = Exercise(
 
 
 def _scalar(got: Any, **example: Any) -> None:
+    require_tensor(got, example)
     require(
-        isinstance(got, Tensor) and got.dim() == 0,
+        got.dim() == 0,
         "The loss is one number: take the mean over the tokens at the end.",
         got=got,
         example=example,
@@ -70,6 +72,23 @@ def _competitive_values(answer: Any, seed: int) -> None:
         require(
             sizes[2] == 1 or not close(got, expected / sizes[2]),
             "The squared norm is a sum over the outputs, not a mean.",
+            **tell,
+        )
+        require(
+            sizes[1] == 1 or not close(got, expected / sizes[1]),
+            "The right sum, divided by the number of experts. `.mean()` without a dimension "
+            "averages over the experts too: sum over them first, then take the mean.",
+            **tell,
+        )
+        require(
+            sizes[0] == 1 or not close(got, expected * sizes[0]),
+            "This is the sum over the tokens. Take their mean, so that the loss does not grow with "
+            "the batch.",
+            **tell,
+        )
+        require(
+            not close(got, (gates * errors.sqrt()).sum(dim=-1).mean()),
+            "These are the norms themselves. Equation (1.2) has their squares.",
             **tell,
         )
         require(
@@ -132,40 +151,56 @@ def _likelihood_values(answer: Any, seed: int) -> None:
         for variance in (1.0, 0.25):
             outputs, logits, targets = inputs(sizes, seed)
             got = answer(outputs, logits, targets, variance)
-            errors = _own_errors(outputs, targets)
-            fit = (-errors / (2 * variance)).exp()
-            terms = (logits.softmax(dim=-1) * fit).sum(dim=-1)
-            expected = -terms.log().mean()
-            example = {
-                "outputs": outputs,
-                "logits": logits,
-                "targets": targets,
-                "variance": variance,
-            }
-            tell = {"expected": expected, "got": got, "example": example}
-            require(
-                not close(got, -expected),
-                "The sign is turned: this is the log-likelihood, and a loss is its negative.",
-                **tell,
-            )
-            twice = (logits.softmax(dim=-1) * (-errors / variance).exp()).sum(dim=-1)
-            require(
-                not close(got, -twice.log().mean()),
-                "The exponent is divided by the variance and not by twice the variance.",
-                **tell,
-            )
-            require(
-                sizes[0] == 1 or not close(got, -terms.mean().log()),
-                "The mean over the tokens was taken inside the logarithm. Every token has a "
-                "logarithm of its own; average those.",
-                **tell,
-            )
+            errors, gates = _own_errors(outputs, targets), logits.softmax(dim=-1)
+            expected = _nll(gates, errors / (2 * variance))
+            example = {"outputs": outputs, "logits": logits, "targets": targets}
+            tell = {"expected": expected, "got": got, "example": {**example, "variance": variance}}
+            for mistaken, sentence in _likelihood_mistakes(logits, errors, variance):
+                is_it = close(got, mistaken) and not close(mistaken, expected)
+                require(not is_it, sentence, **tell)
             require(
                 close(got, expected),
                 "The likelihood is off. For each token: sum over the experts of gate times "
                 "exp(-error / (2 variance)), then the logarithm, then minus the mean.",
                 **tell,
             )
+
+
+def _nll(gates: Tensor, exponents: Tensor) -> Tensor:
+    return -(gates * (-exponents).exp()).sum(dim=-1).log().mean()
+
+
+def _likelihood_mistakes(
+    logits: Tensor, errors: Tensor, variance: float
+) -> tuple[tuple[Tensor, str], ...]:
+    """List what the usual slips compute, with a sentence for each."""
+    logits, errors = logits.double(), errors.double()  # no slip may round to infinity
+    gates, exponents = logits.softmax(dim=-1), errors / (2 * variance)
+    terms = (gates * (-exponents).exp()).sum(dim=-1)
+    return (
+        (
+            -_nll(gates, exponents),
+            "The sign is turned: this is the log-likelihood, and a loss is its negative.",
+        ),
+        (
+            _nll(gates, 2 * exponents),
+            "The exponent is divided by the variance and not by twice the variance.",
+        ),
+        (
+            _nll(gates, exponents / variance),
+            "The variance was squared. It is the square already: `variance` stands for sigma^2.",
+        ),
+        (
+            _nll(logits.exp(), exponents),
+            "The logits stand in the place of the gates' logarithms. Normalise them first: "
+            "log_softmax over the experts.",
+        ),
+        (
+            -terms.mean().log(),
+            "The mean over the tokens was taken inside the logarithm. Every token has a "
+            "logarithm of its own; average those.",
+        ),
+    )
 
 
 @LIKELIHOOD.stage("far off")

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from moe_teach.course.exercise import Exercise, close, generator, require
+from moe_teach.course.kinds import require_tensor
 
 EXPERT = Exercise(
     id="2.1",
@@ -70,6 +71,7 @@ def _expert_values(answer: Any, seed: int) -> None:
         got = expert(x)
         inner = x @ expert.up.weight.T + expert.up.bias
         linear = inner @ expert.down.weight.T + expert.down.bias
+        expected = inner.clamp(min=0) @ expert.down.weight.T + expert.down.bias
         example = {"x": x}
         require(
             isinstance(got, Tensor) and got.shape == (*shape[:-1], 2),
@@ -81,10 +83,10 @@ def _expert_values(answer: Any, seed: int) -> None:
             not close(got, linear),
             "These are two linear layers and nothing between them, which is one linear layer. "
             "The ReLU is missing.",
+            expected=expected,
             got=got,
             example=example,
         )
-        expected = inner.clamp(min=0) @ expert.down.weight.T + expert.down.bias
         require(
             close(got, expected),
             "The answer is not `down` of the ReLU of `up`. Does a ReLU stand at the end as well, "
@@ -132,8 +134,9 @@ def _soft_shape(answer: Any, seed: int) -> None:
     for sizes in SIZES:
         outputs, logits, targets = inputs(sizes, seed)
         got = answer(outputs, logits)
+        require_tensor(got, {"outputs": outputs, "logits": logits})
         require(
-            isinstance(got, Tensor) and got.shape == targets.shape,
+            got.shape == targets.shape,
             f"The blend has one vector per token: shape {tuple(targets.shape)} here. Sum over the "
             "experts, dimension 1.",
             got=got,

@@ -5,7 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from moe_teach.course.exercise import Exercise, close, generator, require
+from moe_teach.course.exercise import Exercise, Words, close, generator, require
+from moe_teach.course.kinds import require_tensor
 
 MASK = Exercise(
     id="2.5",
@@ -19,7 +20,8 @@ MASK = Exercise(
         "Find the *positions* of the k largest logits first; turning positions into a mask is a "
         "separate step.",
         "A stable descending sort gives positions with ties in the order of the experts. A tensor "
-        "of False and `scatter(-1, positions, True)` give the mask.",
+        "of False and `scatter(-1, positions, True)` give the mask. (PyTorch wants `stable=True` "
+        "together with `dim=-1`, by name.)",
         "chosen = logits.sort(dim=-1, descending=True, stable=True).indices[:, :k]; "
         "torch.zeros_like(logits, dtype=torch.bool).scatter(-1, chosen, True)",
     ),
@@ -33,8 +35,9 @@ def _mask_shape(answer: Any, seed: int) -> None:
     for n_tokens, n_experts, k in ((1, 1, 1), (1, 5, 2), (4, 3, 3), (7, 11, 3)):
         logits = torch.randn(n_tokens, n_experts, generator=generator(seed))
         got = answer(logits, k)
+        require_tensor(got, {"logits": logits, "k": k})
         require(
-            isinstance(got, Tensor) and got.shape == logits.shape and got.dtype == torch.bool,
+            got.shape == logits.shape and got.dtype == torch.bool,
             f"Return a boolean tensor of the logits' own shape, {tuple(logits.shape)}: a mask, not "
             "the positions or the values of the chosen ones.",
             got=got,
@@ -147,8 +150,9 @@ def _sparse_shape(answer: Any, seed: int) -> None:
     for sizes in SIZES:
         x, experts, logits = _setting(sizes, seed)
         got = answer(x, experts, logits, sizes[2])
+        require_tensor(got, {"x": x, "logits": logits, "k": sizes[2]})
         require(
-            isinstance(got, Tensor) and got.shape == x.shape,
+            got.shape == x.shape,
             f"The result has one vector per token, {tuple(x.shape)} here, like x.",
             got=got,
             example={"x": x, "logits": logits, "k": sizes[2]},
@@ -164,7 +168,8 @@ def _sparse_dense(answer: Any, seed: int) -> None:
         require(
             close(got, expected),
             "With k = E every expert works on every token, so this must be the soft mixture. Is "
-            "only the last of a token's answers kept, or does a gate meet another expert's answer?",
+            "only the last of a token's answers kept (`=` for `+=`), does a gate meet another "
+            "expert's answer, or is the softmax not taken over each token's own k logits?",
             expected=expected,
             got=got,
             example={"x": x, "logits": logits, "k": n_experts},
@@ -200,14 +205,14 @@ def _sparse_work(answer: Any, seed: int) -> None:
             rows == expected,
             "The numbers are right, but experts were called with tokens that did not choose them. "
             "Nothing was saved. Hand each expert only its own tokens.",
-            expected=f"rows per expert: {expected}",
-            got=f"rows per expert: {rows}",
+            expected=Words(f"rows per expert: {expected}"),
+            got=Words(f"rows per expert: {rows}"),
             example=example,
         )
         idle = [i for i, expert in enumerate(experts) if not expected[i] and expert.rows]
         require(
             not idle,
             "An expert that nobody chose was called with an empty batch. Skip it.",
-            got=f"called for nothing: experts {idle}",
+            got=Words(f"called for nothing: experts {idle}"),
             example=example,
         )

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from moe_teach.course.exercise import Exercise, generator, require
+from moe_teach.course.exercise import Exercise, Words, generator, require
 
 Route = Callable[[Tensor], tuple[Tensor, Tensor]]
 
@@ -111,7 +111,19 @@ def _gradient_value(answer: Any, seed: int) -> None:
 def _gradient_dead(answer: Any, seed: int) -> None:
     problem = _problem(5, 3, 2, seed)
     for name, route in (("softmax over one", chosen_rule(1)), ("detached", detached_rule(2))):
-        got = answer(route, **problem)
+        try:
+            got = answer(route, **problem)
+        except RuntimeError as error:
+            require(
+                "does not require grad" not in str(error),
+                f"This router ({name}) is cut off: its gates do not depend on the matrix, so there "
+                "is no gradient to ask for, and backward() refuses. Look at `loss.requires_grad` "
+                "first, and return 0.0 where it is False.",
+                expected=0.0,
+                got=Words("an error from backward()"),
+                example=problem,
+            )
+            raise
         require(
             got == 0.0,
             f"This router ({name}) gets no gradient at all, and your audit must be able to say "

@@ -3,22 +3,16 @@
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from moe_teach.course.exercise import Exercise, close, generator, require
+from moe_teach.course.exercise import Exercise, Words, close, generator, require
+from moe_teach.course.kinds import require_tensors
 
 SIZES = ((1, 1, 1), (1, 3, 2), (3, 5, 2), (7, 11, 3), (5, 4, 4))  # tokens, experts, top_k
 
 
 def require_gates_and_ids(got: Any, n_tokens: int, top_k: int, /, **example: Any) -> None:
     """Reject what is not `(gates, expert_ids)`, both (T, K), the ids integers."""
-    is_pair = isinstance(got, tuple) and len(got) == 2
-    require(
-        is_pair and all(isinstance(part, Tensor) for part in got),
-        "Return two tensors, `gates, expert_ids`, in this order.",
-        got=got,
-        example=example,
-    )
+    require_tensors(got, ("gates", "expert_ids"), example)
     for name, part in zip(("gates", "expert_ids"), got, strict=True):
         require(
             part.shape == (n_tokens, top_k),
@@ -133,13 +127,22 @@ def _topk_float32(answer: Any, seed: int) -> None:
     logits = (0.25 + order / 512).bfloat16()
     gates, ids = answer(logits, 5, True)
     expected = logits.float().topk(5, dim=-1)
+    example = {"logits": logits, "top_k": 5}
+    require(
+        gates.dtype != torch.float64,
+        "The gates came in float64. The contract says float32, whatever the dtype of the logits: "
+        "the experts' outputs are multiplied with them.",
+        expected=Words("gates in float32"),
+        got=Words("gates in float64"),
+        example=example,
+    )
     require(
         gates.dtype == torch.float32 and close(ids, expected.indices),
         "Low-precision logits must be read in float32 before the softmax. In bfloat16 "
         "neighbouring probabilities round to the same number, and another expert wins.",
         expected=(expected.values.softmax(dim=-1), expected.indices),
         got=(gates, ids),
-        example={"logits": logits, "top_k": 5},
+        example=example,
     )
 
 

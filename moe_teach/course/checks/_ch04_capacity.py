@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from moe_teach.course.exercise import Exercise, close, generator, require
+from moe_teach.course.exercise import Exercise, Words, close, generator, require
 
 CAPACITY = Exercise(
     id="4.4",
@@ -64,7 +64,7 @@ def _capacity_shape(answer: Any, seed: int) -> None:
             require(
                 is_mask and got.shape == given["expert_ids"].shape,
                 "Return one boolean for each choice, in the shape of `expert_ids`.",
-                expected=f"booleans of shape {tuple(given['expert_ids'].shape)}",
+                expected=Words(f"booleans of shape {tuple(given['expert_ids'].shape)}"),
                 got=got,
                 example=given,
             )
@@ -142,14 +142,18 @@ def _capacity_random(answer: Any, seed: int) -> None:
         "policy": "random",
     }
     # In words: 24 tokens with their gates would bury the message.
-    example = {"expert_ids": "24 tokens, all to expert 0", "capacity": 12, "policy": "random"}
+    example = {
+        "expert_ids": Words("24 tokens, all to expert 0"),
+        "capacity": 12,
+        "policy": "random",
+    }
     first, again = (answer(**crowd, generator=generator(seed)) for _ in range(2))
     require(
         close(first, again),
         "Two calls with equal generators served different choices. Hand `generator` on to the "
         "function that draws.",
-        expected="the same 12 choices twice",
-        got=f"{int((first & ~again).sum())} of 12 choices are others the second time",
+        expected=Words("the same 12 choices twice"),
+        got=Words(f"{int((first & ~again).sum())} of 12 choices are others the second time"),
         example=example,
     )
     random = generator(seed)
@@ -160,7 +164,7 @@ def _capacity_random(answer: Any, seed: int) -> None:
         "Under 'random' every token must have the same chance, and the next draw from the same "
         "generator must differ. Over 64 draws, the first half of the batch should get half of the "
         "places.",
-        expected="about 0.5 of the places for the first half",
+        expected=Words("about 0.5 of the places for the first half"),
         got=round(front, 2),
         example=example,
     )

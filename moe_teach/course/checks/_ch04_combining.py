@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from moe_teach.course.checks._ch04_sorting import SIZES, by_definition, choices
-from moe_teach.course.exercise import Exercise, close, generator, require
+from moe_teach.course.exercise import Exercise, Words, close, generator, require
+from moe_teach.course.kinds import require_tensor
 
 COMBINE = Exercise(
     id="4.3",
@@ -53,11 +54,12 @@ def _combine_shape(answer: Any, seed: int) -> None:
     for sizes in SIZES:
         given = _case(sizes, seed, share_kept=1.0)
         got = answer(**given)
+        require_tensor(got, given)
         require(
-            isinstance(got, Tensor) and got.shape == (sizes[0], 3),
+            got.shape == (sizes[0], 3),
             "Return one row for each *token*: (T, D). Is the sum over the K choices missing, or "
             "is there one row for each expert's answer?",
-            expected=f"a tensor of shape {(sizes[0], 3)}",
+            expected=Words(f"a tensor of shape {(sizes[0], 3)}"),
             got=got,
             example=given,
         )
@@ -74,6 +76,24 @@ def _combine_mixture(answer: Any, seed: int) -> None:
             close(got, expected) or not close(got, ones),
             "The answers were added up without their gates. Then the router has no influence on "
             "the mixture, and no gradient.",
+            expected=expected,
+            got=got,
+            example=given,
+        )
+        require(
+            sizes[2] == 1 or not close(got, expected / sizes[2]),
+            "These are the mixtures divided by K. The gates are the weights already: sum over the "
+            "choices, do not take the mean.",
+            expected=expected,
+            got=got,
+            example=given,
+        )
+        beyond_zero = given["gates"] * (given["slot"] > 0)
+        require(
+            close(got, expected)
+            or not close(got, _mixture(given["y"], beyond_zero, given["slot"])),
+            "The answer in row 0 is missing. Slot 0 is a row like any other; only -1 means turned "
+            "away, so ask for slot >= 0.",
             expected=expected,
             got=got,
             example=given,
@@ -99,11 +119,12 @@ def _combine_dropped(answer: Any, seed: int) -> None:
         facts = {"expected": expected, "got": got, "example": given}
         raised = given["gates"] * (given["slot"] >= 0)
         raised = raised / raised.sum(dim=1, keepdim=True).clamp_min(1e-9)
-        is_raised = close(got, _mixture(given["y"], raised, given["slot"]))
+        # Divided by a sum of zero, a token without any choice left becomes NaN.
+        is_raised = close(got.nan_to_num(), _mixture(given["y"], raised, given["slot"]))
         require(
             close(got, expected) or not is_raised,
             "The gates of the remaining choices were raised to make up for the lost one. Leave "
-            "them as they are.",
+            "them as they are; a token that lost all would divide by zero.",
             **facts,
         )
         require(
@@ -125,7 +146,7 @@ def _combine_nobody(answer: Any, seed: int) -> None:
         "When every choice was turned away, y has no rows at all and every token gets zeros. "
         "Indexing an empty y fails; a row of zeros at its end helps here too.",
         expected=torch.zeros(5, 3),
-        got=got if got is not None else "an error from indexing",
+        got=got if got is not None else Words("an error from indexing"),
         example=given,
     )
 

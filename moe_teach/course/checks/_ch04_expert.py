@@ -5,7 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from moe_teach.course.exercise import Exercise, close, generator, require
+from moe_teach.course.exercise import Exercise, Words, close, generator, require
+from moe_teach.course.kinds import require_tensor
 
 EXPERT = Exercise(
     id="4.1",
@@ -49,11 +50,12 @@ def _expert_shape(answer: Any, seed: int) -> None:
     for sizes in SIZES:
         given = _inputs(*sizes, seed)
         got = answer(**given)
+        require_tensor(got, given)
         require(
-            isinstance(got, Tensor) and got.shape == given["x"].shape,
+            got.shape == given["x"].shape,
             "An expert gives back what it got: one row of width D for each row of x. Did you "
-            "forget `w_down`, or return something other than a tensor?",
-            expected=f"a tensor of shape {tuple(given['x'].shape)}",
+            "forget `w_down`?",
+            expected=Words(f"a tensor of shape {tuple(given['x'].shape)}"),
             got=got,
             example=given,
         )
@@ -84,7 +86,8 @@ def _expert_values(answer: Any, seed: int) -> None:
         require(
             close(got, expected),
             "The shape is right and the numbers are not. Are the two branches multiplied number "
-            "by number, and does the silu act on one of them only, before the product?",
+            "by number, and does a silu (no ReLU or GELU) act on one of them only, before the "
+            "product?",
             **facts,
         )
 

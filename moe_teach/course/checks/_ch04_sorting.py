@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from moe_teach.course.exercise import Exercise, close, generator, require
+from moe_teach.course.kinds import require_tensors
 
 SORT = Exercise(
     id="4.2",
@@ -62,14 +63,8 @@ def _sort_shape(answer: Any, seed: int) -> None:
     for sizes in SIZES:
         given = _case(sizes, seed, share_kept=1.0)
         got = answer(**given)
-        is_triple = isinstance(got, tuple) and len(got) == 3
-        require(
-            is_triple and all(isinstance(part, Tensor) for part in got),
-            "Return three tensors, `token_idx, slot, tokens_per_expert`, in this order.",
-            got=got,
-            example=given,
-        )
         names = ("token_idx", "slot", "tokens_per_expert")
+        require_tensors(got, names, given)
         for name, part, wanted in zip(names, got, by_definition(**given), strict=True):
             require(
                 part.shape == wanted.shape and not part.is_floating_point(),
@@ -155,6 +150,12 @@ def _sort_dropped(answer: Any, seed: int) -> None:
                 close(got[2], counts) and got[0].shape == token_idx.shape,
                 "Choices that were turned away still have a row in `token_idx`, or are still "
                 "counted. Only the kept ones take up room.",
+                **facts,
+            )
+            require(
+                not got[0].is_floating_point(),
+                "`token_idx` came as floats, and floats cannot index. With nobody kept there is "
+                "nothing to tell torch.tensor([]) its kind: say dtype=torch.long.",
                 **facts,
             )
             require(

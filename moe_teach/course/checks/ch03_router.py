@@ -2,6 +2,7 @@
 
 from moe_teach.course.checks import (
     _ch03_audit,
+    _ch03_bias,
     _ch03_margins,
     _ch03_questions,
     _ch03_steering,
@@ -11,7 +12,7 @@ from moe_teach.course.checks import (
 EXERCISES = (
     _ch03_topk.TOPK,
     _ch03_steering.NOISY,
-    _ch03_steering.SIGMOID,
+    _ch03_bias.SIGMOID,
     _ch03_audit.GRADIENT,
     _ch03_margins.STABLE,
     _ch03_margins.CHANGED,

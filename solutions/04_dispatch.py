@@ -109,7 +109,7 @@ check("4.3", combine)
 # Every expert serves at most `capacity` choices. Who is served is decided by a queue:
 #
 # - `"first_come"`: in the order of the flattened batch: token 0's choices, then token 1's, ...
-# - `"by_gate"`: the largest gate first, whichever token it belongs to;
+# - `"by_gate"`: the largest gate first, whichever token it belongs to (no two gates are equal);
 # - `"random"`: in an order drawn with `generator`.
 #
 # Each expert takes the first `capacity` choices of *its own* in that queue. Return which choices

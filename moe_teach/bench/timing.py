@@ -21,7 +21,7 @@ class Timing:
 
 
 def in_turn(
-    contenders: Mapping[str, Run], limit: str, *, budget_s: float, min_rounds: int = 5
+    contenders: Mapping[str, Run], limit: str, *, budget_s: float, min_rounds: int = 3
 ) -> dict[str, Timing]:
     """Time every contender once per round until `budget_s` is spent; at least `min_rounds`.
 

@@ -65,7 +65,9 @@ def near_name(error: BaseException) -> str:
     if not isinstance(error, NameError | AttributeError) or not name:
         return ""
     try:
-        near = difflib.get_close_matches(name, _names_around(error), n=1, cutoff=0.75)
+        # Private names are nobody's intention, unless one was typed.
+        names = [one for one in _names_around(error) if one[0] != "_" or name[0] == "_"]
+        near = difflib.get_close_matches(name, names, n=1, cutoff=0.75)
     except Exception:  # a learner's object may have a broken __dir__
         return ""
     return near[0] if near else ""

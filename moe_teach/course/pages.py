@@ -25,8 +25,8 @@ _HOW = """\
 Write your answers where a cell says `raise NotImplementedError`. Run the cell, then the check
 below it: it answers at once, as often as you like. Stuck? `hint("{first}")` gives the first of
 three hints, `solution("{first}")` the solution with its explanation, and `progress()` an overview.
-Reading them is recorded for you and costs nothing. No cell here depends on your earlier answers,
-so you may skip."""
+Reading them is recorded for you and costs nothing. A function returns its answer and leaves its
+inputs as they were. No cell here depends on your earlier answers, so you may skip."""
 
 
 def repository_url(root: Path) -> str:

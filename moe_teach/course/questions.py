@@ -67,6 +67,8 @@ def _is_right(question: Question, given: str | float) -> bool:
 
 def _how_far(question: Question, given: float) -> str:
     right = float(question.answer)
+    if 0 < right < 1 and abs(given / 100 - right) <= question.tolerance + 1e-12:
+        return "That is a percentage. Give it as a share, a number between 0 and 1."
     side = "high" if given > right else "low"
     far = abs(given - right) > abs(right)
     return f"Too {side}{', and by far' if far else ''}. Work it out once more."

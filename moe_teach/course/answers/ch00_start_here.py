@@ -11,7 +11,7 @@ def gives_names(tokens: list[str]) -> list[str]:
     return ["numbers" if token.isdigit() else "words" for token in tokens]
 
 
-@wrong("0.1", stage="one expert per token", says="not a set")
+@wrong("0.1", stage="one expert per token", says="of type set")
 def gives_a_set(tokens: list[str]) -> set[int]:
     return {0 if token.isdigit() else 2 for token in tokens}
 

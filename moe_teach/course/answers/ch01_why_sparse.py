@@ -179,9 +179,26 @@ def counts_multiplications_only(n_matrix_params, n_layers, n_heads, d_head, n_pr
     return token_by_token_flops(n_matrix_params, n_layers, n_heads, d_head, n_prompt, n_new) // 2
 
 
-@wrong("1.3", stage="one token", says="Is the written token computed too")
+@wrong("1.3", stage="one token", says="Two tokens were computed")
 def computes_the_last_token(n_matrix_params, n_layers, n_heads, d_head, n_prompt, n_new):
     return token_by_token_flops(n_matrix_params, n_layers, n_heads, d_head, n_prompt, n_new + 1)
+
+
+@wrong("1.3", stage="one token", says="itself: t + 1")
+def looks_at_the_past_only(n_matrix_params, n_layers, n_heads, d_head, n_prompt, n_new):
+    n = n_prompt + n_new - 1
+    return 2 * n_matrix_params * n + 2 * n_layers * n_heads * d_head * n * (n - 1)
+
+
+@wrong("1.3", stage="one token", says="One of two products")
+def scores_without_mixing(n_matrix_params, n_layers, n_heads, d_head, n_prompt, n_new):
+    n = n_prompt + n_new - 1
+    return 2 * n_matrix_params * n + n_layers * n_heads * d_head * n * (n + 1)
+
+
+@wrong("1.3", stage="one token", says="all layers and all heads")
+def counts_one_head(n_matrix_params, n_layers, n_heads, d_head, n_prompt, n_new):
+    return token_by_token_flops(n_matrix_params, n_layers, 1, d_head, n_prompt, n_new)
 
 
 @wrong("1.3", stage="matrices", says="With a cache")

@@ -15,8 +15,9 @@ def require_list_of_ints(got: Any, what: str, example: dict[str, Any]) -> None:
     """Reject what is not a list of whole numbers (no booleans, no numpy scalars)."""
     require(
         isinstance(got, list),
-        f"Return a plain Python list, [0, 2, ...], not a {type(got).__name__}. `.tolist()` makes "
-        "one of a tensor or an array, `list(...)` of a set; a single number still needs its [ ].",
+        f"Return a plain Python list, [0, 2, ...]; this is of type {type(got).__name__}. "
+        "`.tolist()` makes a list of a tensor or an array, `list(...)` of a set; a single number "
+        "still needs its [ ].",
         got=got,
         example=example,
     )

@@ -155,23 +155,46 @@ def _flops_one(answer: Any, seed: int) -> None:
     for sizes in _cases(seed):
         alone = (*sizes[:4], 1, 1)
         expected, got = _flops(alone, 1, 1), answer(*alone)
-        require(
-            2 * got != expected,
-            "Exactly half of it: a multiplication and an addition are two FLOPs, for matrices as "
-            "for scores and mixing.",
-            expected=expected,
-            got=got,
-            example=_flops_example(alone),
-        )
+        tell = {"expected": expected, "got": got, "example": _flops_example(alone)}
+        for mistaken, sentence in _flops_mistakes(alone):
+            require(got != mistaken or got == expected, sentence, **tell)
         require(
             got == expected,
             "One prompt token and one new token make a single forward pass: 2 FLOPs a matrix "
             "parameter, and in each layer and head 2 d_head for the score with itself and 2 d_head "
-            "for mixing. Is the written token computed too, or does the first position see nobody?",
-            expected=expected,
-            got=got,
-            example=_flops_example(alone),
+            "for mixing. Are all layers and all heads counted?",
+            **tell,
         )
+
+
+def _flops_mistakes(alone: tuple[int, ...]) -> tuple[tuple[int, str], ...]:
+    """List what the usual slips count for a single token, with a sentence for each."""
+    right = _flops(alone, 1, 1)
+    n_params, n_layers, n_heads, d_head = alone[:4]
+    # With more heads, half of attention may as well be a forgotten head.
+    one_product = right - 2 * d_head if n_layers * n_heads == 1 else -1
+    return (
+        (
+            right // 2,
+            "Exactly half of it: a multiplication and an addition are two FLOPs, for matrices as "
+            "for scores and mixing.",
+        ),
+        (
+            one_product,
+            "One of two products is missing: 2 d_head for the score with a position, and 2 d_head "
+            "more for mixing in its value.",
+        ),
+        (
+            2 * n_params,
+            "Attention costs nothing here. The first token sees one position, itself: t + 1 and "
+            "not t.",
+        ),
+        (
+            _flops(alone, 2, 3),
+            "Two tokens were computed here, and one is enough: the answer's only token is written "
+            "from the output at the prompt, and nobody computes with it any more.",
+        ),
+    )
 
 
 @ANSWER_FLOPS.stage("matrices")

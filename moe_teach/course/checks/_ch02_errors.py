@@ -58,45 +58,52 @@ def _competitive_values(answer: Any, seed: int) -> None:
     for sizes in SIZES:
         outputs, logits, targets = inputs(sizes, seed)
         got = answer(outputs, logits, targets)
-        gates, errors = logits.softmax(dim=-1), _own_errors(outputs, targets)
-        expected = (gates * errors).sum(dim=-1).mean()
-        blend = (gates[..., None] * outputs).sum(dim=1)
+        expected = (logits.softmax(dim=-1) * _own_errors(outputs, targets)).sum(dim=-1).mean()
         example = {"outputs": outputs, "logits": logits, "targets": targets}
         tell = {"expected": expected, "got": got, "example": example}
-        require(
-            sizes[1] == 1 or not close(got, (targets - blend).square().sum(dim=-1).mean()),
-            "This is the cooperative error (1.1): the blend was compared with the target. Square "
-            "each expert's own error first, then weigh.",
-            **tell,
-        )
-        require(
-            sizes[2] == 1 or not close(got, expected / sizes[2]),
-            "The squared norm is a sum over the outputs, not a mean.",
-            **tell,
-        )
-        require(
-            sizes[1] == 1 or not close(got, expected / sizes[1]),
-            "The right sum, divided by the number of experts. `.mean()` without a dimension "
-            "averages over the experts too: sum over them first, then take the mean.",
-            **tell,
-        )
-        require(
-            sizes[0] == 1 or not close(got, expected * sizes[0]),
-            "This is the sum over the tokens. Take their mean, so that the loss does not grow with "
-            "the batch.",
-            **tell,
-        )
-        require(
-            not close(got, (gates * errors.sqrt()).sum(dim=-1).mean()),
-            "These are the norms themselves. Equation (1.2) has their squares.",
-            **tell,
-        )
+        for mistaken, sentence in _competitive_mistakes(**example):
+            is_it = close(got, mistaken) and not close(mistaken, expected)
+            require(not is_it, sentence, **tell)
         require(
             close(got, expected),
             "The error is off. Check the three sums: over the outputs (sum), over the experts "
             "(weighted by the gates), over the tokens (mean).",
             **tell,
         )
+
+
+def _competitive_mistakes(
+    outputs: Tensor, logits: Tensor, targets: Tensor
+) -> tuple[tuple[Tensor, str], ...]:
+    """List what the usual slips compute, with a sentence for each."""
+    gates, errors = logits.softmax(dim=-1), _own_errors(outputs, targets)
+    weighted = (gates * errors).sum(dim=-1)
+    blend = (gates[..., None] * outputs).sum(dim=1)
+    return (
+        (
+            (targets - blend).square().sum(dim=-1).mean(),
+            "This is the cooperative error (1.1): the blend was compared with the target. Square "
+            "each expert's own error first, then weigh.",
+        ),
+        (
+            weighted.mean() / outputs.shape[2],
+            "The squared norm is a sum over the outputs, not a mean.",
+        ),
+        (
+            (gates * errors).mean(),
+            "The right sum, divided by the number of experts. `.mean()` without a dimension "
+            "averages over the experts too: sum over them first, then take the mean.",
+        ),
+        (
+            weighted.sum(),
+            "This is the sum over the tokens. Take their mean, so that the loss does not grow with "
+            "the batch.",
+        ),
+        (
+            (gates * errors.sqrt()).sum(dim=-1).mean(),
+            "These are the norms themselves. Equation (1.2) has their squares.",
+        ),
+    )
 
 
 @COMPETITIVE.stage("gradient")

@@ -20,7 +20,8 @@ STABLE = Exercise(
         "`topk` promises nothing about ties. A *stable* sort does: equal scores stay in the order "
         "in which they stood.",
         "`scores.sort(dim=-1, descending=True, stable=True)` gives values and indices (with "
-        "`stable`, PyTorch wants `dim` by name too). The margin is the last chosen value minus the first one left out.",
+        "`stable`, PyTorch wants `dim` by name too). The margin is the last "
+        "chosen value minus the first one left out.",
         "values, order = the stable sort; expert_ids = order[:, :top_k]; the margin is "
         "values[:, top_k - 1] - values[:, top_k], or infinity for all tokens when top_k == E.",
     ),

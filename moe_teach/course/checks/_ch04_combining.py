@@ -129,8 +129,8 @@ def _combine_dropped(answer: Any, seed: int) -> None:
         )
         require(
             close(got, expected),
-            "A choice with slot -1 must add nothing. In Python, index -1 reads the *last* row: "
-            "somebody else's answer.",
+            "A choice with slot -1 must add nothing. In Python, index -1 reads the *last* row, and "
+            "clamped to 0 the first: somebody else's answer.",
             **facts,
         )
 

@@ -24,7 +24,7 @@ def run_question(question: Question, answer: Any) -> Outcome:
     if question.choices:
         reply = question.replies.get(str(given), "That is not it. Read the choice once more.")
         return replace(blank, got=f"{given}) {question.choices[str(given)]}", message=reply)
-    return replace(blank, got=describe(given), message=_how_far(question, float(given)))
+    return replace(blank, got=describe(answer), message=_how_far(question, float(given)))
 
 
 def ask(question: Question) -> str:

@@ -64,6 +64,10 @@ def test_a_question_whose_answer_is_no_choice_cannot_be_written():
         Question(id="9.q3", prompt="?", choices={"a": "x"}, answer="b", because="")
 
 
+def test_a_number_is_repeated_as_it_was_given():
+    assert run_question(NUMBER, 12).got == "12"
+
+
 def test_a_percentage_is_told_to_come_as_a_share():
     assert "between 0 and 1" in run_question(NUMBER, 27.6).message
 

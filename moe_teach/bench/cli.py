@@ -30,6 +30,7 @@ def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(prog="moe-teach bench", description=description)
     result.add_argument("what", choices=["layer", "train"], help="what to time")
     result.add_argument("--grid", choices=GRIDS, default="training", help="which sizes")
+    result.add_argument("--first", type=int, help="only so many shapes of the grid")
     result.add_argument("--dtype", choices=DTYPES, action="append", help="default: both")
     result.add_argument("--skewed", action="store_true", help="heaviest expert 4x the mean")
     result.add_argument("--all", action="store_true", help="time every backend of ours too")
@@ -49,7 +50,7 @@ def main(argv: list[str]) -> int:
         return _train(options)
     rows = []
     for dtype in options.dtype or DTYPES:
-        for shape in GRIDS[options.grid]:
+        for shape in GRIDS[options.grid][: options.first]:
             for row in time_shape(
                 shape,
                 DTYPES[dtype],

@@ -2,9 +2,10 @@
 
     y[n] = w_down[e] @ activation(w_up[e] @ rows[n])        for the expert e that owns row n
 
-"composed" is the definition in terms of grouped matmuls and serves every device; "expertwise"
-finishes one expert before the next begins and is the fast path of the CPU, unless the experts are
-so small that visiting them costs more than their work.
+"composed" is the definition in terms of grouped matmuls and serves every device. "expertwise"
+finishes one expert before the next begins and is the fast path of the CPU in float32, unless the
+experts are so small that visiting them costs more than their work. "padded" gives all experts
+slices of equal length and is the fast path of the CPU in bfloat16 while the load is even.
 """
 
 from typing import Literal
@@ -17,14 +18,21 @@ from moe_teach.config import Activation, refuse
 from moe_teach.ops.demand import demand_rows, unknown_backend
 from moe_teach.ops.grouped_ffn.composed import grouped_ffn_composed
 from moe_teach.ops.grouped_ffn.expertwise import grouped_ffn_expertwise
+from moe_teach.ops.grouped_ffn.padded import grouped_ffn_padded
 from moe_teach.ops.grouped_mm.torch_fast import torch_can_group
 from moe_teach.ops.precision import in_one_precision
 from moe_teach.types import ExpertWeights
 
-Backend = Literal["composed", "expertwise"]
-_IMPLEMENTATIONS = {"composed": grouped_ffn_composed, "expertwise": grouped_ffn_expertwise}
+Backend = Literal["composed", "expertwise", "padded"]
+_IMPLEMENTATIONS = {
+    "composed": grouped_ffn_composed,
+    "expertwise": grouped_ffn_expertwise,
+    "padded": grouped_ffn_padded,
+}
 BACKENDS = tuple(_IMPLEMENTATIONS)
 _ONE_VISIT = 2**20
+_SHORT = 48  # rows an expert has on average, below which its matmuls are too small alone
+_MOST_PADDING = 1.6  # rows computed over rows needed, up to which a batched matmul pays
 
 
 def grouped_ffn(
@@ -42,8 +50,8 @@ def grouped_ffn(
         expert_offsets: the end of each expert's slice, int32; the last one is N.
         weights: the matrices of all experts.
         activation: "swiglu", "gelu" or "relu".
-        backend: "composed" or "expertwise"; by default the second on a CPU where the experts have
-            work for it, else the first.
+        backend: one of `BACKENDS`; by default the one that was measured to be fastest for this
+            device, dtype, size and evenness of the load.
 
     Returns:
         One row per row, differentiable in `rows` and the weights ("expertwise": once).
@@ -59,19 +67,30 @@ def grouped_ffn(
     )
     rows, up, down, gate = in_one_precision(rows, weights.w_up, weights.w_down, weights.w_gate)
     weights = ExpertWeights(w_up=up, w_down=down, w_gate=gate)
-    backend = backend or _fitting(rows, up)
+    backend = backend or _fitting(rows, up, expert_offsets)
     if backend not in _IMPLEMENTATIONS:
         raise unknown_backend(backend, BACKENDS)
     return _IMPLEMENTATIONS[backend](rows, expert_offsets, weights, activation)
 
 
-def _fitting(rows: Tensor, w_up: Tensor) -> Backend:
+def _fitting(rows: Tensor, w_up: Tensor, expert_offsets: Tensor) -> Backend:
     """Choose a backend: measured on one core, a visit costs what a million multiply-adds cost."""
-    if rows.device.type != "cpu":
+    if rows.device.type != "cpu" or not len(rows):
         return "composed"
     n_experts, d_ff, d_model = w_up.shape
-    is_small = len(rows) * d_model * d_ff < n_experts * _ONE_VISIT
     # With fewer rows than experts most are never visited, but a grouped matmul asks them all.
     everyone_works = len(rows) > n_experts
-    groups = rows.dtype == torch.float32 and torch_can_group(rows, w_up)
-    return "composed" if is_small and everyone_works and groups else "expertwise"
+    is_precise = rows.dtype.itemsize > 2
+    is_small = len(rows) * d_model * d_ff < n_experts * _ONE_VISIT
+    if is_precise and is_small and everyone_works and torch_can_group(rows, w_up):
+        return "composed"
+    is_short = len(rows) <= _SHORT * n_experts
+    if everyone_works and (is_short or not is_precise) and _is_even(expert_offsets, len(rows)):
+        return "padded"
+    return "expertwise"
+
+
+def _is_even(expert_offsets: Tensor, n_rows: int) -> bool:
+    ends = expert_offsets.long()
+    longest = int(torch.diff(ends, prepend=ends.new_zeros(1)).max())
+    return longest * len(ends) <= _MOST_PADDING * n_rows

@@ -195,12 +195,17 @@ from moe_teach.checkpoint.store import exists, load, save
 
 folder, seen = sys.argv[1], 0
 save(folder, {"weights": torch.zeros(2**17)}, {"step": 0})
+record = folder + "/checkpoint.json"
 for trial in range(8):
+    before = os.stat(record).st_mtime_ns
     child = os.fork()
     if child == 0:
         for step in range(seen + 1, 10**9):
             save(folder, {"weights": torch.full((2**17,), float(step))}, {"step": step})
-    time.sleep(random.Random(trial).uniform(0.005, 0.06))
+    give_up = time.monotonic() + 20  # a busy disk may take its time for the first save
+    while os.stat(record).st_mtime_ns == before and time.monotonic() < give_up:
+        time.sleep(0.001)
+    time.sleep(random.Random(trial).uniform(0.0, 0.05))
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     for which in ("previous", "latest"):

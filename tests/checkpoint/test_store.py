@@ -193,6 +193,7 @@ import os, random, signal, sys, time
 import torch
 from moe_teach.checkpoint.store import exists, load, save
 
+torch.set_num_threads(1)  # a forked child has none of the threads its parent counts on
 folder, seen = sys.argv[1], 0
 save(folder, {"weights": torch.zeros(2**17)}, {"step": 0})
 record = folder + "/checkpoint.json"

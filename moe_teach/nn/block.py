@@ -1,6 +1,6 @@
 """One layer of the transformer: attention, then a feed-forward with or without experts."""
 
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from moe_teach.nn.attention import KVCache
@@ -23,10 +23,20 @@ class Block(nn.Module):
         self.ffn = ffn
 
     def forward(
-        self, x: Float[Tensor, "B S D"], cache: KVCache | None = None, layer: int = 0
+        self,
+        x: Float[Tensor, "B S D"],
+        cache: KVCache | None = None,
+        layer: int = 0,
+        token_ids: Int[Tensor, "B S"] | None = None,
     ) -> tuple[Float[Tensor, "B S D"], Routing | None]:
-        """Return the new residual stream, and the routing where the feed-forward has one."""
+        """Return the new residual stream, and the routing where the feed-forward has one.
+
+        `token_ids` go to a feed-forward that says `reads_token_ids`, such as an `MoE` with a
+        `HashRouter`.
+        """
         x = x + self.attention(self.attention_norm(x), cache, layer)
-        answer = self.ffn(self.ffn_norm(x))
+        h = self.ffn_norm(x)
+        reads_ids = getattr(self.ffn, "reads_token_ids", False)
+        answer = self.ffn(h, token_ids) if reads_ids else self.ffn(h)
         y, routing = answer if isinstance(answer, tuple) else (answer, None)
         return x + y, routing

@@ -76,7 +76,7 @@ class Model(nn.Module):
         x = self.embedding(token_ids)
         routings = []
         for layer, block in enumerate(self.blocks):
-            x, routing = block(x, cache, layer)
+            x, routing = block(x, cache, layer, token_ids)
             if routing is not None:
                 routings.append(routing)
         return ModelOutput(self.unembedding(self.norm(x)), tuple(routings))

@@ -1,6 +1,6 @@
 """The MoE layer: it composes, and computes nothing itself."""
 
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from moe_teach.config import DropPolicy, MoEConfig, refuse
@@ -20,6 +20,9 @@ class MoE(nn.Module):
     Any parts fit: a router is called as `router(x) -> Routing`, experts as
     `experts(rows, expert_offsets) -> rows`, a shared expert as `shared_expert(x) -> y`. The
     residual connection is not inside. A capacity, if there is one, also holds in evaluation.
+
+    A router that chooses by token id says so with an attribute `reads_token_ids = True`; it is
+    then called as `router(x, token_ids)`.
     """
 
     def __init__(
@@ -56,11 +59,22 @@ class MoE(nn.Module):
             config.drop_policy,
         )
 
-    def forward(self, x: Float[Tensor, "*batch D"]) -> tuple[Float[Tensor, "*batch D"], Routing]:
-        """Transform every vector of `x`; also return who was chosen, for losses and plots."""
+    @property
+    def reads_token_ids(self) -> bool:
+        """Whether the router wants to know which token each vector stands for."""
+        return getattr(self.router, "reads_token_ids", False)
+
+    def forward(
+        self, x: Float[Tensor, "*batch D"], token_ids: Int[Tensor, "*batch"] | None = None
+    ) -> tuple[Float[Tensor, "*batch D"], Routing]:
+        """Transform every vector of `x`; also return who was chosen, for losses and plots.
+
+        `token_ids` go to a router that reads them and to nobody else.
+        """
         tokens = x.reshape(-1, x.shape[-1])
         demand_rows(tokens, "The MoE layer's input")
-        routing = self._within_capacity(self.router(tokens))
+        asked = (tokens, token_ids) if self.reads_token_ids else (tokens,)
+        routing = self._within_capacity(self.router(*asked))
         rows, dispatched = dispatch(tokens, routing)
         y = combine(self.experts(rows, dispatched.expert_offsets), routing.gates, dispatched)
         if self.shared_expert is not None:

@@ -1,0 +1,244 @@
+# %% [markdown]
+# # 07 Modern MoE: exercises
+#
+# Six pieces of the models of today: count the designs that cost the same, cut experts into parts,
+# keep one always on, limit a token to a few groups, follow DeepSeek-V3's rule from logits to gates,
+# and balance inside every sequence.
+
+# %%
+import math
+
+import torch
+from torch import Tensor, nn
+
+from moe_teach.config import RouterConfig
+from moe_teach.course import check
+from moe_teach.nn.experts import Experts
+from moe_teach.nn.feed_forward import FeedForward
+from moe_teach.nn.router import Router
+from moe_teach.ops.combine import combine
+from moe_teach.ops.dispatch import dispatch
+from moe_teach.types import Routing
+
+# %% [markdown]
+# ## Exercise 7.1: The same bill, more menus
+#
+# Cut each expert of a layer into `split` equal parts and choose `split` times as many. Total and
+# active size stay what they were. Then make `n_shared` of the small experts **always on**: they
+# leave the pool that the router chooses from, and they take up places among the active ones.
+#
+# Return the routed part of the new layer, and how many different **sets** of routed experts a token
+# can be given. When a design is impossible, raise a `ValueError` that says why: `d_ff` cannot be
+# cut evenly, or the shared experts leave the router nothing to choose.
+
+
+# %%
+def equal_flop_config(
+    n_experts: int, top_k: int, d_ff: int, split: int, n_shared: int = 0
+) -> tuple[int, int, int, int]:
+    """Design a finer layer of the same total and active size.
+
+    n_experts, top_k, d_ff: the layer to cut up; split: parts per expert; n_shared: how many of the
+    parts are always on.
+    Returns (n_experts, top_k, d_ff, n_routes) of the routed experts, all ints.
+    """
+    ### BEGIN SOLUTION
+    if d_ff % split:
+        raise ValueError(f"An expert of width {d_ff} cannot be cut into {split} equal parts.")
+    fine_experts = n_experts * split - n_shared
+    fine_k = top_k * split - n_shared
+    if fine_k < 1:
+        raise ValueError(f"{n_shared} shared experts leave the router nothing to choose.")
+    return fine_experts, fine_k, d_ff // split, math.comb(fine_experts, fine_k)
+    ### END SOLUTION
+
+
+# %%
+check("7.1", equal_flop_config)
+
+# %% [markdown]
+# ## Exercise 7.2: Cut experts into parts
+#
+# A SwiGLU expert is a sum over its hidden units:
+# $E(x) = \sum_f w^{down}_{\cdot f}\,\text{silu}(w^{gate}_f x)\,(w^{up}_f x)$. A sum can be cut
+# anywhere. Cut every expert into `split` parts of equal width, so that **the outputs of its parts
+# add up to the output of the whole**, exactly. The parts of expert `e` are the new experts
+# `e * split` to `e * split + split - 1`; which hidden units go to which part is up to you.
+
+
+# %%
+def split_experts(
+    w_gate: Tensor, w_up: Tensor, w_down: Tensor, split: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Cut each of E experts into `split` parts whose outputs sum to the old expert's output.
+
+    w_gate, w_up: (E, F, D); w_down: (E, D, F); split divides F.
+    Returns the same three for E * split experts: (E*split, F/split, D) twice, and
+    (E*split, D, F/split). The parts of one expert stand side by side.
+    """
+    ### BEGIN SOLUTION
+    n_experts, d_ff, d_model = w_up.shape
+    rows = (n_experts * split, d_ff // split, d_model)
+    # In w_down the hidden units are the last axis: cut it, then bring the parts to the experts.
+    down = w_down.unflatten(-1, (split, d_ff // split)).movedim(2, 1).flatten(0, 1)
+    return w_gate.reshape(rows), w_up.reshape(rows), down
+    ### END SOLUTION
+
+
+# %%
+check("7.2", split_experts)
+
+# %% [markdown]
+# ## Exercise 7.3: An expert that is always on
+#
+# Build the layer of DeepSeekMoE (arXiv 2401.06066): of `n_experts` experts of which a token uses
+# `top_k`, make `n_shared` **shared**. Every token passes through them without being asked and
+# without a gate. The shared ones are one `FeedForward` of `n_shared` times the width. The router
+# chooses the remaining places among the remaining experts, so total and active size are those of a
+# plain layer.
+#
+# The parts exist: `Router`, `Experts`, `FeedForward`, `dispatch` and `combine`. Put them together.
+
+
+# %%
+class SharedExpertMoE(nn.Module):
+    """An MoE layer with routed experts and a shared one; no residual connection inside.
+
+    Attributes: router (Router), experts (Experts, the routed ones), shared_expert (FeedForward).
+    All experts are SwiGLU, which is what the parts build when you do not say otherwise.
+    """
+
+    def __init__(
+        self, d_model: int, n_experts: int, top_k: int, d_ff: int, n_shared: int = 1
+    ) -> None:
+        """Build the three parts; n_experts and top_k count the shared experts, too."""
+        super().__init__()
+        ### BEGIN SOLUTION
+        n_routed = n_experts - n_shared
+        self.router = Router(d_model, RouterConfig(n_experts=n_routed, top_k=top_k - n_shared))
+        self.experts = Experts(n_routed, d_model, d_ff)
+        self.shared_expert = FeedForward(d_model, n_shared * d_ff)
+        ### END SOLUTION
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Routing]:
+        """Map x (..., D) to y of the same shape; also return the routing of the T tokens."""
+        ### BEGIN SOLUTION
+        tokens = x.reshape(-1, x.shape[-1])
+        routing = self.router(tokens)
+        rows, dispatched = dispatch(tokens, routing)
+        routed = combine(self.experts(rows, dispatched.expert_offsets), routing.gates, dispatched)
+        return (routed + self.shared_expert(tokens)).view_as(x), routing
+        ### END SOLUTION
+
+
+# %%
+check("7.3", SharedExpertMoE)
+
+# %% [markdown]
+# ## Exercise 7.4: Only a few groups for each token
+#
+# DeepSeek-V3 keeps its experts in groups, one group per machine, and sends a token to a few
+# machines only (arXiv 2412.19437, section 2.1.2). Experts stand in `n_groups` groups of equal size,
+# neighbours together. A group is worth the **sum of its two best scores** (or of its only one). A
+# token may choose in its `top_groups` best groups; there it takes its `top_k` best experts.
+#
+# The scores are biased ones. Some are **negative**, and all of them may be.
+
+
+# %%
+def group_limited_topk(scores: Tensor, top_k: int, n_groups: int, top_groups: int) -> Tensor:
+    """Choose k experts per token out of its best groups.
+
+    scores: (T, E), biased, any sign; n_groups divides E; the open groups hold at least top_k.
+    Returns expert_ids (T, K), integers, best first.
+    """
+    ### BEGIN SOLUTION
+    groups = scores.unflatten(-1, (n_groups, -1))  # (T, G, E / G)
+    worth = groups.topk(min(2, groups.shape[-1]), dim=-1).values.sum(dim=-1)
+    is_open = torch.zeros_like(worth, dtype=torch.bool)
+    is_open.scatter_(-1, worth.topk(top_groups, dim=-1).indices, True)
+    # Minus infinity, because a zero would beat an expert whose score is negative.
+    open_scores = groups.masked_fill(~is_open[..., None], -torch.inf).flatten(1)
+    return open_scores.topk(top_k, dim=-1).indices
+    ### END SOLUTION
+
+
+# %%
+check("7.4", group_limited_topk)
+
+# %% [markdown]
+# ## Exercise 7.5: DeepSeek-V3's rule, from logits to gates
+#
+# Now the whole rule (arXiv 2412.19437, eq. 12 to 16, and its group limit).
+#
+# 1. Score each expert alone, by a sigmoid, in float32.
+# 2. Add the bias: this ranking, and nothing else, decides groups and experts (as in 7.4).
+# 3. The gates are the **unbiased** scores of the chosen, divided by their sum, times `gate_scale`.
+#
+# You may write the group part again or call your own function of 7.4.
+
+
+# %%
+def sigmoid_bias_route(
+    logits: Tensor,
+    expert_bias: Tensor,
+    top_k: int,
+    n_groups: int = 1,
+    top_groups: int = 1,
+    gate_scale: float = 2.5,
+) -> tuple[Tensor, Tensor]:
+    """Route as DeepSeek-V3 does.
+
+    logits: (T, E), any float dtype; expert_bias: (E,), for the choice only.
+    Returns gates (T, K) in float32, each row summing to gate_scale, and expert_ids (T, K), best
+    biased score first.
+    """
+    ### BEGIN SOLUTION
+    scores = logits.float().sigmoid()
+    ranking = scores + expert_bias
+    groups = ranking.unflatten(-1, (n_groups, -1))
+    worth = groups.topk(min(2, groups.shape[-1]), dim=-1).values.sum(dim=-1)
+    best = worth.topk(top_groups, dim=-1).indices
+    is_open = torch.zeros_like(worth, dtype=torch.bool).scatter(-1, best, True)
+    ranking = groups.masked_fill(~is_open[..., None], -torch.inf).flatten(1)
+    expert_ids = ranking.topk(top_k, dim=-1).indices
+    gates = scores.gather(-1, expert_ids)  # read where the bias has never been
+    return gate_scale * gates / gates.sum(dim=-1, keepdim=True), expert_ids
+    ### END SOLUTION
+
+
+# %%
+check("7.5", sigmoid_bias_route)
+
+# %% [markdown]
+# ## Exercise 7.6: Balance inside every sequence
+#
+# The balancing loss of chapter 06 counts the load over a batch: a sequence of code may use the code
+# experts only, as long as another sequence uses the others. DeepSeek-V3 adds a very small loss that
+# counts within **each sequence** (eq. 17 to 20):
+#
+# $$\frac{1}{B}\sum_{b} \; E \sum_{i} \text{load}_{b,i} \cdot \text{mean\_probs}_{b,i}$$
+#
+# `load` is the share of a sequence's S·K choices that fell on expert i. `mean_probs` is the mean
+# over its S tokens of the scores, **each token's scores divided by their sum first**, because
+# sigmoids do not sum to one. An evenly spread sequence gives 1.
+
+
+# %%
+def sequence_balance_loss(probs: Tensor, expert_ids: Tensor) -> Tensor:
+    """Mean over sequences of each sequence's own balancing loss.
+
+    probs: (B, S, E) scores, positive, of any sum; expert_ids: (B, S, K) integers.
+    Returns a scalar; its gradient flows through probs and not through the counts.
+    """
+    ### BEGIN SOLUTION
+    n_experts = probs.shape[-1]
+    chosen = nn.functional.one_hot(expert_ids, n_experts).sum(dim=2)  # (B, S, E)
+    load = chosen.sum(dim=1) / expert_ids[0].numel()  # S * K choices a sequence
+    shares = probs / probs.sum(dim=-1, keepdim=True)
+    return n_experts * (load * shares.mean(dim=1)).sum(dim=-1).mean()
+    ### END SOLUTION
+
+
+# %%
+check("7.6", sequence_balance_loss)

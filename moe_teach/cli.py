@@ -65,6 +65,13 @@ def _parser() -> argparse.ArgumentParser:
     recipe = _add(verbs, "train", "train a model as a recipe says (a TOML file)", _train)
     recipe.add_argument("recipe", metavar="FILE", help="see moe_teach/train/recipe.py")
     recipe.add_argument("--anew", action="store_true", help="forget what the folder holds")
+    text = _add(verbs, "generate", "continue a text with the model that comes along", _generate)
+    text.add_argument("prompt", metavar="TEXT", help="how the text begins, in quotes")
+    text.add_argument("--recipe", metavar="FILE", help="use the model this recipe has trained")
+    text.add_argument("--tokens", type=int, default=80, help="how many to add (default 80)")
+    text.add_argument("--temperature", type=float, default=0.5, help="0: the likeliest only")
+    text.add_argument("--top-k", type=int, help="choose among the k likeliest tokens")
+    text.add_argument("--seed", type=int, default=0, help="another seed, another text")
     grid = _add(verbs, "experiment", "run the many seeds behind a stored result", _experiment)
     grid.add_argument("name", nargs="?", metavar="NAME", help="default: list them")
     grid.add_argument("--jobs", type=int, default=1, help="runs side by side, one thread each")
@@ -74,18 +81,15 @@ def _parser() -> argparse.ArgumentParser:
     build = _add(tasks, "build", "write the notebooks from their sources", _build, chapters="*")
     build.add_argument("--check", action="store_true", help="write nothing, report what is stale")
     _add(tasks, "execute", "build, run and store lessons with outputs", _execute, chapters="*")
+    cargo = _add(tasks, "ship", "turn a finished training run into a model that ships", _ship)
+    cargo.add_argument("recipe", metavar="FILE", help="the recipe; the model goes beside it")
+    cargo.add_argument("--to", metavar="FOLDER", help="another folder than the recipe's")
     _add(tasks, "verify", "send exercises through every gate", _verify, ids="*")
     return parser
 
 
 def _add(
-    verbs: Any,
-    name: str,
-    text: str,
-    verb: Verb,
-    *,
-    ids: int | str = 0,
-    chapters: str = "",
+    verbs: Any, name: str, text: str, verb: Verb, *, ids: int | str = 0, chapters: str = ""
 ) -> argparse.ArgumentParser:
     parser = verbs.add_parser(name, help=text, description=text.capitalize() + ".")
     if ids:
@@ -164,6 +168,30 @@ def _train(arguments: argparse.Namespace) -> int:
         print(f"moe-teach: {problem}", file=sys.stderr)
         return USAGE
     return DONE
+
+
+def _generate(arguments: argparse.Namespace) -> int:
+    from moe_teach.train.generate import generate
+    from moe_teach.train.recipe import read_recipe
+    from moe_teach.train.shipped import load_run, load_shipped
+
+    try:
+        recipe = arguments.recipe and read_recipe(arguments.recipe)
+        model, tokenizer = load_run(recipe) if recipe else load_shipped()[:2]
+        prompt = tokenizer.encode(arguments.prompt)
+        options = {name: getattr(arguments, name) for name in ("temperature", "top_k", "seed")}
+        more = generate(model, prompt, arguments.tokens, **options)
+    except (ValueError, FileNotFoundError) as problem:
+        print(f"moe-teach: {problem}", file=sys.stderr)
+        return USAGE
+    print(tokenizer.decode([*prompt, *more]))
+    return DONE
+
+
+def _ship(arguments: argparse.Namespace) -> int:
+    from moe_teach.course.authoring import ship
+
+    return ship(arguments.recipe, arguments.to)
 
 
 def _experiment(arguments: argparse.Namespace) -> int:

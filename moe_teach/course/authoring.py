@@ -13,7 +13,7 @@ from moe_teach.course.exercise import Exercise
 from moe_teach.course.notes import Note
 from moe_teach.course.sources import SourceError
 
-DONE, FAILED, FAULT = 0, 1, 3
+DONE, FAILED, USAGE, FAULT = range(4)
 
 
 def build(root: Path, chapters: Sequence[int] = (), *, check_only: bool = False) -> int:
@@ -60,6 +60,19 @@ def execute(root: Path, chapters: Sequence[int] = ()) -> int:
         for problem in run.problems:
             print(f"{run.lesson}: {problem}")
     return status
+
+
+def ship(recipe: str, folder: str | None = None) -> int:
+    """Turn a finished training run into a folder that the package brings."""
+    from moe_teach.course.shipping import ship as write
+
+    try:
+        written = write(recipe, folder)
+    except (ValueError, FileNotFoundError) as problem:
+        print(f"moe-teach: {problem}", file=sys.stderr)
+        return USAGE
+    print(f"Shipped to {written}; read its card.md before you commit it.")
+    return DONE
 
 
 def verify(root: Path, ids: Sequence[str] = ()) -> int:

@@ -52,6 +52,7 @@ class Trainer:
                 those of before the step.
         """
         started, step = time.perf_counter(), len(self.records)
+        worked = time.process_time()
         _demand_shape(batch, self.config)
         lr = learning_rate(step, self.config)
         self.optimizer.zero_grad(set_to_none=True)
@@ -68,6 +69,7 @@ class Trainer:
             max_violation=tuple(float(max_violation(count)) for count in measured.counts),
             loads=tuple(_shares(count) for count in measured.counts),
             tokens_per_second=self.config.tokens_per_step / (time.perf_counter() - started),
+            cpu_seconds=time.process_time() - worked,
         )
         self.records.append(record)
         return record

@@ -22,6 +22,8 @@ from moe_teach.train.recipe import DataConfig, Recipe
 from moe_teach.train.record import History
 from moe_teach.train.seeding import seeded_model
 
+REPORT = "report.json"
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -89,7 +91,7 @@ def run_recipe(
     if ranks.is_first:
         prepared.tokenizer.save(folder / "tokenizer.json")
         report = json.dumps(_report(recipe, outcome, prepared.digest), indent=1) + "\n"
-        write_atomically(folder / "report.json", report.encode())
+        write_atomically(folder / REPORT, report.encode())
         say(_told(outcome, folder))
     ranks.wait()
     return outcome

@@ -26,7 +26,7 @@ def save_state(
     folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, history: History, data: str
 ) -> None:
     """Write a checkpoint after the last step of `history`."""
-    tensors = {f"model.{name}": tensor for name, tensor in _named_tensors(model)}
+    tensors = {f"model.{name}": tensor for name, tensor in named_tensors(model)}
     for name, parameter in model.named_parameters():
         for key, value in optimizer.state.get(parameter, {}).items():
             tensors[f"optimizer.{key}.{name}"] = value
@@ -105,11 +105,11 @@ def fingerprint(batch: Batch) -> str:
 def _put_weights(folder: Path, model: nn.Module, tensors: dict[str, Tensor]) -> None:
     _demand_same_tensors(folder, model, tensors)
     with torch.no_grad():
-        for name, tensor in _named_tensors(model):
+        for name, tensor in named_tensors(model):
             tensor.copy_(tensors[f"model.{name}"])
 
 
-def _named_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+def named_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """Give parameters and stored buffers, each once, also where two names share one tensor."""
     stored = model.state_dict(keep_vars=True)
     seen: set[int] = set()
@@ -146,7 +146,7 @@ def _demand_same_tensors(folder: Path, model: nn.Module, tensors: dict[str, Tens
         for name, tensor in tensors.items()
         if name.startswith("model.")
     }
-    here = {name: tuple(tensor.shape) for name, tensor in _named_tensors(model)}
+    here = {name: tuple(tensor.shape) for name, tensor in named_tensors(model)}
     differing = sorted(set(there.items()) ^ set(here.items()))
     refuse(
         bool(differing),

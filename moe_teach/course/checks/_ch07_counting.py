@@ -24,8 +24,9 @@ EQUAL = Exercise(
     ),
     explanation="Hidden units are what costs: 3·D numbers and 6·D FLOPs each. Cutting moves none "
     "of them, so the bill stays and only the number of menus grows: from 8 choose 1 = 8 to 64 "
-    "choose 8, more than four thousand million. Shared experts pay with places, not with extra FLOPs. "
-    "What stays out of this bill is the router: its matrix grows with the number of experts.",
+    "choose 8, more than four thousand million. Shared experts pay with places, not with extra "
+    "FLOPs. One thing stays out of this bill: the router's matrix grows with the number of "
+    "experts.",
 )
 
 GIVEN = (  # n_experts, top_k, d_ff, split, n_shared

@@ -7,12 +7,12 @@ one; a file that cannot be read is set aside, never overwritten.
 
 import contextlib
 import json
-import os
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
+
+from moe_teach.files import home, write_atomically
 
 SCHEMA = 1
 
@@ -46,11 +46,6 @@ class Progress:
         return Progress({i: _merge(self.of(i), other.of(i)) for i in sorted(ids)})
 
 
-def home() -> Path:
-    """The folder of the progress file: `$MOE_TEACH_HOME`, else `~/.moe_teach`."""
-    return Path(os.environ.get("MOE_TEACH_HOME") or Path.home() / ".moe_teach").expanduser()
-
-
 def path() -> Path:
     """The progress file."""
     return home() / "progress.json"
@@ -71,18 +66,7 @@ def read() -> Progress:
 
 def save(progress: Progress) -> None:
     """Write the file so that a kill at any moment leaves the old or the new one, whole."""
-    folder = home()
-    folder.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=folder, prefix="progress-", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(to_json(progress))
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(name).replace(path())
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    write_atomically(path(), to_json(progress).encode())
 
 
 def update(item_id: str, change: Callable[[Record], Record]) -> None:

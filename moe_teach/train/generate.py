@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from moe_teach.config import refuse
+from moe_teach.nn.model import Model
 
 
 @torch.no_grad()
@@ -35,6 +36,7 @@ def generate(
         ValueError: if a wish is impossible, also if the text outgrows the model's max_seq_len.
     """
     _demand_sense(token_ids, temperature, top_k)
+    _demand_room(model, len(token_ids), n_tokens)
     was_training = model.training
     model.eval()
     device = next(model.parameters()).device
@@ -55,6 +57,19 @@ def _demand_sense(token_ids: Sequence[int], temperature: float, top_k: int | Non
     refuse(len(token_ids) == 0, "There is nothing to continue: give at least one token.")
     refuse(temperature < 0, f"temperature must not be negative, but it is {temperature}.")
     refuse(top_k is not None and top_k < 1, f"top_k must be at least 1, but it is {top_k}.")
+
+
+def _demand_room(model: nn.Module, n_given: int, n_tokens: int) -> None:
+    """Refuse before the work is done, and not when the text has outgrown the model."""
+    if not isinstance(model, Model):
+        return
+    longest = model.config.max_seq_len
+    room = max(longest + 1 - n_given, 0)  # the last token is written and never read
+    refuse(
+        n_tokens > room,
+        f"The beginning has {n_given} tokens and the model was built for at most {longest}, so "
+        f"it can add {room}, not {n_tokens}.",
+    )
 
 
 def _choose(

@@ -142,6 +142,7 @@ def _steps(
     """Advance to the last step; everything about a step is on the disk before it is shown."""
     config = trainer.config
     line = progress_for(config.steps, progress, trainer.ranks.is_first)
+    line.begin(len(trainer.records))
     try:
         for step in range(len(trainer.records), config.steps):
             record = trainer.advance(batches.at(step))

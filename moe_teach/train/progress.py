@@ -15,6 +15,7 @@ from moe_teach.train.record import StepRecord
 
 SECONDS_BETWEEN = 0.25
 LOG_LINES = 10
+STEPS_BEFORE_GUESSING = 5  # how long the rest will take
 
 
 class Progress:
@@ -22,6 +23,9 @@ class Progress:
 
     def __init__(self, n_steps: int) -> None:
         self.n_steps = n_steps
+
+    def begin(self, n_done: int) -> None:
+        """Say where training goes on, if it was begun before."""
 
     def show(self, record: StepRecord) -> None:
         """Tell about one step."""
@@ -37,6 +41,11 @@ class LogProgress(Progress):
         super().__init__(n_steps)
         self.stream = stream
 
+    def begin(self, n_done: int) -> None:
+        """Print one line, so that a log of several pieces can be read."""
+        if n_done:
+            print(going_on(n_done, self.n_steps), file=self.stream, flush=True)
+
     def show(self, record: StepRecord) -> None:
         """Print one line at every tenth of the way."""
         done = record.step + 1
@@ -51,16 +60,26 @@ class LiveProgress(Progress):
         super().__init__(n_steps)
         self.shown_at = -SECONDS_BETWEEN
         self.speed = 0.0
+        self.first: tuple[float, int] | None = None  # when, and after how many steps
 
     def show(self, record: StepRecord) -> None:
         """Rewrite the line, unless that was done a moment ago."""
         old = self.speed or record.tokens_per_second
         self.speed = 0.9 * old + 0.1 * record.tokens_per_second
-        now = time.monotonic()
+        now, n_done = time.monotonic(), record.step + 1
+        self.first = self.first or (now, n_done)
         if now - self.shown_at >= SECONDS_BETWEEN:
             self.shown_at = now
             text = f"{summary(record, self.n_steps)}, {self.speed:,.0f} tokens/s"
-            self.write(text, record.step + 1)
+            self.write(text + self._left(now, n_done), n_done)
+
+    def _left(self, now: float, n_done: int) -> str:
+        """Say how long it will take, evaluations and checkpoints included, once that is known."""
+        since, first = self.first or (now, n_done)
+        if n_done - first < STEPS_BEFORE_GUESSING:
+            return ""
+        seconds = (now - since) / (n_done - first) * (self.n_steps - n_done)
+        return f", {duration(seconds)} left"
 
     def write(self, text: str, n_done: int) -> None:
         """Put the line where it belongs."""
@@ -73,6 +92,11 @@ class TerminalProgress(LiveProgress):
     def __init__(self, n_steps: int, stream: TextIOBase) -> None:
         super().__init__(n_steps)
         self.stream = stream
+
+    def begin(self, n_done: int) -> None:
+        """Print one line above the live one."""
+        if n_done:
+            print(going_on(n_done, self.n_steps), file=self.stream, flush=True)
 
     def write(self, text: str, n_done: int) -> None:
         """Return to the start of the line and clear what is left of the old one."""
@@ -125,6 +149,19 @@ def summary(record: StepRecord, n_steps: int) -> str:
 def finished(n_done: int, n_steps: int) -> str:
     """Say how far training came, in words that do not depend on the clock."""
     return f"Trained {n_done} of {n_steps} steps."
+
+
+def going_on(n_done: int, n_steps: int) -> str:
+    """Say where a run that was interrupted is taken up."""
+    return f"Going on after step {n_done} of {n_steps}."
+
+
+def duration(seconds: float) -> str:
+    """Say a span of time in the unit that people would use: 40 s, 12 min, 3 h 05 min."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02} min"
 
 
 def _bundle(text: str, n_done: int, n_steps: int) -> dict[str, str]:

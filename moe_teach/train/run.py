@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from moe_teach.cost import n_params_active, n_params_total
 from moe_teach.data.batches import Batch, Batches, evaluation_batches
 from moe_teach.data.corpus import build_corpus
 from moe_teach.data.text import read_text
@@ -76,6 +77,8 @@ def run_recipe(
     folder = Path(recipe.run.folder).expanduser()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = seeded_model(recipe.model, recipe.train.seed).to(device)
+    if ranks.is_first:
+        say(_announced(recipe, prepared))
     history = train(
         model,
         prepared.batches,
@@ -118,6 +121,17 @@ def _report(recipe: Recipe, outcome: Outcome, digest: str | None) -> dict[str, A
         "text": digest,
         "machine": facts("babel", "tokenizers"),
     }
+
+
+def _announced(recipe: Recipe, prepared: Prepared) -> str:
+    domains = prepared.batches.token_ids
+    n_tokens, tokens = sum(map(len, domains.values())), recipe.train.tokens_per_step
+    return (
+        f"Text: {n_tokens:,} tokens of {', '.join(domains)}; vocabulary {recipe.model.vocab_size}."
+        f"\nModel: {n_params_total(recipe.model):,} parameters, of which a token uses "
+        f"{n_params_active(recipe.model):,}.\n"
+        f"Training: {recipe.train.steps:,} steps of {tokens:,} tokens."
+    )
 
 
 def _told(outcome: Outcome, folder: Path) -> str:

@@ -67,6 +67,35 @@ def test_a_terminal_gets_one_line_with_the_speed_and_a_lasting_end():
     assert end.startswith("Trained 2 of 8 steps.")
 
 
+def test_a_terminal_says_how_long_the_rest_will_take(monkeypatch):
+    clock = iter(range(0, 1000, 3))
+    monkeypatch.setattr("time.monotonic", lambda: float(next(clock)))
+    stream = io.StringIO()
+    line = TerminalProgress(106, stream)
+    for step in range(6):
+        line.show(record(step))
+    shown = stream.getvalue().split("\r")
+    assert "left" not in shown[5]
+    assert shown[6].startswith("step 6 of 106, loss 2.500, imbalance 0.50, 1,234 tokens/s, 5 min")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0.2, "0 s"), (89.0, "89 s"), (95.0, "2 min"), (3e3, "50 min"), (11_100.0, "3 h 05 min")],
+)
+def test_spans_of_time_are_said_as_people_would(seconds, said):
+    assert progress.duration(seconds) == said
+
+
+@pytest.mark.parametrize("kind", [LogProgress, TerminalProgress])
+def test_a_run_that_goes_on_says_where(kind):
+    stream = io.StringIO()
+    kind(8, stream).begin(0)
+    assert stream.getvalue() == ""
+    kind(8, stream).begin(3)
+    assert stream.getvalue() == "Going on after step 3 of 8.\n"
+
+
 def test_a_notebook_gets_one_display_that_ends_in_repeatable_words(monkeypatch):
     shown = []
 

@@ -54,7 +54,7 @@ def grouped_ffn(
             device, dtype, size and evenness of the load.
 
     Returns:
-        One row per row, differentiable in `rows` and the weights ("expertwise": once).
+        One row per row, differentiable in `rows` and the weights ("composed": twice).
 
     Raises:
         ValueError: if widths, dtypes or the number of experts disagree.

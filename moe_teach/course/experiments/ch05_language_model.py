@@ -1,0 +1,224 @@
+"""Chapter 05: dense against sparse on facts, sums and text, with everything else held equal.
+
+One small transformer, three texts. What differs between the settings is its feed-forward: dense
+(of three widths, or trained for longer) or experts (of several numbers, with three routers).
+"""
+
+from dataclasses import dataclass
+from statistics import median
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from moe_teach.config import AttentionConfig, ModelConfig, MoEConfig, RouterConfig
+from moe_teach.cost.compute import training_flops
+from moe_teach.cost.params import n_params_active, n_params_total
+from moe_teach.data.batches import Batch, Batches, evaluation_batches
+from moe_teach.data.corpus import build_corpus
+from moe_teach.data.facts import build_facts, build_sums
+from moe_teach.data.tokenizer import ByteTokenizer, encode_domains
+from moe_teach.nn.hash_router import use_hash_routers
+from moe_teach.nn.model import Model
+from moe_teach.nn.moe import MoE
+from moe_teach.train.config import TrainConfig
+from moe_teach.train.experiment import Experiment
+from moe_teach.train.loop import Trainer, train
+from moe_teach.train.record import History
+from moe_teach.train.seeding import seeded_model
+from moe_teach.types import Routing
+
+Task = Literal["facts", "sums", "text"]
+RouterKind = Literal["learned", "hash", "random"]
+
+EXPERT_WIDTH = 64
+# A router is paid for too: 32 of its rows are as many numbers as 16 hidden units (of two matrices).
+# So no mixture here, of up to 32 experts, has more parameters at work than this dense model.
+ACTIVE_WIDTH = EXPERT_WIDTH + 32 // 2
+TOTAL_WIDTH = 16 * EXPERT_WIDTH + 16 // 2  # all that a layer of 16 experts stores
+BATCH, LENGTH = 16, 64
+LONGER = 1200  # steps of the dense model that get as many seconds as 800 steps of 16 experts
+WINDOWS = 64  # of validation text, from each domain
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """One run: the text, and either a dense net of width `d_ff` or as wide experts."""
+
+    task: Task
+    n_experts: int = 0
+    d_ff: int = EXPERT_WIDTH
+    router: RouterKind = "learned"
+    steps: int = 800
+
+
+class RandomRouter(nn.Module):
+    """Send every token to an expert drawn afresh: the control in which nobody can specialise."""
+
+    def __init__(self, n_experts: int, seed: int) -> None:
+        super().__init__()
+        self.n_experts = n_experts
+        self.draw = torch.Generator().manual_seed(seed)
+
+    def forward(self, x: Tensor) -> Routing:
+        """Choose one expert for each row of x (T, D), with gate 1; no logit prefers anyone."""
+        expert_ids = torch.randint(self.n_experts, (len(x), 1), generator=self.draw)
+        nothing = torch.zeros(len(x), self.n_experts)
+        return Routing(nothing, nothing.softmax(dim=-1), torch.ones(len(x), 1), expert_ids)
+
+
+def model_config(setting: Setting) -> ModelConfig:
+    """Describe the transformer of a setting: two layers of width 64, bytes in and out."""
+    moe = None
+    if setting.n_experts:
+        # One expert per token: its gate must stay a probability, or the router learns nothing.
+        router = RouterConfig(n_experts=setting.n_experts, top_k=1, normalize_gates=False)
+        moe = MoEConfig(router=router, d_ff=setting.d_ff, activation="gelu")
+    return ModelConfig(
+        n_layers=2,
+        d_model=64,
+        vocab_size=256,
+        attention=AttentionConfig(n_heads=2, n_kv_heads=2, d_head=32),
+        moe=moe,
+        d_ff_dense=setting.d_ff,
+        activation="gelu",
+        max_seq_len=LENGTH,
+    )
+
+
+def build_model(setting: Setting, seed: int) -> Model:
+    """Build the untrained model of a setting; the weights depend on the seed alone."""
+    model = seeded_model(model_config(setting), seed)
+    if setting.router == "hash":
+        use_hash_routers(model, seed)
+    if setting.router == "random":
+        for depth, layer in enumerate(m for m in model.modules() if isinstance(m, MoE)):
+            layer.router = RandomRouter(setting.n_experts, seed=1000 * seed + depth)
+    return model
+
+
+def build_data(task: Task, seed: int) -> tuple[Batches, list[Batch]]:
+    """Return training batches, and the questions or windows that every run is judged by."""
+    if task == "text":
+        corpus, bytes_ = build_corpus(), ByteTokenizer()
+        batches = Batches(encode_domains(corpus.train, bytes_), BATCH, LENGTH, seed)
+        held_back = encode_domains(corpus.validation, bytes_)
+        return batches, evaluation_batches(held_back, 64, LENGTH, WINDOWS)
+    lines = build_facts() if task == "facts" else build_sums()
+    return Batches(lines.token_ids(), BATCH, LENGTH, seed), lines.evaluation_batches(64, LENGTH)
+
+
+def run_setting(
+    setting: Setting, seed: int, every: int = 50, progress: bool = False
+) -> tuple[Model, History]:
+    """Train one model; its validation loss is measured every so many steps."""
+    batches, validation = build_data(setting.task, seed)
+    model = build_model(setting, seed)
+    config = TrainConfig(steps=setting.steps, batch_size=BATCH, seq_len=LENGTH, seed=seed)
+    history = train(
+        model, batches, config, evaluate_every=every, validation=validation, progress=progress
+    )
+    return model, history
+
+
+def facts_of(setting: Setting) -> dict[str, int]:
+    """Count what a setting costs: parameters in all, at work on a token, FLOPs of a step."""
+    config = model_config(setting)
+    n_router = 0
+    if setting.router != "learned":  # a table or a die has no parameters
+        n_router = config.n_layers * config.d_model * setting.n_experts
+    flops = training_flops(config, context=LENGTH // 2) - 6 * n_router
+    return {
+        "n_total": n_params_total(config) - n_router,
+        "n_active": n_params_active(config) - n_router,
+        "flops_per_step": flops * BATCH * LENGTH,
+    }
+
+
+def measure(setting: Setting, seed: int) -> dict[str, Any]:
+    """Run one cell of a grid: the validation curve, and what a step computes."""
+    _, history = run_setting(setting, seed)
+    steps, losses = zip(*history.validation, strict=True)
+    last = history.records[-1]
+    return {
+        **facts_of(setting),
+        "steps": [step + 1 for step in steps],
+        "losses": [round(loss, 4) for loss in losses],
+        "loss": round(losses[-1], 4),
+        "max_violation": [round(value, 3) for value in last.max_violation],
+    }
+
+
+def measure_prices(names: tuple[str, ...], seed: int, steps: int = 80) -> dict[str, Any]:
+    """Time a step of several models that take turns, so that a busy moment hits all alike.
+
+    Returns the median milliseconds of a step for each name of `FACTS`, its evaluation left out.
+    """
+    trainers = {}
+    batches, _ = build_data("facts", seed)
+    config = TrainConfig(steps=steps, batch_size=BATCH, seq_len=LENGTH, seed=seed)
+    for name in names:
+        trainers[name] = Trainer(build_model(FACTS[name], seed), config)
+    for step in range(steps):
+        for trainer in trainers.values():
+            trainer.advance(batches.at(step))
+    tokens = config.tokens_per_step
+    times = {
+        name: [tokens / record.tokens_per_second for record in trainer.records[10:]]
+        for name, trainer in trainers.items()
+    }
+    return {name: round(1000 * median(seconds), 2) for name, seconds in times.items()}
+
+
+def _ladder(task: Task) -> dict[str, Setting]:
+    """Dense and sparse on one text: the comparison that all three texts share."""
+    return {
+        "dense, equal active": Setting(task=task, d_ff=ACTIVE_WIDTH),
+        "16 experts": Setting(task=task, n_experts=16),
+        "dense, equal total": Setting(task=task, d_ff=TOTAL_WIDTH),
+        "16 experts, hash": Setting(task=task, n_experts=16, router="hash"),
+    }
+
+
+FACTS = {
+    **_ladder("facts"),
+    # A step with 16 experts takes longer than a dense one; more steps make up for it.
+    "dense, equal seconds": Setting(task="facts", d_ff=ACTIVE_WIDTH, steps=LONGER),
+}
+NUMBERS = {
+    "1 expert": Setting(task="facts"),  # one expert and no choice: a dense net
+    **{f"{n} experts": Setting(task="facts", n_experts=n) for n in (2, 4, 8, 32)},
+    "16 experts, random": Setting(task="facts", n_experts=16, router="random"),
+}
+EXPERIMENTS = (
+    Experiment(
+        "05_facts",
+        "Dense and sparse on facts to remember, at equal active size, total size and seconds.",
+        FACTS,
+        measure,
+    ),
+    Experiment(
+        "05_experts",
+        "More and more experts on the same facts, and a router that rolls dice.",
+        NUMBERS,
+        measure,
+    ),
+    Experiment(
+        "05_sums",
+        "The same models on sums of unseen numbers, where there is a rule to find.",
+        _ladder("sums"),
+        measure,
+    ),
+    Experiment(
+        "05_text",
+        "The same models on the four domains of the corpus, without the wide one.",
+        {name: s for name, s in _ladder("text").items() if name != "dense, equal total"},
+        measure,
+    ),
+    Experiment(
+        "05_prices",
+        "The time of a training step of each model, measured in turns.",
+        {"milliseconds": tuple(_ladder("facts"))},
+        measure_prices,
+    ),
+)

@@ -1,0 +1,171 @@
+"""Figures that compare runs: a ladder of losses, curves on three axes, gains with their noise."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from moe_teach.plots.style import HATCHES, MARKERS, PALETTE, figure
+
+LINES = ("-", "--", "-.", ":")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runs:
+    """The validation curves of one model, one for each seed, and the price of a training step.
+
+    `losses` holds one list for each seed, as long as `steps` (or shorter: a run that was stopped).
+    """
+
+    name: str
+    steps: Sequence[int]
+    losses: Sequence[Sequence[float]]
+    flops_per_step: float
+    seconds_per_step: float
+
+
+def ladder(rungs: Mapping[str, float | Sequence[float]], unit: str = "nats per byte") -> Figure:
+    """Draw losses as a ladder: one bar for each rung, from the worst to the best.
+
+    Args:
+        rungs: a loss for each name, or one loss for each seed, which are then drawn as marks.
+        unit: of the losses.
+    """
+    drawing, axes = figure(7.4, 0.45 * len(rungs) + 1.0)
+    for row, value in enumerate(rungs.values()):
+        losses = np.atleast_1d(value)
+        middle, learned = float(np.median(losses)), len(losses) > 1
+        colour = PALETTE[0] if learned else "0.75"
+        axes.barh(row, middle, color=colour, hatch=HATCHES[0 if learned else 1], edgecolor="white")
+        if learned:
+            axes.plot(losses, np.full(len(losses), row), "|", color="black", markersize=11)
+        axes.text(max(losses) + 0.06, row, f"{middle:.2f}", va="center")
+    axes.set_yticks(range(len(rungs)), list(rungs))
+    axes.invert_yaxis()
+    axes.set(xlabel=f"loss ({unit}); marks are seeds", xlim=(0, 1.12 * _largest(rungs)))
+    return drawing
+
+
+def three_axes(runs: Sequence[Runs], live: Sequence[Runs] = ()) -> Figure:
+    """Draw the same runs three times: against steps, active FLOPs and seconds.
+
+    The band reaches from the best seed to the worst, the line is the median. `live` runs are drawn
+    on top with the colour of the stored run of the same name.
+    """
+    drawing, panels = figure(11.0, 4.3, ncols=3, sharey=True)
+    scales = (
+        ("training steps", lambda run: 1.0),
+        ("active FLOPs, forward and backward (10$^{12}$)", lambda run: run.flops_per_step / 1e12),
+        ("seconds of training", lambda run: run.seconds_per_step),
+    )
+    for axes, (label, price) in zip(panels, scales, strict=True):
+        for i, run in enumerate(runs):
+            _draw_band(axes, run, price(run), i)
+        for run in live:
+            place = [stored.name for stored in runs].index(run.name)
+            _draw_live(axes, run, price(run), place)
+        axes.set(xlabel=label, xlim=(0, None))
+    panels[0].set(ylabel="loss on the answers (nats per byte)")
+    drawing.legend(
+        *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=min(5, len(runs))
+    )
+    return drawing
+
+
+def loss_by_experts(
+    losses: Mapping[int, Sequence[float]],
+    anchors: Mapping[str, Sequence[float]],
+    live: Mapping[int, float] | None = None,
+) -> Figure:
+    """Draw the loss against the number of experts, with dense models as horizontal bands.
+
+    Args:
+        losses: for each number of experts one loss per seed.
+        anchors: the same for each dense model.
+        live: the reader's own run: a loss for some numbers of experts.
+    """
+    drawing, axes = figure(8.2, 4.4)
+    numbers = sorted(losses)
+    for i, (name, values) in enumerate(anchors.items()):
+        colour = PALETTE[i + 1]
+        axes.axhspan(min(values), max(values), color=colour, alpha=0.18, linewidth=0)
+        axes.axhline(float(np.median(values)), color=colour, linestyle=LINES[i + 1])
+        axes.annotate(
+            name,
+            (1.01, float(np.median(values))),
+            xycoords=("axes fraction", "data"),
+            va="center",
+            color="black",
+        )
+    medians = [float(np.median(losses[n])) for n in numbers]
+    axes.plot(numbers, medians, color=PALETTE[0])
+    for n in numbers:
+        spread = n * 2.0 ** np.linspace(-0.07, 0.07, len(losses[n]))
+        axes.plot(spread, losses[n], MARKERS[0], color=PALETTE[0], markersize=6)
+    if live:
+        axes.plot(*_points(live), "*", color="black", markersize=15, label="your seed")
+        axes.legend(loc="lower left")
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(numbers, [str(n) for n in numbers])
+    axes.set(
+        xlabel="number of experts; one works on a token",
+        ylabel="loss on the answers (nats per byte)",
+        title="Equal work for a token, more and more parameters to choose from",
+    )
+    return drawing
+
+
+def gains(groups: Mapping[str, Mapping[str, tuple[Sequence[float], float]]]) -> Figure:
+    """Draw gains over a baseline, seed by seed, with the uncertainty of their mean.
+
+    Args:
+        groups: for each text and each model the gains in nats, one for each seed, and the
+            half-width of the interval of their mean. Positive is better than the baseline.
+    """
+    drawing, panels = figure(10.0, 3.9, ncols=len(groups), sharey=True, squeeze=False)
+    for axes, (text, models) in zip(panels[0], groups.items(), strict=True):
+        axes.axhline(0, color="0.4", linewidth=1)
+        for i, (values, half_width) in enumerate(models.values()):
+            spread = np.linspace(-0.14, 0.14, len(values))
+            axes.plot(i + spread, values, MARKERS[i], color=PALETTE[i], markersize=7)
+            axes.errorbar(
+                i, float(np.mean(values)), half_width, color="black", capsize=7, linewidth=1.4
+            )
+        axes.set_xticks(range(len(models)), list(models))
+        axes.set(title=text, xlim=(-0.6, len(models) - 0.4))
+    panels[0][0].set(ylabel="gain over the dense model\nof equal active size (nats)")
+    return drawing
+
+
+def _draw_band(axes: Axes, run: Runs, price: float, place: int) -> None:
+    x, curves = np.asarray(run.steps) * price, np.asarray(run.losses)
+    colour = PALETTE[place]
+    axes.fill_between(x, curves.min(axis=0), curves.max(axis=0), color=colour, alpha=0.22)
+    axes.plot(
+        x,
+        np.median(curves, axis=0),
+        color=colour,
+        linestyle=LINES[place % len(LINES)],
+        marker=MARKERS[place],
+        markevery=(2 + place, 5),
+        markersize=5,
+        label=run.name,
+    )
+
+
+def _draw_live(axes: Axes, run: Runs, price: float, place: int) -> None:
+    for curve in run.losses:
+        x = np.asarray(run.steps[: len(curve)]) * price
+        axes.plot(x, curve, color="black", linewidth=2.6)
+        axes.plot(x, curve, color=PALETTE[place], linewidth=1.2, linestyle=LINES[place % 4])
+        axes.plot(x[-1:], curve[-1:], "*", color="black", markersize=12)
+
+
+def _points(values: Mapping[int, float]) -> tuple[list[int], list[float]]:
+    return list(values), list(values.values())
+
+
+def _largest(rungs: Mapping[str, float | Sequence[float]]) -> float:
+    return max(float(np.max(np.atleast_1d(value))) for value in rungs.values())

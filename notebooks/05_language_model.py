@@ -1,0 +1,493 @@
+# %% [markdown]
+# # 05 A language model with experts
+#
+# **Claim: "capability grows without growing the cost of a token." Half of it is true. Experts add
+# room to remember; they do not add steps to think with.**
+#
+# You put experts into a transformer, and then spend most of the lesson on the harder part: a fair
+# comparison. Every comparison here was run over several seeds by a command of the repository
+# (`moe-teach experiment 05_facts` and its sisters). You run a seed of your own and see whether it
+# agrees.
+
+# %%
+import math
+from dataclasses import replace
+from statistics import mean, median, stdev
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from moe_teach.course import by_mode, check, show
+from moe_teach.course.experiments import ch05_language_model as lab
+from moe_teach.course.experiments import stored
+from moe_teach.data.facts import build_facts, build_sums
+from moe_teach.nn.block import Block
+from moe_teach.nn.hash_router import HashRouter
+from moe_teach.plots.language_model import Runs, gains, ladder, loss_by_experts, three_axes
+from moe_teach.plots.style import show_figure
+
+# %% [markdown]
+# ## The same price, another size
+#
+# Two small transformers that read bytes: two layers of width 64. In one, the feed-forward of each
+# layer is a dense net. In the other it is 16 experts of about that width, of which each token
+# visits one. Here is what they cost.
+
+# %%
+facts, sums, text = stored("05_facts"), stored("05_sums"), stored("05_text")
+DENSE, EXPERTS = "dense, equal active", "16 experts"
+for name in (DENSE, EXPERTS):
+    run = facts.of(name)[0].result
+    print(f"{name:20} {run['n_total']:7,} parameters, {run['n_active']:6,} at work on a token,",
+          f"{run['flops_per_step'] / 1e9:.2f} GFLOP a step")  # fmt: skip
+
+# %% [markdown]
+# Almost the same work for every token, four times the parameters. Both were trained in the same way
+# on two texts, with three seeds each. Lower is better:
+
+# %%
+for label, grid in (("facts", facts), ("sums", sums)):
+    for name in (DENSE, EXPERTS):
+        losses = ", ".join(f"{loss:.2f}" for loss in grid.column(name, "loss"))
+        print(f"{label}: {name:20} loss {losses}")
+
+# %% [markdown]
+# On one text every seed of the mixture beats every seed of the dense model. On the other you would
+# not dare to name a winner. The rest of this lesson is about why, and about whether you should
+# believe the first half.
+#
+# ## Predict
+#
+# We will vary the number of experts from 1 to 32. Answer before you see it; you may answer again.
+
+# %%
+check("5.q1", ...)
+
+# %% [markdown]
+# ## Two texts with known truth
+#
+# A fact can only be known by heart. The name of a country in a language is one. The lines are
+# taught over and over, and the loss is measured on the bytes of the **answers** only, after the
+# equals sign.
+
+# %%
+lines = build_facts()
+print(f"{len(lines.lines):,} facts, for example: {'   '.join(lines.lines[1000:5000:1300])}")
+
+# %% [markdown]
+# A sum can be worked out. Here the questions are pairs of numbers that were never taught, so
+# remembering does not help.
+
+# %%
+arithmetic = build_sums()
+print("taught:", "   ".join(arithmetic.lines[:3]), "  asked:", "   ".join(arithmetic.questions[:2]))
+
+# %% [markdown]
+# ## The ladder
+#
+# A loss alone says nothing. Is 2.4 good? Put it on a ladder of things that know less than a model:
+#
+# 1. **uniform**: every byte equally likely, ln 256;
+# 2. **unigram**: how frequent each byte is;
+# 3. **bigram**: besides, which byte came before.
+#
+# Each of them is a table of log-probabilities with one row for each byte just read.
+
+
+# %%
+def tables(ids: Tensor, prior: float = 5.0) -> dict[str, Tensor]:
+    """Return three tables (256, 256): row, the byte just read; column, the byte to come."""
+    pairs = torch.zeros(256, 256).index_put_((ids[:-1], ids[1:]), torch.tensor(1.0), True)
+    unigram = (pairs.sum(dim=0) + 1) / (pairs.sum() + 256)
+    bigram = (pairs + prior * unigram) / (pairs.sum(dim=1, keepdim=True) + prior)
+    uniform = torch.full((256, 256), 1 / 256)
+    by_name = {"uniform": uniform, "unigram": unigram.expand(256, 256), "bigram": bigram}
+    return {name: table.log() for name, table in by_name.items()}
+
+
+# %%
+questions = lines.evaluation_batches(64, lab.LENGTH)
+
+
+def answer_loss(logits_of) -> float:
+    """Nats per byte of the answers; -100 in the targets means: not asked."""
+    losses = [
+        F.cross_entropy(logits_of(b.inputs).flatten(0, 1), b.targets.flatten(), reduction="none")
+        for b in questions
+    ]
+    asked = torch.cat([b.targets.flatten() for b in questions]) != -100
+    return torch.cat(losses)[asked].mean().item()
+
+
+# %%
+taught = lines.token_ids()["facts"].long()
+rungs = {name: answer_loss(lambda ids, t=t: t[ids]) for name, t in tables(taught).items()}
+models = (DENSE, EXPERTS, "dense, equal total")
+learned = {name: facts.column(name, "loss") for name in models}
+show_figure(
+    ladder({**rungs, **learned}),
+    alt="A ladder of losses on the facts. Uniform 5.5 nats, then unigram, then bigram; the dense "
+    "model, 16 experts and the wide dense model stand below the bigram, in this order.",
+)
+
+# %% tags=["nbval-check-output"]
+assert rungs["uniform"] > rungs["unigram"] > rungs["bigram"] > max(facts.column(DENSE, "loss"))
+assert math.isclose(rungs["uniform"], math.log(256), rel_tol=1e-5)
+print("PASS: each rung knows more than the one above, and every model knows more than a bigram")
+
+# %% [markdown]
+# Now a loss means something. You can say it in words: the dense model knows more than which byte
+# follows which, and the mixture knows more than the dense model.
+#
+# ## Experts in a transformer
+#
+# A pre-norm transformer block has two branches that *add* to a stream: attention and feed-forward.
+# The mixture takes the place of the second. Nothing else changes, except that a routing record
+# comes back beside the output, for losses and plots. You write this block in exercise 5.1.
+
+# %%
+show(Block.forward)
+
+# %%
+model = lab.build_model(lab.FACTS[EXPERTS], seed=0)
+print(model.blocks[0])
+
+# %% [markdown]
+# ## The first minute
+#
+# Before you train, ask the untrained model for its loss. It knows nothing, so it must stand on the
+# top rung. A number far above means that it starts out convinced of something; a number below means
+# that the answers leak.
+
+# %%
+first = answer_loss(lambda ids: model(ids).logits.detach())
+print(f"untrained: {first:.3f}   uniform: {rungs['uniform']:.3f}")
+assert abs(first - rungs["uniform"]) < 0.15
+
+# %% [markdown]
+# Is that test enough? Break something on purpose: train on targets that are **not shifted**, so the
+# "next" byte is the byte just read. It is a classic mistake. Before training the loss is the same.
+# Forty steps later:
+
+# %%
+batches, _ = lab.build_data("facts", seed=0)
+leaky = lab.build_model(lab.FACTS[DENSE], seed=0)
+optimiser = torch.optim.AdamW(leaky.parameters(), lr=4e-3)
+losses = []
+for step in range(40):
+    inputs = batches.at(step).inputs
+    loss = F.cross_entropy(leaky(inputs).logits.flatten(0, 1), inputs.flatten())
+    losses.append(loss.item())
+    optimiser.zero_grad()
+    loss.backward()
+    optimiser.step()
+print(f"copying the byte just read: {losses[0]:.2f} at step 0, {losses[-1]:.2f} at step 39")
+assert abs(losses[0] - rungs["uniform"]) < 0.15 and losses[-1] < rungs["bigram"]
+
+# %% [markdown]
+# The ladder catches what the first loss cannot. A model that passes the bigram within seconds has
+# not become clever, it has found the answers. The sharper test needs no training: change the last
+# token and look whether anything *earlier* moves. You build both tests in exercise 5.3.
+#
+# ## Equal in what?
+#
+# "Sparse beats dense" is a sentence with a hole in it. With which dense model? There are three fair
+# ones, and they answer three different questions.
+#
+# | the dense model has equal | it answers |
+# | --- | --- |
+# | **active parameters** (and FLOPs) | do more stored parameters help, for the same work? |
+# | **total parameters** | how much of a big dense model does a mixture keep? |
+# | **seconds of training** | should I have used a mixture, on this machine? |
+#
+# The widths follow from counting numbers. A router of E rows is not free: it is one matrix, a
+# hidden unit of a GELU net has two, so E rows weigh as much as E / 2 hidden units. Our dense model
+# gets this weight of the largest mixture, 32 experts. A baseline must never lose because it was
+# given less.
+
+# %%
+active_width = 64 + 32 // 2
+total_width = 16 * 64 + 16 // 2
+assert (active_width, total_width) == (lab.ACTIVE_WIDTH, lab.TOTAL_WIDTH)
+for name, setting in lab.FACTS.items():
+    cost = lab.facts_of(setting)
+    print(f"{name:21} {cost['n_total']:7,} total  {cost['n_active']:7,} active",
+          f" {cost['flops_per_step'] / 1e9:.2f} GFLOP x {setting.steps} steps")  # fmt: skip
+
+# %% [markdown]
+# Seconds cannot be counted, they have to be measured, and on **your** machine. The models take
+# turns, step by step, so that a busy moment hits them all.
+
+# %%
+prices = lab.measure_prices((*models, "16 experts, hash"), seed=0, steps=by_mode(full=40, fast=16))
+for name, milliseconds in prices.items():
+    print(f"{name:21} {milliseconds:5.1f} ms a step, {milliseconds / prices[DENSE]:.2f} x dense")
+
+# %% [markdown]
+# Equal FLOPs are not equal seconds. Experts of 64 hidden units are too small to keep a processor
+# busy; sorting tokens and starting many small products takes time that no FLOP counter sees
+# (chapter 04). Large experts on a large machine come closer to the ideal.
+#
+# So there is a fourth model in the table: the same dense net, **trained for longer**, so that it
+# gets the seconds as well.
+#
+# ## Your seed
+#
+# Now train two of these models yourself. `SEED` decides first weights and batches. Change it to
+# any number you like; the stored runs have the seeds 0, 1 and 2.
+
+# %%
+SEED = 2026
+N_STEPS = by_mode(full=800, fast=60)
+
+
+def live(name: str) -> Runs:
+    """Train one of the stored models on the seed of this notebook."""
+    setting = replace(lab.FACTS[name], steps=N_STEPS)
+    every = by_mode(full=50, fast=20)
+    _, history = lab.run_setting(setting, SEED, every=every, progress=True)
+    steps, losses = zip(*history.validation, strict=True)
+    return runs_of(name, [step + 1 for step in steps], [losses])
+
+
+# %%
+def runs_of(name: str, steps, losses) -> Runs:
+    """Put curves together with the price of a step: FLOPs counted, seconds measured above."""
+    price = lab.facts_of(lab.FACTS[name])["flops_per_step"]
+    seconds = prices.get(name, prices[DENSE]) / 1000
+    return Runs(
+        name=name, steps=steps, losses=losses, flops_per_step=price, seconds_per_step=seconds
+    )
+
+
+# %%
+mine = [live(DENSE), live(EXPERTS)]
+for run in mine:
+    print(f"{run.name:21} loss {run.losses[0][-1]:.2f} after {run.steps[-1]} steps")
+assert all(run.losses[0][-1] < rungs["uniform"] - 1 for run in mine), "nothing was learned"
+
+# %% [markdown]
+# ## Three panels, one set of runs
+#
+# These are the same runs three times. Only the x axis changes: steps, work, time.
+
+# %%
+names = (*models, "dense, equal seconds")
+band = [
+    runs_of(name, facts.of(name)[0].result["steps"], facts.column(name, "losses")) for name in names
+]
+show_figure(
+    three_axes(band, mine),
+    alt="Loss against steps, active FLOPs and seconds, for four models over three seeds each, and "
+    "your own two runs. Against steps and FLOPs the mixture runs below the dense model of equal "
+    "active size; against FLOPs the wide dense model is far to the right; against seconds the "
+    "mixture and the longer dense run come closer together.",
+)
+
+# %% [markdown]
+# **What to see.** Against steps, the wide dense model looks best. It pays for every one of its
+# parameters at every token, and the middle panel sends it far to the right. The right panel is the
+# one you pay for.
+
+
+# %%
+def spread(name: str) -> str:
+    losses = facts.column(name, "loss")
+    return f"{median(losses):.2f} (from {min(losses):.2f} to {max(losses):.2f})"
+
+
+for name in names:
+    print(f"{name:21} {spread(name)}")
+
+# %% [markdown]
+# ## Play
+#
+# The same stored runs again, with a budget you can move. Who leads depends on what you count.
+
+# %%
+from moe_teach.widgets.loss_axes import Curve, LossAxes
+
+curves = [
+    Curve(run.name, list(run.steps), list(losses), run.flops_per_step, run.seconds_per_step, seed)
+    for run in band
+    for seed, losses in enumerate(run.losses)
+]
+LossAxes.of(curves)
+
+# %% [markdown]
+# Three things to try:
+#
+# 1. Put the budget on active FLOPs, at a fifth of the axis. Where is the wide dense model?
+# 2. Switch to seconds and move the budget from left to right. Does the leader change?
+# 3. Look for a budget at which two models lie inside each other's band. What would one seed have
+#    told you there?
+
+# %%
+check("5.q2", ...)
+
+# %% [markdown]
+# ## More and more experts
+#
+# Now the figure of this lesson. Keep the work for a token where it is and double the number of
+# experts, five times.
+
+# %%
+numbers = stored("05_experts")
+by_count = {1: numbers.column("1 expert", "loss"), 16: facts.column(EXPERTS, "loss")}
+by_count |= {n: numbers.column(f"{n} experts", "loss") for n in (2, 4, 8, 32)}
+anchors = {name: facts.column(name, "loss") for name in (DENSE, "dense, equal total")}
+finished = {16: mine[1].losses[0][-1]} if N_STEPS == 800 else None
+
+show_figure(
+    loss_by_experts(by_count, anchors, live=finished),
+    alt="Loss on the facts against the number of experts, 1 to 32, one mark per seed. The loss "
+    "falls with every doubling. Two bands mark dense models: equal active size near the left end "
+    "of the curve, equal total size of 16 experts near its right end.",
+)
+
+# %% tags=["nbval-check-output"]
+middle = {n: median(by_count[n]) for n in sorted(by_count)}
+assert max(by_count[32]) < min(by_count[4]) and max(by_count[16]) < min(by_count[1])
+assert max(by_count[16]) < min(anchors[DENSE]), "every seed of 16 experts beats every dense seed"
+print("PASS: 16 experts beat the dense model of equal active size, every seed against every seed")
+
+# %% [markdown]
+# **What to see.** Nothing was added to the work of a token but a few rows of the router, and the
+# loss goes down. The dense model with as many parameters in all is still a little better than the
+# 16 experts: a mixture keeps most of what a big model can remember, not all of it.
+#
+# How much of the way from the small dense model to the big one do 16 experts go?
+
+# %%
+way = [
+    (small - sparse) / (small - big)
+    for small, sparse, big in zip(
+        anchors[DENSE], by_count[16], anchors["dense, equal total"], strict=True
+    )
+]
+print("share of the big model's advantage, seed by seed:", ", ".join(f"{w:.0%}" for w in way))
+
+# %% [markdown]
+# ## A control that must fail
+#
+# Perhaps the experts are beside the point. More parameters, some noise, a kind of dropout: would
+# any layer with 16 nets do? Take the same model and let a **die** choose the expert, afresh for
+# every token. Same parameters, same work. If this one wins as well, our explanation is wrong.
+
+# %%
+show(lab.RandomRouter)
+
+# %%
+dice = numbers.column("16 experts, random", "loss")
+hashed = facts.column("16 experts, hash", "loss")
+for name, losses in (
+    (DENSE, anchors[DENSE]),
+    ("16 experts, dice", dice),
+    ("16 experts, learned", by_count[16]),
+    ("16 experts, hash", hashed),
+):
+    print(f"{name:21}", ", ".join(f"{loss:.2f}" for loss in losses))
+
+# %% tags=["nbval-check-output"]
+assert min(dice) > max(anchors[DENSE]), "the dice must not beat the dense model"
+print("PASS: with a random router the gain is gone, in every seed")
+
+# %% [markdown]
+# With dice the mixture is worse than the small dense model. Each expert sees a random sixteenth of
+# everything and none can count on seeing a fact again. So it is not the number of parameters alone:
+# a token must find **its** parameters again.
+#
+# ## Who deserves the credit?
+#
+# The last row of the table is a **hash router** (Roller et al. 2021, arXiv 2106.04426): a fixed
+# table from byte to expert, drawn at random before training. It has no parameters and learns
+# nothing. Its token ids arrive as an argument, in the open.
+
+# %%
+show(HashRouter.forward)
+
+# %% [markdown]
+# It is at least as good as the learned router, at this size. Keep this in mind whenever somebody
+# credits the router for what a mixture can do. Here the gain comes from stable extra room. What a
+# learned router could add, reading context instead of bytes, needs longer training to show, if it
+# shows.
+
+# %%
+check("5.q3", ...)
+
+# %% [markdown]
+# ## The counter-case
+#
+# Back to the sums, and to a third text: the four domains of the course's corpus (code, English,
+# other languages, arithmetic). Same models, same recipe. For each seed, the gain is the loss of the
+# dense model of equal active size minus the other's. A mean of n gains is uncertain by about
+# $t\,s/\sqrt{n}$ (Student's t: 4.30 for three seeds and 95 %); you write this verdict in
+# exercise 5.5.
+
+
+# %%
+def paired(grid, name: str) -> tuple[list[float], float]:
+    """Gains over the dense model seed by seed, and the half-width of their mean's interval."""
+    pairs = zip(grid.column(DENSE, "loss"), grid.column(name, "loss"), strict=True)
+    values = [dense - other for dense, other in pairs]
+    return values, 4.303 * stdev(values) / math.sqrt(len(values))
+
+
+# %%
+rivals = {EXPERTS: "16 experts", "16 experts, hash": "hash", "dense, equal total": "wide dense"}
+groups = {
+    label: {short: paired(grid, name) for name, short in rivals.items() if name in grid.names}
+    for label, grid in (("facts", facts), ("sums", sums), ("four domains", text))
+}
+show_figure(
+    gains(groups),
+    alt="Gains over the dense model of equal active size on three texts, one mark per seed, with "
+    "the interval of the mean. On facts the experts gain clearly. On sums the interval of the "
+    "learned experts holds zero, while the wide dense model gains. On four domains the gains are "
+    "small.",
+)
+
+# %%
+for label, models_ in groups.items():
+    for name, (values, half) in models_.items():
+        verdict = "better" if mean(values) > half else "worse" if mean(values) < -half else "noise"
+        print(f"{label:13} {name:11} {mean(values):+.3f} +- {half:.3f} nats: {verdict}")
+
+# %% [markdown]
+# **What to see.** VERDICT
+#
+# ## What could be wrong with these results
+#
+# - **Size and time.** Two layers, 800 steps, under a minute of training. Nobody serves such a
+#   model. Published laws say the gap *widens* with training (Krajewski et al. 2024, arXiv
+#   2402.07871) or *closes* with size (Clark et al. 2022, arXiv 2202.01169); we can decide neither.
+# - **One recipe.** Learning rate, schedule and balancing were the same for all models and tuned for
+#   none. A recipe that suits one of them better could move the others' bars.
+# - **Three seeds.** That every seed agrees happens by chance in one case of four, when nothing is
+#   there. Trust the size of a gap against its spread, not the agreement.
+# - **Curves read in the middle.** A learning rate that would still have fallen makes a run look
+#   worse at a budget than a run planned for it. That is why the longer dense run has its own
+#   schedule.
+# - **Seconds belong to a machine.** Another processor, larger experts or better kernels change the
+#   third panel, and nothing else.
+# - **The facts are asked as they were taught.** The loss measures memory, which is the point here,
+#   and no understanding.
+#
+# ## Check yourself
+#
+# You have answered three questions on the way. Two sentences to test yourself on, before the
+# exercises: what would you need to see before you believe "our 8-of-128 model equals a dense model
+# of five times its active size"? And equal in what?
+#
+# ## What you take with you
+#
+# - Put every loss on a ladder. ln V first, a bigram second, a dense model third.
+# - Say what is equal: active parameters, total parameters, or seconds. They are three comparisons.
+# - Experts add room. Where room is what lacks, they help; where steps of computation lack, they do
+#   not. "Mixture of Parrots" (Jelassi et al. 2024, arXiv 2410.19034) says the same of larger
+#   models.
+# - Have a control that must fail, and a stupid baseline. A table of random numbers was ours.
+#
+# In the exercises you write the block, the three baselines, the first-minute tests, the budget
+# reading and the verdict.

@@ -1,7 +1,7 @@
 """The `moe-teach` command: one thin function per verb.
 
 Exit status: 0 done as asked, 1 some work failed its check, 2 the command was not understood,
-3 a fault of the tool or its surroundings.
+3 a fault of the tool or its surroundings, 130 training was stopped by Ctrl-C.
 """
 
 import argparse
@@ -13,6 +13,7 @@ from typing import Any
 
 Verb = Callable[[argparse.Namespace], int]
 DONE, FAILED, USAGE, FAULT = range(4)
+INTERRUPTED = 130  # what shells use for Ctrl-C
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -164,6 +165,9 @@ def _train(arguments: argparse.Namespace) -> int:
     except TrainingStopped as stop:
         print(f"moe-teach: {stop}", file=sys.stderr)
         return FAILED
+    except KeyboardInterrupt:
+        print("\nmoe-teach: stopped; the same command goes on after the last checkpoint.")
+        return INTERRUPTED
     except (ValueError, FileNotFoundError) as problem:  # the recipe, or what it asks for, cannot be
         print(f"moe-teach: {problem}", file=sys.stderr)
         return USAGE

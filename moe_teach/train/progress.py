@@ -153,6 +153,8 @@ def finished(n_done: int, n_steps: int) -> str:
 
 def going_on(n_done: int, n_steps: int) -> str:
     """Say where a run that was interrupted is taken up."""
+    if n_done == n_steps:
+        return f"All {n_steps} steps were done before."
     return f"Going on after step {n_done} of {n_steps}."
 
 

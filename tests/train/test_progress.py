@@ -93,7 +93,8 @@ def test_a_run_that_goes_on_says_where(kind):
     kind(8, stream).begin(0)
     assert stream.getvalue() == ""
     kind(8, stream).begin(3)
-    assert stream.getvalue() == "Going on after step 3 of 8.\n"
+    kind(8, stream).begin(8)
+    assert stream.getvalue() == "Going on after step 3 of 8.\nAll 8 steps were done before.\n"
 
 
 def test_a_notebook_gets_one_display_that_ends_in_repeatable_words(monkeypatch):

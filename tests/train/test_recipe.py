@@ -153,6 +153,15 @@ def test_the_command_says_what_is_wrong_and_how_it_went(recipe, tmp_path, capsys
     assert "Traceback" not in error
 
 
+def test_ctrl_c_ends_training_in_a_sentence(recipe, monkeypatch, capsys):
+    def interrupted(*_args, **_kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("moe_teach.train.run.run_recipe", interrupted)
+    assert cli.main(["train", str(recipe())]) == 130
+    assert "goes on after the last checkpoint" in capsys.readouterr().out
+
+
 def test_two_processes_have_the_losses_of_one(recipe, tmp_path):
     """The same command under torchrun, over gloo, against the same recipe in this process."""
     together, alone = recipe("together"), recipe("alone")

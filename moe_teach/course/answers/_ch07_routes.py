@@ -55,7 +55,7 @@ def opens_the_same_groups_for_all(scores, top_k, n_groups, top_groups):
     return _limited(groups, worth, top_k, top_groups)
 
 
-@wrong("7.4", stage="groups", says="positions inside a group")
+@wrong("7.4", stage="all groups open", says="positions inside a group")
 def returns_positions_in_the_group(scores, top_k, n_groups, top_groups):
     groups = scores.unflatten(-1, (n_groups, -1))
     return _limited(groups, _best_two(groups), top_k, top_groups) % groups.shape[-1]

@@ -75,29 +75,45 @@ def _of_all_tokens(members: Tensor) -> Tensor:
     return best_two(members).mean(dim=0, keepdim=True).expand(len(members), -1)
 
 
+def _slip(**how: Any) -> Callable[..., Tensor]:
+    return lambda **call: chosen(**call, **how)
+
+
+def _inside(scores: Tensor, top_k: int, n_groups: int, top_groups: int) -> Tensor:
+    return chosen(scores, top_k, n_groups, top_groups) % (scores.shape[-1] // n_groups)
+
+
 TEMPTING = (
+    (
+        "These are the k best of all experts: the limit to the best groups has no effect.",
+        lambda **call: call["scores"].topk(call["top_k"], dim=-1).indices,
+    ),
+    (
+        "These are positions inside a group. Return the numbers of the experts among all E.",
+        _inside,
+    ),
     (
         "The groups are ranked by their best expert alone, which is the rule of DeepSeek-V2. In V3 "
         "a group is worth the sum of its *two* best.",
-        {"worth": lambda members: members.amax(dim=-1)},
+        _slip(worth=lambda members: members.amax(dim=-1)),
     ),
     (
         "The groups are ranked by all of their experts. Only the two best count: the others would "
         "not be chosen anyway.",
-        {"worth": lambda members: members.sum(dim=-1)},
+        _slip(worth=lambda members: members.sum(dim=-1)),
     ),
     (
         "Groups hold neighbours: with 6 experts in 3 groups these are 0 1, 2 3 and 4 5. Yours look "
-        "like 0 3, 1 4, 2 5; is it `view(-1, n_groups, E // n_groups)`?",
-        {"interleaved": True},
+        "like 0 3, 1 4, 2 5; is it `view(-1, E // n_groups, n_groups)`?",
+        _slip(interleaved=True),
     ),
     (
         "One choice of groups was made for all tokens together. Each token opens its own groups.",
-        {"worth": _of_all_tokens},
+        _slip(worth=_of_all_tokens),
     ),
     (
         "The groups that were opened are the worst ones. `topk` gives the largest first.",
-        {"worth": lambda members: -best_two(members)},
+        _slip(worth=lambda members: -best_two(members)),
     ),
 )
 
@@ -116,7 +132,7 @@ def _judge(answer: Any, cases: tuple[Case, ...], seed: int, shift: float, otherw
         return
     message = otherwise
     for sentence, slip in TEMPTING:
-        slipped = [chosen(**call, **slip) for call in given]
+        slipped = [slip(**call) for call in given]
         if all(close(_set(a), _set(b)) for a, b in zip(got, slipped, strict=True)):
             message = sentence
             break
@@ -155,25 +171,6 @@ def _all_open(answer: Any, seed: int) -> None:
 
 @GROUPS.stage("groups")
 def _groups(answer: Any, seed: int) -> None:
-    for case in SEVERAL:
-        given = inputs(case, seed, shift=5.0)
-        got = answer(**given)
-        right, inside = chosen(**given), chosen(**given) % (case[1] // case[3])
-        require(
-            close(_set(got), _set(right)) or not close(_set(got), _set(inside)),
-            "These are positions inside a group. Return the numbers of the experts among all E.",
-            expected=right,
-            got=got,
-            example=given,
-        )
-        plain = given["scores"].topk(case[2], dim=-1).indices
-        require(
-            close(_set(got), _set(right)) or not close(_set(got), _set(plain)),
-            "These are the k best of all experts: the limit to the best groups has no effect.",
-            expected=right,
-            got=got,
-            example=given,
-        )
     sentence = (
         "These are not the k best experts of the token's best groups. A group is worth the sum of "
         "its two best scores; then top-k among the open groups only."

@@ -48,6 +48,7 @@ def _inputs(sizes: tuple[int, ...], seed: int) -> dict[str, Any]:
 
 def _say(x: Tensor, w_gate: Tensor, w_up: Tensor, w_down: Tensor) -> Tensor:
     """What every expert says of every token: (E, T, D)."""
+    x = x.to(w_gate.dtype)
     return (silu(x @ w_gate.mT) * (x @ w_up.mT)) @ w_down.mT
 
 

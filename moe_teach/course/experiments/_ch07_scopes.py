@@ -32,10 +32,10 @@ class Balance:
 
 
 def model_config(balance: Balance) -> ModelConfig:
-    """Describe the model: 4 layers of 16 small experts, of which a byte uses 2."""
+    """Describe the model: 2 layers of 16 small experts, of which a byte uses 2."""
     router = RouterConfig(n_experts=16, top_k=2, score_fn=balance.score_fn)
     return ModelConfig(
-        n_layers=4,
+        n_layers=2,
         d_model=64,
         vocab_size=256,
         attention=AttentionConfig(n_heads=2, n_kv_heads=2, d_head=32),

@@ -22,7 +22,7 @@ _RAW = {"normalize_gates": False}  # a lone gate that must be 1 teaches the rout
 _BIAS = {"score_fn": "sigmoid", "bias_update_rate": 0.01, "load_balance_coef": 0.0}
 
 # Every design asks 64 hidden units per token; those with experts hold 512.
-DESIGNS = {
+GRANULARITY = {
     "dense, same active": Design(d_ff=64),
     "dense, same FLOPs as 64 experts with router": Design(d_ff=96),
     "dense, same total": Design(d_ff=512),
@@ -31,10 +31,13 @@ DESIGNS = {
     "32 top-4": Design(d_ff=16, n_experts=32, top_k=4),
     "64 top-8": Design(d_ff=8, n_experts=64, top_k=8),
     "31 top-3 + 1 shared": Design(d_ff=16, n_experts=31, top_k=3, n_shared=1),
+}
+
+NEIGHBOURS = {
     "8 top-1, gate renormalised": Design(d_ff=64, n_experts=8, top_k=1),
     "8, random expert": Design(d_ff=64, n_experts=8, top_k=1, rule="random", load_balance_coef=0.0),
     "8, fixed hash": Design(d_ff=64, n_experts=8, top_k=1, rule="hash", load_balance_coef=0.0),
-    "32 top-4, raw gates": Design(d_ff=16, n_experts=32, top_k=4, **_RAW),
+    "16 top-2, raw gates": Design(d_ff=32, n_experts=16, top_k=2, **_RAW),
     "32 top-4, sigmoid + bias": Design(d_ff=16, n_experts=32, top_k=4, **_BIAS),
     "32 top-4, no balancing": Design(d_ff=16, n_experts=32, top_k=4, load_balance_coef=0.0),
     "64 top-8, 4 of 8 groups": Design(d_ff=8, n_experts=64, top_k=8, n_groups=8, top_groups=4),
@@ -44,9 +47,11 @@ DESIGNS = {
     ),
 }
 
+DESIGNS = GRANULARITY | NEIGHBOURS
+
 SCOPES = {
     "global batch": Balance(),
-    "micro-batches of 2": Balance(scope="micro_batch", accumulate=8),
+    "micro-batches of 4": Balance(scope="micro_batch", accumulate=4),
     "each sequence": Balance(scope="sequence"),
     "no balancing": Balance(load_balance_coef=0.0),
     "sigmoid + bias": Balance(load_balance_coef=0.0, score_fn="sigmoid", bias_update_rate=0.003),
@@ -55,10 +60,16 @@ SCOPES = {
 EXPERIMENTS = (
     Experiment(
         name="07_granularity",
-        purpose="bits stored by 17 designs of 64 active and 512 total hidden units",
-        settings=DESIGNS,
+        purpose="bits stored at equal active FLOPs and parameters, by granularity",
+        settings=GRANULARITY,
         run=memorise,
         seeds=(0, 1, 2, 3, 4),
+    ),
+    Experiment(
+        name="07_neighbours",
+        purpose="bits stored with other rules of routing, and the controls that must fail",
+        settings=NEIGHBOURS,
+        run=memorise,
     ),
     Experiment(
         name="07_balance_scope",

@@ -29,14 +29,13 @@ def generate(
         temperature: 0 always takes the likeliest token; above 1 flattens the choice.
         top_k: choose among the k likeliest tokens only.
         seed: the same seed gives the same text.
-        use_cache: remember keys and values; without them every step reads the whole text again,
-            with the same result.
+        use_cache: remember keys and values; else every step reads the whole text again.
 
     Raises:
         ValueError: if a wish is impossible, also if the text outgrows the model's max_seq_len.
     """
     _demand_sense(token_ids, temperature, top_k)
-    _demand_room(model, len(token_ids), n_tokens)
+    _demand_room(model, token_ids, n_tokens)
     was_training = model.training
     model.eval()
     device = next(model.parameters()).device
@@ -59,11 +58,11 @@ def _demand_sense(token_ids: Sequence[int], temperature: float, top_k: int | Non
     refuse(top_k is not None and top_k < 1, f"top_k must be at least 1, but it is {top_k}.")
 
 
-def _demand_room(model: nn.Module, n_given: int, n_tokens: int) -> None:
+def _demand_room(model: nn.Module, token_ids: Sequence[int], n_tokens: int) -> None:
     """Refuse before the work is done, and not when the text has outgrown the model."""
     if not isinstance(model, Model):
         return
-    longest = model.config.max_seq_len
+    longest, n_given = model.config.max_seq_len, len(token_ids)
     room = max(longest + 1 - n_given, 0)  # the last token is written and never read
     refuse(
         n_tokens > room,

@@ -72,4 +72,6 @@ class Keeper:
                     f"The last good checkpoint, of step {saved}, is in {self.folder}: "
                     f"load_weights({str(self.folder)!r}, model, {which!r})."
                 )
+        if self.config.checkpoint_every:
+            return f"No checkpoint in {self.folder} is older than the step that failed."
         return f"There is no good checkpoint in {self.folder}: set checkpoint_every."

@@ -61,12 +61,16 @@ def prepare(recipe: Recipe) -> Prepared:
     return Prepared(tokenizer, batches, list(windows), digest)
 
 
+def _say(text: str) -> None:
+    print(text, flush=True)  # at once, so that it stands before what progress writes elsewhere
+
+
 def run_recipe(
     recipe: Recipe,
     *,
     resume: bool = True,
     progress: bool = True,
-    say: Callable[[str], object] = print,
+    say: Callable[[str], object] = _say,
 ) -> Outcome:
     """Build data and model, train or go on training, evaluate, and write the folder of the run.
 

@@ -39,6 +39,24 @@ def takes_the_next(steps, losses, price, budget):
     return losses[min(place, len(losses) - 1)]
 
 
+@wrong("5.4", stage="between measurements", says="was *not* paid for")
+def stops_one_too_late(steps, losses, price, budget):
+    for step, loss in zip(steps, losses, strict=True):
+        if step * price > budget:
+            return loss
+    return math.inf
+
+
+@wrong("5.4", stage="between measurements", says="were added up")
+def adds_the_costs_up(steps, losses, price, budget):
+    spent, last = 0.0, math.inf
+    for step, loss in zip(steps, losses, strict=True):
+        spent += step * price
+        if spent <= budget:
+            last = loss
+    return last
+
+
 @wrong("5.4", stage="between measurements", says="nearest to the budget")
 def takes_the_nearest(steps, losses, price, budget):
     return min(zip(steps, losses, strict=True), key=lambda p: abs(p[0] * price - budget))[1]
@@ -126,6 +144,12 @@ def divides_by_n_and_not_its_root(baseline, candidate, t=4.303):
 @wrong("5.5", stage="uncertainty", says="treated as strangers")
 def treats_the_lists_as_strangers(baseline, candidate, t=4.303):
     spread = math.sqrt((stdev(baseline) ** 2 + stdev(candidate) ** 2) / len(baseline))
+    return _judged(mean(_gains(baseline, candidate)), t * spread)
+
+
+@wrong("5.5", stage="uncertainty", says="spread of the baseline alone")
+def looks_at_the_baseline_only(baseline, candidate, t=4.303):
+    spread = stdev(baseline) / math.sqrt(len(baseline))
     return _judged(mean(_gains(baseline, candidate)), t * spread)
 
 

@@ -84,6 +84,12 @@ def takes_two_matrices_always(e, k, counted, d, s, n, m):
     return _up(counted * d + s + e / 2, m)
 
 
+@wrong("5.2", stage="equal active", says="share was rounded down before")
+@_named
+def rounds_the_router_down(e, k, counted, d, s, n, m):
+    return _up(counted * d + s + e // n, m)
+
+
 @wrong("5.2", stage="equal active", says="This is rounded down")
 @_named
 def rounds_down(e, k, counted, d, s, n, m):

@@ -1,5 +1,6 @@
 """Chapter 05, exercise 5.1: the MoE in a pre-norm transformer block."""
 
+import inspect
 from typing import Any
 
 import torch
@@ -60,6 +61,14 @@ class _MoE(nn.Module):
         return (x @ self.weight).tanh(), self.last
 
 
+def _takes_one(forward: Any, x: Tensor) -> bool:
+    try:
+        inspect.signature(forward).bind(x)
+    except TypeError:
+        return False
+    return True
+
+
 def _norm(x: Tensor) -> Tensor:
     return x / (x.square().mean(dim=-1, keepdim=True) + torch.finfo(x.dtype).eps).sqrt()
 
@@ -89,6 +98,13 @@ def _block_module(answer: Any, seed: int) -> None:
     )
     others = [p for p in block.parameters() if id(p) not in {id(attention.weight), id(moe.weight)}]
     require(
+        len(others) != 4 or any(p.shape != (4,) for p in others),
+        "These look like two LayerNorms, which have a bias besides the weight and subtract the "
+        "mean. Use `nn.RMSNorm(d_model)`.",
+        got=[tuple(p.shape) for p in others],
+        example={"d_model": 4},
+    )
+    require(
         len(others) == 2 and all(p.shape == (4,) for p in others),
         "The block needs two norms with weights of their own, `nn.RMSNorm(d_model)` each: one in "
         "front of attention, one in front of the MoE, and nothing else that can be trained.",
@@ -102,9 +118,23 @@ def _block_module(answer: Any, seed: int) -> None:
 def _block_pair(answer: Any, seed: int) -> None:
     for sizes in SIZES:
         block, _, moe, x = _case(answer, sizes, seed)
+        kept = x.clone()
+        require(
+            _takes_one(block.forward, x),
+            "The check cannot call the block as `block(x)`: `forward` takes the stream and nothing "
+            "else. Keep the stub's parameters.",
+            got=Words(f"forward{inspect.signature(block.forward)}"),
+        )
         got = block(x)
         require(
-            isinstance(got, tuple) and len(got) == 2,
+            close(x, kept),
+            "`forward` changed its input in place, and the caller still needs it as it was. Write "
+            "`x = x + ...` and not `x += ...`.",
+            expected=kept,
+            got=x,
+        )
+        require(
+            isinstance(got, tuple | list) and len(got) == 2,
             "`forward` returns two things, the new stream and the routing. Without the record "
             "nobody could compute a balancing loss.",
             got=got,

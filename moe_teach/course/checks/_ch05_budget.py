@@ -78,6 +78,19 @@ def _next(given: dict[str, Any]) -> float:
     return given["losses"][later[0] if later else -1]
 
 
+def _next_or_nothing(given: dict[str, Any]) -> float:
+    reached_end = given["steps"][-1] * given["price"] <= given["budget"]
+    return math.inf if reached_end else _next(given)
+
+
+def _added_up(given: dict[str, Any]) -> float:
+    spent, last = 0.0, math.inf
+    for step, loss in zip(given["steps"], given["losses"], strict=True):
+        spent += step * given["price"]
+        last = loss if spent <= given["budget"] else last
+    return last
+
+
 def _nearest(given: dict[str, Any]) -> float:
     distances = [abs(step * given["price"] - given["budget"]) for step in given["steps"]]
     return given["losses"][distances.index(min(distances))]
@@ -111,6 +124,15 @@ SLIPS = (
     (
         "This measurement was never paid for: when it was taken, more than the budget was spent.",
         _next,
+    ),
+    (
+        "This is the first measurement that was *not* paid for. Remember the one before it.",
+        _next_or_nothing,
+    ),
+    (
+        "The costs of the measurements were added up. `steps` counts from the start of the run, so "
+        "step · price is already everything spent so far.",
+        _added_up,
     ),
     (
         "This is the measurement nearest to the budget, and it may lie beyond it. Take the last "

@@ -198,7 +198,8 @@ def _first_causal(answer: Any, seed: int) -> None:
         require(
             answer(_causal(vocab_size, 0.01, seed), ids, vocab_size, 0.2)[2],
             "A causal model was called a cheat. The logits at the *last* position may change, "
-            "because it reads the token you replaced; compare the earlier ones only.",
+            "because it reads the token you replaced; compare the earlier ones only. And was only "
+            "the last token of each row replaced, `[:, -1]`, not the last row, `[-1]`?",
             **facts,
         )
         loud = answer(_causal(vocab_size, 9.0, seed), ids, vocab_size, 0.2)[2]

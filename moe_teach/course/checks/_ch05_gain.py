@@ -103,6 +103,8 @@ def _gain_uncertainty(answer: Any, seed: int) -> None:
             "The factor t is missing, or it is a number of your own.": spread / root,
             "The two lists were treated as strangers. Take the differences first, seed by seed, "
             "and then their standard deviation.": 3.7 * apart,
+            "This is the spread of the baseline alone. What varies in a comparison is the "
+            "difference: take it first.": 3.7 * stdev(pair[0]) / root,
             "This is the variance's size. Take its root: the standard deviation.": (
                 3.7 * spread**2 / root
             ),

@@ -34,8 +34,9 @@ QUESTIONS = (
         "you read the MoE's curve for a comparison at equal seconds?",
         answer=500,
         tolerance=0.5,
-        because="800 / 1.6 = 500: in the same time the MoE takes fewer steps. Its learning rate was "
-        "still high there, so this reading is unkind to it; a run planned for 500 steps is fairer.",
+        because="800 / 1.6 = 500: in the same time the MoE takes fewer steps. Its learning rate "
+        "was still high there, so this reading is unkind to it; a run planned for 500 steps is "
+        "fairer.",
         hints=("Seconds = steps · seconds of a step. Which of the two runs gets fewer steps?",),
     ),
     Question(

@@ -79,6 +79,15 @@ def refuses_negative_places_only(n_experts, top_k, d_ff, split, n_shared=0):
     return n, k, d_ff // split, math.comb(n, k)
 
 
+@wrong("7.1", stage="impossible designs", says="Write `raise`")
+def returns_the_error(n_experts, top_k, d_ff, split, n_shared=0):
+    try:
+        n, k, width = _design(n_experts, top_k, d_ff, split, n_shared)
+    except ValueError as problem:
+        return problem
+    return n, k, width, math.comb(n, k)
+
+
 @right("7.1")
 def by_factorials(n_experts, top_k, d_ff, split, n_shared=0):
     n, k, width = _design(n_experts, top_k, d_ff, split, n_shared)
@@ -126,6 +135,17 @@ def deals_units_out_in_one_matrix_only(w_gate, w_up, w_down, split):
     dealt = torch.stack([w_gate[:, j::split] for j in range(split)], dim=1)
     down = torch.stack(w_down.chunk(split, dim=2), dim=1).flatten(0, 1)
     return dealt.flatten(0, 1), _rows(w_up, split), down
+
+
+@wrong("7.2", stage="one expert", says="changed places")
+def swaps_gate_and_up(w_gate, w_up, w_down, split):
+    down = torch.stack(w_down.chunk(split, dim=2), dim=1).flatten(0, 1)
+    return _rows(w_up, split), _rows(w_gate, split), down
+
+
+@wrong("7.2", stage="shape", says="lies on its side")
+def forgets_to_turn_down_back(w_gate, w_up, w_down, split):
+    return _rows(w_gate, split), _rows(w_up, split), _rows(w_down.mT.contiguous(), split)
 
 
 @wrong("7.2", stage="side by side", says="first the first part of every expert")

@@ -71,6 +71,13 @@ class SharedInAList(_Layer):
         del self.shared_expert
 
 
+@wrong("7.3", stage="parts", says="side by side are one expert")
+class OneModuleForEach(_Layer):
+    def __init__(self, d_model, n_experts, top_k, d_ff, n_shared=1):
+        super().__init__(d_model, n_experts, top_k, d_ff, n_shared)
+        self.shared_expert = nn.ModuleList(FeedForward(d_model, d_ff) for _ in range(n_shared))
+
+
 @wrong("7.3", stage="form", says="returns two things")
 class ReturnsTheOutputOnly(_Layer):
     def forward(self, x):

@@ -73,6 +73,13 @@ def sorts_the_numbers(scores, top_k, n_groups, top_groups):
     return _limited(groups, _best_two(groups), top_k, top_groups).sort(-1).values
 
 
+@wrong("7.4", stage="groups of one", says="There is no second best to add")
+def always_adds_two(scores, top_k, n_groups, top_groups):
+    groups = scores.unflatten(-1, (n_groups, -1))
+    worth = groups.topk(2, dim=-1).values.sum(-1)
+    return _limited(groups, worth, top_k, top_groups)
+
+
 @right("7.4")
 def with_the_library_mask(scores, top_k, n_groups, top_groups):
     mask = group_mask(scores, n_groups, top_groups)
@@ -191,6 +198,20 @@ def stays_in_bfloat16(logits, expert_bias, top_k, n_groups=1, top_groups=1, gate
 def without_gradient(logits, expert_bias, top_k, n_groups=1, top_groups=1, gate_scale=2.5):
     scores = logits.detach().float().sigmoid()
     return _weigh(scores, _choose(scores + expert_bias, top_k, n_groups, top_groups), gate_scale)
+
+
+@wrong("7.5", stage="choice", says="The bias was subtracted")
+def subtracts_the_bias(logits, expert_bias, top_k, n_groups=1, top_groups=1, gate_scale=2.5):
+    scores = logits.float().sigmoid()
+    return _weigh(scores, _choose(scores - expert_bias, top_k, n_groups, top_groups), gate_scale)
+
+
+@wrong("7.5", stage="gates", says="Divide within each row")
+def one_sum_for_all_tokens(logits, expert_bias, top_k, n_groups=1, top_groups=1, gate_scale=2.5):
+    scores = logits.float().sigmoid()
+    ids = _choose(scores + expert_bias, top_k, n_groups, top_groups)
+    gates = scores.gather(-1, ids)
+    return gate_scale * gates / gates.sum(), ids
 
 
 @right("7.5")

@@ -16,14 +16,17 @@ from moe_teach.course.answers._ch07_designs import (  # noqa: F401 - found by na
     deals_units_out_like_cards,
     divides_with_a_slash,
     forgets_to_choose_more,
+    forgets_to_turn_down_back,
     keeps_the_width,
     leaves_the_shared_in_the_pool,
     orders_one_matrix_by_part,
     refuses_negative_places_only,
     reshapes_all_three,
+    returns_the_error,
     rounds_the_width_down,
     shares_out_the_output,
     stacks_by_part,
+    swaps_gate_and_up,
     with_loops,
 )
 from moe_teach.course.answers._ch07_layers import (  # noqa: F401 - found by name
@@ -35,6 +38,7 @@ from moe_teach.course.answers._ch07_layers import (  # noqa: F401 - found by nam
     FromTheLibrary,
     InARow,
     KeepsAllPlaces,
+    OneModuleForEach,
     OneWidthForAll,
     ReturnsTheOutputOnly,
     RoutesToEverybody,
@@ -44,6 +48,7 @@ from moe_teach.course.answers._ch07_layers import (  # noqa: F401 - found by nam
     WithTheWholeComputation,
 )
 from moe_teach.course.answers._ch07_routes import (  # noqa: F401 - found by name
+    always_adds_two,
     biases_the_logits,
     by_gathering_the_open_groups,
     closes_with_zero,
@@ -54,6 +59,7 @@ from moe_teach.course.answers._ch07_routes import (  # noqa: F401 - found by nam
     forgets_to_normalise,
     in_log_space,
     normalises_over_all,
+    one_sum_for_all_tokens,
     opens_the_same_groups_for_all,
     ranks_groups_by_all_of_them,
     ranks_groups_by_their_best,
@@ -62,6 +68,7 @@ from moe_teach.course.answers._ch07_routes import (  # noqa: F401 - found by nam
     scores_by_softmax,
     sorts_the_numbers,
     stays_in_bfloat16,
+    subtracts_the_bias,
     token_by_token,
     unbiased_groups,
     weighs_with_the_bias,
@@ -108,6 +115,19 @@ def divides_by_tokens_only(probs, expert_ids):
 def counts_the_first_choice(probs, expert_ids):
     n = probs.shape[-1]
     return n * (_load(expert_ids[..., :1], n) * _shares(probs)).sum(-1).mean()
+
+
+@wrong("7.6", stage="one sequence", says="Average both over the sequence first")
+def multiplies_token_by_token(probs, expert_ids):
+    n = probs.shape[-1]
+    chosen = one_hot(expert_ids, n).float().mean(2)
+    return n * (chosen * probs / probs.sum(-1, keepdim=True)).sum(-1).mean()
+
+
+@wrong("7.6", stage="one sequence", says="these are counts")
+def forgets_to_divide_the_counts(probs, expert_ids):
+    n = probs.shape[-1]
+    return n * (one_hot(expert_ids, n).sum((1, 2)) * _shares(probs)).sum(-1).mean()
 
 
 @wrong("7.6", stage="several sequences", says="the loss of the whole batch")

@@ -150,12 +150,14 @@ def _routes(answer: Any, seed: int) -> None:
         )
 
 
-def _refuses(answer: Any, case: tuple[int, ...]) -> bool:
+def _refused(answer: Any, case: tuple[int, ...]) -> Any:
+    """Call with an impossible design; give back what came, or None where it was refused."""
     try:
-        answer(*case)
+        return answer(*case)
     except ValueError:
-        return True
-    return False
+        return None
+    except AssertionError:
+        return Words("an AssertionError")
 
 
 @EQUAL.stage("impossible designs")
@@ -177,9 +179,18 @@ def _impossible(answer: Any, seed: int) -> None:
         ),
     )
     for case, message in cases:
+        got = _refused(answer, case)
+        if isinstance(got, ValueError):
+            message = "A ValueError was *returned*, and nobody notices that. Write `raise`."
+        if isinstance(got, Words):
+            message = (
+                "This design is refused, but by an AssertionError. An assert vanishes under "
+                "`python -O`; for bad input, raise ValueError."
+            )
         require(
-            _refuses(answer, case),
+            got is None,
             message,
             expected=Words("a ValueError"),
+            got=got,
             example=dict(zip(NAMES, case, strict=True)),
         )

@@ -70,6 +70,9 @@ def _tempting(given: dict[str, Any]) -> dict[str, Tensor]:
         "The choice is the one without any bias. Rank by sigmoid(logits) + expert_bias.": _ids(
             given, scores
         ),
+        "The bias was subtracted. It is added: balancing makes it negative for busy experts.": _ids(
+            given, scores - bias
+        ),
         "The bias went into the sigmoid. It is added to the scores, after it.": _ids(
             given, (logits + bias).sigmoid()
         ),
@@ -151,6 +154,12 @@ def _gates(answer: Any, seed: int) -> None:
             **shown,
         )
         require(
+            close(gates, expected) or not close(gates, own / own.sum()),
+            "The gates of *all tokens together* sum to one. Divide within each row: "
+            "`sum(dim=-1, keepdim=True)`.",
+            **shown,
+        )
+        require(
             close(gates, expected) or not close(gates, own.softmax(dim=-1)),
             "A softmax came on top of the sigmoids. Divide by the sum, without an exponential.",
             **shown,
@@ -169,8 +178,8 @@ def _scale(answer: Any, seed: int) -> None:
     sums = answer(**given)[0].sum(dim=-1)
     require(
         close(sums, torch.full((3,), 2.5)),
-        "`gate_scale` multiplies the gates after the division, so each row sums to gate_scale. "
-        "Before it, the factor would cancel.",
+        "`gate_scale` multiplies the gates after the division, so each row sums to gate_scale. Was "
+        "it left out, or applied before, where the factor would cancel?",
         expected=torch.full((3,), 2.5),
         got=sums,
         example=given,
@@ -183,6 +192,13 @@ def _float32(answer: Any, seed: int) -> None:
     logits = (0.25 + order / 512).bfloat16()  # neighbours, whose sigmoids are equal in bfloat16
     given = {**_inputs((8, 13, 5, 1, 1), seed), "logits": logits, "expert_bias": torch.zeros(13)}
     gates, ids = answer(**given)
+    require(
+        gates.dtype != torch.float64,
+        "The gates came in float64. The contract says float32: the experts' outputs are multiplied "
+        "with them.",
+        got=gates,
+        example=given,
+    )
     require(
         gates.dtype == torch.float32 and close(ids, logits.float().topk(5, dim=-1).indices),
         "Low-precision logits must be read in float32 before the sigmoid, and the gates are "

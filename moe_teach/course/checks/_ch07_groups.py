@@ -32,9 +32,9 @@ GROUPS = Exercise(
 )
 
 Case = tuple[int, int, int, int, int]  # tokens, experts, top_k, n_groups, top_groups
-ONE_GROUP: tuple[Case, ...] = ((1, 1, 1, 1, 1), (3, 5, 2, 1, 1), (5, 6, 4, 3, 3))
+ONE_GROUP: tuple[Case, ...] = ((1, 2, 1, 1, 1), (3, 5, 2, 1, 1), (5, 6, 4, 3, 3))
 SEVERAL: tuple[Case, ...] = ((1, 4, 1, 2, 1), (3, 6, 2, 3, 1), (5, 12, 4, 3, 2), (31, 20, 3, 4, 2))
-SINGLES: tuple[Case, ...] = ((2, 3, 1, 3, 2), (7, 5, 2, 5, 3))
+SINGLES: tuple[Case, ...] = ((1, 1, 1, 1, 1), (2, 3, 1, 3, 2), (7, 5, 2, 5, 3))
 
 
 def inputs(case: Case, seed: int, shift: float = 0.0) -> dict[str, Any]:
@@ -145,6 +145,13 @@ def _shape(answer: Any, seed: int) -> None:
     for case in (*ONE_GROUP, *SEVERAL):
         given = inputs(case, seed, shift=5.0)
         got = answer(**given)
+        require(
+            not isinstance(got, tuple),
+            "Return the numbers of the experts alone. `topk` gives values and indices: take its "
+            "`.indices`.",
+            got=got,
+            example=given,
+        )
         require_tensor(got, given)
         require(
             got.shape == (case[0], case[2]) and not got.is_floating_point(),
@@ -164,7 +171,8 @@ def _shape(answer: Any, seed: int) -> None:
 @GROUPS.stage("all groups open")
 def _all_open(answer: Any, seed: int) -> None:
     sentence = (
-        "With every group open the limit forbids nothing: these must be the plain k best experts."
+        "With every group open the limit forbids nothing: these must be the plain k best experts. "
+        "If you gathered the open groups first, turn positions back into expert numbers."
     )
     _judge(answer, ONE_GROUP, seed, 5.0, sentence)
 
@@ -181,6 +189,14 @@ def _groups(answer: Any, seed: int) -> None:
 @GROUPS.stage("groups of one")
 def _singles(answer: Any, seed: int) -> None:
     sentence = "With one expert in each group, a group is worth its only score."
+    try:
+        answer(**inputs(SINGLES[0], seed, 5.0))
+    except (RuntimeError, IndexError):
+        require(
+            False,
+            f"{sentence} There is no second best to add: take `topk(min(2, size))`.",
+            example=inputs(SINGLES[0], seed, 5.0),
+        )
     _judge(answer, SINGLES, seed, 5.0, sentence)
 
 

@@ -90,6 +90,12 @@ def _first_choice(probs: Tensor, expert_ids: Tensor) -> Tensor:
     return _loss(_load(expert_ids[..., :1], probs.shape[-1]), _shares(probs))
 
 
+def _token_by_token(probs: Tensor, expert_ids: Tensor) -> Tensor:
+    n_experts = probs.shape[-1]
+    chosen = one_hot(expert_ids, n_experts).float().mean(dim=2)
+    return n_experts * (chosen * _shares(probs)).sum(dim=-1).mean()
+
+
 @SEQUENCES.stage("one sequence")
 def _one_sequence(answer: Any, seed: int) -> None:
     tempting = (
@@ -102,6 +108,16 @@ def _one_sequence(answer: Any, seed: int) -> None:
             "This is K times too large: `load` is a share of all S * K choices, and the counts "
             "were divided by S alone.",
             lambda probs, expert_ids: _expected(probs, expert_ids) * expert_ids.shape[-1],
+        ),
+        (
+            "This is S * K times too large: `load` is a share, and these are counts. Divide by the "
+            "number of choices of a sequence.",
+            lambda probs, expert_ids: _expected(probs, expert_ids) * expert_ids[0].numel(),
+        ),
+        (
+            "Choices and probabilities met token by token, before the means were taken. Average "
+            "both over the sequence first, then multiply.",
+            _token_by_token,
         ),
         (
             "Only the first choice of each token was counted. All K choices are load.",

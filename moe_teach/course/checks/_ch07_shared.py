@@ -6,7 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-from moe_teach.course.exercise import Exercise, close, generator, require
+from moe_teach.course.exercise import Exercise, Words, close, generator, require
+from moe_teach.nn.experts import Experts
+from moe_teach.nn.feed_forward import FeedForward
+from moe_teach.nn.router import Router
 from moe_teach.types import Routing
 
 SHARED = Exercise(
@@ -35,6 +38,12 @@ SHARED = Exercise(
 )
 
 SIZES = ((1, 2, 2, 1, 1), (4, 5, 3, 2, 1), (6, 7, 4, 3, 2), (3, 11, 3, 5, 1))
+KINDS = {"router": Router, "experts": Experts, "shared_expert": FeedForward}
+REASONS = {
+    "router": "one row for each routed expert",
+    "experts": "all routed experts in three fused matrices, so that one call computes them",
+    "shared_expert": "n_shared experts side by side are one expert of n_shared times the width",
+}
 NAMES = ("d_model", "n_experts", "top_k", "d_ff", "n_shared")
 
 
@@ -52,6 +61,13 @@ def _make(answer: Any, sizes: tuple[int, ...], seed: int) -> nn.Module:
             f"The layer has no part called `{name}`. Set all three in `__init__`, each as an "
             "attribute of its own: modules in a plain list are neither trained nor saved.",
             got=layer,
+        )
+        kind = KINDS[name]
+        require(
+            isinstance(getattr(layer, name), kind),
+            f"`{name}` must be one {kind.__name__}. It holds all it stands for: {REASONS[name]}.",
+            expected=Words(f"a {kind.__name__}"),
+            got=getattr(layer, name),
         )
     with torch.no_grad():
         for index, parameter in enumerate(layer.parameters()):

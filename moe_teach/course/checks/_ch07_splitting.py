@@ -70,6 +70,15 @@ def _shape(answer: Any, seed: int) -> None:
             got=shapes,
             example=given,
         )
+        down = (expected[2][0], expected[2][2], expected[2][1])
+        require(
+            shapes == expected or shapes != (part, part, down),
+            "w_down lies on its side: cut with the hidden units in front, it has to be turned back "
+            "so that D comes first.",
+            expected=expected,
+            got=shapes,
+            example=given,
+        )
         require(
             shapes == expected,
             "There are E * split parts, and each has F / split hidden units: the second axis of "
@@ -96,9 +105,15 @@ def _one_expert(answer: Any, seed: int) -> None:
             "the numbers in w_down as they are.",
             **shown,
         )
+        turned = _say(x, parts[1], parts[0], parts[2]).sum(dim=0)
+        require(
+            close(got, expected) or not close(turned, expected),
+            "w_gate and w_up changed places. silu opens by w_gate; return w_gate first.",
+            **shown,
+        )
         cut = matrices[2].reshape(parts[2].shape)
         require(
-            close(got, expected) or not close(parts[2], cut),
+            close(got, expected) or sizes[2] == 1 or not close(parts[2], cut),
             "`reshape` cuts w_down in the order of memory, and there the hidden units run fastest: "
             "the parts got pieces of rows. Cut the last axis alone, then move the parts to the "
             "front.",

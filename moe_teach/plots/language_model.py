@@ -67,7 +67,11 @@ def three_axes(runs: Sequence[Runs], live: Sequence[Runs] = ()) -> Figure:
             place = [stored.name for stored in runs].index(run.name)
             _draw_live(axes, run, price(run), place)
         axes.set(xlabel=label, xlim=(0, None))
-    panels[0].set(ylabel="loss on the answers (nats per byte)")
+    # The first measurements are of no interest and would squeeze the rest into a corner.
+    later = [np.asarray(run.losses)[:, 1:] for run in runs if len(run.steps) > 2]
+    ends = [curve[-1] for run in live for curve in run.losses]
+    top = max([*(losses.max() for losses in later), *ends], default=None)
+    panels[0].set(ylabel="loss on the answers (nats per byte)", ylim=(None, top))
     drawing.legend(
         *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=min(5, len(runs))
     )

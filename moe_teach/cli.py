@@ -182,7 +182,8 @@ def _generate(arguments: argparse.Namespace) -> int:
     try:
         recipe = arguments.recipe and read_recipe(arguments.recipe)
         model, tokenizer = load_run(recipe) if recipe else load_shipped()[:2]
-        prompt = tokenizer.encode(arguments.prompt)
+        # A token of BPE brings the space before it; one at the end would leave it no natural next.
+        prompt = tokenizer.encode(arguments.prompt.rstrip(" "))
         options = {name: getattr(arguments, name) for name in ("temperature", "top_k", "seed")}
         more = generate(model, prompt, arguments.tokens, **options)
     except (ValueError, FileNotFoundError) as problem:

@@ -110,5 +110,6 @@ def _again(card: dict[str, Any]) -> str:
     moe-teach train moe_teach/weights/{card["name"]}/recipe.toml
     moe-teach author ship moe_teach/weights/{card["name"]}/recipe.toml
 
-On the same machine and versions the weights come out the same to the last bit; elsewhere the
-losses agree to about the second digit, because processors round sums differently."""
+Two runs of the same code on the same machine and versions are equal to the last bit. Elsewhere \
+sums are rounded differently, sooner or later a token changes its expert for it, and from there on \
+the runs are two runs: other weights, nearly the same losses."""

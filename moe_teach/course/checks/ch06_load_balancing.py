@@ -1,0 +1,17 @@
+"""Chapter 06: its exercises and the lesson's questions, in their order."""
+
+from moe_teach.course.checks import (
+    _ch06_bias,
+    _ch06_losses,
+    _ch06_questions,
+    _ch06_report,
+    _ch06_zloss,
+)
+
+EXERCISES = (
+    _ch06_losses.BALANCE,
+    _ch06_zloss.Z_LOSS,
+    _ch06_bias.BIAS,
+    _ch06_report.REPORT,
+)
+QUESTIONS = _ch06_questions.QUESTIONS

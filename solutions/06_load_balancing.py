@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor
 
-from moe_teach.course import check
+from moe_teach.course import check, clinic
 
 # %% [markdown]
 # ## Exercise 6.1: The balancing loss
@@ -125,3 +125,90 @@ def balance_report(expert_ids: Tensor, n_experts: int) -> dict[str, float | int]
 
 # %%
 check("6.4", balance_report)
+
+# %% [markdown]
+# ## Exercise 6.5: The bug clinic
+#
+# Twelve patients, A to L. Their charts are in the lesson's section "The bug clinic"; here you can
+# draw them again with `clinic.show("A")`, for another seed with `clinic.show("A", seed=1)`, and
+# read all findings as numbers with `clinic.table()`. `clinic.vocabulary()` lists the diagnoses.
+# There are more diagnoses than patients, and at most one fault to a patient.
+#
+# A wrong diagnosis is answered with an observation that speaks against it.
+
+# %%
+clinic.vocabulary()
+
+
+# %%
+def my_diagnoses() -> dict[str, str]:
+    """Give a diagnosis for every patient.
+
+    Returns a dictionary from the letter of each case ("A" to "L") to a diagnosis, written as
+    `clinic.vocabulary()` writes it, for example {"A": "healthy", "B": "router-cut-off", ...}.
+    """
+    ### BEGIN SOLUTION
+    return {
+        "A": "k-not-divided",  # even routing logs k
+        "B": "noise-at-evaluation",  # the second time, other experts answer
+        "C": "wrong-axis",  # logs 1 whatever happens, and has no gradient
+        "D": "residual-twice",  # silent experts, and the input comes out
+        "E": "loss-not-added",  # logged with a gradient, and nothing arrives
+        "F": "constant-gate",  # the task's gradient is 0 at k = 1
+        "G": "healthy",
+        "H": "bias-in-gates",  # a common shift of the biases moves the gates
+        "I": "first-choice-only",  # a crowd of second choices goes unnoticed
+        "J": "loss-detached",  # logs the right number without a gradient
+        "K": "capacity-at-evaluation",  # in a batch, the late tokens lose
+        "L": "bias-never-moves",  # no step after a crowd
+    }
+    ### END SOLUTION
+
+
+# %%
+check("6.5", my_diagnoses)
+
+# %% [markdown]
+# ## Exercise 6.6: Repair a patient
+#
+# `broken_step` routes, logs a balance loss and adds it to the task's loss. It runs, it trains, and
+# it has several of the clinic's faults at once. Write it as it should be:
+#
+# - gates are read from the softmax over **all** experts; for k ≥ 2 they are divided by their sum;
+# - the logged loss is 1 for even routing, for every k, and notices every crowd;
+# - the total is `task_loss + coef * logged`, and both parts can teach the router.
+
+
+# %%
+def broken_step(logits: Tensor, top_k: int, task_loss: Tensor, coef: float) -> tuple[Tensor, ...]:
+    """Route, log and add, with faults."""
+    chosen, expert_ids = logits.topk(top_k, dim=-1)
+    gates = chosen.softmax(dim=-1)
+    probs = logits.softmax(dim=-1)
+    counts = torch.bincount(expert_ids[:, 0], minlength=probs.shape[-1])
+    logged = probs.shape[-1] * (counts / len(probs) * probs.mean(dim=0)).sum()
+    total = task_loss + coef * logged.item()
+    return gates, expert_ids, logged, total
+
+
+# %%
+def repaired_step(logits: Tensor, top_k: int, task_loss: Tensor, coef: float) -> tuple[Tensor, ...]:
+    """Route, log and add, without faults.
+
+    logits: (T, E); task_loss: a scalar; coef: the factor of the balance loss.
+    Returns gates (T, K), expert_ids (T, K) best first, and two scalars: the logged balance loss,
+    and the total.
+    """
+    ### BEGIN SOLUTION
+    gates, expert_ids = logits.softmax(dim=-1).topk(top_k, dim=-1)
+    if top_k > 1:  # a single gate that must sum to one would teach nothing
+        gates = gates / gates.sum(dim=-1, keepdim=True)
+    n_experts = logits.shape[-1]
+    load = torch.bincount(expert_ids.flatten(), minlength=n_experts) / expert_ids.numel()
+    logged = n_experts * (load * logits.softmax(dim=-1).mean(dim=0)).sum()
+    return gates, expert_ids, logged, task_loss + coef * logged
+    ### END SOLUTION
+
+
+# %%
+check("6.6", repaired_step)

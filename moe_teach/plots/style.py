@@ -12,6 +12,7 @@ import numpy as np
 from IPython.display import display
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from PIL import Image  # matplotlib writes its own pictures with it
 
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
@@ -45,12 +46,18 @@ def figure(
     return drawing, axes
 
 
-def to_png(drawing: Figure) -> bytes:
-    """Render a figure, with fewer dots per inch where it would exceed the size budget."""
+def to_png(drawing: Figure, max_colours: int | None = None) -> bytes:
+    """Render a figure, with fewer dots per inch where it would exceed the size budget.
+
+    `max_colours` reduces the picture to a table of that many colours (at most 256): a third of
+    the bytes, for lessons that show many figures of one kind.
+    """
     for dpi in (110, 90, 70, 50):
         with mpl.rc_context(_STYLE):
             buffer = io.BytesIO()
             drawing.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
+        if max_colours:
+            buffer = _with_few_colours(buffer, max_colours)
         if buffer.tell() <= MAX_BYTES:
             return buffer.getvalue()
     raise ValueError(
@@ -59,11 +66,17 @@ def to_png(drawing: Figure) -> bytes:
     )
 
 
-def show_figure(drawing: Figure, alt: str) -> None:
+def _with_few_colours(png: io.BytesIO, count: int) -> io.BytesIO:
+    reduced = io.BytesIO()
+    Image.open(png).convert("RGB").quantize(count).save(reduced, "PNG", optimize=True)
+    return reduced
+
+
+def show_figure(drawing: Figure, alt: str, max_colours: int | None = None) -> None:
     """Display a figure together with `alt`, one sentence that says what is to be seen."""
     if not alt.strip():
         raise ValueError("Every figure needs alternative text: say in one sentence what it shows.")
-    bundle = {"image/png": to_png(drawing), "text/plain": alt}
+    bundle = {"image/png": to_png(drawing, max_colours), "text/plain": alt}
     display(bundle, raw=True, metadata={"image/png": {"alt": alt}})
 
 

@@ -3,6 +3,32 @@
 import torch
 from torch.nn.functional import one_hot
 
+from moe_teach.course.answers._ch06_clinic import (  # noqa: F401 - found by name
+    adds_a_bare_number,
+    averages_the_other_axis,
+    blames_the_loss_for_the_gate,
+    by_reading_all_signs,
+    calls_everybody_healthy,
+    counts_the_first_column,
+    detaches_the_gates,
+    divides_by_the_tokens,
+    forgets_the_coefficient,
+    leaves_the_gate,
+    lists_them,
+    never_divides,
+    one_by_one,
+    sees_a_shared_expert,
+    stops_after_the_first,
+    suspects_the_coefficient,
+    swaps_the_forgotten_and_the_detached,
+    takes_noise_for_dropout,
+    takes_the_wrong_axis_for_a_detached_loss,
+    thinks_that_experts_choose,
+    with_one_hot_in_float64,
+    with_the_library,
+    writes_small_letters,
+    writes_spaces,
+)
 from moe_teach.course.answers._ch06_rules import (  # noqa: F401 - found by name
     adds_to_the_old_one,
     by_comparing_twice,

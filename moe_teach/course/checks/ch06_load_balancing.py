@@ -2,8 +2,10 @@
 
 from moe_teach.course.checks import (
     _ch06_bias,
+    _ch06_clinic,
     _ch06_losses,
     _ch06_questions,
+    _ch06_repair,
     _ch06_report,
     _ch06_zloss,
 )
@@ -13,5 +15,7 @@ EXERCISES = (
     _ch06_zloss.Z_LOSS,
     _ch06_bias.BIAS,
     _ch06_report.REPORT,
+    _ch06_clinic.CLINIC,
+    _ch06_repair.REPAIR,
 )
 QUESTIONS = _ch06_questions.QUESTIONS

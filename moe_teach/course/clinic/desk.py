@@ -1,0 +1,72 @@
+"""The front desk: what a reader asks of the clinic in the lesson."""
+
+from moe_teach.course.clinic.diagnoses import DIAGNOSES
+from moe_teach.course.clinic.examination import N_STEPS, examine
+from moe_teach.course.clinic.faults import FAULTS
+from moe_teach.course.clinic.ward import behind, cases
+from moe_teach.course.notes import Note
+from moe_teach.course.session import by_mode
+from moe_teach.plots.clinic_chart import Chart
+
+
+def vocabulary() -> Note:
+    """List every diagnosis there is; there are more of them than patients."""
+    rows = tuple((f"{name!r}", diagnosis.sentence) for name, diagnosis in DIAGNOSES.items())
+    return Note("The diagnoses", header=("write", "meaning"), rows=rows)
+
+
+def examined(case: str, seed: int = 0) -> Chart:
+    """Put a patient through the examination and return the findings as a record."""
+    return _examined(behind(case), seed)
+
+
+def show(case: str, seed: int = 0) -> None:
+    """Draw the chart of a patient; another seed means other weights and other tokens."""
+    chart, normal = examined(case, seed), _examined("healthy", seed)
+    _draw(f"case {case}", chart, normal)
+
+
+def healthy(seed: int = 0) -> None:
+    """Draw the chart of the layer that is as prescribed."""
+    chart = _examined("healthy", seed)
+    _draw("the healthy layer", chart, chart)
+
+
+def table(seed: int = 0) -> Note:
+    """Write the main findings of all patients as numbers, one row each."""
+    header = ("case", "busiest", "even k=1, 2, 4", "crowd", "2nd", "task k=1, 2", "logged k=1, 2")
+    header += ("arrives", "move", "bias", "twice", "company", "silent")
+    rows = [("health", *_row(_examined("healthy", seed)))]
+    rows += [(case, *_row(examined(case, seed))) for case in cases()]
+    return Note("All findings", header=header, rows=tuple(rows))
+
+
+def _draw(name: str, chart: Chart, normal: Chart) -> None:
+    # Imported when first drawn: the checks judge a diagnosis without matplotlib.
+    from moe_teach.plots.clinic import chart_sheet, in_words
+    from moe_teach.plots.style import show_figure
+
+    # Few colours: a dozen of these stand on one page.
+    show_figure(chart_sheet(name, chart, normal), alt=in_words(name, chart), max_colours=96)
+
+
+def _examined(diagnosis: str, seed: int) -> Chart:
+    # The training is what costs; shorter, it shows the same.
+    return examine(FAULTS[diagnosis], seed, by_mode(full=N_STEPS, fast=50))
+
+
+def _row(chart: Chart) -> tuple[str, ...]:
+    return (
+        f"{chart.violation + 1:.1f}",
+        ", ".join(f"{value:.1f}" for value in chart.even),
+        f"{chart.crowd:.1f}",
+        f"{chart.second:.1f}",
+        ", ".join(f"{value:.2g}" for value in chart.task_gradient[:2]),
+        ", ".join(f"{value:.2g}" for value in chart.own_gradient[:2]),
+        f"{chart.arriving[1]:.2g}",
+        f"{max(chart.gate_moves):.2f}",
+        f"{chart.bias_step[0]:+.4f}",
+        f"{chart.other_experts:.0%}",
+        f"{max(chart.company):.2f}",
+        f"{chart.silent:.2f}",
+    )

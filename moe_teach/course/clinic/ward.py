@@ -1,0 +1,52 @@
+"""The ward: who lies behind which letter. Reading this file is reading the answers.
+
+A diagnosis is judged by the signs alone: it is right when no sign contradicts it.
+"""
+
+from moe_teach.course.clinic.diagnoses import DIAGNOSES, contradiction
+from moe_teach.course.clinic.signs import SIGNS
+
+_BEHIND = {
+    "A": "k-not-divided",
+    "B": "noise-at-evaluation",
+    "C": "wrong-axis",
+    "D": "residual-twice",
+    "E": "loss-not-added",
+    "F": "constant-gate",
+    "G": "healthy",
+    "H": "bias-in-gates",
+    "I": "first-choice-only",
+    "J": "loss-detached",
+    "K": "capacity-at-evaluation",
+    "L": "bias-never-moves",
+}
+
+
+def cases() -> tuple[str, ...]:
+    """Name the patients: one letter each."""
+    return tuple(_BEHIND)
+
+
+def behind(case: str) -> str:
+    """Give the true diagnosis of a case; the check asks, and readers should not."""
+    if case not in _BEHIND:
+        raise ValueError(f"There is no case {case!r}. The ward has: {', '.join(_BEHIND)}.")
+    return _BEHIND[case]
+
+
+def objection(case: str, claimed: str) -> str:
+    """Say which observation contradicts a diagnosis; an empty text means that none does."""
+    found = contradiction(claimed, behind(case))
+    if found is None:
+        return ""
+    name, would, does = found
+    sign = SIGNS[name]
+    if name in DIAGNOSES[claimed].shows:
+        return (
+            f"Case {case} is not {claimed!r}. Then, in panel {sign.panel}, {sign.asks} {would}. "
+            f"In this chart: {does}."
+        )
+    return (
+        f"Case {case}: {claimed!r} leaves panel {sign.panel} unexplained. There, {sign.asks} "
+        f"{does}, where this diagnosis leads to: {would}."
+    )

@@ -81,7 +81,7 @@ def _draw_gates(axes: Axes, patient: Chart, healthy: Chart) -> None:
     axes.bar(places, values, color=PATIENT, alpha=0.55)
     axes.plot(places, normal, linestyle="none", **_HEALTHY)
     for place, value, other in zip(places, values, normal, strict=True):
-        _number(axes, place, max(value, other), _short(value))
+        _number(axes, place, max(value, other), _short(value), size=7)
     axes.set(ylim=(-0.04, 1.45), title="4 Gates", ylabel="sum / largest change")
 
 
@@ -158,18 +158,18 @@ def _bars(
     axes.set_ylim(min(0.0, *values) - 0.03 * top, 1.25 * top)
 
 
-def _short(value: float) -> str:
-    return f"{value:.2f}" if value else "0"
+def _short(value: float | int) -> str:
+    return f"{value:.2f}" if value not in (0, 1) else f"{value:.0f}"
 
 
-def _number(axes: Axes, place: float, height: float, text: str) -> None:
+def _number(axes: Axes, place: float | int, height: float | int, text: str, size: int = 8) -> None:
     axes.annotate(
         text,
         (place, height),
         xytext=(0, 5),
         textcoords="offset points",
         ha="center",
-        fontsize=8,
+        fontsize=size,
         color="#7a3500",
     )
 

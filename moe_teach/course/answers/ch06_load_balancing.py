@@ -7,7 +7,7 @@ from moe_teach.course.answers._ch06_clinic import (  # noqa: F401 - found by nam
     adds_a_bare_number,
     averages_the_other_axis,
     blames_the_loss_for_the_gate,
-    by_reading_all_signs,
+    by_reading_the_signs,
     calls_everybody_healthy,
     counts_the_first_column,
     detaches_the_gates,

@@ -159,7 +159,7 @@ export function chartOf(measured, [width, height]) {
   const all = measured.flatMap(({ kilobits }) => kilobits);
   const [low, high] = [Math.min(...all), Math.max(...all)];
   const last = Math.log2(Math.max(2, ...measured.map(({ split }) => split)));
-  const x = ({ split, n_shared: shared }) => 46 + ((width - 190) * Math.log2(split)) / last + (shared ? 22 : 0);
+  const x = ({ split, n_shared: shared }) => 70 + ((width - 190) * Math.log2(split)) / last + (shared ? 70 : 0);
   const y = (bits) => 14 + ((height - 44) * (high - bits)) / (high - low || 1);
   return { low, high, marks: measured.map((row) => ({ row, x: x(row), ys: row.kilobits.map(y) })) };
 }
@@ -167,25 +167,26 @@ export function chartOf(measured, [width, height]) {
 function buildChart() {
   const size = [WIDTH, 190];
   const svg = draw("svg", { class: "chart", role: "img", viewBox: `0 0 ${size.join(" ")}` });
+  const caption = make("p", { class: "key" },
+    "kilobits stored, by parts per expert; squares: with an always-on part; one mark per seed; the axis does not start at 0");
+  const node = make("div", {}, svg, caption);
   return {
-    node: svg,
+    node,
     update(state) {
-      svg.toggleAttribute("hidden", !state.measured.length);
+      node.toggleAttribute("hidden", !state.measured.length);
       if (!state.measured.length) return;
       const { low, high, marks } = chartOf(state.measured, size);
       const groups = marks.map(({ row, x, ys }) => {
         const here = row.split === state.split && row.n_shared === state.nShared;
         const shape = (cy) => (row.n_shared
           ? draw("rect", { x: x - 4, y: cy - 4, width: 8, height: 8 }) : draw("circle", { cx: x, cy, r: 4.5 }));
-        const label = `${row.split}${row.n_shared ? ` + ${row.n_shared} on` : ""}`;
+        const label = row.n_shared ? `${row.split}, ${row.n_shared} on` : String(row.split);
         return draw("g", { class: here ? "here" : "" }, ...ys.map(shape),
           draw("text", { x, y: size[1] - 8, class: "cut" }, here ? `▲ ${label}` : label));
       });
       const axis = [[high, 14], [low, size[1] - 30]].map(([bits, y]) =>
         draw("text", { x: 36, y: y + 4, class: "end" }, bits.toFixed(1)));
-      const notes = ["kilobits stored by", "parts per expert;", "one mark per seed;", "the axis does not", "start at 0"].map(
-        (text, i) => draw("text", { x: size[0] - 112, y: 24 + 17 * i, class: "note" }, text));
-      svg.replaceChildren(...axis, ...groups, ...notes);
+      svg.replaceChildren(...axis, ...groups);
       svg.setAttribute("aria-label", `Kilobits by design: ${state.measured
         .map((row) => `${row.split} parts, ${row.n_shared} always on: ${mean(row.kilobits).toFixed(1)}`).join("; ")}.`);
     },

@@ -19,7 +19,9 @@ __all__ = [
 ]
 
 _RAW = {"normalize_gates": False}  # a lone gate that must be 1 teaches the router nothing
-_BIAS = {"score_fn": "sigmoid", "bias_update_rate": 0.01, "load_balance_coef": 0.0}
+_SIGMOID = {"score_fn": "sigmoid", "load_balance_coef": 0.0}
+_GENTLE = {**_SIGMOID, "bias_update_rate": 0.001}  # the step of Wang et al. and of DeepSeek-V3
+_BRISK = {**_SIGMOID, "bias_update_rate": 0.01}
 
 # Every design asks 64 hidden units per token; those with experts hold 512.
 GRANULARITY = {
@@ -38,12 +40,14 @@ NEIGHBOURS = {
     "8, random expert": Design(d_ff=64, n_experts=8, top_k=1, rule="random", load_balance_coef=0.0),
     "8, fixed hash": Design(d_ff=64, n_experts=8, top_k=1, rule="hash", load_balance_coef=0.0),
     "16 top-2, raw gates": Design(d_ff=32, n_experts=16, top_k=2, **_RAW),
-    "32 top-4, sigmoid + bias": Design(d_ff=16, n_experts=32, top_k=4, **_BIAS),
+    "32 top-4, sigmoid": Design(d_ff=16, n_experts=32, top_k=4, **_SIGMOID),
+    "32 top-4, sigmoid + bias 0.001": Design(d_ff=16, n_experts=32, top_k=4, **_GENTLE),
+    "32 top-4, sigmoid + bias 0.01": Design(d_ff=16, n_experts=32, top_k=4, **_BRISK),
     "32 top-4, no balancing": Design(d_ff=16, n_experts=32, top_k=4, load_balance_coef=0.0),
     "64 top-8, 4 of 8 groups": Design(d_ff=8, n_experts=64, top_k=8, n_groups=8, top_groups=4),
     "64 top-8, 2 of 8 groups": Design(d_ff=8, n_experts=64, top_k=8, n_groups=8, top_groups=2),
     "64 top-8, DeepSeek-V3 rule": Design(
-        d_ff=8, n_experts=64, top_k=8, n_groups=8, top_groups=4, **_BIAS
+        d_ff=8, n_experts=64, top_k=8, n_groups=8, top_groups=4, **_GENTLE
     ),
 }
 

@@ -29,7 +29,7 @@ def writes_into_the_bias(expert_bias, expert_ids, rate):
     return expert_bias
 
 
-@wrong("6.3", stage="at the mean", says="the old one plus the step")
+@wrong("6.3", stage="at the mean", says="Nothing is left of the old bias")
 def returns_the_step(expert_bias, expert_ids, rate):
     counts = _counts(expert_bias, expert_ids)
     return rate * torch.sign(counts.mean() - counts)

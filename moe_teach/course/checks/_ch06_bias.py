@@ -44,10 +44,10 @@ def _case(sizes: tuple[int, int, int], seed: int) -> dict[str, Any]:
 
 
 def _telling_case(seed: int) -> dict[str, Any]:
-    """A load on which the known mistakes give different steps: 4, 2, 1, 0 and 0 choices."""
-    experts = torch.randperm(5, generator=generator(seed))
-    ids = experts[torch.tensor([0, 0, 0, 0, 1, 1, 2])][:, None]
-    bias = torch.randn(5, generator=generator(seed))
+    """A load on which known mistakes give different steps: 8, 3, 2, 1, 0 and 0 choices."""
+    experts = torch.randperm(6, generator=generator(seed))
+    ids = experts[torch.tensor([0] * 8 + [1] * 3 + [2] * 2 + [3])][:, None]
+    bias = torch.randn(6, generator=generator(seed))
     return {"expert_bias": bias, "expert_ids": ids, "rate": 0.125}
 
 
@@ -82,15 +82,23 @@ def _bias_shape(answer: Any, seed: int) -> None:
 
 @BIAS.stage("at the mean")
 def _bias_still(answer: Any, seed: int) -> None:
-    for n_tokens, n_experts, top_k in ((1, 1, 1), (3, 3, 1), (5, 5, 2)):
+    for n_tokens, n_experts, top_k in ((3, 3, 1), (1, 1, 1), (5, 5, 2)):
         bias = torch.randn(n_experts, generator=generator(seed))
         ids = even_ids(n_tokens, n_experts, top_k)
         given = {"expert_bias": bias, "expert_ids": ids, "rate": 0.125}
         got = answer(**given)
         require(
             not close(got, torch.zeros(n_experts)),
-            "This is the step alone, 0 for everybody here. Return the new bias: the old one plus "
-            "the step.",
+            "Nothing is left of the old bias. Return the new one: the old one plus the step, which "
+            "is 0 for everybody here.",
+            expected=bias,
+            got=got,
+            example=given,
+        )
+        require(
+            n_experts == 1 or not close(got, bias - bias.mean()),
+            "The bias was centred as well. A common shift changes no choice, but nobody asked for "
+            "it here.",
             expected=bias,
             got=got,
             example=given,
@@ -129,7 +137,13 @@ def _slips(given: dict[str, Any], counts: Tensor) -> tuple[tuple[Tensor, str], .
     used = counts[counts > 0].mean()
     first = torch.bincount(given["expert_ids"][:, 0], minlength=len(counts)).float()
     share = error / counts.sum()
+    rounded_down = rate * (counts.mean().floor() - counts).sign()
     return (
+        (
+            rounded_down,
+            "The mean was rounded down to a whole number. It is the number of choices divided by "
+            "E, and may have a fraction.",
+        ),
         (
             -rate * error.sign(),
             "The sign is reversed: busy experts went up. That is collapse by design; it is the "

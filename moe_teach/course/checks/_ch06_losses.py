@@ -30,7 +30,7 @@ BALANCE = Exercise(
     "and even routing costs k), so a coefficient only has a meaning beside its formula.",
 )
 
-EVEN = ((1, 1, 1), (5, 5, 2), (3, 3, 1), (7, 7, 3))  # tokens, experts, top_k: everyone equally busy
+EVEN = ((1, 1, 1), (6, 3, 2), (6, 3, 1), (7, 7, 3))  # tokens, experts, top_k: everyone equally busy
 SIZES = ((1, 3, 2), (3, 5, 2), (7, 11, 3), (5, 4, 4), (31, 13, 1))
 
 
@@ -68,9 +68,9 @@ def call_with_idle_experts(answer: Any, given: dict[str, Any], advice: str) -> A
     """Call the answer where some experts have no tokens; explain the error this often causes."""
     try:
         return answer(**given)
-    except NotImplementedError:  # the stub says so; torch's own errors are its cousins
-        raise
-    except (RuntimeError, ValueError, IndexError, ZeroDivisionError) as error:
+    except (RuntimeError, ValueError, IndexError) as error:
+        if not any(word in str(error) for word in ("size", "shape", "out of bounds")):
+            raise  # another mistake, or the stub; its own words say more
         raise WrongAnswer(
             f"It failed when the last experts were chosen by nobody ({type(error).__name__}). "
             f"{advice}",
@@ -115,7 +115,10 @@ def _factors(n_tokens: int, n_experts: int, top_k: int) -> tuple[tuple[Tensor, s
         "instead of summing them.",
         float(n_tokens * top_k): "It is T * K times too large: the load is a share, not a count. "
         "Divide by the number of choices.",
-        0.0: "Even routing costs 1 in this normalisation, not 0: nothing is subtracted.",
+        float(n_experts): "It is E times too large: the loads of all experts must sum to 1. Divide "
+        "the counts by the number of choices.",
+        0.0: "Even routing costs 1 in this normalisation, not 0. Is something subtracted, or did "
+        "`//` round the load down?",
     }
     return tuple((torch.tensor(value), words) for value, words in slips.items())
 
@@ -168,6 +171,11 @@ def _slips(probs: Tensor, ids: Tensor) -> tuple[tuple[Tensor, str], ...]:
             n_experts * (by_gate / by_gate.sum() * probs.mean(dim=0)).sum(),
             "The load was weighed by the gates. A choice is one row of work, whatever its gate: "
             "count the choices.",
+        ),
+        (
+            _expected(probs.softmax(dim=-1), ids),
+            "The probabilities went through a second softmax, which makes them all alike. `probs` "
+            "is a softmax already.",
         ),
     )
 

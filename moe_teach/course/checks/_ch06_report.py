@@ -102,6 +102,10 @@ def _report_violation(answer: Any, seed: int) -> None:
             * given["expert_ids"].numel(),
             "The mean was taken over the experts that have tokens. The idle ones belong to it, "
             "with 0: the fair share is 1/E.": top / alive - 1,
+            "The busiest was compared with the idlest. MaxVio compares it with the fair share, "
+            "1/E.": top / max(float(load.min()), 1e-30) - 1 if load.min() > 0 else math.inf,
+            "The counts were divided by T. Each token makes k choices, and the loads must sum to "
+            "1: divide by all of them.": top / mean * sizes[2] - 1,
             "The deviation to either side was taken. MaxVio looks up only, at the busiest "
             "expert.": float((load / mean - 1).abs().max()),
         }
@@ -134,6 +138,9 @@ def _report_entropy(answer: Any, seed: int) -> None:
             "maximum: log2(E) for bits.": nats / math.log(2),
             "Two different logarithms were mixed, one of base 2. The base cancels only if both "
             "have the same.": nats / math.log2(n_experts),
+            "The entropy is a sum over the experts, and here it was averaged.": nats
+            / n_experts
+            / math.log(n_experts),
             "The sign is wrong: f ln f is never positive, and the entropy is minus its sum.": -nats
             / math.log(n_experts),
             "The entropy was divided by the logarithm of the number of experts that have tokens. "
@@ -170,7 +177,8 @@ def _require_value(
 ) -> None:
     words = f'"{key}" is not what its definition says: look at it once more, on this small example.'
     for sentence, value in slips.items():
-        if abs(got - value) < 1e-5 and abs(value - expected) > 1e-5:
+        is_it = got == value or abs(got - value) < 1e-5
+        if is_it and abs(value - expected) > 1e-5:
             words = sentence
             break
     is_right = abs(got - expected) < 1e-5

@@ -44,7 +44,7 @@ def _z_value(answer: Any, seed: int) -> None:
         got, expected = answer(logits), logits.logsumexp(dim=-1).square().mean()
         words = (
             "This is not the mean over the tokens of the squared log-sum-exp over the experts. Is "
-            "something divided by E, subtracted, or a factor of 2 too much?"
+            "something subtracted, or squared in another place?"
         )
         for value, sentence in _slips(logits):
             if close(got, value) and not close(value, expected):
@@ -65,6 +65,15 @@ def _slips(logits: Tensor) -> tuple[tuple[Tensor, str], ...]:
         (
             log_total.square().sum(),
             "This is the sum over the tokens. Take the mean, or the loss grows with the batch.",
+        ),
+        (
+            log_total.square().sum() / logits.numel(),
+            "It was divided by T * E. There is one value per token: take the mean over the T "
+            "tokens.",
+        ),
+        (
+            0.001 * log_total.square().mean(),
+            "A coefficient slipped in. This function measures; the trainer multiplies.",
         ),
         (
             log_total.mean().square(),

@@ -21,7 +21,7 @@ from moe_teach.train.seeding import seeded
 from moe_teach.types import Routing
 
 D_MODEL, D_FF, N_KINDS, N_CLASSES = 16, 8, 8, 2
-SHARED = 4.0  # a number in every feature of every token; the other two parts have variance 1
+SHARED = 4.0  # in every feature of every token; the other two parts have variance 1
 N_TRAIN, N_TEST, BATCH = 4096, 2048, 128
 LEARNING_RATE = 0.005
 
@@ -33,7 +33,8 @@ class Setting:
     """One way to balance the router of the toy.
 
     `router` "by sample" deals samples out like cards, "by kind" is told the truth. `detached`
-    cuts the balancing loss off from the router, as a careless log line would.
+    cuts the balancing loss off from the router, as a careless log line would. `shared` is what
+    all tokens have in common, a number in each of their features.
     """
 
     load_balance_coef: float = 0.0
@@ -43,6 +44,7 @@ class Setting:
     detached: bool = False
     n_experts: int = 8
     steps: int = 500
+    shared: float = SHARED
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class Samples:
         return Samples(self.x[rows], self.label[rows], self.kind[rows], self.number[rows])
 
 
-def tokens_of_kinds(seed: int, n_tokens: int) -> Samples:
+def tokens_of_kinds(seed: int, n_tokens: int, shared: float = SHARED) -> Samples:
     """Draw tokens: a part common to all, a part of their kind, and a part of their own.
 
     The label is read off the token's own part by a linear map, and every kind has another map. So
@@ -71,7 +73,7 @@ def tokens_of_kinds(seed: int, n_tokens: int) -> Samples:
     kind = torch.randint(N_KINDS, (n_tokens,), generator=draw)
     own = torch.randn(n_tokens, D_MODEL, generator=draw)
     label = torch.einsum("tcd,td->tc", maps[kind], own).argmax(dim=-1)
-    return Samples(SHARED + centres[kind] + own, label, kind, torch.arange(n_tokens))
+    return Samples(shared + centres[kind] + own, label, kind, torch.arange(n_tokens))
 
 
 class Toy(nn.Module):
@@ -148,7 +150,7 @@ class Run:
 
 def train_kinds(setting: Setting, seed: int) -> Run:
     """Train the toy; data, first weights and batches depend on the seed alone."""
-    samples = tokens_of_kinds(seed, N_TRAIN + N_TEST)
+    samples = tokens_of_kinds(seed, N_TRAIN + N_TEST, setting.shared)
     with seeded(seed):
         toy = Toy(setting)
     optimiser = torch.optim.Adam(toy.parameters(), lr=LEARNING_RATE, fused=True)
@@ -205,6 +207,7 @@ REFERENCES = {
     "one expert": Setting(n_experts=1),
     "told the kind": Setting(router="by kind"),
     "Switch loss, detached": Setting(load_balance_coef=0.1, detached=True),
+    "nothing in common": Setting(shared=0.0),
 }
 STRENGTHS = {
     "Switch loss": ("load_balance_coef", (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 10.0)),

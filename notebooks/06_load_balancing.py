@@ -557,7 +557,114 @@ long_runs = {cell.name: Replay(**cell.result) for cell in stored("06_replay").ce
 BalanceReplay.of(long_runs, note="Stored runs: layer 1, 1000 steps, seed 0.")
 
 # %% [markdown]
-# <!-- clinic -->
+# ## The bug clinic
+#
+# Until here the code was sound, and only the method was in question. Published code is not always
+# sound. minimind computed a balancing loss and did not add it (issue 140). nanoMoE's load sums to
+# k. In vLLM (12002) and in transformers (41647) the selection bias leaked into the gates. None of
+# these raises an error, and the loss falls all the same.
+#
+# Twelve patients lie in our clinic, A to L. Each is the library's own layer, or its trainer, with
+# **one** such mistake built in; one of the twelve is healthy. You get their charts and nothing
+# else. This is what all twelve believe they are running:
+
+# %%
+from moe_teach.course import clinic
+from moe_teach.course.clinic.set_up import SetUp
+
+show(SetUp)
+
+# %% [markdown]
+# Everybody is put through the same examination. It has eight panels, and the point of each is that
+# the healthy answer is known **before** anybody looks:
+#
+# 1. **Load** over a short training: each band is an expert.
+# 2. **The loss it logs** for routings made by hand: even ones at k = 1, 2, 4 (healthy: 1); a crowd
+#    at two experts; even first choices with all second choices at one expert.
+# 3. **Gradients on the router**: of the task's loss; of the balance loss as logged; and of what the
+#    total contains of it, divided by the prescribed coefficient. The last two should be equal.
+# 4. **Gates**: their sum for one token; and the largest change when *all* biases rise by 0.25.
+# 5. **Bias**: what one batch with a crowd at experts 0 and 1 does to each expert's bias.
+# 6. **Evaluated twice**: the same tokens, the same weights.
+# 7. **In a batch or alone**: by how much a token's output changes when others are beside it.
+# 8. **Output over input**: as it is; with the weights of all routed experts at zero; and how
+#    much that silent output looks like the input.
+
+# %%
+clinic.show("health")
+
+# %% tags=["nbval-check-output"]
+health = clinic.examined("health")
+assert all(abs(value - 1) < 1e-5 for value in health.even) and health.crowd > 1.5
+assert np.allclose(health.own_gradient, health.arriving) and min(health.task_gradient) > 0.01
+assert max(health.gate_moves) < 1e-6 and max(health.company) < 1e-4
+assert health.other_output == 0 and health.silent == 0
+print("PASS: the healthy layer gives every answer that was known beforehand")
+
+# %% [markdown]
+# ### One patient together
+#
+# The practice patient lies in no bed of the ward. Hollow diamonds are the healthy layer, with the
+# same seed and the same first weights. Find the panels in which orange and diamonds part.
+
+# %%
+clinic.show("practice")
+
+# %%
+practice = clinic.examined("practice")
+print(f"sum of the gates at k = 2: {practice.gate_sums[1]:.2f}, healthy {health.gate_sums[1]:.2f}")
+print(f"output / input: {practice.speaking:.2f}, healthy {health.speaking:.2f}")
+
+# %% [markdown]
+# The gates of a token do not sum to one, although k is 2 or 4. So nobody divided them by their sum.
+# That explains panel 8 as well: smaller gates, a quieter mixture. The task's gradient of panel 3
+# differs too, as it must, and nothing is left unexplained. **A diagnosis has to explain every panel
+# that differs, and predict no difference where there is none.** These are the words for it:
+
+# %%
+clinic.vocabulary()
+
+# %% [markdown]
+# ### The ward
+#
+# Twenty words, twelve patients. Write your guess beside each letter before you scroll on.
+
+# %%
+for case in "ABCD":
+    clinic.show(case)
+
+# %%
+for case in "EFGH":
+    clinic.show(case)
+
+# %%
+for case in "IJKL":
+    clinic.show(case)
+
+# %% [markdown]
+# How far would you get with panel 1 alone, the plot that everybody draws?
+
+# %% tags=["nbval-check-output"]
+charts = {case: clinic.examined(case) for case in clinic.cases()}
+uneven = sum(chart.violation > 0.65 for chart in charts.values())
+print(f"{uneven} of {len(charts)} patients have an uneven load, and {len(charts) - uneven} do not")
+assert uneven == 3
+
+# %% [markdown]
+# Three patients stand out, with three different faults. Of the other nine, eight are ill: they
+# train, they balance, and they are wrong. The findings as numbers, if you prefer to read them:
+
+# %%
+clinic.table()
+
+# %% [markdown]
+# Hand in your diagnoses in exercise 6.5; a wrong one is answered with an observation that speaks
+# against it. In exercise 6.6 you repair a patient. `clinic.show("A", seed=1)` examines a patient
+# again, with other weights and other tokens.
+#
+# The clinic is kinder than life. Its patients have one fault each, they are tiny, and a healthy
+# twin lies beside them. What carries over is the list of observations: each takes a few lines, and
+# has an answer that you know beforehand.
 
 # %% [markdown]
 # ## What could be wrong with these results

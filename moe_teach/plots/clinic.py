@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from moe_teach.plots.clinic_chart import Chart
 from moe_teach.plots.style import PALETTE, figure
@@ -18,6 +19,9 @@ _HEALTHY = {"marker": "D", "markersize": 5, "color": "black", "fillstyle": "none
 def chart_sheet(name: str, patient: Chart, healthy: Chart) -> Figure:
     """Draw all findings of one patient; hollow black diamonds are the healthy layer's."""
     drawing, axes = figure(10.4, 4.9, nrows=2, ncols=4)
+    # All sheets look alike and their places are known: working them out would double the time.
+    drawing.set_layout_engine(None)
+    drawing.subplots_adjust(0.055, 0.1, 0.992, 0.87, wspace=0.3, hspace=0.58)
     (load, logged, gradients, gates), (bias, twice, company, sizes) = axes
     _draw_load(load, patient, healthy)
     _draw_logged(logged, patient, healthy)
@@ -28,6 +32,9 @@ def chart_sheet(name: str, patient: Chart, healthy: Chart) -> Figure:
     _draw_company(company, patient, healthy)
     _draw_sizes(sizes, patient, healthy)
     _draw_key(drawing, name)
+    for each in (load, gates, sizes, company, twice, logged):
+        # Few labels, because text is what drawing spends its time on.
+        each.yaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10]))
     for each in axes.flat:
         each.title.set_fontsize(10)
         each.tick_params(labelsize=8)
@@ -81,7 +88,7 @@ def _draw_gates(axes: Axes, patient: Chart, healthy: Chart) -> None:
     axes.bar(places, values, color=PATIENT, alpha=0.55)
     axes.plot(places, normal, linestyle="none", **_HEALTHY)
     for place, value, other in zip(places, values, normal, strict=True):
-        _number(axes, place, max(value, other), _short(value), size=7)
+        _number(axes, place, _above(value, other, 1.2), _short(value), size=7)
     axes.set(ylim=(-0.04, 1.45), title="4 Gates", ylabel="sum / largest change")
 
 
@@ -117,10 +124,10 @@ def _draw_twice(axes: Axes, patient: Chart, healthy: Chart) -> None:
 
 
 def _draw_company(axes: Axes, patient: Chart, healthy: Chart) -> None:
-    places = range(len(patient.company))
+    places = range(0, 2 * len(patient.company), 2)
     axes.vlines(places, 0, patient.company, color=PATIENT, linewidth=2)
     axes.plot(places, patient.company, "o", color=PATIENT, markersize=2.5)
-    axes.plot(places[::8], healthy.company[::8], linestyle="none", **_HEALTHY)
+    axes.plot(places[::4], healthy.company[::4], linestyle="none", **_HEALTHY)
     axes.set(title="7 In a batch or alone", xlabel="token, in the batch's order")
     axes.set(ylabel="change of output", ylim=(-0.05, max(1.0, 1.15 * max(patient.company))))
 
@@ -137,7 +144,7 @@ def _draw_key(drawing: Figure, name: str) -> None:
         Line2D([], [], linestyle="none", marker="s", color=PATIENT, alpha=0.6, label=name),
         Line2D([], [], linestyle="none", label="healthy layer, same seed", **_HEALTHY),
     )
-    drawing.legend(handles=marks, loc="outside upper center", ncols=2, fontsize=10)
+    drawing.legend(handles=marks, loc="upper center", ncols=2, fontsize=10)
 
 
 def _bars(
@@ -153,13 +160,18 @@ def _bars(
     axes.plot(places, normal, linestyle="none", **_HEALTHY)
     top = max(*values, *normal, 1e-3)
     for place, value, other in zip(places, values, normal, strict=True):
-        _number(axes, place, max(value, other), text(value))
+        _number(axes, place, _above(value, other, top), text(value))
     axes.set_xticks(places, labels)
     axes.set_ylim(min(0.0, *values) - 0.03 * top, 1.25 * top)
 
 
 def _short(value: float | int) -> str:
     return f"{value:.2f}" if value not in (0, 1) else f"{value:.0f}"
+
+
+def _above(value: float | int, other: float | int, top: float | int) -> float | int:
+    """Find the height of a bar's number: on the bar, or over the diamond if that is in the way."""
+    return max(value, other) if abs(value - other) < 0.25 * top else value
 
 
 def _number(axes: Axes, place: float | int, height: float | int, text: str, size: int = 8) -> None:
@@ -181,7 +193,7 @@ def in_words(name: str, chart: Chart) -> str:
         return ", ".join(f"{value:.2g}" for value in values)
 
     far = [i for i, change in enumerate(chart.company) if change > 1e-3]
-    company = f"{len(far)}, the first at place {far[0]}" if far else "none"
+    company = f"{len(far)}, the first at place {2 * far[0]}" if far else "none"
     return (
         f"Chart of {name}. 1: at the end the busiest expert has {chart.violation + 1:.1f} fair "
         f"shares. 2: logged loss of even routing at k = 1, 2, 4: {numbers(chart.even)}; of a "

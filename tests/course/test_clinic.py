@@ -9,7 +9,7 @@ import torch
 from moe_teach.course import clinic
 from moe_teach.course.clinic import ward
 from moe_teach.course.clinic.diagnoses import DIAGNOSES, contradiction
-from moe_teach.course.clinic.examination import examine
+from moe_teach.course.clinic.examination import N_STEPS, examine
 from moe_teach.course.clinic.faults import FAULTS
 from moe_teach.course.clinic.set_up import SetUp
 from moe_teach.course.clinic.signs import SIGNS, read
@@ -61,7 +61,7 @@ def test_a_set_up_shows_the_signs_of_its_diagnosis_for_every_seed(word):
 )
 def test_only_what_reaches_the_router_evens_out_the_load(word):
     expected = DIAGNOSES[word].signs["load"]
-    for n_steps in (50, 80):
+    for n_steps in (40, N_STEPS):
         found = [read(examine(FAULTS[word], seed, n_steps))["load"] for seed in SEEDS[:3]]
         assert found == [expected] * 3
 
@@ -112,6 +112,13 @@ def test_an_objection_names_the_case_and_a_panel_and_never_the_answer(case):
             assert f"'{ward.behind(case)}'" not in text and truth.sentence not in text
 
 
+def test_the_practice_patient_is_ill_and_lies_in_no_bed():
+    practice = ward.behind("practice")
+
+    assert practice not in {"healthy", *map(ward.behind, clinic.cases())}
+    assert ward.behind("health") == "healthy"
+
+
 def test_an_unknown_case_is_refused_in_a_sentence():
     with pytest.raises(ValueError, match="The ward has: A, B"):
         ward.behind("Z")
@@ -148,7 +155,7 @@ def test_a_chart_is_shown_with_its_findings_in_words(monkeypatch):
     monkeypatch.setattr("moe_teach.plots.style.display", lambda *a, **k: shown.append(a[0]))
 
     clinic.show("A")
-    clinic.healthy()
+    clinic.show("health")
 
-    assert "case A" in shown[0]["text/plain"] and "healthy" in shown[1]["text/plain"]
+    assert "case A" in shown[0]["text/plain"] and "Chart of health." in shown[1]["text/plain"]
     assert all(bundle["image/png"].startswith(b"\x89PNG") for bundle in shown)

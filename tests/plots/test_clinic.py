@@ -87,7 +87,7 @@ def test_the_words_tell_all_findings():
 
     assert words.startswith("Chart of case X.")
     assert all(f" {panel}: " in words for panel in range(1, 9))
-    assert "8, the first at place 8" in words
+    assert "8, the first at place 16" in words
     assert "in a batch: none" in in_words("the healthy layer", HEALTHY)
 
 

@@ -2,7 +2,7 @@
 
     from moe_teach.course import clinic
     clinic.vocabulary()     # the diagnoses
-    clinic.healthy()        # the chart of a sound layer
+    clinic.show("health")   # the chart of a sound layer
     clinic.show("A")        # the chart of a patient, beside the healthy findings
     clinic.table()          # the main findings of all patients as numbers
 
@@ -10,7 +10,7 @@
 `layer_faults.py`. They are worth reading afterwards.
 """
 
-from moe_teach.course.clinic.desk import examined, healthy, show, table, vocabulary
+from moe_teach.course.clinic.desk import examined, show, table, vocabulary
 from moe_teach.course.clinic.ward import cases
 
-__all__ = ["cases", "examined", "healthy", "show", "table", "vocabulary"]
+__all__ = ["cases", "examined", "show", "table", "vocabulary"]

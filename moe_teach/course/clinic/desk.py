@@ -16,43 +16,33 @@ def vocabulary() -> Note:
 
 
 def examined(case: str, seed: int = 0) -> Chart:
-    """Put a patient through the examination and return the findings as a record."""
-    return _examined(behind(case), seed)
+    """Put a patient through the examination and return the findings as a record.
+
+    Besides the patients there are "health", the sound layer, and "practice", one fault to try the
+    method on.
+    """
+    # The training is what costs; shorter, it shows the same.
+    return examine(FAULTS[behind(case)], seed, by_mode(full=N_STEPS, fast=40))
 
 
 def show(case: str, seed: int = 0) -> None:
     """Draw the chart of a patient; another seed means other weights and other tokens."""
-    chart, normal = examined(case, seed), _examined("healthy", seed)
-    _draw(f"case {case}", chart, normal)
+    # Imported when first drawn: the checks judge a diagnosis without matplotlib.
+    from moe_teach.plots.clinic import chart_sheet, in_words
+    from moe_teach.plots.style import show_figure
 
-
-def healthy(seed: int = 0) -> None:
-    """Draw the chart of the layer that is as prescribed."""
-    chart = _examined("healthy", seed)
-    _draw("the healthy layer", chart, chart)
+    name = f"case {case}" if case in cases() else case
+    chart, health = examined(case, seed), examined("health", seed)
+    # Few colours: a dozen of these stand on one page.
+    show_figure(chart_sheet(name, chart, health), alt=in_words(name, chart), max_colours=96)
 
 
 def table(seed: int = 0) -> Note:
     """Write the main findings of all patients as numbers, one row each."""
     header = ("case", "busiest", "even k=1, 2, 4", "crowd", "2nd", "task k=1, 2", "logged k=1, 2")
     header += ("arrives", "move", "bias", "twice", "company", "silent")
-    rows = [("health", *_row(_examined("healthy", seed)))]
-    rows += [(case, *_row(examined(case, seed))) for case in cases()]
+    rows = [(case, *_row(examined(case, seed))) for case in ("health", *cases())]
     return Note("All findings", header=header, rows=tuple(rows))
-
-
-def _draw(name: str, chart: Chart, normal: Chart) -> None:
-    # Imported when first drawn: the checks judge a diagnosis without matplotlib.
-    from moe_teach.plots.clinic import chart_sheet, in_words
-    from moe_teach.plots.style import show_figure
-
-    # Few colours: a dozen of these stand on one page.
-    show_figure(chart_sheet(name, chart, normal), alt=in_words(name, chart), max_colours=96)
-
-
-def _examined(diagnosis: str, seed: int) -> Chart:
-    # The training is what costs; shorter, it shows the same.
-    return examine(FAULTS[diagnosis], seed, by_mode(full=N_STEPS, fast=50))
 
 
 def _row(chart: Chart) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from moe_teach.ops.balance import load
 from moe_teach.plots.clinic_chart import Chart
 from moe_teach.types import Routing
 
-N_STEPS = 80
+N_STEPS = 50
 LEARNING_RATE = 0.02
 _PROBED = 64  # tokens of the observations without training
 _BIAS_SHIFT = 0.25
@@ -140,11 +140,11 @@ def _twice(patient: type[SetUp], seed: int) -> dict[str, float]:
 
 
 def _company(patient: type[SetUp], seed: int) -> tuple[float, ...]:
-    """Compare each token's output in a batch with its output alone, in the batch's order."""
+    """Compare tokens' outputs in a batch with their outputs alone, for every second place."""
     layer, x = _resting(patient(), seed), probes.tokens(seed, _PROBED)
     with torch.no_grad():
-        together = layer(x)[0]
-        alone = torch.cat([layer(x[i : i + 1])[0] for i in range(len(x))])
+        together = layer(x)[0][::2]
+        alone = torch.cat([layer(token[None])[0] for token in x[::2]])
     # Relative to the output alone: a token whose choices were all dropped has none together.
     return _rounded(((together - alone).norm(dim=-1) / alone.norm(dim=-1)).tolist())
 

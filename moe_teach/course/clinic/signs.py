@@ -98,7 +98,7 @@ def _silent(chart: Chart) -> str:
 
 
 def _load(chart: Chart) -> str:
-    return "even" if chart.violation < 0.5 else "uneven"
+    return "even" if chart.violation < 0.65 else "uneven"
 
 
 SIGNS = {

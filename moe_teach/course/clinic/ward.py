@@ -20,6 +20,7 @@ _BEHIND = {
     "K": "capacity-at-evaluation",
     "L": "bias-never-moves",
 }
+_OUTSIDE = {"health": "healthy", "practice": "gates-not-normalised"}  # shown with their names
 
 
 def cases() -> tuple[str, ...]:
@@ -29,9 +30,10 @@ def cases() -> tuple[str, ...]:
 
 def behind(case: str) -> str:
     """Give the true diagnosis of a case; the check asks, and readers should not."""
-    if case not in _BEHIND:
+    everybody = _BEHIND | _OUTSIDE
+    if case not in everybody:
         raise ValueError(f"There is no case {case!r}. The ward has: {', '.join(_BEHIND)}.")
-    return _BEHIND[case]
+    return everybody[case]
 
 
 def objection(case: str, claimed: str) -> str:

@@ -37,42 +37,42 @@ def writes_spaces():
     return _all_but(A="k not divided")
 
 
-@wrong("6.5", stage="diagnoses", says="1 of 12 diagnoses hold: G.")
+@wrong("6.5", stage="diagnoses", says="Right: 1 of 12 (G).")
 def calls_everybody_healthy():
     return dict.fromkeys(clinic.cases(), "healthy")
 
 
-@wrong("6.5", stage="diagnoses", says="B, C, D, E, F, G, H, I, J, K, L.")
+@wrong("6.5", stage="diagnoses", says="(B, C, D, E, F, G, H, I, J, K, L).")
 def suspects_the_coefficient():
     return _all_but(A="coefficient-too-large")
 
 
-@wrong("6.5", stage="diagnoses", says="10 of 12 diagnoses hold: A, B, C, D, F, G, H, I, K, L.")
+@wrong("6.5", stage="diagnoses", says="Right: 10 of 12 (A, B, C, D, F, G, H, I, K, L).")
 def swaps_the_forgotten_and_the_detached():
     return _all_but(E="loss-detached", J="loss-not-added")
 
 
-@wrong("6.5", stage="diagnoses", says="A, B, D, E, F, G, H, I, J, K, L.")
+@wrong("6.5", stage="diagnoses", says="(A, B, D, E, F, G, H, I, J, K, L).")
 def takes_the_wrong_axis_for_a_detached_loss():
     return _all_but(C="loss-detached")
 
 
-@wrong("6.5", stage="diagnoses", says="A, B, C, D, E, G, H, I, J, K, L.")
+@wrong("6.5", stage="diagnoses", says="(A, B, C, D, E, G, H, I, J, K, L).")
 def blames_the_loss_for_the_gate():
     return _all_but(F="loss-reads-gates")
 
 
-@wrong("6.5", stage="diagnoses", says="A, B, C, E, F, G, H, I, J, K, L.")
+@wrong("6.5", stage="diagnoses", says="(A, B, C, E, F, G, H, I, J, K, L).")
 def sees_a_shared_expert():
     return _all_but(D="unasked-shared-expert")
 
 
-@wrong("6.5", stage="diagnoses", says="A, B, C, D, E, F, G, H, I, J, L.")
+@wrong("6.5", stage="diagnoses", says="(A, B, C, D, E, F, G, H, I, J, L).")
 def thinks_that_experts_choose():
     return _all_but(K="experts-choose")
 
 
-@wrong("6.5", stage="diagnoses", says="A, C, D, E, F, G, H, I, J, K, L.")
+@wrong("6.5", stage="diagnoses", says="(A, C, D, E, F, G, H, I, J, K, L).")
 def takes_noise_for_dropout():
     return _all_but(B="dropout-at-evaluation")
 

@@ -63,7 +63,9 @@ def _clinic_form(answer: Any, seed: int) -> None:
 @CLINIC.stage("words of the clinic")
 def _clinic_words(answer: Any, seed: int) -> None:
     for case, claimed in answer().items():
-        near = difflib.get_close_matches(str(claimed).lower().replace(" ", "-"), DIAGNOSES, n=1)
+        near = difflib.get_close_matches(
+            str(claimed).lower().replace(" ", "-"), DIAGNOSES, n=1, cutoff=0.8
+        )
         meant = f" Did you mean {near[0]!r}?" if near else ""
         require(
             isinstance(claimed, str) and claimed in DIAGNOSES,
@@ -80,10 +82,11 @@ def _clinic_diagnoses(answer: Any, seed: int) -> None:
     right = [case for case, text in objections.items() if not text]
     wrong = [case for case, text in objections.items() if text]
     if wrong:
-        so_far = f"{len(right)} of {len(objections)} diagnoses hold"
+        named = f" ({', '.join(right)})" if right else ""
         require(
             False,
-            f"{so_far}: {', '.join(right)}." if right else f"{so_far}.",
+            f"Right: {len(right)} of {len(objections)}{named}. The others each meet an objection; "
+            "draw the chart again and look at the panel it names.",
             expected=Words("no observation that speaks against a diagnosis"),
             got=Words("\n".join(objections[case] for case in wrong)),
         )

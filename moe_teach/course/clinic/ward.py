@@ -45,10 +45,10 @@ def objection(case: str, claimed: str) -> str:
     sign = SIGNS[name]
     if name in DIAGNOSES[claimed].shows:
         return (
-            f"Case {case} is not {claimed!r}. Then, in panel {sign.panel}, {sign.asks} {would}. "
-            f"In this chart: {does}."
+            f"Case {case} is not {claimed!r}: with it, panel {sign.panel} would show that "
+            f"{sign.asks} {would}. Here: {does}."
         )
     return (
-        f"Case {case}: {claimed!r} leaves panel {sign.panel} unexplained. There, {sign.asks} "
-        f"{does}, where this diagnosis leads to: {would}."
+        f"Case {case}: {claimed!r} does not explain panel {sign.panel}, which shows that "
+        f"{sign.asks} {does}. With this diagnosis: {would}."
     )

@@ -15,11 +15,12 @@ QUESTIONS = (
             "d": "it rises: each expert sees fewer tokens",
         },
         answer="b",
-        because="What must be remembered needs room, and room is what experts add. A sum needs "
-        "steps of computation, and of those a token gets as many as before.",
+        because="Facts are many separate things, and each expert can keep some of them out of the "
+        "others' way. A sum needs steps of computation, and of those a token gets as many as "
+        "before: the gain on sums is inside the noise.",
         replies={
             "a": "The work is the same, but the choice of weights that do it is not: 32 experts "
-            "hold 32 times as many numbers to write facts into.",
+            "hold nearly 32 times as many numbers to write facts into.",
             "c": "More parameters on disk, yes. Which texts need them? Look at the figure of the "
             "three texts.",
             "d": "Each expert does see fewer tokens, and that is a real cost. It is not the whole "

@@ -139,7 +139,9 @@ def utilisation(courses: Mapping[str, Course], n_experts: int) -> Figure:
     right.set_yticks(range(len(courses)), list(courses))
     right.invert_yaxis()
     right.set(xlabel="nats per byte on held-back text", title="The loss, each seed")
-    drawing.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    drawing.legend(
+        *left.get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False
+    )
     return drawing
 
 
@@ -162,7 +164,7 @@ def push_per_expert(load: Numbers, push: Numbers) -> Figure:
     left.bar(experts, load, color=PALETTE[0])
     left.axhline(1 / len(load), color="0.3", linewidth=1, linestyle=":", label="fair share")
     left.set(xlabel="expert", ylabel="share of the choices", title="Load")
-    left.legend()
+    left.legend(frameon=False)
     right.bar(experts, push, color=PALETTE[1], hatch=HATCHES[1], edgecolor="white")
     right.axhline(0, color="0.3", linewidth=1)
     right.set(xlabel="expert", ylabel="- gradient, mean over tokens", title="Push on the logits")

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from typing import Any, Literal
 
 import torch
@@ -60,10 +60,14 @@ def text_model(setting: TextSetting, seed: int) -> Model:
 
 def text_data(seed: int) -> tuple[Batches, list[Batch]]:
     """Return training batches of four domains, and 64 validation windows of each."""
+    taught, held_back = _token_ids()
+    return Batches(taught, BATCH, LENGTH, seed), evaluation_batches(held_back, 64, LENGTH, 64)
+
+
+@cache
+def _token_ids() -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     corpus, bytes_ = build_corpus(), ByteTokenizer()
-    batches = Batches(encode_domains(corpus.train, bytes_), BATCH, LENGTH, seed)
-    held_back = encode_domains(corpus.validation, bytes_)
-    return batches, evaluation_batches(held_back, 64, LENGTH, 64)
+    return encode_domains(corpus.train, bytes_), encode_domains(corpus.validation, bytes_)
 
 
 def train_text(

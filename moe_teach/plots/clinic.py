@@ -183,6 +183,7 @@ def _number(axes: Axes, place: float | int, height: float | int, text: str, size
         ha="center",
         fontsize=size,
         color="#7a3500",
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.3, "alpha": 0.8},
     )
 
 

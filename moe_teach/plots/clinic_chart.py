@@ -17,7 +17,8 @@ class Chart:
     bias_step: change of each expert's bias after one batch with a crowd at experts 0 and 1.
     other_experts, other_output: two evaluations of the same tokens: share of tokens with other
         experts; difference of the outputs relative to their norm.
-    company: for every second token of a batch, how far its output is from its output alone (relative).
+    company: for every second token of a batch, how far its output is from its output alone,
+        relative to that.
     speaking, silent, likeness: norm of output / norm of input, as it is and with every routed
         expert's weights at zero; cosine of the silent output and the input.
     """

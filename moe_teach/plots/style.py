@@ -13,6 +13,7 @@ from IPython.display import display
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image  # matplotlib writes its own pictures with it
+from PIL.Image import Quantize
 
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
@@ -55,7 +56,10 @@ def to_png(drawing: Figure, max_colours: int | None = None) -> bytes:
     for dpi in (110, 90, 70, 50):
         with mpl.rc_context(_STYLE):
             buffer = io.BytesIO()
-            drawing.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
+            options = {"compress_level": 1} if max_colours else {}  # compressed again below
+            drawing.savefig(
+                buffer, format="png", dpi=dpi, metadata={"Software": None}, pil_kwargs=options
+            )
         if max_colours:
             buffer = _with_few_colours(buffer, max_colours)
         if buffer.tell() <= MAX_BYTES:
@@ -68,7 +72,9 @@ def to_png(drawing: Figure, max_colours: int | None = None) -> bytes:
 
 def _with_few_colours(png: io.BytesIO, count: int) -> io.BytesIO:
     reduced = io.BytesIO()
-    Image.open(png).convert("RGB").quantize(count).save(reduced, "PNG", optimize=True)
+    Image.open(png).convert("RGB").quantize(count, Quantize.FASTOCTREE).save(
+        reduced, "PNG", optimize=True
+    )
     return reduced
 
 

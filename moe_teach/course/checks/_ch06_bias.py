@@ -133,48 +133,36 @@ def _bias_step(answer: Any, seed: int) -> None:
 
 def _slips(given: dict[str, Any], counts: Tensor) -> tuple[tuple[Tensor, str], ...]:
     """Steps of known mistakes, and what to say to them."""
-    rate, error = given["rate"], counts.mean() - counts
+    rate, mean = given["rate"], counts.mean()
     used = counts[counts > 0].mean()
     first = torch.bincount(given["expert_ids"][:, 0], minlength=len(counts)).float()
-    share = error / counts.sum()
-    rounded_down = rate * (counts.mean().floor() - counts).sign()
-    return (
-        (
-            rounded_down,
-            "The mean was rounded down to a whole number. It is the number of choices divided by "
-            "E, and may have a fraction.",
-        ),
-        (
-            -rate * error.sign(),
-            "The sign is reversed: busy experts went up. That is collapse by design; it is the "
-            "idle ones that need a higher bias.",
-        ),
-        (
-            rate * error,
-            "The step grows with the error. In this rule only its sign counts: every step is "
-            "`rate` or 0.",
-        ),
-        (
-            rate * share,
-            "The step grows with the error in the load. In this rule only its sign counts: every "
-            "step is `rate` or 0, whatever the error.",
-        ),
-        (
-            rate * (first.mean() - first).sign(),
-            "Only the first choice of each token was counted. All k choices make work.",
-        ),
-        (
-            rate * (used - counts).sign(),
-            "The mean was taken over the experts that were chosen. The idle ones belong to it, "
-            "with 0: divide by E.",
-        ),
-        (
-            rate * (counts < counts.mean()),
-            "Experts below the mean go up, but those above it stay. They must go down by `rate`.",
-        ),
-        (
-            rate * (counts.median() - counts).sign(),
-            "The counts were compared with their median. The rule compares with the mean: half of "
-            "all experts may be idle, and then the median is 0.",
-        ),
-    )
+    steps = {
+        "rounded": rate * (mean.floor() - counts).sign(),
+        "reversed": rate * (counts - mean).sign(),
+        "grows": rate * (mean - counts),
+        "grows with the load": rate * (mean - counts) / counts.sum(),
+        "first choice": rate * (first.mean() - first).sign(),
+        "used experts": rate * (used - counts).sign(),
+        "upwards only": rate * (counts < mean),
+        "median": rate * (counts.median() - counts).sign(),
+    }
+    return tuple((step, _WORDS[name]) for name, step in steps.items())
+
+
+_WORDS = {
+    "rounded": "The mean was rounded down to a whole number. It is the number of choices divided "
+    "by E, and may have a fraction.",
+    "reversed": "The sign is reversed: busy experts went up. That is collapse by design; it is the "
+    "idle ones that need a higher bias.",
+    "grows": "The step grows with the error. In this rule only its sign counts: every step is "
+    "`rate` or 0.",
+    "grows with the load": "The step grows with the error in the load. In this rule only its sign "
+    "counts: every step is `rate` or 0, whatever the error.",
+    "first choice": "Only the first choice of each token was counted. All k choices make work.",
+    "used experts": "The mean was taken over the experts that were chosen. The idle ones belong to "
+    "it, with 0: divide by E.",
+    "upwards only": "Experts below the mean go up, but those above it stay. They must go down by "
+    "`rate`.",
+    "median": "The counts were compared with their median. The rule compares with the mean: half "
+    "of all experts may be idle, and then the median is 0.",
+}

@@ -56,50 +56,39 @@ def _z_value(answer: Any, seed: int) -> None:
 def _slips(logits: Tensor) -> tuple[tuple[Tensor, str], ...]:
     """Values of known mistakes, and what to say to them."""
     log_total = logits.logsumexp(dim=-1)
-    return (
-        (
-            log_total.mean(),
-            "The log-sum-exp is not squared. Without the square a router would earn by pushing its "
-            "logits towards minus infinity.",
-        ),
-        (
-            log_total.square().sum(),
-            "This is the sum over the tokens. Take the mean, or the loss grows with the batch.",
-        ),
-        (
-            log_total.square().sum() / logits.numel(),
-            "It was divided by T * E. There is one value per token: take the mean over the T "
-            "tokens.",
-        ),
-        (
-            0.001 * log_total.square().mean(),
-            "A coefficient slipped in. This function measures; the trainer multiplies.",
-        ),
-        (
-            log_total.mean().square(),
-            "Here the mean was squared. Square each token's value first: otherwise a large "
-            "positive and a large negative one cancel.",
-        ),
-        (
-            logits.logsumexp(dim=0).square().mean(),
-            "The log-sum-exp ran over the tokens. It belongs to one token and runs over its "
-            "experts, dim=-1.",
-        ),
-        (
-            logits.square().mean(),
-            "These are the squared logits themselves. The loss squares one number per token, the "
-            "log-sum-exp over its experts.",
-        ),
-        (
-            logits.softmax(dim=-1).logsumexp(dim=-1).square().mean(),
-            "Probabilities went in where logits belong: no softmax before the log-sum-exp.",
-        ),
-        (
-            logits.log_softmax(dim=-1).square().mean(),
-            "These are squared log-probabilities. `log_softmax` has the log-sum-exp subtracted "
-            "already, so a shift of all logits leaves no trace, and the shift is what is punished.",
-        ),
-    )
+    values = {
+        "not squared": log_total.mean(),
+        "summed": log_total.square().sum(),
+        "over experts too": log_total.square().sum() / logits.numel(),
+        "coefficient": 0.001 * log_total.square().mean(),
+        "squared late": log_total.mean().square(),
+        "over tokens": logits.logsumexp(dim=0).square().mean(),
+        "logits": logits.square().mean(),
+        "probabilities": logits.softmax(dim=-1).logsumexp(dim=-1).square().mean(),
+        "log-probabilities": logits.log_softmax(dim=-1).square().mean(),
+    }
+    return tuple((value, _WORDS[name]) for name, value in values.items())
+
+
+_WORDS = {
+    "not squared": "The log-sum-exp is not squared. Without the square a router would earn by "
+    "pushing its logits towards minus infinity.",
+    "summed": "This is the sum over the tokens. Take the mean, or the loss grows with the batch.",
+    "over experts too": "It was divided by T * E. There is one value per token: take the mean over "
+    "the T tokens.",
+    "coefficient": "A coefficient slipped in. This function measures; the trainer multiplies.",
+    "squared late": "Here the mean was squared. Square each token's value first: otherwise a large "
+    "positive and a large negative one cancel.",
+    "over tokens": "The log-sum-exp ran over the tokens. It belongs to one token and runs over its "
+    "experts, dim=-1.",
+    "logits": "These are the squared logits themselves. The loss squares one number per token, the "
+    "log-sum-exp over its experts.",
+    "probabilities": "Probabilities went in where logits belong: no softmax before the "
+    "log-sum-exp.",
+    "log-probabilities": "These are squared log-probabilities. `log_softmax` has the log-sum-exp "
+    "subtracted already, so a shift of all logits leaves no trace, and the shift is what is "
+    "punished.",
+}
 
 
 @Z_LOSS.stage("large logits")

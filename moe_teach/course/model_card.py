@@ -13,6 +13,7 @@ def _head(card: dict[str, Any]) -> str:
     model, training = card["model"], card["training"]
     moe = model["config"]["moe"]
     machine = training["machine"]
+    threads = "one thread" if machine["threads"] == 1 else f"{machine['threads']} threads"
     return f"""# {card["name"]}
 
 A language model with experts, small enough to travel with the package: \
@@ -25,7 +26,7 @@ A language model with experts, small enough to travel with the package: \
 
 It was trained for {training["steps"]:,} steps ({training["tokens"]:,} tokens, seed \
 {training["seed"]}) in {training["wall_seconds"]:,.0f} seconds, \
-{training["cpu_seconds"]:,.0f} of them on a processor, with {machine["threads"]} thread(s) on \
+{training["cpu_seconds"]:,.0f} of them on a processor, with {threads} on \
 {machine["processor"]}, Python {machine["python"]}, torch {machine["torch"]}, {machine["date"]}. \
 It is made for looking at routers. It knows nothing about the world, and its text is nonsense of \
 the right shape."""

@@ -18,6 +18,7 @@ import torch
 from moe_teach.checkpoint.store import DamagedCheckpoint
 from moe_teach.config import refuse
 from moe_teach.data.tokenizer import BPETokenizer, ByteTokenizer, load_tokenizer
+from moe_teach.files import write_atomically
 from moe_teach.nn.model import Model
 from moe_teach.train.recipe import Recipe, read_recipe
 from moe_teach.train.state import load_weights, named_tensors
@@ -99,7 +100,7 @@ def save_weights(model: Model, file: Path) -> None:
         name: (tensor.bfloat16() if tensor.is_floating_point() else tensor).detach().cpu().clone()
         for name, tensor in named_tensors(model)
     }
-    safetensors.torch.save_file(tensors, file, metadata={"format": "pt"})
+    write_atomically(file, safetensors.torch.save(tensors, metadata={"format": "pt"}))
 
 
 def digest_of(file: Path) -> str:

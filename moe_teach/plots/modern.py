@@ -80,19 +80,22 @@ def designs(kilobits: Seeds, groups: Sequence[int], reference: str) -> Figure:
     `groups` says after how many rows a line is drawn; rows are listed from the top.
     """
     base = float(np.mean(kilobits[reference]))
-    drawing, axes = figure(8.6, 0.34 * len(kilobits) + 1.2)
+    drawing, axes = figure(8.6, 0.3 * len(kilobits) + 1.2)
+    edge = max(100.0, *(100 * max(values) / base for values in kilobits.values())) + 3
     kind = np.searchsorted(np.asarray(groups), np.arange(len(kilobits)), side="right")
     for row, (values, family) in enumerate(zip(kilobits.values(), kind, strict=True)):
         shares = 100 * np.asarray(values) / base
         mark, colour = MARKERS[family % len(MARKERS)], PALETTE[family % len(PALETTE)]
         axes.plot(shares, np.full(len(shares), row), mark, color=colour, markersize=6, alpha=0.8)
-        axes.text(107, row, f"{shares.mean():.1f} %", va="center", fontsize=9)
+        axes.text(edge, row, f"{shares.mean():.1f} %", va="center", fontsize=9)
     for row in groups:
         axes.axhline(row - 0.5, color="0.8", linewidth=1)
     axes.axvline(100, color="0.5", linewidth=1, linestyle=":")
     axes.set_yticks(range(len(kilobits)), list(kilobits))
     axes.invert_yaxis()
-    axes.set(xlim=(0, 121), xlabel=f"bits stored, in percent of {reference} (one mark per seed)")
+    axes.set(
+        xlim=(0, edge + 14), xlabel=f"bits stored, in percent of {reference} (one mark per seed)"
+    )
     axes.set_xticks(range(0, 101, 20))
     return drawing
 
@@ -138,7 +141,7 @@ def _draw_differences(axes: Axes, losses: Seeds, reference: str) -> None:
     axes.axvspan(-0.01, 0.01, color="0.85")
     axes.set_yticks(range(len(others)), others)
     axes.set_ylim(len(others) - 0.4, -0.6)
-    widest = max(0.02, *(abs(x) for x in axes.get_xlim()))
+    widest = max(0.02, np.ceil(100 * max(abs(x) for x in axes.get_xlim())) / 100)
     axes.set(
         xlim=(-widest, widest),
         xticks=np.round(np.linspace(-widest, widest, 5), 3),

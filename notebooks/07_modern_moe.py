@@ -1,0 +1,705 @@
+# %% [markdown]
+# # 07 Modern MoE
+#
+# **Claim: the layer of DeepSeek-V3 differs from that of Mixtral by four ideas: many small experts,
+# one that is always on, sigmoid scores with a bias, and groups. You can build each of them in a few
+# lines. At our size the first stores a little more for the same bill, two change next to nothing,
+# and one stores less.**
+#
+# Every idea is taken apart here, measured against its absence over several seeds, and given a
+# verdict. Some of them were invented for thousands of processors. It would be strange if they shone
+# on one, and you will see that they do not.
+
+# %%
+import math
+from statistics import mean
+
+import torch
+from torch import Tensor
+
+from moe_teach.config import RouterConfig
+from moe_teach.course import by_mode, check, show
+from moe_teach.course.experiments import stored
+from moe_teach.course.experiments.ch07_modern_moe import (
+    DESIGNS,
+    SCOPES,
+    Design,
+    MemoryNet,
+    domain_bits,
+    memorise,
+    speak,
+)
+from moe_teach.nn.experts import Experts
+from moe_teach.nn.moe import MoE
+from moe_teach.nn.router import Router
+from moe_teach.ops.route import group_mask, top_experts
+from moe_teach.plots.modern import designs, granularity, layer_picture, scopes
+from moe_teach.plots.style import show_figure
+
+# %% [markdown]
+# ## Eight experts, or four thousand million routes
+#
+# Take a layer of 8 experts with one per token. Cut every expert in two and choose two: total and
+# active size stay. Cut again. The bill is always the same. The number of different *sets* of
+# experts that a token can be given is not.
+
+# %% tags=["nbval-check-output"]
+for split in (1, 2, 4, 8):
+    n_experts, top_k = 8 * split, split
+    routes = math.comb(n_experts, top_k)
+    print(f"{n_experts:3} experts, {top_k} per token, each 1/{split} as wide: {routes:,} routes")
+
+# %% [markdown]
+# This is the argument of DeepSeekMoE (Dai et al. 2024, arXiv 2401.06066): more combinations, finer
+# specialisation, the same cost. DeepSeek-V3 went on to 256 experts with 8 per token
+# (arXiv 2412.19437). How much does a layer gain by this, when nothing else changes?
+
+# %%
+check("7.q1", ...)
+
+# %% [markdown]
+# ## Cutting loses nothing
+#
+# Before measuring what is gained, make sure that nothing is lost. An expert is a sum over its
+# hidden units, and a sum can be cut anywhere. Here is one SwiGLU expert, cut in four by hand.
+
+
+# %%
+def expert(x: Tensor, w_gate: Tensor, w_up: Tensor, w_down: Tensor) -> Tensor:
+    """One SwiGLU expert: x (T, D) -> (T, D)."""
+    return (torch.nn.functional.silu(x @ w_gate.T) * (x @ w_up.T)) @ w_down.T
+
+
+# %%
+torch.manual_seed(0)
+x, whole = torch.randn(5, 16), Experts(1, d_model=16, d_ff=64).weights
+w_gate, w_up, w_down = whole.w_gate[0], whole.w_up[0], whole.w_down[0]
+parts = zip(w_gate.chunk(4, dim=0), w_up.chunk(4, dim=0), w_down.chunk(4, dim=1), strict=True)
+together = sum(expert(x, *part) for part in parts)
+torch.testing.assert_close(together, expert(x, w_gate, w_up, w_down), atol=1e-5, rtol=1e-4)
+print("four quarters of an expert, added up, are the expert")
+
+# %% [markdown]
+# The hidden units are the *rows* of two matrices and the *columns* of the third: mind the `dim`.
+# The router has to be cut as well. Give all parts of an expert the same row of the router's matrix.
+# They tie, so they are chosen together. Only the gates need care: among `split` times as many
+# choices each gate is `split` times smaller, and `gate_scale` puts that back.
+
+
+# %%
+@torch.no_grad()
+def cut(coarse: MoE, split: int) -> MoE:
+    """Return a layer of `split` times as many experts that computes the same function."""
+    config, old = coarse.router.config, coarse.experts
+    router_config = RouterConfig(
+        n_experts=config.n_experts * split, top_k=config.top_k * split, gate_scale=split
+    )
+    n, width, d_model = old.w_up.shape
+    fine = MoE(Router(d_model, router_config), Experts(n * split, d_model, width // split))
+    fine.router.proj.weight.copy_(coarse.router.proj.weight.repeat_interleave(split, dim=0))
+    fine.experts.w_gate.copy_(old.w_gate.reshape(fine.experts.w_gate.shape))
+    fine.experts.w_up.copy_(old.w_up.reshape(fine.experts.w_up.shape))
+    down = old.w_down.unflatten(-1, (split, -1)).movedim(2, 1).flatten(0, 1)
+    fine.experts.w_down.copy_(down)
+    return fine
+
+
+# %% tags=["nbval-check-output"]
+coarse = MoE(Router(16, RouterConfig(n_experts=6, top_k=2)), Experts(6, d_model=16, d_ff=48))
+x = torch.randn(200, 16)
+for split in (2, 3, 8):
+    fine = cut(coarse, split)
+    torch.testing.assert_close(fine(x)[0], coarse(x)[0], atol=1e-5, rtol=1e-4)
+    n_params = sum(p.numel() for p in fine.experts.parameters())
+    assert n_params == sum(p.numel() for p in coarse.experts.parameters())
+    print(f"6 top-2 cut in {split}: {fine.router.config.n_experts} experts, the same function")
+
+# %% [markdown]
+# So every function that the coarse layer can compute, the fine one can compute too, with the same
+# parameters and FLOPs. In *capacity* a finer layer never loses. Whether *training* finds what is
+# possible is another question, and only a measurement answers it.
+#
+# ## A task with a known number of bits
+#
+# There are 128 × 128 keys, and each has one of 64 values, drawn at random: 6 bits a key, and
+# nothing to generalise. What a layer knows it has stored. We count
+#
+# $$\text{bits} = 16\,384 \cdot
+# \bigl(6 - \text{mean } \log_2 \tfrac{1}{p(\text{right value})}\bigr)$$
+#
+# Chapter 05 used such a task to tell stored parameters from active ones. The net is small: two
+# embeddings make a key, one residual layer looks it up, one matrix reads the value.
+
+# %%
+show(MemoryNet.forward)
+
+# %% [markdown]
+# Every design asks 64 hidden units per token. Those with experts hold 512. Count before you trust
+# the word "equal":
+
+
+# %%
+def bill(design: Design) -> tuple[int, int, int]:
+    """Parameters of the feed-forward layer: total, active for a token, and the router's own."""
+    net = MemoryNet(design)
+    router = 0 if net.router is None else net.router.proj.weight.numel()
+    shared = 0 if net.always_on is None else sum(p.numel() for p in net.always_on.parameters())
+    routed = 0 if net.experts is None else sum(p.numel() for p in net.experts.parameters())
+    share = design.top_k / design.n_experts if design.n_experts else 0
+    return routed + shared, shared + round(routed * share), router
+
+
+# %% tags=["nbval-check-output"]
+FINER = ("8 top-1", "16 top-2", "32 top-4", "64 top-8")
+for name in ("dense, same active", *FINER, "31 top-3 + 1 shared", "dense, same total"):
+    total, active, router = bill(DESIGNS[name])
+    print(f"{name:20} total {total:6,}  active {active:6,}  router {router:5,}")
+
+# %% [markdown]
+# The experts' bill is equal to the last number. The **router's is not**: it has one row per expert,
+# and every token visits all rows. At our width of 32 the router of 64 experts adds half of the
+# active size on top. In DeepSeek-V3 it is next to nothing, because there an expert is much larger
+# than a row. We keep a second dense layer as an anchor, which is given these FLOPs as well.
+#
+# ## Your seed
+#
+# The stored runs of this section have five seeds for every design; a command of the repository made
+# them, `moe-teach experiment 07_granularity`. Now train a seed of your own. Choose any number
+# above 4, so that it is new.
+
+# %%
+MY_SEED = 100
+n_steps = by_mode(full=900, fast=75)
+LIVE = ("dense, same active", "8 top-1", "16 top-2")
+mine = {name: memorise(DESIGNS[name], MY_SEED, n_steps) for name in LIVE}
+for name, result in mine.items():
+    print(f"{name:20} {result['kilobits']:5.1f} kilobits after {n_steps} steps")
+
+# %% [markdown]
+# Compare with the stored seeds at the same step. Their schedule is the same, so a run that stops
+# early is the beginning of theirs.
+
+
+# %%
+grid, beside = stored("07_granularity"), stored("07_neighbours")
+
+
+def kilobits_at(name: str, step: int) -> list[float]:
+    """Kilobits of every stored seed of a design, read off its curve."""
+    return [dict(map(tuple, curve))[step] for curve in grid.column(name, "curve")]
+
+
+# %%
+for name, result in mine.items():
+    seeds = kilobits_at(name, n_steps)
+    print(
+        f"{name:20} stored {min(seeds):5.2f} to {max(seeds):5.2f}, yours {result['kilobits']:.2f}"
+    )
+    spread = max(max(seeds) - min(seeds), 0.05 * mean(seeds))
+    assert min(seeds) - spread < result["kilobits"] < max(seeds) + spread
+
+# %% [markdown]
+# ## Granularity at equal cost
+
+# %%
+show_figure(
+    granularity(
+        {name: kilobits_at(name, n_steps) for name in FINER},
+        {name: kilobits_at(name, n_steps) for name in ("dense, same active", "dense, same total")},
+        {"31 top-3 + 1 shared": (4, kilobits_at("31 top-3 + 1 shared", n_steps))},
+        {name: mine[name]["kilobits"] for name in FINER if name in mine},
+        full=6 * 128 * 128 / 1000,
+    ),
+    alt="Kilobits stored against granularity at equal FLOPs and parameters, one mark per seed. All "
+    "four designs with experts lie close together, far above a dense layer of the same active size "
+    "and above one of the same total size. Magnified: from 8 top-1 to 16 top-2 the bits rise by "
+    "some percent in every seed; after that they do not rise any more.",
+)
+
+# %% tags=["nbval-check-output"]
+final = {name: part.column(name, "kilobits") for part in (grid, beside) for name in part.names}
+assert min(final["8 top-1"]) > 3 * max(final["dense, same active"]), "experts store far more"
+assert min(final["16 top-2"]) > max(final["8 top-1"]), "the first cut gains, whatever the seed"
+steps = [mean(final[name]) for name in FINER]
+assert max(steps[1:]) < 1.06 * steps[0], "and that is all: six percent at the very most"
+assert max(steps[2:]) < 1.02 * steps[1], "further cuts add nothing to speak of"
+print("PASS: the first cut stores more in every pair of seeds; further cuts do not")
+
+# %% [markdown]
+# **What to see.** On the left: experts are worth a lot, and how finely they are cut hardly shows.
+# On the right: 8 top-1 → 16 top-2 gains a few percent in every seed, and then the curve is flat or
+# falls.
+#
+# Be careful with the first step. From one choice to two, *two* things change: the experts are
+# smaller, and the gates of a token are renormalised, where the lone gate had to stay raw. The table
+# at the end has a row that keeps the gates raw in both, so that only the cut is left.
+#
+# Routes do not store anything. They say which of the stored things can be combined. In this task
+# nothing needs to be combined: the value of every key is drawn for itself. Where tokens share
+# features, finer experts have more to gain; measured laws for language models put the best
+# granularity around 8 to 12 parts (Ling team 2025, arXiv 2507.17702), and find experts as large as
+# a whole feed-forward almost never best (Krajewski et al. 2024, arXiv 2402.07871).
+#
+# ### And what does it cost?
+#
+# Equal FLOPs are not equal seconds: small matrices keep a processor less busy, and more rows must
+# be sorted and gathered. Here is the processor time of the stored runs; it depends on the machine,
+# its order hardly does.
+
+# %%
+for name in ("dense, same active", *FINER, "dense, same total"):
+    seconds = mean(cell.cpu_seconds for cell in grid.of(name))
+    print(f"{name:20} {mean(final[name]):5.1f} kilobits in {seconds:4.1f} CPU seconds")
+
+# %% [markdown]
+# ## Controls that must fail
+#
+# Is it the *learned choice* that stores, or would any eight experts do? Throw dice: a random expert
+# for each token, anew in every call. It has the same parameters and FLOPs. A key then meets another
+# expert every time, so each expert would have to know everything. It must fail.
+#
+# The second row is the trap of chapter 03 in full size: one expert per token, its gate renormalised
+# to 1. It looks like a learned router. It has no teacher.
+
+# %%
+for name in ("8 top-1", "8, random expert", "8 top-1, gate renormalised", "8, fixed hash"):
+    values = final[name]
+    print(f"{name:28} {mean(values):5.1f} kilobits ({min(values):.1f} to {max(values):.1f})")
+
+# %% tags=["nbval-check-output"]
+assert max(final["8, random expert"]) < min(final["dense, same active"])
+assert max(final["8 top-1, gate renormalised"]) < 0.6 * min(final["8 top-1"])
+assert min(final["8, fixed hash"]) > max(max(final[name]) for name in FINER)
+print("PASS: dice store less than one dense expert; a router without a teacher far too little;")
+print("      and a fixed hash more than every learned router")
+
+# %% [markdown]
+# Throw the dice with your own seed, too:
+
+# %%
+dice = memorise(DESIGNS["8, random expert"], MY_SEED, n_steps)
+print(f"your dice: {dice['kilobits']:.1f} kilobits, one dense expert: "
+      f"{mine['dense, same active']['kilobits']:.1f}")  # fmt: skip
+assert dice["kilobits"] < mine["dense, same active"]["kilobits"]
+
+# %% [markdown]
+# And the last row? There the expert is a **fixed hash** of the key: no router, nothing learned, not
+# even a gate. It is no control but a rival, and it beats **every** learned router of this chapter,
+# in every seed. What matters first is that a key always meets the *same* expert, from the first
+# step on. A likely reason, which we did not test: a learned router spends its first steps sending
+# keys from one expert to the next, and what an expert had begun to store of a key is then lost.
+# Keep this baseline in mind whenever somebody credits a router.
+#
+# ## An expert that is always on
+#
+# What every token needs, every expert would have to learn again. So DeepSeekMoE takes some experts
+# out of the competition: they see every token, without a gate. In our pool of 32 with 4 places, one
+# becomes **shared**; the router fills 3 places from the other 31.
+
+# %%
+show_figure(
+    layer_picture(31, 3, 1, 16, ["512 hidden units, 64 active", "31 choose 3 = 4,495 routes"]),
+    alt="A row of 32 narrow experts. The first is always on; three of the others are chosen for "
+    "one token, the rest are at rest.",
+)
+
+
+# %%
+def compare(name: str, reference: str) -> str:
+    """Say by how much a design differs from another, seed by seed, and whether to believe it."""
+    pairs = zip(final[name], final[reference], strict=False)  # three seeds or five
+    gaps = [100 * (a / b - 1) for a, b in pairs]
+    always = all(gap > 0.5 for gap in gaps) or all(gap < -0.5 for gap in gaps)
+    word = ("more" if gaps[0] > 0 else "less") if always else "cannot be told"
+    return f"{mean(gaps):+6.1f} % ({min(gaps):+.1f} to {max(gaps):+.1f}): {word}"
+
+
+# %%
+print("31 top-3 + 1 shared against 32 top-4:", compare("31 top-3 + 1 shared", "32 top-4"))
+
+# %% [markdown]
+# A difference counts only if **every** seed shows it, by more than half a percent. The verdict
+# on the shared expert is what one would expect: nothing is common to all keys, so there is nothing
+# to share. Its costs are the same and its use is nil, *here*. OLMoE (arXiv 2409.02060) left it
+# out, too.
+#
+# ## DeepSeek-V3's rule, step by step
+#
+# Now the router (arXiv 2412.19437, section 2.1.2). One token, twelve experts in four groups of
+# three. The token may open two groups and choose four experts. The bias comes from balancing: busy
+# experts have been pushed down.
+
+
+# %%
+def line(name: str, values: Tensor) -> None:
+    """Print one line of the table, a column for each expert, groups apart."""
+    groups = [" ".join(f"{float(v):5.2f}" for v in three) for three in values.split(3)]
+    print(f"{name:10}" + "  | ".join(groups))
+
+
+logits = torch.tensor([2.0, -1.2, -2.0, 0.9, 0.6, -0.5, 0.2, 1.1, -1.0, -0.4, 0.3, 0.5])
+bias = torch.tensor([-0.3, -0.4, -0.2, -0.6, -0.7, 0.0, -0.1, -0.9, 0.0, -0.4, -0.4, -0.5])
+line("logit", logits)
+
+# %% [markdown]
+# **Step 1: a sigmoid scores each expert alone.** No expert falls because another one rises.
+
+# %% tags=["nbval-check-output"]
+scores = logits.sigmoid()
+line("score", scores)
+
+# %% [markdown]
+# **Step 2: add the bias.** This *ranking* decides who works. It is used for nothing else.
+
+# %% tags=["nbval-check-output"]
+ranking = scores + bias
+line("score", scores)
+line("+ bias", bias)
+line("= ranking", ranking)
+
+# %% [markdown]
+# **Step 3: open the best groups.** A group is worth the sum of its two best rankings. In a real
+# system a group is the set of experts on one machine, and two open groups mean two machines that
+# the token is sent to.
+
+# %% tags=["nbval-check-output"]
+worth = ranking.view(4, 3).topk(2, dim=-1).values.sum(dim=-1)
+open_groups = worth.topk(2).indices
+print("worth of the groups:", " ".join(f"{value:.2f}" for value in worth.tolist()))
+print("open:", sorted(open_groups.tolist()))
+
+# %% [markdown]
+# **Step 4: close the others with minus infinity, and take the best four.** A better expert in a
+# closed group is out of reach: number 5 stood higher than number 8.
+
+# %% tags=["nbval-check-output"]
+is_open = torch.zeros(4, dtype=torch.bool).scatter(0, open_groups, True).repeat_interleave(3)
+open_ranking = ranking.masked_fill(~is_open, -torch.inf)
+expert_ids = top_experts(open_ranking[None], 4)[0]
+line("open", open_ranking)
+print("chosen:", expert_ids.tolist())
+
+# %% [markdown]
+# **Step 5: read the gates from the scores**, where the bias has never been; divide by their sum;
+# multiply by the factor 2.5 of the published configuration.
+
+# %% tags=["nbval-check-output"]
+chosen_scores = scores[expert_ids]
+gates = 2.5 * chosen_scores / chosen_scores.sum()
+for name, values in (("score", chosen_scores), ("gate", gates)):
+    print(f"{name:6}", " ".join(f"{value:.3f}" for value in values.tolist()))
+print(f"sum of the gates: {gates.sum():.3f}")
+
+# %% [markdown]
+# That is the whole rule. The library's router, with the same numbers, must agree.
+
+
+# %%
+def deepseek_router(logits: Tensor, bias: Tensor, top_k: int, n_groups: int, top_groups: int):
+    """Ask the library's Router for its decision on given logits, one token per row."""
+    config = RouterConfig(
+        n_experts=logits.shape[-1], top_k=top_k, score_fn="sigmoid", gate_scale=2.5,
+        n_groups=n_groups, top_groups=top_groups,
+    )  # fmt: skip
+    router = Router(logits.shape[-1], config)
+    with torch.no_grad():
+        router.proj.weight.copy_(torch.eye(logits.shape[-1]))  # logits in, logits out
+    router.expert_bias.copy_(bias)
+    return router(logits)
+
+
+routing = deepseek_router(logits[None], bias, top_k=4, n_groups=4, top_groups=2)
+
+# %% tags=["nbval-check-output"]
+assert routing.expert_ids[0].tolist() == expert_ids.tolist()
+torch.testing.assert_close(routing.gates[0], gates)
+print("PASS: by hand and by library, the same experts and the same gates")
+
+# %% [markdown]
+# The tests of this repository compare both with the DeepSeek-V3 router of transformers, where that
+# is installed. You write the rule yourself in exercises 7.4 and 7.5.
+#
+# ### The zero that looked like a wall
+#
+# Why minus infinity? Sigmoids are positive, so 0 seems to be below all of them, and published code
+# has closed groups with 0. But the ranking carries a bias, and the bias of busy experts only sinks.
+# Close the groups of our token with a zero:
+
+# %% tags=["nbval-check-output"]
+leaky = ranking.masked_fill(~is_open, 0.0)
+line("with zeros", leaky)
+print("chosen:", top_experts(leaky[None], 4)[0].tolist())
+print("open groups hold:", is_open.nonzero().flatten().tolist())
+
+# %% [markdown]
+# A closed expert won. With real numbers the bug sleeps as long as the biases are near zero, and
+# wakes when they have moved. Count the tokens that leave their groups:
+
+
+# %%
+def escapes(shift: float, closed: float, seed: int) -> float:
+    """Share of tokens with a choice in a closed group: 64 experts, 4 of 8 groups open, k = 8."""
+    random = torch.Generator().manual_seed(seed)
+    ranking = torch.randn(1000, 64, generator=random).sigmoid() + shift
+    ranking += 0.1 * torch.randn(64, generator=random)
+    may_choose = group_mask(ranking, n_groups=8, top_groups=4)
+    ids = ranking.masked_fill(~may_choose, closed).topk(8, dim=-1).indices
+    return 1 - may_choose.gather(-1, ids).all(dim=-1).float().mean().item()
+
+
+# %%
+for shift in (0.0, -0.5, -0.7, -0.9):
+    zero = [escapes(shift, 0.0, seed) for seed in range(3)]
+    wall = [escapes(shift, -torch.inf, seed) for seed in range(3)]
+    print(f"mean bias {shift:+.1f}: zeros let {mean(zero):6.1%} of the tokens out, "
+          f"minus infinity {mean(wall):.1%}")  # fmt: skip
+    assert max(wall) == 0
+assert mean(zero) > 0.5
+
+# %% [markdown]
+# ### What the groups buy
+#
+# Not quality: they forbid choices. They buy **fewer machines per token**. How many of the 8 groups
+# does a token need, with 8 choices among 64 experts?
+
+
+# %%
+def groups_touched(top_groups: int, seed: int) -> float:
+    """Mean number of groups that a token is sent to."""
+    logits = torch.randn(1000, 64, generator=torch.Generator().manual_seed(seed))
+    ids = deepseek_router(logits, torch.zeros(64), 8, 8, top_groups).expert_ids
+    return mean(len(set(row)) for row in (ids // 8).tolist())
+
+
+# %%
+for top_groups in (8, 4, 2):
+    touched = [groups_touched(top_groups, seed) for seed in range(3)]
+    print(f"at most {top_groups} groups: a token visits {mean(touched):.2f} of them")
+    assert max(touched) <= top_groups
+
+# %% [markdown]
+# With one group per machine, each visit is a message. What does the ban cost on our memory task?
+# Trained routers, stored seeds:
+
+# %%
+for name in ("64 top-8", "64 top-8, 4 of 8 groups", "64 top-8, 2 of 8 groups"):
+    touched = mean((grid if name in grid.names else beside).column(name, "groups_touched"))
+    print(f"{name:26} {mean(final[name]):5.1f} kilobits, {touched:.2f} groups per token")
+for name in ("64 top-8, 4 of 8 groups", "64 top-8, 2 of 8 groups"):
+    print(f"{name} against no limit:", compare(name, "64 top-8"))
+
+# %% [markdown]
+# ### What the sigmoid costs, and what the bias buys
+#
+# The bias replaces the balancing loss of chapter 06. MaxVio says how even the load is: by how much
+# the busiest expert exceeds the mean. Look at both columns.
+
+# %%
+SCORED = ["32 top-4", "32 top-4, no balancing", "32 top-4, sigmoid"]
+SCORED += ["32 top-4, sigmoid + bias 0.001", "32 top-4, sigmoid + bias 0.01"]
+for name in SCORED:
+    uneven = mean((grid if name in grid.names else beside).column(name, "max_violation"))
+    print(f"{name:32} {mean(final[name]):5.1f} kilobits, MaxVio {uneven:.2f}")
+
+# %% tags=["nbval-check-output"]
+assert max(final["32 top-4, sigmoid"]) < 0.9 * min(final["32 top-4, no balancing"])
+print("PASS: in this task sigmoid scores store less than softmax, whatever the seed")
+
+# %% [markdown]
+# That is no small difference, and it comes from the **scores**, not from the bias. A likely reason,
+# not tested: all sigmoids start near one half, so four normalised gates start equal and part
+# slowly, while a softmax soon gives nearly everything to the expert that knows the key. In 900
+# steps that matters; in a run of 14.8 trillion tokens, the length DeepSeek-V3 reports, it need not.
+# The bias itself keeps its word: with the small step the load is as even as with the loss. With the
+# large step it swings past the mean and makes things worse.
+#
+# ## Balanced over what?
+#
+# The last idea is not in the layer but in the loss of chapter 06. Its load is counted over some set
+# of tokens. Over **which**? Count over the whole batch, and a sequence of code may use the code
+# experts only, as long as other sequences use the rest. Count over each sequence, and nobody may
+# prefer anything. With large models one machine often holds one or two sequences, and whoever
+# counts on each machine alone has chosen the second without noticing (Qiu et al. 2025, arXiv
+# 2501.11873).
+#
+# Four domains, a language model of 2 layers with 16 experts, top 2. We ask two things: the loss on
+# unseen text, and how many **bits a choice of expert tells about the domain** (0: nothing; 2:
+# everything, for four equally frequent domains).
+
+# %%
+show(domain_bits)
+
+# %% [markdown]
+# Train the beginning of two such models on your seed, and see what three stored seeds had after
+# 100 of their 300 steps.
+
+# %%
+n_early = by_mode(full=100, fast=20)
+text = stored("07_balance_scope")
+for name in ("global batch", "each sequence"):
+    yours = speak(SCOPES[name], MY_SEED, n_early)
+    print(f"{name}: after {n_early} steps your loss is {yours['loss']:.2f};")
+    print("  domain bits by layer", ", ".join(f"{value:.2f}" for value in yours["domain_bits"]))
+    for seed, path in enumerate(text.column(name, "path")):
+        bits = ", ".join(f"{value:.2f}" for value in path[1]["domain_bits"])
+        print(f"  seed {seed} after {path[1]['step']}: {bits}; loss {path[1]['loss']:.2f}")
+
+# %%
+untrained = max(max(path[0]["domain_bits"]) for path in text.column("global batch", "path"))
+shuffled = max(max(row) for name in text.names for row in text.column(name, "null_bits"))
+show_figure(
+    scopes(
+        {name: text.column(name, "domain_bits") for name in text.names},
+        {"an untrained router": untrained, "domains shuffled": shuffled},
+        {name: text.column(name, "loss") for name in text.names},
+        "global batch",
+    ),
+    alt="Left: bits about the domain by layer for five ways of balancing; balancing each sequence "
+    "lies lowest in both layers. Right: differences of the loss to global balancing, seed by seed.",
+)
+
+# %% tags=["nbval-check-output"]
+told = {name: [mean(row) for row in text.column(name, "domain_bits")] for name in text.names}
+assert max(told["each sequence"]) < 0.75 * min(told["global batch"]), "whatever the seed"
+assert min(told["each sequence"]) > 2 * shuffled, "some of it always stays"
+print("PASS: balancing each sequence takes away at least a quarter of what a choice tells")
+
+# %% [markdown]
+# **What to see.** Under global balance a choice tells something about the kind of text, in every
+# layer and seed. Balanced within each sequence it tells less than half as much, hardly more than an
+# *untrained* router does. Micro-batches lie between. So the scope of one sum decides whether
+# experts may specialise. The loss leans the same way, by about one hundredth of a nat in every
+# seed. Do not build on that: our validation text is too small to tell differences inside the grey
+# stripe, and the row without balancing shows how far chance alone swings.
+#
+# The same in the shares of the experts. For each domain: how much more than its fair share does the
+# favourite expert take?
+
+# %%
+for name in ("global batch", "each sequence"):
+    favourites = {}
+    for domain in text.of(name)[0].result["domain_loads"]:
+        loads = [cell.result["domain_loads"][domain] for cell in text.of(name)]
+        favourites[domain] = mean(16 * max(layer) for layers in loads for layer in layers)
+    print(f"{name:14}", ", ".join(f"{d} {share:.1f}x" for d, share in favourites.items()))
+
+# %% [markdown]
+# Is this good or bad? It depends on what you need. Experts that keep to a domain can be studied
+# (chapter 11), tuned and swapped (12), and cached (14). Experts that do not are fair to rare
+# domains under a capacity. DeepSeek-V3 takes the bias over the whole batch, and adds a sequence
+# loss so small that it only prevents the extreme.
+
+# %%
+check("7.q4", ...)
+
+# %% [markdown]
+# ## What survives at this size
+#
+# All comparisons in one table. The rule stays the same: a difference is believed when **every**
+# seed shows it, in the same direction and by more than half a percent.
+
+# %%
+COMPARED = (
+    ("many small experts: the first cut", "16 top-2", "8 top-1"),
+    ("the same, both with raw gates", "16 top-2, raw gates", "8 top-1"),
+    ("many small experts: the second cut", "32 top-4", "16 top-2"),
+    ("many small experts: the third cut", "64 top-8", "32 top-4"),
+    ("a shared expert", "31 top-3 + 1 shared", "32 top-4"),
+    ("no balancing at all", "32 top-4, no balancing", "32 top-4"),
+    ("sigmoid scores, nothing balanced", "32 top-4, sigmoid", "32 top-4, no balancing"),
+    ("a bias on top, steps of 0.001", "32 top-4, sigmoid + bias 0.001", "32 top-4, sigmoid"),
+    ("a bias on top, steps of 0.01", "32 top-4, sigmoid + bias 0.01", "32 top-4, sigmoid"),
+    ("at most 4 of 8 groups", "64 top-8, 4 of 8 groups", "64 top-8"),
+    ("at most 2 of 8 groups", "64 top-8, 2 of 8 groups", "64 top-8"),
+    ("DeepSeek-V3's whole rule", "64 top-8, DeepSeek-V3 rule", "64 top-8"),
+    ("a fixed hash instead of a router", "8, fixed hash", "8 top-1"),
+    ("dice instead of a router", "8, random expert", "8 top-1"),
+)
+for idea, name, reference in COMPARED:
+    print(f"{idea:42} {compare(name, reference)}")
+
+# %%
+ORDER = [*list(DESIGNS)[:3], *FINER, *[n for n in DESIGNS if n not in FINER][3:]]
+show_figure(
+    designs({name: final[name] for name in ORDER}, groups=(3, 7), reference="8 top-1"),
+    alt="Bits stored by all designs in percent of 8 top-1, one mark per seed. Granularities, "
+    "shared expert and wide group limits lie within a few percent of each other; the fixed hash "
+    "is highest, sigmoid scores are about a fifth lower, and dice and the renormalised top-1 gate "
+    "fall far below.",
+)
+
+# %% [markdown]
+# Read the table as an engineer would. What earns bits here is a choice that is *consistent*,
+# learned or not: the hash wins and the dice lose. Cutting once gains a little, cutting on does not.
+# A shared expert, and a limit to half of the groups, can hardly be told from their absence. Sigmoid
+# scores cost much, and with them DeepSeek-V3's whole rule.
+#
+# So is DeepSeek-V3 wrong? No: these ideas were made for other costs. Groups save messages between
+# machines; we have one. The bias frees the loss of a second goal; our balance was never a problem.
+# The shared expert holds what is common to all tokens; our keys have nothing in common. And what a
+# rule costs in the first 900 steps says little about the first million. What you can take from the
+# table is the habit: one change at a time, several seeds, and a baseline that is too simple to be
+# right.
+#
+# ## Play
+#
+# One layer, one bill. Cut it, share some of its parts, and watch what stays and what moves. The
+# marks below are the stored seeds.
+
+# %%
+from moe_teach.widgets.granularity import Granularity
+
+Granularity.of(
+    [*[(2**i, 0, final[name]) for i, name in enumerate(FINER)],
+     (4, 1, final["31 top-3 + 1 shared"])],
+    split=4,
+)  # fmt: skip
+
+# %% [markdown]
+# Three things to try:
+#
+# 1. Cut from 1 to 2 to 4 to 8. The routes explode; follow the measured bits meanwhile.
+# 2. At 8 parts, share 0, 1, 2 ... 7 of them. Where do the routes fall fastest, and what is left to
+#    the router at 7? (Think of the trap above.)
+# 3. Cut as finely as it goes, and compare the router's work with that of the experts.
+#
+# ## What could be wrong with these results
+#
+# - **One task, made of unrelated facts.** It has nothing in common for a shared expert to hold, and
+#   nothing to combine. Published gains of fine experts were measured on language, at sizes that no
+#   notebook reaches.
+# - **900 steps, one learning rate for all.** The dense layer of the same total size ends *below*
+#   the layers with experts. With more steps or a rate of its own it may well end above them; its
+#   parameters could hold as much. We compare learning in a fixed time, not final capacity.
+# - **The router is not free** at width 32, so "equal FLOPs" favours fine designs by up to half of
+#   the active size. The anchor "dense, same FLOPs as 64 experts with router" shows what that is
+#   worth to a dense layer.
+# - **The bias step** of the papers is made for tens of thousands of steps, and DeepSeek-V3 stops it
+#   before the end. We tried two values over 900 steps and stopped neither. Our sigmoid designs also
+#   keep a gate scale of 1 and the learning rate of the others.
+# - **Bits about the domain** are measured on byte-level text, where a choice mostly knows the
+#   current byte (chapter 11). They show that something is allowed or forbidden, not that experts
+#   understand domains.
+# - **Three seeds** for the neighbours and for text. A difference that three seeds agree on by
+#   chance is not rare among a dozen comparisons.
+#
+# ## Check yourself
+
+# %%
+check("7.q2", ...)
+
+# %%
+check("7.q3", ...)
+
+# %% [markdown]
+# ## What you take with you
+#
+# - Cutting experts changes no function and no bill of the experts; it changes how many combinations
+#   training may find. The router's bill does grow.
+# - Choosing (scores, bias, groups) and weighing (scores alone) stay apart. Close with minus
+#   infinity.
+# - The scope of the balancing loss decides whether experts may specialise.
+# - An idea that pays on a thousand machines need not pay on one. Measure, over seeds, at your size.
+#
+# In the exercises you write the counting, the cutting, the shared expert, the groups, DeepSeek-V3's
+# rule, and the loss of each sequence.

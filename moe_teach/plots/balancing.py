@@ -157,6 +157,26 @@ def _draw_course(
         axes.plot(course.live[0], course.live[own], "--", color=PALETTE[i], linewidth=1.2)
 
 
+def likeness_and_dead(
+    steps: Numbers, likeness: Mapping[str, np.ndarray], dead: Mapping[str, np.ndarray]
+) -> Figure:
+    """Draw how alike tokens look to the routers above how many experts are dead.
+
+    Both hold a table for each method, (seeds, steps): thin lines are seeds, thick ones means.
+    """
+    drawing, panels = figure(7.4, 4.6, nrows=2, sharex=True)
+    for axes, tables in zip(panels, (likeness, dead), strict=True):
+        for i, (name, table) in enumerate(tables.items()):
+            axes.plot(steps, np.asarray(table).T, color=PALETTE[i], linewidth=0.6, alpha=0.6)
+            mean = np.mean(table, axis=0)
+            style = {"color": PALETTE[i], "marker": MARKERS[i], "markersize": 5}
+            axes.plot(steps, mean, label=name, **style)
+    panels[0].set(ylabel="cosine of two tokens", ylim=(0, 1.02), title="How alike tokens look")
+    panels[1].set(xlabel="training step", ylabel="dead experts", ylim=(0, None))
+    panels[0].legend(frameon=False, loc="upper right")
+    return drawing
+
+
 def push_per_expert(load: Numbers, push: Numbers) -> Figure:
     """Draw the load of each expert beside the gradient that the balancing loss gives it."""
     drawing, (left, right) = figure(7.6, 2.8, ncols=2)

@@ -8,6 +8,7 @@ import torch
 from moe_teach.course import materials
 from moe_teach.course.checks import ch06_load_balancing as checks
 from moe_teach.course.experiments import _ch06_kinds as kinds
+from moe_teach.course.experiments import _ch06_likeness as likeness
 from moe_teach.course.experiments import _ch06_replay as replay
 from moe_teach.course.experiments import _ch06_text as text
 from moe_teach.course.experiments import stored
@@ -122,6 +123,15 @@ def test_only_expert_choice_lets_the_last_byte_reach_back(window):
     }
 
     assert leaks["no balancing"] == leaks["hash"] == 0 < leaks["expert choice"]
+
+
+def test_tokens_that_are_one_token_look_alike(window):
+    model = text.text_model(text.TEXT["no balancing"], seed=0)
+    same = replace(window, inputs=torch.full_like(window.inputs, 65))
+
+    assert likeness.likeness(model, same) == pytest.approx(1, abs=1e-3)
+    assert likeness.likeness(model, window) < 0.6
+    assert not any(router._forward_pre_hooks for router in likeness.routers_of(model))
 
 
 def test_choosing_by_token_lasts_as_long_as_its_block(window):

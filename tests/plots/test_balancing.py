@@ -6,6 +6,7 @@ import pytest
 from moe_teach.plots.balancing import (
     Course,
     Price,
+    likeness_and_dead,
     load_over_training,
     push_per_expert,
     smoothed,
@@ -96,6 +97,17 @@ def test_losses_show_every_seed(courses):
 
     assert [len(line.get_xdata()) for line in right.lines] == [3, 3]
     assert [label.get_text() for label in right.get_yticklabels()] == ["none", "bias"]
+
+
+def test_likeness_shows_every_seed_thin_and_the_mean_with_markers():
+    tables = {"none": np.array([[0.2, 0.9], [0.4, 0.7]]), "loss": np.array([[0.2, 0.8]] * 2)}
+    top, bottom = likeness_and_dead([1, 15], tables, tables).axes
+    means = [line for line in top.lines if line.get_marker() != "None"]
+
+    assert len(top.lines) == len(bottom.lines) == 6
+    assert [line.get_label() for line in means] == ["none", "loss"]
+    np.testing.assert_allclose(means[0].get_ydata(), [0.3, 0.8])
+    assert top.get_ylabel() and bottom.get_xlabel() and bottom.get_ylabel()
 
 
 def test_axes_are_labelled_and_figures_small(stacked, courses):

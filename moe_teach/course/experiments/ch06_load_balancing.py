@@ -12,6 +12,7 @@ from moe_teach.course.experiments._ch06_kinds import (
     total_loss,
     train_kinds,
 )
+from moe_teach.course.experiments._ch06_likeness import LIKENESS, likeness, measure_likeness
 from moe_teach.course.experiments._ch06_replay import LONG, REPLAYED, Recorder, measure_replay
 from moe_teach.course.experiments._ch06_text import (
     TEXT,
@@ -32,6 +33,7 @@ __all__ = [
     "Recorder",
     "Setting",
     "TextSetting",
+    "likeness",
     "recent_load",
     "rows_per_expert",
     "strength_name",
@@ -56,6 +58,13 @@ EXPERIMENTS = (
         "What does imbalance cost a small language model: loss, or only utilisation?",
         TEXT,
         measure_text,
+        SEEDS,
+    ),
+    Experiment(
+        "06_likeness",
+        "Do the tokens of the language model look alike when its routers collapse?",
+        LIKENESS,
+        measure_likeness,
         SEEDS,
     ),
     Experiment(

@@ -33,7 +33,8 @@ from moe_teach.train.run import REPORT, Prepared, prepare
 from moe_teach.train.shipped import CARD, MODEL, RECIPE, TOKENIZER
 
 SCHEMA = 1
-PROMPT_TOKENS, SAMPLE_TOKENS, TEMPERATURE, SEED = 16, 64, 0.5, 0
+PROMPT_TOKENS = 4  # a beginning, and not a quotation
+SAMPLE_TOKENS, TEMPERATURE, SEED = 64, 0.5, 0
 LICENCES = {
     "code": "the Python standard library, under the PSF License 2",
     "english": "docstrings and help topics of Python, under the PSF License 2",

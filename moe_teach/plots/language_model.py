@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from moe_teach.plots.style import HATCHES, MARKERS, PALETTE, figure
 
-LINES = ("-", "--", "-.", ":")
+LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,7 +163,9 @@ def _draw_live(axes: Axes, run: Runs, price: float, place: int) -> None:
     for curve in run.losses:
         x = np.asarray(run.steps[: len(curve)]) * price
         axes.plot(x, curve, color="black", linewidth=2.6)
-        axes.plot(x, curve, color=PALETTE[place], linewidth=1.2, linestyle=LINES[place % 4])
+        axes.plot(
+            x, curve, color=PALETTE[place], linewidth=1.2, linestyle=LINES[place % len(LINES)]
+        )
         axes.plot(x[-1:], curve[-1:], "*", color="black", markersize=12)
 
 

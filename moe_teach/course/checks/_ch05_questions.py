@@ -42,19 +42,20 @@ QUESTIONS = (
     ),
     Question(
         id="5.q3",
-        prompt="On our facts, a hash router does at least as well as the learned one, and a random "
-        "router is worse than the dense model. Which sentence do these runs support?",
+        prompt="On our facts, a fixed random table (the hash router) beats the learned router, "
+        "and a router that rolls dice is worse than the dense model. Which sentence do these runs "
+        "support?",
         choices={
             "a": "routing does not matter: any router will do",
-            "b": "here the gain comes from giving each token always the same weights of its own; "
-            "that the router *learned* them adds nothing we can see",
+            "b": "here it pays to give each token always the same weights of its own; that a "
+            "router *learns* who goes where adds nothing we can see",
             "c": "learned routers are useless, in large models too",
             "d": "the hash router is better because it computes more",
         },
         answer="b",
         because="The random control has the same weights and the same work and no gain, so a "
-        "stable assignment matters. The hash has a stable assignment without learning, and it is "
-        "enough here. Six minutes of bytes say nothing about a thousand billion tokens.",
+        "stable assignment matters. The hash has one from the first step, without learning. Half "
+        "a minute of training on bytes says nothing about a thousand billion tokens.",
         replies={
             "a": "The random router is a router too, and it loses to the dense model.",
             "c": "Two layers, 256 bytes, 800 steps: what holds here was not tested there.",

@@ -470,6 +470,7 @@ show_figure(
     alt="Left: dead experts over training. Without balancing and with the z-loss about half of 32 "
     "stay dead; with the Switch loss a few and with the bias none at the end. Middle: MaxVio in "
     "the same order. Right: losses of all seeds; the learned routers overlap, the hash is lower.",
+    max_colours=128,
 )
 
 # %% tags=["nbval-check-output"]
@@ -548,6 +549,10 @@ print("PASS: around step 15 all tokens look alike, for ten runs of ten, balanced
 # collapse; then the states part again, and experts return. The upper curves are the same with and
 # without balancing, so looking alike is not a consequence of the collapse. (What the one thing is,
 # we did not measure. How common each byte is would be a good guess.)
+#
+# Why does the Switch loss have twenty dead here and five in the figure before? Here each batch is
+# counted alone, there ten in a row. At the peak whole batches swing from expert to expert; with the
+# loss they take turns.
 #
 # ### Expert choice sees the future
 #

@@ -92,17 +92,8 @@ def loss_by_experts(
     """
     drawing, axes = figure(8.2, 4.4)
     numbers = sorted(losses)
-    for i, (name, values) in enumerate(anchors.items()):
-        colour = PALETTE[i + 1]
-        axes.axhspan(min(values), max(values), color=colour, alpha=0.18, linewidth=0)
-        axes.axhline(float(np.median(values)), color=colour, linestyle=LINES[i + 1])
-        axes.annotate(
-            name,
-            (1.01, float(np.median(values))),
-            xycoords=("axes fraction", "data"),
-            va="center",
-            color="black",
-        )
+    for i, (name, values) in enumerate(anchors.items(), start=1):
+        _draw_anchor(axes, name, values, i)
     medians = [float(np.median(losses[n])) for n in numbers]
     axes.plot(numbers, medians, color=PALETTE[0])
     for n in numbers:
@@ -141,6 +132,15 @@ def gains(groups: Mapping[str, Mapping[str, tuple[Sequence[float], float]]]) -> 
         axes.set(title=text, xlim=(-0.6, len(models) - 0.4))
     panels[0][0].set(ylabel="gain over the dense model\nof equal active size (nats)")
     return drawing
+
+
+def _draw_anchor(axes: Axes, name: str, values: Sequence[float], place: int) -> None:
+    middle = float(np.median(values))
+    axes.axhspan(min(values), max(values), color=PALETTE[place], alpha=0.18, linewidth=0)
+    axes.axhline(middle, color=PALETTE[place], linestyle=LINES[place])
+    axes.annotate(
+        name, (1.01, middle), xycoords=("axes fraction", "data"), va="center", color="black"
+    )
 
 
 def _draw_band(axes: Axes, run: Runs, price: float, place: int) -> None:

@@ -60,6 +60,10 @@ def _right(case: tuple[int, ...], equal: str) -> int:
 
 def _slips(case: tuple[int, ...], equal: str) -> dict[str, int]:
     """What the usual slips give, under the sentence that names each."""
+    return _slips_of_counting(case, equal) | _slips_of_rounding(case, equal)
+
+
+def _slips_of_counting(case: tuple[int, ...], equal: str) -> dict[str, int]:
     n_experts, top_k, d_expert, d_shared, n_matrices, multiple_of = case
     n_counted = top_k if equal == "active" else n_experts
     n_other = n_experts if equal == "active" else top_k
@@ -68,7 +72,6 @@ def _slips(case: tuple[int, ...], equal: str) -> dict[str, int]:
     def up(width: float) -> int:
         return _up(width * n_matrices, n_matrices, multiple_of)
 
-    true = ffn + n_experts / n_matrices
     return {
         "The router is missing. It is a matrix of d_model times n_experts that works on every "
         "token, as much as n_experts / n_matrices hidden units.": up(ffn),
@@ -91,8 +94,17 @@ def _slips(case: tuple[int, ...], equal: str) -> dict[str, int]:
         "has 2.": up(ffn + n_experts / 3),
         "The number of matrices is fixed at 2 in your formula. Use n_matrices: GELU has 2, SwiGLU "
         "has 3.": up(ffn + n_experts / 2),
+    }
+
+
+def _slips_of_rounding(case: tuple[int, ...], equal: str) -> dict[str, int]:
+    n_experts, top_k, d_expert, d_shared, n_matrices, multiple_of = case
+    ffn = (top_k if equal == "active" else n_experts) * d_expert + d_shared
+    true = ffn + n_experts / n_matrices
+    early = _up((ffn + n_experts // n_matrices) * n_matrices, n_matrices, multiple_of)
+    return {
         "The router's share was rounded down before it was added. Add first, round once, and "
-        "round up.": up(ffn + n_experts // n_matrices),
+        "round up.": early,
         "This is rounded down. Round *up*: a baseline must never lose because it was given "
         "less.": int(true // multiple_of * multiple_of),
         "This is rounded to the nearest. Round *up*: a baseline must never lose because it was "

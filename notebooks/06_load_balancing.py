@@ -20,36 +20,14 @@ from torch import Tensor
 from moe_teach.analysis.laws import LAWS, obeys
 from moe_teach.config import MoEConfig, RouterConfig
 from moe_teach.course import by_mode, check, show
+from moe_teach.course.experiments import ch06_load_balancing as chapter
 from moe_teach.course.experiments import stored
-from moe_teach.course.experiments.ch06_load_balancing import (
-    METHODS,
-    REPLAYED,
-    STRENGTHS,
-    TEXT,
-    Recorder,
-    Setting,
-    likeness,
-    recent_load,
-    strength_name,
-    summary,
-    tokens_of_kinds,
-    total_loss,
-    train_kinds,
-    train_text,
-)
+from moe_teach.course.experiments.ch06_load_balancing import METHODS, tokens_of_kinds, train_kinds
 from moe_teach.nn.moe import MoE
 from moe_teach.nn.router import Router
 from moe_teach.ops.balance import load_entropy, max_violation, update_expert_bias
 from moe_teach.ops.losses import load_balance_loss, router_z_loss
-from moe_teach.plots.balancing import (
-    Course,
-    Price,
-    likeness_and_dead,
-    load_over_training,
-    push_per_expert,
-    trade_off,
-    utilisation,
-)
+from moe_teach.plots import balancing as plots
 from moe_teach.plots.style import show_figure
 from moe_teach.types import Routing
 
@@ -63,7 +41,7 @@ from moe_teach.types import Routing
 
 # %%
 seed = 0  # yours to change
-n_steps = by_mode(full=500, fast=250)
+n_steps = by_mode(full=500, fast=200)
 alone = train_kinds(replace(METHODS["no balancing"], steps=n_steps), seed)
 share = alone.test_counts / alone.test_counts.sum()
 print("share of the test tokens, in per cent:", (100 * share).round().int().tolist())
@@ -124,7 +102,7 @@ for step in (0, 5, 10, 20, 50, n_steps - 1):
 # Is the shared part to blame? Take it away, change nothing else, balance nothing:
 
 # %%
-centred = train_kinds(Setting(shared=0.0, steps=n_steps), seed)
+centred = train_kinds(chapter.Setting(shared=0.0, steps=n_steps), seed)
 print(f"nothing in common: {centred.alive} of 8 experts in use, {centred.accuracy:.0%} right")
 KINDS = stored("06_kinds")
 print("stored seeds, experts in use: with a shared part", KINDS.column("no balancing", "alive"),
@@ -220,7 +198,7 @@ torch.testing.assert_close(price, (8 * load / 64).expand(64, 8))
 (gradient,) = torch.autograd.grad(loss, logits)
 push = -gradient.mean(dim=0)
 show_figure(
-    push_per_expert(load.numpy(), push.numpy()),
+    plots.push_per_expert(load.numpy(), push.numpy()),
     alt="Left: the load of eight experts falls from the first to the last. Right: the push of the "
     "balancing loss on their logits is downwards for the busy ones and upwards for the others.",
 )
@@ -314,7 +292,7 @@ for name, config in (("tokens choose", chosen), ("experts choose", choosing)):
 # without any learning: samples are dealt to the experts like cards, by their number.
 
 # %%
-show(total_loss)
+show(chapter.total_loss)
 
 # %%
 runs = {
@@ -322,7 +300,7 @@ runs = {
 }
 notes = {name: f"{run.alive} of 8 in use, {run.accuracy:.0%} right" for name, run in runs.items()}
 show_figure(
-    load_over_training({name: run.counts.numpy() for name, run in runs.items()}, notes),
+    plots.load_over_training({name: run.counts.numpy() for name, run in runs.items()}, notes),
     alt="Six panels of stacked load over training. Without balancing and with the z-loss two or "
     "three bands fill the panel. With the Switch loss, the bias, expert choice and dealt cards "
     "eight bands share it; the notes give experts in use and accuracy on test tokens.",
@@ -367,15 +345,15 @@ for name in (*METHODS, "one expert", "told the kind"):
 # %%
 prices = {
     method: [
-        Price(strength, KINDS.column(name, "max_violation"), KINDS.column(name, "accuracy"))
+        plots.Price(strength, KINDS.column(name, "max_violation"), KINDS.column(name, "accuracy"))
         for strength in strengths
-        for name in [strength_name(method, strength)]
+        for name in [chapter.strength_name(method, strength)]
     ]
-    for method, (_, strengths) in STRENGTHS.items()
+    for method, (_, strengths) in chapter.STRENGTHS.items()
 }
 anchors = {name: KINDS.column(name, "accuracy") for name in ("no balancing", "dealt like cards")}
 show_figure(
-    trade_off(prices, anchors),
+    plots.trade_off(prices, anchors),
     alt="Accuracy against MaxVio for three methods, one mark per strength. For the Switch loss "
     "accuracy first rises as imbalance falls and then drops at coefficients of 1 and 10 while "
     "the load stays even. The z-loss never reaches an even load.",
@@ -442,31 +420,34 @@ for name in names:
 # for the replay further down.
 
 # %%
-text_steps = by_mode(full=250, fast=40)
+text_steps, n_snapshots = by_mode(full=(250, 20), fast=(30, 6))
 histories, recorders = {}, {}
-for name in REPLAYED:
-    recorders[name] = Recorder(text_steps, seed)
-    setting = replace(TEXT[name], steps=text_steps)
-    _, histories[name] = train_text(setting, seed, watch=recorders[name], progress=True)
+for name in chapter.REPLAYED:
+    recorders[name] = chapter.Recorder(text_steps, seed, n_snapshots)
+    setting = replace(chapter.TEXT[name], steps=text_steps)
+    _, histories[name] = chapter.train_text(setting, seed, watch=recorders[name], progress=True)
 
 
 # %%
-def course_of(name: str) -> Course:
+def course_of(name: str) -> plots.Course:
     """Put the stored seeds of a method and the run of this page together."""
     cells = [cell.result for cell in STORED.of(name)]
     dead, violation = (np.array([c[key] for c in cells]) for key in ("dead", "max_violation"))
     live = None
     if name in histories:
         steps = [step for step in cells[0]["steps"] if step <= text_steps]
-        own = [summary(recent_load(histories[name].records, step - 1)) for step in steps]
+        own = [
+            chapter.summary(chapter.recent_load(histories[name].records, step - 1))
+            for step in steps
+        ]
         live = (steps, [s["dead"] for s in own], [s["max_violation"] for s in own])
-    return Course(cells[0]["steps"], dead, violation, [cell["loss"] for cell in cells], live)
+    return plots.Course(cells[0]["steps"], dead, violation, [cell["loss"] for cell in cells], live)
 
 
 # %%
 courses = {name: course_of(name) for name in names}
 show_figure(
-    utilisation(courses, n_experts=32),
+    plots.utilisation(courses, n_experts=32),
     alt="Left: dead experts over training. Without balancing and with the z-loss about half of 32 "
     "stay dead; with the Switch loss a few and with the bias none at the end. Middle: MaxVio in "
     "the same order. Right: losses of all seeds; the learned routers overlap, the hash is lower.",
@@ -518,7 +499,7 @@ print("PASS: with half of the experts dead or none, the loss differs by less tha
 # learns: five stored seeds, without balancing and with the Switch loss.
 
 # %%
-show(likeness)
+show(chapter.likeness)
 
 # %%
 ALIKE = stored("06_likeness")
@@ -528,7 +509,7 @@ cosines, deaths = (
     for key in ("likeness", "dead")
 )
 show_figure(
-    likeness_and_dead(steps, cosines, deaths),
+    plots.likeness_and_dead(steps, cosines, deaths),
     alt="Above: the median cosine of two tokens rises from 0.25 to 0.95 within fifteen steps and "
     "falls back to 0.4, the same with and without balancing. Below: the dead experts of the "
     "batch rise and fall with it; without balancing more of them, and more of them for good.",

@@ -151,10 +151,9 @@ def test_a_run_of_the_language_model_repeats():
     assert first.records == again.records
 
 
-def test_a_recorder_leaves_a_replay_and_does_not_disturb_the_run(monkeypatch):
-    monkeypatch.setattr(replay, "N_SNAPSHOTS", 2)
+def test_a_recorder_leaves_a_replay_and_does_not_disturb_the_run():
     setting = replace(text.TEXT["expert choice"], steps=20)
-    recorder = replay.Recorder(20, seed=1)
+    recorder = replay.Recorder(20, seed=1, n_snapshots=2)
     _, watched = text.train_text(setting, seed=1, watch=recorder)
     _, alone = text.train_text(setting, seed=1)
     seen = Replay(**recorder.fields)

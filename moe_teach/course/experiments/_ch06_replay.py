@@ -26,14 +26,14 @@ REPLAYED = ("no balancing", "Switch loss 0.01", "expert bias 0.001", "expert cho
 
 
 class Recorder:
-    """Take a snapshot of a layer about twenty times in a run; `fields` is what a `Replay` takes.
+    """Take a snapshot of a layer some twenty times in a run; `fields` is what a `Replay` takes.
 
     A snapshot holds the load of the last steps, the experts of the probe text, and how well every
     expert predicts on a few held-back windows. Tokens choose in all of them.
     """
 
-    def __init__(self, steps: int, seed: int) -> None:
-        n_snapshots = min(N_SNAPSHOTS, steps)
+    def __init__(self, steps: int, seed: int, n_snapshots: int = N_SNAPSHOTS) -> None:
+        n_snapshots = min(n_snapshots, steps)
         self.due = {round((i + 1) * steps / n_snapshots) - 1 for i in range(n_snapshots)}
         self.held_back = text_data(seed)[1][0]
         self.probe = torch.tensor([ByteTokenizer().encode(PROBE)])

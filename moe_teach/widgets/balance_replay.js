@@ -11,7 +11,7 @@ const sum = (values) => values.reduce((total, value) => total + value, 0);
 /** Entropy of a load over log E, as moe_teach.ops.balance.load_entropy: 1 is even, 0 collapse. */
 export function loadEntropy(load) {
   if (load.length === 1) return 1;
-  return -sum(load.map((share) => (share > 0 ? share * Math.log(share) : 0))) / Math.log(load.length);
+  return sum(load.map((share) => (share > 0 ? share * Math.log(1 / share) : 0))) / Math.log(load.length);
 }
 
 /** By how much the busiest expert exceeds the mean, as moe_teach.ops.balance.max_violation. */

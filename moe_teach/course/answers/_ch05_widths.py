@@ -20,7 +20,7 @@ def _named(function: Callable[..., int]) -> Callable[..., int]:
     return call
 
 
-def _up(width: float, multiple_of: int) -> int:
+def _up(width: float | int, multiple_of: int) -> int:
     return math.ceil(width / multiple_of) * multiple_of
 
 

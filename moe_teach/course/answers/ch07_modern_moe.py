@@ -161,11 +161,11 @@ def one_sequence_at_a_time(probs, expert_ids):
     losses = []
     for scores, ids in zip(probs, expert_ids, strict=True):
         shares = scores / scores.sum(-1, keepdim=True)
-        losses.append(load_balance_loss(Routing(scores.log(), shares, scores, ids)))
+        losses.append(load_balance_loss(Routing(scores.log(), shares, scores.gather(-1, ids), ids)))
     return torch.stack(losses).mean()
 
 
 @right("7.6")
 def with_the_library(probs, expert_ids):
     flat, ids = probs.flatten(0, 1), expert_ids.flatten(0, 1)
-    return library_loss(Routing(flat.log(), flat, flat, ids), len(probs))
+    return library_loss(Routing(flat.log(), flat, flat.gather(-1, ids), ids), len(probs))

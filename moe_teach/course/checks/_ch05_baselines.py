@@ -47,7 +47,7 @@ def _drawn(seed: int) -> list[tuple[int, ...]]:
     return [*CASES, *made]
 
 
-def _up(rows: float, n_matrices: int, multiple_of: int) -> int:
+def _up(rows: float | int, n_matrices: int, multiple_of: int) -> int:
     return int(-(-rows // (n_matrices * multiple_of)) * multiple_of)
 
 
@@ -69,7 +69,7 @@ def _slips_of_counting(case: tuple[int, ...], equal: str) -> dict[str, int]:
     n_other = n_experts if equal == "active" else top_k
     ffn = n_counted * d_expert + d_shared
 
-    def up(width: float) -> int:
+    def up(width: float | int) -> int:
         return _up(width * n_matrices, n_matrices, multiple_of)
 
     return {
@@ -113,7 +113,7 @@ def _slips_of_rounding(case: tuple[int, ...], equal: str) -> dict[str, int]:
     }
 
 
-def _whole(width: float) -> int:
+def _whole(width: float | int) -> int:
     return int(-(-width // 1))
 
 

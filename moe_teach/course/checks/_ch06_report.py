@@ -173,7 +173,7 @@ def _report_dead(answer: Any, seed: int) -> None:
 
 
 def _require_value(
-    got: float, expected: float, slips: dict[str, float], key: str, given: dict[str, Any]
+    got: Any, expected: float | int, slips: dict[str, Any], key: str, given: dict[str, Any]
 ) -> None:
     words = f'"{key}" is not what its definition says: look at it once more, on this small example.'
     for sentence, value in slips.items():

@@ -32,7 +32,7 @@ def grouped_ffn_padded(
 def _block(rows: Tensor, cell: Tensor, n_experts: int, length: int) -> Tensor:
     """Lay rows (N, D) out as (E, length, D), with zeros where an expert has fewer."""
     block = rows.new_zeros(n_experts * length, rows.shape[1])
-    return block.index_copy_(0, cell, rows).view(n_experts, length, -1)
+    return block.index_copy_(0, cell, rows).view(n_experts, length, rows.shape[1])
 
 
 class _PaddedFFN(torch.autograd.Function):

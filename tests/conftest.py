@@ -6,6 +6,11 @@ import jaxtyping
 import pytest
 import torch
 
+from moe_teach.ops.triton_mode import choose_mode
+
+# Training imports Triton on its own account, and then it would be too late.
+choose_mode()
+
 
 @pytest.fixture(autouse=True, scope="session")
 def one_thread() -> None:

@@ -13,7 +13,7 @@ T = TypeVar("T")
 def setup() -> None:
     """Make this notebook ready and print one line: versions, threads, device, widgets, triton.
 
-    May be called any number of times, in any folder.
+    May be called any number of times, in any folder. Without a GPU it makes Triton interpret.
     """
     _allow_widgets_on_colab()
     print(" | ".join(_facts()))
@@ -35,6 +35,9 @@ def has_live_widgets() -> bool:
 def _facts() -> list[str]:
     import torch
 
+    from moe_teach.ops.triton_mode import choose_mode
+
+    kernels = choose_mode()  # before anything in the notebook imports Triton
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
     threads = torch.get_num_threads()
     return [
@@ -44,7 +47,7 @@ def _facts() -> list[str]:
         f"{threads} thread{'s' if threads != 1 else ''}",
         device,
         f"widgets {'ready' if has_live_widgets() else 'as still pictures'}",
-        f"triton {'yes' if importlib.util.find_spec('triton') else 'no'}",
+        f"triton {kernels}",
     ]
 
 

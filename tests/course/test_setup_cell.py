@@ -37,7 +37,7 @@ def test_its_line_names_versions_threads_device_widgets_and_triton(capsys):
     line = capsys.readouterr().out
     assert re.fullmatch(
         r"moe_teach \S+ \| Python 3\.\S+ \| torch \S+ \| \d+ threads? \| [^|]+ "
-        r"\| widgets [a-z ]+ \| triton (yes|no)\n",
+        r"\| widgets [a-z ]+ \| triton (compiled|interpreted|absent)\n",
         line,
     )
 

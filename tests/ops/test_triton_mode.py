@@ -1,0 +1,61 @@
+"""Kernels know where they run before Triton is imported, and say so when it is too late."""
+
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip("triton", reason="Triton has packages for Linux only")
+
+
+def run(script: str) -> str:
+    environment = {"PATH": "", "CUDA_VISIBLE_DEVICES": ""}
+    process = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, env=environment
+    )
+    return process.stdout + process.stderr
+
+
+def test_without_a_gpu_kernels_are_interpreted() -> None:
+    said = run(
+        "from moe_teach.ops.triton_host import INTERPRETED, triton\n"
+        "print(INTERPRETED.value, triton.knobs.runtime.interpret)"
+    )
+
+    assert said.split() == ["True", "True"]
+
+
+def test_choosing_the_mode_does_not_import_triton() -> None:
+    said = run(
+        "import sys\nfrom moe_teach.ops.triton_mode import choose_mode\n"
+        "print(choose_mode(), 'triton' in sys.modules)"
+    )
+
+    assert said.split() == ["interpreted", "False"]
+
+
+def test_a_triton_that_came_first_is_named_with_the_way_out() -> None:
+    said = run("import triton\nfrom moe_teach.ops import triton_host")
+
+    assert "set the environment variable TRITON_INTERPRET=1" in said
+    assert "restart" in said
+
+
+def test_a_kernel_refuses_tensors_it_cannot_reach() -> None:
+    said = run(
+        "import torch\nfrom moe_teach.ops.triton_host import demand_launchable\n"
+        "demand_launchable(x=torch.zeros(2), w=torch.zeros(2, device='meta'))"
+    )
+
+    assert "x is on cpu, w is on meta" in said
+
+
+def test_a_compiling_process_refuses_tensors_of_the_cpu() -> None:
+    said = run(
+        "import torch\nfrom moe_teach.ops import triton_mode\n"
+        "triton_mode.choose_mode = lambda: 'compiled'\n"
+        "from moe_teach.ops.triton_host import demand_launchable\n"
+        "demand_launchable(x=torch.zeros(2))"
+    )
+
+    assert "x is on the CPU, but Triton compiles for a GPU in this process" in said

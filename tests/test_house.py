@@ -26,7 +26,7 @@ FLOORS = [
 FLOOR_OF = {room: height for height, rooms in enumerate(FLOORS) for room in rooms}
 # Only these rooms may bring in something heavy; everyone else stays light.
 HEAVY = {
-    "triton": {"ops", "bench"},
+    "triton": {"ops", "bench", "analysis", "course"},
     "transformers": {"checkpoint", "deploy", "bench"},
     "anywidget": {"widgets"},
     "matplotlib": {"plots"},

@@ -18,14 +18,15 @@ Mode = Literal["compiled", "interpreted", "absent"]
 def choose_mode() -> Mode:
     """Switch Triton's interpreter on where there is no GPU, and say how kernels will run.
 
-    A value the user has set stays: TRITON_INTERPRET=1 interprets on a machine with a GPU too.
+    A value the user has set stays: TRITON_INTERPRET=1 interprets on a machine with a GPU too, and
+    TRITON_INTERPRET=0 compiles without one, for the compile-only check of `moe_teach.bench`.
 
     Raises:
         RuntimeError: if there is no GPU and Triton was imported before it could be switched.
     """
     if importlib.util.find_spec("triton") is None:
         return "absent"
-    if not torch.cuda.is_available() and not _is_on():
+    if not torch.cuda.is_available() and not os.environ.get(VARIABLE):
         if "triton" in sys.modules:
             raise RuntimeError(
                 "There is no GPU, and Triton was imported before its interpreter was switched "

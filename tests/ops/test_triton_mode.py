@@ -59,3 +59,12 @@ def test_a_compiling_process_refuses_tensors_of_the_cpu() -> None:
     )
 
     assert "x is on the CPU, but Triton compiles for a GPU in this process" in said
+
+
+def test_a_user_who_asks_for_the_compiler_gets_it_without_a_gpu() -> None:
+    said = run(
+        "import os\nos.environ['TRITON_INTERPRET'] = '0'\nimport triton\n"
+        "from moe_teach.ops.triton_host import INTERPRETED\nprint(INTERPRETED.value)"
+    )
+
+    assert said.split() == ["False"]

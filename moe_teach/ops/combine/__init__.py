@@ -1,4 +1,4 @@
-"""Bring the experts' answers back to their tokens: one contract, two implementations.
+"""Bring the experts' answers back to their tokens: one contract, three implementations.
 
     out[t] = sum over k of gates[t, k] * y[slot[t, k]]        without the dropped choices
 
@@ -12,13 +12,18 @@ from jaxtyping import Float
 from torch import Tensor
 
 from moe_teach.config import refuse
+from moe_teach.ops.backends import kernel_of
 from moe_teach.ops.combine.reference import combine_reference
 from moe_teach.ops.combine.torch_fast import combine_torch
 from moe_teach.ops.demand import unknown_backend
 from moe_teach.types import Dispatched
 
-Backend = Literal["reference", "torch"]
-_IMPLEMENTATIONS = {"reference": combine_reference, "torch": combine_torch}
+Backend = Literal["reference", "torch", "triton"]
+_IMPLEMENTATIONS = {
+    "reference": combine_reference,
+    "torch": combine_torch,
+    "triton": kernel_of("moe_teach.ops.combine.fused", "combine_triton"),
+}
 BACKENDS = tuple(_IMPLEMENTATIONS)
 
 
@@ -36,7 +41,7 @@ def combine(
         gates: the mixing weights; they may be more precise than `y`, and the mixture is then
             computed in their precision and returned in that of `y`.
         dispatched: the record from `dispatch`.
-        backend: "reference" (the definition) or "torch" (the default).
+        backend: "reference" (the definition), "torch" (the default) or "triton" (kernels).
 
     Returns:
         One row per token, differentiable in `y` and `gates`.

@@ -1,4 +1,4 @@
-"""Send tokens to their experts: one contract, two implementations.
+"""Send tokens to their experts: one contract, three implementations.
 
     rows[slot[t, k]] = x[t]        for every choice k of token t that is carried out
 
@@ -11,13 +11,18 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor
 
+from moe_teach.ops.backends import kernel_of
 from moe_teach.ops.demand import demand_routing_of, demand_rows, unknown_backend
 from moe_teach.ops.dispatch.reference import dispatch_reference
 from moe_teach.ops.dispatch.torch_fast import dispatch_torch
 from moe_teach.types import Dispatched, Routing
 
-Backend = Literal["reference", "torch"]
-_IMPLEMENTATIONS = {"reference": dispatch_reference, "torch": dispatch_torch}
+Backend = Literal["reference", "torch", "triton"]
+_IMPLEMENTATIONS = {
+    "reference": dispatch_reference,
+    "torch": dispatch_torch,
+    "triton": kernel_of("moe_teach.ops.dispatch.fused", "dispatch_triton"),
+}
 BACKENDS = tuple(_IMPLEMENTATIONS)
 
 
@@ -29,7 +34,7 @@ def dispatch(
     Args:
         x: one row per token.
         routing: who goes where; choices with `kept` False are left out.
-        backend: "reference" (the definition) or "torch" (the default).
+        backend: "reference" (the definition), "torch" (the default) or "triton" (kernels).
 
     Returns:
         The N rows, differentiable in `x`, and the record that `combine` needs.

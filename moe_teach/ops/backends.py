@@ -1,0 +1,34 @@
+"""Backends that are imported when they are first asked for.
+
+Who never asks for Triton should never need it: `import moe_teach.ops.dispatch` brings torch and
+nothing else.
+"""
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+from moe_teach.ops.triton_mode import mode
+
+
+def kernel_of(module: str, name: str) -> Callable[..., Any]:
+    """Return a function that imports `module` at its first call, and calls what is named there."""
+
+    def first_import(*args: Any, **kwargs: Any) -> Any:
+        demand_triton()
+        return getattr(import_module(module), name)(*args, **kwargs)
+
+    return first_import
+
+
+def demand_triton() -> None:
+    """Refuse to go on where Triton is not installed.
+
+    Raises:
+        ModuleNotFoundError: with what to install.
+    """
+    if mode() == "absent":
+        raise ModuleNotFoundError(
+            "The backend 'triton' needs the package triton, which exists for Linux: install it "
+            "with pip install 'moe-teach[kernels]', or choose another backend."
+        )

@@ -1,0 +1,245 @@
+"""Where every choice goes, as Triton kernels: counts, offsets and slots without a sort.
+
+The T * K choices stand in a line, choice c = t * K + k, and each program owns a stretch of them,
+which it reads tile by tile:
+
+    choices   | program 0           | program 1           | program 2        |
+    count       n[0, e]               n[1, e]               n[2, e]             choices per expert
+    place       row of choice c = start of its expert e
+                                + n[p, e] summed over the programs p before
+                                + choices of e seen earlier in this stretch
+
+Rows are numbered in the order of the choices, so the result is that of a stable sort, and the
+same in every run: programs add integers that are their own, and nobody waits for anybody. The
+rows of dropped choices come after all others, so that every entry of the record is written
+whatever is dropped. If one program does for all, it counts and places in one launch.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from moe_teach.config import refuse
+from moe_teach.ops.triton_host import demand_launchable, tl, triton
+from moe_teach.types import Dispatched
+
+MOST_EXPERTS = 4096
+_TILE = 2**14  # comparisons of a tile's choices with all experts: 64 registers a thread at 8 warps
+_MOST_PROGRAMS = 128  # each reads the counts of all others; about as many as there are processors
+_ALONE = 16  # tiles that one program finishes sooner than two launches begin
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where every choice goes, before anybody has waited for the number of rows.
+
+    `token_idx` of `dispatched` and `choice_idx` have T * K entries: the rows, of which there are
+    `dispatched.expert_offsets[-1]`, and after them the dropped choices. `choice_idx` is t * K + k.
+    """
+
+    dispatched: Dispatched
+    choice_idx: Tensor  # (T * K,) int32
+
+
+def lay_out(
+    expert_ids: Tensor,
+    n_experts: int,
+    kept: Tensor | None = None,
+    *,
+    block: int | None = None,
+    tiles: int | None = None,
+) -> Layout:
+    """Count, scan and place T * K choices in one launch or two, without waiting for the device.
+
+    An id that names no expert counts as dropped: no kernel checks ids, and none leaves its memory.
+
+    Args:
+        expert_ids: (T, K) integers.
+        n_experts: E, at most `MOST_EXPERTS`.
+        kept: (T, K) bool; choices with False are dropped.
+        block: choices in one tile, a power of two; chosen by E if absent.
+        tiles: tiles in one program's stretch; chosen by T * K if absent.
+
+    Raises:
+        ValueError: if there are too many experts, or the tensors stand where no kernel runs.
+    """
+    refuse(
+        n_experts > MOST_EXPERTS,
+        f"The kernel counts for at most {MOST_EXPERTS} experts, not {n_experts}: use the backend "
+        "'torch'.",
+    )
+    demand_launchable(expert_ids=expert_ids, kept=kept)
+    layout = _empty_layout(expert_ids, n_experts)
+    n_choices = expert_ids.numel()
+    if not n_choices:
+        return layout
+    experts = triton.next_power_of_2(n_experts)
+    block = block or max(16, min(128, _TILE // experts))
+    tiles = tiles or _tiles_of(n_choices, block)
+    n_programs = triton.cdiv(n_choices, tiles * block)
+    has_kept = kept is not None
+    choices = (expert_ids.contiguous(), kept.contiguous() if has_kept else None)
+    sizes = (tiles, n_choices, n_experts, n_programs)
+    constants = {"HAS_KEPT": has_kept, "BLOCK": block, "EXPERTS": experts, "num_warps": 8}
+
+    counts = None
+    if n_programs > 1:
+        counts = torch.empty(n_programs, experts, dtype=torch.int32, device=expert_ids.device)
+        _count_stretches[(n_programs,)](*choices, counts, *sizes, **constants)
+    record = layout.dispatched
+    _place_stretches[(n_programs,)](
+        *choices,
+        counts,
+        record.slot,
+        record.token_idx,
+        layout.choice_idx,
+        record.tokens_per_expert,
+        record.expert_offsets,
+        *sizes,
+        TOP_K=expert_ids.shape[-1],
+        ALONE=counts is None,
+        **constants,
+    )
+    return layout
+
+
+def _tiles_of(n_choices: int, block: int) -> int:
+    n_tiles = triton.cdiv(n_choices, block)
+    return n_tiles if n_tiles <= _ALONE else triton.cdiv(n_tiles, _MOST_PROGRAMS)
+
+
+def _empty_layout(expert_ids: Tensor, n_experts: int) -> Layout:
+    """Reserve memory; with no choices at all, nobody writes the counts, so they must be zeros."""
+    n_choices, device = expert_ids.numel(), expert_ids.device
+    reserve = torch.empty if n_choices else torch.zeros
+    record = Dispatched(
+        token_idx=torch.empty(n_choices, dtype=torch.int64, device=device),
+        slot=torch.empty(expert_ids.shape, dtype=torch.int64, device=device),
+        tokens_per_expert=reserve(n_experts, dtype=torch.int64, device=device),
+        expert_offsets=reserve(n_experts, dtype=torch.int32, device=device),
+    )
+    return Layout(record, torch.empty(n_choices, dtype=torch.int32, device=device))
+
+
+@triton.jit
+def _experts_of(expert_ids, kept, choice, n_choices, n_experts, HAS_KEPT, EXPERTS):
+    """Give the expert of each choice of a tile, and EXPERTS, which nobody is, for the others."""
+    exists = choice < n_choices
+    expert = tl.load(expert_ids + choice, mask=exists, other=-1)
+    goes_out = (expert >= 0) & (expert < n_experts)
+    if HAS_KEPT:
+        goes_out = goes_out & (tl.load(kept + choice, mask=exists, other=0) != 0)
+    return tl.where(goes_out, expert, EXPERTS).to(tl.int32)
+
+
+@triton.jit
+def _count(expert_ids, kept, first, tiles, n_choices, n_experts, HAS_KEPT, BLOCK, EXPERTS):
+    """Count the choices of one stretch, expert by expert."""
+    numbers = tl.arange(0, EXPERTS)
+    counts = tl.zeros((EXPERTS,), tl.int32)
+    for tile in range(tiles):
+        choice = first + tile * BLOCK + tl.arange(0, BLOCK)
+        expert = _experts_of(expert_ids, kept, choice, n_choices, n_experts, HAS_KEPT, EXPERTS)
+        counts += tl.sum((expert[:, None] == numbers[None, :]).to(tl.int32), axis=0)
+    return counts
+
+
+@triton.jit
+def _count_stretches(
+    expert_ids,
+    kept,
+    counts,
+    tiles,
+    n_choices,
+    n_experts,
+    n_programs,
+    HAS_KEPT: tl.constexpr,
+    BLOCK: tl.constexpr,
+    EXPERTS: tl.constexpr,
+):
+    """A program owns a stretch of choices and one row of `counts` (n_programs, EXPERTS)."""
+    program = tl.program_id(0)
+    first = program * tiles * BLOCK
+    mine = _count(expert_ids, kept, first, tiles, n_choices, n_experts, HAS_KEPT, BLOCK, EXPERTS)
+    tl.store(counts + program * EXPERTS + tl.arange(0, EXPERTS), mine)
+
+
+@triton.jit
+def _sum_counts(counts, program, n_programs, BLOCK, EXPERTS):
+    """Sum what was counted: in the stretches before this program's, and in all of them."""
+    numbers = tl.arange(0, EXPERTS)
+    before = tl.zeros((EXPERTS,), tl.int32)
+    total = tl.zeros((EXPERTS,), tl.int32)
+    for begin in range(0, n_programs, BLOCK):
+        other = begin + tl.arange(0, BLOCK)[:, None]
+        theirs = tl.load(counts + other * EXPERTS + numbers[None, :], other < n_programs, other=0)
+        before += tl.sum(tl.where(other < program, theirs, 0), axis=0)
+        total += tl.sum(theirs, axis=0)
+    return before, total
+
+
+@triton.jit
+def _rank(expert, BLOCK):
+    """Count, for each choice of a tile, the earlier ones of the tile that go the same way."""
+    lane = tl.arange(0, BLOCK)
+    is_before = (lane[None, :] < lane[:, None]) & (expert[None, :] == expert[:, None])
+    return tl.sum(is_before.to(tl.int32), axis=1)
+
+
+@triton.jit
+def _place_stretches(
+    expert_ids,
+    kept,
+    counts,
+    slot,
+    token_idx,
+    choice_idx,
+    tokens_per_expert,
+    expert_offsets,
+    tiles,
+    n_choices,
+    n_experts,
+    n_programs,
+    TOP_K: tl.constexpr,
+    ALONE: tl.constexpr,
+    HAS_KEPT: tl.constexpr,
+    BLOCK: tl.constexpr,
+    EXPERTS: tl.constexpr,
+):
+    """A program owns a stretch of choices and the rows they get; program 0 also the counts."""
+    program = tl.program_id(0)
+    first = program * tiles * BLOCK
+    numbers = tl.arange(0, EXPERTS)
+    if ALONE:
+        total = _count(expert_ids, kept, 0, tiles, n_choices, n_experts, HAS_KEPT, BLOCK, EXPERTS)
+        before = tl.zeros((EXPERTS,), tl.int32)
+    else:
+        before, total = _sum_counts(counts, program, n_programs, BLOCK, EXPERTS)
+    ends = tl.cumsum(total, axis=0)
+    if program == 0:
+        tl.store(tokens_per_expert + numbers, total.to(tl.int64), numbers < n_experts)
+        tl.store(expert_offsets + numbers, ends, numbers < n_experts)
+
+    next_row = ends - total + before
+    next_dropped = tl.sum(total, axis=0) + first - tl.sum(before, axis=0)
+    for tile in range(tiles):
+        choice = first + tile * BLOCK + tl.arange(0, BLOCK)
+        expert = _experts_of(expert_ids, kept, choice, n_choices, n_experts, HAS_KEPT, EXPERTS)
+        is_mine = expert[:, None] == numbers[None, :]
+        goes_out = expert < EXPERTS
+        start = tl.sum(tl.where(is_mine, next_row[None, :], 0), axis=1)
+        row = tl.where(goes_out, start, next_dropped) + _rank(expert, BLOCK)
+        _write(slot, token_idx, choice_idx, choice, row, goes_out, n_choices, TOP_K)
+        seen = tl.sum(is_mine.to(tl.int32), axis=0)
+        next_row += seen
+        next_dropped += BLOCK - tl.sum(seen, axis=0)
+
+
+@triton.jit
+def _write(slot, token_idx, choice_idx, choice, row, goes_out, n_choices, TOP_K):
+    """Write both directions of the map, from choice to row and from row to choice."""
+    exists = choice < n_choices
+    tl.store(slot + choice, tl.where(goes_out, row, -1).to(tl.int64), exists)
+    tl.store(token_idx + row, (choice // TOP_K).to(tl.int64), exists)
+    tl.store(choice_idx + row, choice, exists)

@@ -1,0 +1,78 @@
+"""The `with` statement that watches the memory of interpreted kernels."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Lock
+
+from torch import Tensor
+
+from moe_teach.analysis.kernel_watch.buffer import Buffer
+from moe_teach.analysis.kernel_watch.patches import patched
+from moe_teach.analysis.kernel_watch.recorder import Recorder
+from moe_teach.analysis.kernel_watch.seen import Seen
+from moe_teach.config import refuse
+from moe_teach.ops.triton_mode import VARIABLE, mode
+
+_one_at_a_time = Lock()
+
+
+@contextmanager
+def watch(*, record: bool = True, **tensors: Tensor | None) -> Iterator[Seen]:
+    """Guard and record what interpreted Triton kernels do to the named tensors.
+
+        with watch(x=x, rows=rows) as seen:
+            kernel[grid](x, rows, ...)
+
+    Args:
+        record: False only guards, and keeps no record.
+        tensors: every tensor that the kernels may touch, under the name that sentences shall use.
+            None is passed over.
+
+    Yields:
+        The record, which grows with every launch and stays readable after the `with`.
+
+    Raises:
+        KernelFault: from the launch, when a program reaches outside these tensors; before
+            anything is read or written there.
+        RuntimeError: where kernels are compiled or Triton is absent, or when another watch is open.
+        ValueError: for a tensor that is not on the CPU.
+    """
+    _demand_interpreter()
+    buffers = [_buffer(name, tensor) for name, tensor in tensors.items() if tensor is not None]
+    if not _one_at_a_time.acquire(blocking=False):
+        raise RuntimeError(
+            "Another watch is open: one process can watch kernels only once at a time. Close the "
+            "first `with watch(...)` before you open the second, or name all tensors in one."
+        )
+    try:
+        recorder = Recorder(buffers, record)
+        with patched(recorder):
+            yield Seen(recorder)
+    finally:
+        _one_at_a_time.release()
+
+
+def _demand_interpreter() -> None:
+    found = mode()
+    if found == "absent":
+        raise RuntimeError("Triton is not installed here: only interpreted kernels can be watched.")
+    if found == "compiled":
+        raise RuntimeError(
+            "A compiled kernel cannot be watched: only Triton's interpreter asks before it touches "
+            f"memory. Set the environment variable {VARIABLE}=1 before Triton is imported, and "
+            "restart Python."
+        )
+    import moe_teach.ops.triton_host  # noqa: F401  (lets Triton in with its interpreter on)
+
+
+def _buffer(name: str, tensor: Tensor) -> Buffer:
+    if not isinstance(tensor, Tensor):
+        raise TypeError(
+            f"{name} must be a tensor to be watched, but it is {type(tensor).__name__}."
+        )
+    refuse(
+        tensor.device.type != "cpu",
+        f"{name} is on {tensor.device}: interpreted kernels work on copies of such tensors, so "
+        "only tensors on the CPU can be watched. Move it with .cpu().",
+    )
+    return Buffer(name, tensor)

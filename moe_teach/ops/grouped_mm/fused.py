@@ -1,0 +1,117 @@
+"""The grouped matmul in Triton: no padded copy of the rows, no loop over experts on the host.
+
+          columns of w[e]           One program owns one tile: up to BLOCK_M rows of *one* expert
+          +----+----+----+          times BLOCK_N columns of the result. It finds its expert in the
+     e=0  | p0 | p2 | p4 |          tile map, walks along the inner axis and keeps the sums in
+    rows  +----+----+----+          float32. A tile that runs past its expert's last row reads
+          | p1 | p3 | p5 |          zeros there and stores nothing.
+     e=1  +----+----+----+
+          | p6 | p7 | p8 |          The gradient of the rows is the same product with w transposed,
+          +----+----+----+          which is a matter of strides. That of w sums over rows: see
+                                    `weight_gradient.py`.
+
+Saved for the backward pass: the operands, and nothing else.
+"""
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from moe_teach.config import refuse
+from moe_teach.ops.grouped_mm.weight_gradient import weight_gradient
+from moe_teach.ops.tile_map import map_tiles
+from moe_teach.ops.tile_product import dot_precision, my_tile, walk
+from moe_teach.ops.tiles import Tiles, Work, fitting_tiles
+from moe_teach.ops.triton_host import demand_launchable, tl, triton
+
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+
+
+def grouped_mm_triton(rows: Tensor, w: Tensor, expert_offsets: Tensor) -> Tensor:
+    """Multiply each expert's rows by its matrix; any strides, float32 sums, differentiable once.
+
+    Raises:
+        ValueError: for dtypes other than float32, bfloat16 and float16, or tensors that stand
+            where kernels do not run.
+    """
+    demand_operands(rows=rows, w=w, expert_offsets=expert_offsets)
+    return _GroupedMM.apply(rows, w, expert_offsets)
+
+
+def demand_operands(**tensors: Tensor | None) -> None:
+    """Refuse what the kernels cannot read: a wrong device, or float64."""
+    demand_launchable(**tensors)
+    for name, tensor in tensors.items():
+        refuse(
+            tensor is not None and tensor.is_floating_point() and tensor.dtype not in DTYPES,
+            f"{name} holds {tensor.dtype}, but the Triton kernels multiply float32, bfloat16 and "
+            "float16 only: convert it, or choose another backend.",
+        )
+
+
+class _GroupedMM(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, rows: Tensor, w: Tensor, expert_offsets: Tensor) -> Tensor:
+        ctx.save_for_backward(rows, w, expert_offsets)
+        return grouped_product(rows, w, expert_offsets)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, dout: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        rows, w, expert_offsets = ctx.saved_tensors
+        wants_rows, wants_w, _ = ctx.needs_input_grad
+        drows = grouped_product(dout, w.mT, expert_offsets) if wants_rows else None
+        dw = weight_gradient(dout, rows, expert_offsets) if wants_w else None
+        return drows, dw, None
+
+
+def tiles_for(n_rows: int, w: Tensor, work: Work = "product") -> Tiles:
+    """Look up the block sizes for N rows and the matrices `w` (E, F, D)."""
+    n_experts, n_out, n_in = w.shape
+    return fitting_tiles(work, w.device, w.dtype, -(-n_rows // n_experts), n_out, n_in)
+
+
+def grouped_product(rows: Tensor, w: Tensor, expert_offsets: Tensor) -> Tensor:
+    """Launch the kernel: `out[n] = w[e] @ rows[n]`. Writes N * F numbers of the rows' dtype."""
+    (n_rows, n_in), (n_experts, n_out, _) = rows.shape, w.shape
+    out = rows.new_empty(n_rows, n_out)
+    if not out.numel():
+        return out
+    tiles = tiles_for(n_rows, w)
+    tile_map = map_tiles(expert_offsets, n_rows, tiles.block_m)
+    grid = (tile_map.n_tiles * triton.cdiv(n_out, tiles.block_n),)
+    grouped_mm_kernel[grid](
+        rows, w, out, tile_map.expert, tile_map.row, tile_map.ends,
+        n_experts, tile_map.n_tiles, n_out, n_in, *rows.stride(), *w.stride(), out.stride(0),
+        EVEN_K=n_in % tiles.block_k == 0, PRECISION=dot_precision(rows.dtype), **tiles.launch(),
+    )  # fmt: skip
+    return out
+
+
+@triton.jit
+def grouped_mm_kernel(
+    rows, w, out, tile_expert, tile_row, ends, n_experts, n_tiles, n_out, n_in,
+    stride_rn, stride_rd, stride_we, stride_wf, stride_wd, stride_on,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, GROUP_M: tl.constexpr,
+    EVEN_K: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Compute one tile: BLOCK_M rows of one expert times BLOCK_N of its columns."""
+    tile, block = my_tile(tl.program_id(0), n_tiles, tl.cdiv(n_out, BLOCK_N), GROUP_M)
+    expert = tl.load(tile_expert + tile)
+    if expert >= n_experts:
+        return
+    row = tl.load(tile_row + tile) + tl.arange(0, BLOCK_M)
+    column = block * BLOCK_N + tl.arange(0, BLOCK_N)
+    has_row = (row < tl.load(ends + expert))[:, None]
+    has_column = (column < n_out)[None, :]
+    row = row.to(tl.int64)[:, None]  # rows x width can pass 2**31
+
+    left = rows + row * stride_rn
+    right = w + expert.to(tl.int64) * stride_we + column[None, :] * stride_wf
+    acc = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
+    acc = walk(
+        left, right, has_row, has_column, n_in, stride_rd, stride_wd, acc,
+        BLOCK_K, EVEN_K, PRECISION,
+    )  # fmt: skip
+    here = out + row * stride_on + column[None, :]
+    tl.store(here, acc.to(out.dtype.element_ty), mask=has_row & has_column)

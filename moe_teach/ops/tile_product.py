@@ -1,0 +1,58 @@
+"""The parts that every grouped kernel is made of: which tile is mine, and the walk along K."""
+
+import torch
+
+from moe_teach.ops.triton_host import INTERPRETED, tl, triton
+
+
+def dot_precision(dtype: torch.dtype) -> str:
+    """Say how float32 is multiplied: as torch is told to do it, in full by default.
+
+    "tf32" rounds the factors to 10 bits of mantissa, so that tensor cores can multiply them.
+    """
+    wants_tf32 = torch.get_float32_matmul_precision() != "highest"
+    return "tf32" if dtype == torch.float32 and wants_tf32 else "ieee"
+
+
+@triton.jit
+def my_tile(program, n_tiles, n_columns, GROUP_M: tl.constexpr):
+    """Give a program's tile of rows and block of columns.
+
+    GROUP_M neighbouring tiles take the first block of columns, then all of them the second, and so
+    on: programs that run at one time read few different rows and few different weights.
+    """
+    per_group = GROUP_M * n_columns
+    first = program // per_group * GROUP_M
+    height = tl.minimum(n_tiles - first, GROUP_M)
+    place = program % per_group
+    return first + place % height, place // height
+
+
+@triton.jit
+def product(left, right, acc, PRECISION: tl.constexpr):
+    """Add left @ right to acc, in float32."""
+    if INTERPRETED:  # NumPy has no bfloat16, and the interpreter would multiply its bits
+        left, right = left.to(tl.float32), right.to(tl.float32)
+    return tl.dot(left, right, acc, input_precision=PRECISION)
+
+
+@triton.jit
+def walk(
+    left, right, has_row, has_column, n_inner, stride_left, stride_right, acc,
+    BLOCK_K: tl.constexpr, EVEN_K: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Add rows times columns to acc, BLOCK_K inner elements at a time.
+
+    `left` points to the first element of each row, (BLOCK_M, 1), and `right` to that of each
+    column, (1, BLOCK_N). Rows and columns beyond the edge are read as zeros.
+    """
+    for start in range(0, n_inner, BLOCK_K):
+        inner = start + tl.arange(0, BLOCK_K)
+        row_mask, column_mask = has_row, has_column
+        if not EVEN_K:
+            row_mask = row_mask & (inner < n_inner)[None, :]
+            column_mask = column_mask & (inner < n_inner)[:, None]
+        a = tl.load(left + inner[None, :] * stride_left, mask=row_mask, other=0.0)
+        b = tl.load(right + inner[:, None] * stride_right, mask=column_mask, other=0.0)
+        acc = product(a, b, acc, PRECISION)
+    return acc

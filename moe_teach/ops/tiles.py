@@ -1,0 +1,143 @@
+"""How large a piece of a grouped matmul one program of a kernel owns.
+
+A program computes `block_m` rows times `block_n` columns and walks along the inner axis in steps
+of `block_k`. The operands of `num_stages` steps lie in shared memory at once: at most 163 KB per
+block on sm_80 and 227 KB on sm_90. **The tables have not been tuned on a GPU.** They follow from
+that limit, from the accumulators that fit in registers (a 128 x 128 tile in float32 is 64 registers
+of each thread of 8 warps), and from whole tensor-core instructions (steps of 32 or 64 in two-byte
+numbers).
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+
+from moe_teach.ops.triton_mode import mode
+
+Work = Literal["product", "pair", "outer"]
+"""One matrix, two matrices that share their rows, or the product over an expert's rows (dw)."""
+
+SHARED_MEMORY = {80: 163 * 1024, 90: 227 * 1024}
+"""Bytes that one block of threads can use, by compute capability."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tiles:
+    """Block sizes of one launch. All are powers of two, and none is under 16.
+
+    `group_m` tiles walk through the columns together, so that the tiles of one expert read a block
+    of its weights while it is still in the L2 cache.
+    """
+
+    block_m: int
+    block_n: int
+    block_k: int
+    num_warps: int = 4
+    num_stages: int = 3
+    group_m: int = 8
+
+    def launch(self) -> dict[str, int]:
+        """Return the keyword arguments of a kernel's launch."""
+        return {
+            "BLOCK_M": self.block_m,
+            "BLOCK_N": self.block_n,
+            "BLOCK_K": self.block_k,
+            "GROUP_M": self.group_m,
+            "num_warps": self.num_warps,
+            "num_stages": self.num_stages,
+        }
+
+    def shared_bytes(self, work: Work, itemsize: int) -> int:
+        """Estimate the shared memory of the operands in flight, in bytes."""
+        columns = 2 * self.block_n if work == "pair" else self.block_n
+        return self.num_stages * (self.block_m + columns) * self.block_k * itemsize
+
+
+# By the rows a tile has: 16 and 32 stream weights (decode), 128 is for training and prefill.
+_TWO_BYTES: dict[int, dict[Work, dict[int, Tiles]]] = {
+    80: {
+        "product": {
+            16: Tiles(16, 64, 128, 4, 4),
+            32: Tiles(32, 64, 128, 4, 4),
+            64: Tiles(64, 128, 64, 4, 4),
+            128: Tiles(128, 128, 64, 8, 3),
+        },
+        "pair": {
+            16: Tiles(16, 32, 128, 4, 4),
+            32: Tiles(32, 64, 64, 4, 4),
+            64: Tiles(64, 64, 64, 4, 4),
+            128: Tiles(128, 64, 64, 8, 3),
+        },
+        "outer": {128: Tiles(128, 128, 32, 8, 4)},
+    },
+    90: {
+        "product": {
+            16: Tiles(16, 64, 256, 4, 4),
+            32: Tiles(32, 64, 128, 4, 4),
+            64: Tiles(64, 128, 64, 4, 4),
+            128: Tiles(128, 256, 64, 8, 3),
+        },
+        "pair": {
+            16: Tiles(16, 32, 256, 4, 4),
+            32: Tiles(32, 64, 128, 4, 4),
+            64: Tiles(64, 128, 64, 8, 3),
+            128: Tiles(128, 128, 64, 8, 3),
+        },
+        "outer": {128: Tiles(128, 256, 64, 8, 3)},
+    },
+}
+# Float32 at full precision does not use tensor cores; small tiles keep the registers free.
+_FOUR_BYTES: dict[Work, Tiles] = {
+    "product": Tiles(64, 64, 32, 4, 3),
+    "pair": Tiles(64, 32, 32, 4, 3),
+    "outer": Tiles(64, 64, 32, 4, 3),
+}
+_forced: list[Tiles] = []
+
+
+@contextmanager
+def forced(tiles: Tiles) -> Iterator[None]:
+    """Launch every grouped kernel inside the `with` with these block sizes (for tuning, tests)."""
+    # A plain list and not a context variable: autograd runs backward passes in its own threads.
+    _forced.append(tiles)
+    try:
+        yield
+    finally:
+        _forced.pop()
+
+
+def fitting_tiles(
+    work: Work, device: torch.device, dtype: torch.dtype, n_rows: int, *widths: int
+) -> Tiles:
+    """Look up the block sizes for this device, dtype and size.
+
+    `n_rows` is the height of what the programs tile: the mean rows of an expert, or for "outer"
+    the height of its gradient. `widths` are the columns and the inner axis; only the interpreter
+    looks at them. It pays for programs and for steps, not for numbers, and gets few of both.
+    """
+    if _forced:
+        return _forced[-1]
+    block_m = _at_least_16(n_rows)
+    if mode() != "compiled" or device.type != "cuda":
+        block_n, block_k = (min(_at_least_16(width), 128) for width in widths)
+        return Tiles(min(block_m, 64), block_n, block_k)
+    if dtype.itemsize > 2:
+        return replace(_FOUR_BYTES[work], block_m=min(block_m, 64))
+    table = _TWO_BYTES[_generation(device)][work]
+    return table[min(block_m, 128)] if work != "outer" else table[128]
+
+
+def _at_least_16(n: int) -> int:
+    """Round up to a power of two; tensor cores multiply no fewer than 16 rows."""
+    return max(16, 1 << (n - 1).bit_length())
+
+
+def _generation(device: torch.device) -> int:
+    # AMD's devices get the smaller tables: they have 64 KB of shared memory and the table of
+    # sm_80 is the nearer one. It is not checked there.
+    if torch.version.hip is not None:
+        return 80
+    return 90 if torch.cuda.get_device_capability(device) == (9, 0) else 80

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from moe_teach.config import refuse
 from moe_teach.ops.backends import kernel_of
+from moe_teach.ops.choice import ON_GPU, decide, kernels_serve
 from moe_teach.ops.combine.reference import combine_reference
 from moe_teach.ops.combine.torch_fast import combine_torch
 from moe_teach.ops.demand import unknown_backend
@@ -41,7 +42,8 @@ def combine(
         gates: the mixing weights; they may be more precise than `y`, and the mixture is then
             computed in their precision and returned in that of `y`.
         dispatched: the record from `dispatch`.
-        backend: "reference" (the definition), "torch" (the default) or "triton" (kernels).
+        backend: "reference" (the definition), "torch" or "triton" (kernels); by default kernels
+            on a GPU and torch elsewhere.
 
     Returns:
         One row per token, differentiable in `y` and `gates`.
@@ -59,7 +61,14 @@ def combine(
         f"gates has shape {tuple(gates.shape)}, but the dispatch was of "
         f"{tuple(dispatched.slot.shape)} (tokens, choices): pass the gates of the same routing.",
     )
-    backend = backend or "torch"
+    backend = backend or decide("combine", _fitting, y)
     if backend not in _IMPLEMENTATIONS:
         raise unknown_backend(backend, BACKENDS)
     return _IMPLEMENTATIONS[backend](y, gates, dispatched)
+
+
+def _fitting(y: Tensor) -> tuple[str, str]:
+    """Choose a backend, and say why."""
+    if kernels_serve(y):
+        return "triton", ON_GPU
+    return "torch", "an embedding bag gathers and sums in one pass"

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from moe_teach.ops.backends import kernel_of
+from moe_teach.ops.choice import ON_GPU, decide, kernels_serve
 from moe_teach.ops.demand import demand_routing_of, demand_rows, unknown_backend
 from moe_teach.ops.dispatch.reference import dispatch_reference
 from moe_teach.ops.dispatch.torch_fast import dispatch_torch
@@ -34,7 +35,8 @@ def dispatch(
     Args:
         x: one row per token.
         routing: who goes where; choices with `kept` False are left out.
-        backend: "reference" (the definition), "torch" (the default) or "triton" (kernels).
+        backend: "reference" (the definition), "torch" or "triton" (kernels); by default kernels
+            on a GPU and torch elsewhere.
 
     Returns:
         The N rows, differentiable in `x`, and the record that `combine` needs.
@@ -44,7 +46,14 @@ def dispatch(
     """
     demand_rows(x, "x")
     demand_routing_of(x, routing)
-    backend = backend or "torch"
+    backend = backend or decide("dispatch", _fitting, x)
     if backend not in _IMPLEMENTATIONS:
         raise unknown_backend(backend, BACKENDS)
     return _IMPLEMENTATIONS[backend](x, routing)
+
+
+def _fitting(x: Tensor) -> tuple[str, str]:
+    """Choose a backend, and say why."""
+    if kernels_serve(x):
+        return "triton", ON_GPU
+    return "torch", "one short sort places all rows at once"

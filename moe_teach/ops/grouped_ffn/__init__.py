@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from moe_teach.config import Activation, refuse
+from moe_teach.ops.choice import ON_GPU, decide, kernels_serve
 from moe_teach.ops.demand import demand_rows, unknown_backend
 from moe_teach.ops.grouped_ffn.composed import grouped_ffn_composed
 from moe_teach.ops.grouped_ffn.expertwise import grouped_ffn_expertwise
@@ -67,27 +68,29 @@ def grouped_ffn(
     )
     rows, up, down, gate = in_one_precision(rows, weights.w_up, weights.w_down, weights.w_gate)
     weights = ExpertWeights(w_up=up, w_down=down, w_gate=gate)
-    backend = backend or _fitting(rows, up, expert_offsets)
+    backend = backend or decide("grouped_ffn", _fitting, rows, up, expert_offsets)
     if backend not in _IMPLEMENTATIONS:
         raise unknown_backend(backend, BACKENDS)
     return _IMPLEMENTATIONS[backend](rows, expert_offsets, weights, activation)
 
 
-def _fitting(rows: Tensor, w_up: Tensor, expert_offsets: Tensor) -> Backend:
+def _fitting(rows: Tensor, w_up: Tensor, expert_offsets: Tensor) -> tuple[str, str]:
     """Choose a backend: measured on one core, a visit costs what a million multiply-adds cost."""
+    if kernels_serve(rows) and "triton" in BACKENDS:
+        return "triton", ON_GPU
     if rows.device.type != "cpu" or not len(rows):
-        return "composed"
+        return "composed", "it serves every device and no rows at all"
     n_experts, d_ff, d_model = w_up.shape
     # With fewer rows than experts most are never visited, but a grouped matmul asks them all.
     everyone_works = len(rows) > n_experts
     is_precise = rows.dtype.itemsize > 2
     is_small = len(rows) * d_model * d_ff < n_experts * _ONE_VISIT
     if is_precise and is_small and everyone_works and torch_can_group(rows, w_up):
-        return "composed"
+        return "composed", "one call for all experts costs less than visiting each"
     is_short = len(rows) <= _SHORT * n_experts
     if everyone_works and (is_short or not is_precise) and _is_even(expert_offsets, len(rows)):
-        return "padded"
-    return "expertwise"
+        return "padded", "the load is even, and the matmuls of single experts are slow here"
+    return "expertwise", "every expert has enough to do, or the load is uneven"
 
 
 def _is_even(expert_offsets: Tensor, n_rows: int) -> bool:

@@ -1,0 +1,110 @@
+"""The choice of a backend can be seen and overruled, and says why it was made."""
+
+import importlib
+
+import pytest
+import torch
+
+from moe_teach.config import MoEConfig, RouterConfig
+from moe_teach.nn.moe import MoE
+from moe_teach.ops import choice
+from moe_teach.ops.choice import OPERATIONS, decide, explain, kernels_serve, listening, using
+from moe_teach.ops.grouped_mm import grouped_mm
+
+
+def layer() -> MoE:
+    return MoE.build(16, MoEConfig(router=RouterConfig(n_experts=4, top_k=2), d_ff=32))
+
+
+def chosen(moe: MoE, x: torch.Tensor) -> dict[str, str]:
+    return {made.operation: made.backend for made in explain(moe, x)}
+
+
+def test_a_layer_tells_which_backends_it_took_and_why():
+    made = {str(each).split(":")[0]: each for each in explain(layer(), torch.randn(20, 16))}
+
+    assert {"dispatch", "grouped_ffn", "combine"} <= set(made)
+    assert str(made["dispatch"]).startswith("dispatch: torch, because ")
+    assert all(each.because for each in made.values())
+
+
+def test_what_was_asked_for_is_taken_and_gives_the_same_answer():
+    moe, x = layer(), torch.randn(20, 16)
+    expected, _ = moe(x)
+
+    with using(grouped_ffn="expertwise", dispatch="reference"):
+        assert chosen(moe, x)["grouped_ffn"] == "expertwise"
+        assert chosen(moe, x)["dispatch"] == "reference"
+        torch.testing.assert_close(moe(x)[0], expected)
+
+
+def test_inner_wishes_replace_outer_ones_and_all_end_with_their_block():
+    moe, x = layer(), torch.randn(20, 16)
+    usual = chosen(moe, x)["grouped_ffn"]
+
+    with using(grouped_ffn="expertwise", combine="reference"):
+        with using(grouped_ffn="padded"):
+            assert chosen(moe, x)["grouped_ffn"] == "padded"
+            assert chosen(moe, x)["combine"] == "reference"
+        assert chosen(moe, x)["grouped_ffn"] == "expertwise"
+        with pytest.raises(ZeroDivisionError), using(grouped_ffn="padded"):
+            _ = 1 // 0
+        assert chosen(moe, x)["grouped_ffn"] == "expertwise"
+    assert chosen(moe, x)["grouped_ffn"] == usual
+
+
+def test_a_backend_that_is_named_in_the_call_needs_no_choice():
+    rows, w, ends = torch.randn(4, 8), torch.randn(2, 3, 8), torch.tensor([1, 4])
+    with using(grouped_mm="torch"), listening() as heard:
+        grouped_mm(rows, w, ends, backend="reference")
+
+    assert heard == []
+
+
+def test_a_wish_nobody_can_fulfil_is_refused_at_once():
+    with pytest.raises(ValueError, match="no operation 'experts'"), using(experts="torch"):
+        pass
+    with (
+        pytest.raises(ValueError, match="Unknown backend 'fast': choose one of reference"),
+        using(grouped_mm="fast"),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_every_operation_that_can_be_named_exists(operation):
+    assert importlib.import_module(f"moe_teach.ops.{operation}").BACKENDS
+
+
+def test_listeners_hear_only_their_own_block():
+    def rule():
+        return "torch", "a test says so"
+
+    with listening() as outer:
+        decide("combine", rule)
+        with listening() as inner:
+            decide("dispatch", rule)
+    decide("combine", rule)
+
+    assert [made.operation for made in outer] == ["combine", "dispatch"]
+    assert [made.operation for made in inner] == ["dispatch"]
+
+
+class OnGPU(torch.Tensor):
+    """Claims to stand on a GPU, which is all that is asked of it here."""
+
+    is_cuda = True
+
+
+def claimed(dtype: torch.dtype) -> torch.Tensor:
+    return torch.zeros(2, 2, dtype=dtype).as_subclass(OnGPU)
+
+
+def test_kernels_are_the_default_on_a_gpu_only(monkeypatch):
+    monkeypatch.setattr(choice, "_compiles", lambda: True)
+
+    assert kernels_serve(claimed(torch.bfloat16))
+    assert not kernels_serve(claimed(torch.float64))
+    assert not kernels_serve(torch.zeros(2, 2, dtype=torch.bfloat16))
+    monkeypatch.setattr(choice, "_compiles", lambda: False)
+    assert not kernels_serve(claimed(torch.bfloat16))

@@ -11,6 +11,8 @@ sum in every run. Rows can be so many that row times width passes 2^31: such off
 in 64 bits. A slot of -1 (a dropped choice) is neither written nor read.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -94,7 +96,7 @@ def row_tile(n_rows: int, width: int) -> tuple[int, int]:
 
 
 def _launch(
-    kernel: triton.JITFunction,
+    kernel: Any,
     source: Tensor,
     target: Tensor,
     slot: Tensor,

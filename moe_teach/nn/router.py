@@ -69,14 +69,16 @@ class Router(nn.Module):
     def _logits(self, x: Tensor) -> Tensor:
         # Rounding can swap two experts of nearly equal score, so bfloat16 is not enough here,
         # not even where autocast asks for it.
+        if torch.is_autocast_enabled(x.device.type):
+            with torch.autocast(x.device.type, enabled=False):
+                return self._logits(x)
         precise = torch.promote_types(x.dtype, torch.float32)
-        with torch.autocast(x.device.type, enabled=False):
-            x = x.to(precise)
-            if self.training and self.config.jitter:
-                x = jittered(x, self.config.jitter)
-            logits = F.linear(x, self.proj.weight.to(precise))
-            if self.training and self.noise_proj is not None:
-                logits = noisy_logits(logits, F.linear(x, self.noise_proj.weight.to(precise)))
+        x = x.to(precise)
+        if self.training and self.config.jitter:
+            x = jittered(x, self.config.jitter)
+        logits = F.linear(x, self.proj.weight.to(precise))
+        if self.training and self.noise_proj is not None:
+            logits = noisy_logits(logits, F.linear(x, self.noise_proj.weight.to(precise)))
         return logits
 
     def _tokens_choose(self, logits: Tensor, probs: Tensor, ranking: Tensor) -> Routing:

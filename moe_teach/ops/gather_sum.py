@@ -29,8 +29,10 @@ def gather_sum(table: Tensor, slot: Tensor, gates: Tensor | None = None) -> Tens
 
 def by_row(values: Tensor, slot: Tensor, n_rows: int) -> Tensor:
     """Reorder one value per choice (T, K) into one per routed row (N,)."""
-    kept = slot >= 0
     out = values.new_empty(n_rows)
+    if n_rows == slot.numel():  # nothing was dropped
+        return out.scatter_(0, slot.flatten(), values.flatten())
+    kept = slot >= 0
     out[slot[kept]] = values[kept]
     return out
 
@@ -39,4 +41,6 @@ def by_choice(values: Tensor, slot: Tensor) -> Tensor:
     """Reorder one value per routed row (N,) into one per choice (T, K); 0 where dropped."""
     if not values.numel():
         return values.new_zeros(slot.shape)
+    if len(values) == slot.numel():  # nothing was dropped
+        return values[slot]
     return torch.where(slot >= 0, values[slot.clamp(min=0)], 0)

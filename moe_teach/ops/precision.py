@@ -3,8 +3,6 @@
 import torch
 from torch import Tensor
 
-from moe_teach.config import refuse
-
 
 def in_one_precision(rows: Tensor, *matrices: Tensor | None) -> tuple[Tensor | None, ...]:
     """Return rows and matrices in the dtype they will be multiplied in.
@@ -21,9 +19,9 @@ def in_one_precision(rows: Tensor, *matrices: Tensor | None) -> tuple[Tensor | N
         dtype = torch.get_autocast_dtype(device)
         return tuple(None if tensor is None else tensor.to(dtype) for tensor in tensors)
     for matrix in matrices:
-        refuse(
-            matrix is not None and matrix.dtype != rows.dtype,
-            f"rows hold {rows.dtype} and the experts {None if matrix is None else matrix.dtype}: "
-            f"convert the layer with .to({rows.dtype}), or run it under torch.autocast.",
-        )
+        if matrix is not None and matrix.dtype != rows.dtype:
+            raise ValueError(
+                f"rows hold {rows.dtype} and the experts {matrix.dtype}: convert the layer with "
+                f".to({rows.dtype}), or run it under torch.autocast."
+            )
     return tensors

@@ -13,22 +13,24 @@ def dispatch_torch(x: Tensor, routing: Routing) -> tuple[Tensor, Dispatched]:
     """Sort all T * K choices by expert; a stable sort keeps each expert's tokens in order."""
     n_experts, top_k = routing.n_experts, routing.top_k
     chosen = routing.expert_ids.flatten()
-    demand_expert_ids(torch.bincount(chosen, minlength=n_experts), n_experts)
+    counts = torch.bincount(chosen, minlength=n_experts)
+    demand_expert_ids(counts, n_experts)
     if routing.kept is not None:
         # Dropped choices get the number after the last expert, so that they sort to the end.
         chosen = chosen.masked_fill(~routing.kept.flatten(), n_experts)
+        counts = torch.bincount(chosen, minlength=n_experts + 1)[:n_experts]
 
     # Two bytes mostly suffice to number experts, and short integers are sorted by a radix sort.
     short = torch.int16 if n_experts < 2**15 else torch.int32
     order = chosen.to(short).sort(stable=True).indices
-    counts = torch.bincount(chosen, minlength=n_experts + 1)[:n_experts]
     offsets = counts.cumsum(0)
-    n_rows = chosen.numel() if routing.kept is None else int(offsets[-1])
 
     slot = torch.empty_like(order)
-    slot[order] = torch.arange(order.numel(), device=x.device)
-    token_idx = order[:n_rows] // top_k
-    slot = slot.masked_fill(slot >= n_rows, -1).view(-1, top_k)
+    slot.scatter_(0, order, torch.arange(order.numel(), device=x.device))
+    if routing.kept is not None:
+        n_rows = int(offsets[-1])
+        order, slot = order[:n_rows], slot.masked_fill(slot >= n_rows, -1)
+    token_idx, slot = order // top_k, slot.view(-1, top_k)
     rows = _Gather.apply(x, token_idx, slot)
     return rows, Dispatched(token_idx, slot, counts, offsets.to(torch.int32))
 

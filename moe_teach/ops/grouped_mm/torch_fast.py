@@ -25,7 +25,7 @@ def grouped_mm_torch(rows: Tensor, w: Tensor, expert_offsets: Tensor) -> Tensor:
     refuse(bool(obstacle), f"torch's grouped matmul is not possible here: {obstacle}.")
     ends = expert_offsets.to(torch.int32)
     out = F.grouped_mm(rows.contiguous(), w.contiguous().mT, offs=ends)
-    return _ContiguousGradient.apply(out)
+    return _ContiguousGradient.apply(out) if out.requires_grad else out
 
 
 def _obstacle(rows: Tensor, w: Tensor) -> str:

@@ -23,29 +23,34 @@ def grouped_ffn_expertwise(
     """Run each expert from its rows to its answers; differentiable once."""
     inputs = (rows, weights.w_up, weights.w_down, weights.w_gate)
     ends = expert_offsets.tolist()
+    counts = [end - start for start, end in zip([0, *ends[:-1]], ends, strict=True)]
     if torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in inputs):
-        return _ExpertwiseFFN.apply(*inputs, ends, activation)
-    return _forward(*inputs, ends, activation)
+        return _ExpertwiseFFN.apply(*inputs, counts, activation)
+    return _forward(*inputs, counts, activation)
 
 
-def _shares(ends: list[int]) -> Iterator[tuple[int, slice]]:
-    """Give each expert that has rows, with the slice of them."""
-    for expert, (start, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
-        if end > start:
-            yield expert, slice(start, end)
+def _shares(
+    counts: list[int], row_wise: tuple[Tensor | None, ...], fused: tuple[Tensor | None, ...]
+) -> Iterator[tuple[Tensor | None, ...]]:
+    """Give each expert that has rows its slices of row-wise tensors and its part of fused ones."""
+    # Split once for all experts: a view made alone, cold, costs as much as a small activation.
+    absent = (None,) * len(counts)
+    parts = [absent if tensor is None else tensor.split(counts) for tensor in row_wise]
+    parts += [absent if tensor is None else tensor.unbind() for tensor in fused]
+    return (own for count, *own in zip(counts, *parts, strict=True) if count)
 
 
-def _forward(rows, w_up, w_down, w_gate, ends, activation, up=None, gate=None) -> Tensor:
+def _forward(rows, w_up, w_down, w_gate, counts, activation, up=None, gate=None) -> Tensor:
     """Compute the answers; write the inner rows before the activation to `up` and `gate`."""
     y = torch.empty_like(rows)
-    for expert, own in _shares(ends):
-        up_own = torch.mm(rows[own], w_up[expert].T, out=None if up is None else up[own])
-        gate_own = None
-        if w_gate is not None:
-            gate_own = torch.mm(
-                rows[own], w_gate[expert].T, out=None if gate is None else gate[own]
-            )
-        torch.mm(activate(up_own, gate_own, activation), w_down[expert].T, out=y[own])
+    matrices = (w_up.mT, w_down.mT, None if w_gate is None else w_gate.mT)
+    for x, up_own, gate_own, y_own, to_up, to_down, to_gate in _shares(
+        counts, (rows, up, gate, y), matrices
+    ):
+        up_own = torch.mm(x, to_up, out=up_own)
+        if to_gate is not None:
+            gate_own = torch.mm(x, to_gate, out=gate_own)
+        torch.mm(activate(up_own, gate_own, activation), to_down, out=y_own)
     return y
 
 
@@ -53,12 +58,12 @@ class _ExpertwiseFFN(torch.autograd.Function):
     """Forward keeps the inner rows before the activation; backward computes it again."""
 
     @staticmethod
-    def forward(ctx, rows, w_up, w_down, w_gate, ends, activation) -> Tensor:
+    def forward(ctx, rows, w_up, w_down, w_gate, counts, activation) -> Tensor:
         up = rows.new_empty(len(rows), w_up.shape[1])
         gate = None if w_gate is None else torch.empty_like(up)
-        y = _forward(rows, w_up, w_down, w_gate, ends, activation, up, gate)
+        y = _forward(rows, w_up, w_down, w_gate, counts, activation, up, gate)
         ctx.save_for_backward(rows, w_up, w_down, w_gate, up, gate)
-        ctx.ends, ctx.activation = ends, activation
+        ctx.counts, ctx.activation = counts, activation
         return y
 
     @staticmethod
@@ -66,25 +71,30 @@ class _ExpertwiseFFN(torch.autograd.Function):
     def backward(ctx, dy: Tensor) -> tuple[Tensor | None, ...]:
         rows, w_up, w_down, w_gate, up, gate = ctx.saved_tensors
         # An expert without rows is not visited below, and its gradient is zero.
-        busy = len(list(_shares(ctx.ends))) == len(ctx.ends)
-        empty = torch.empty_like if busy else torch.zeros_like
+        empty = torch.empty_like if all(ctx.counts) else torch.zeros_like
         wanted = zip((rows, w_up, w_down, w_gate), ctx.needs_input_grad[:4], strict=True)
-        drows, dw_up, dw_down, dw_gate = (
+        gradients = [
             empty(x, memory_format=torch.contiguous_format) if x is not None and want else None
             for x, want in wanted
-        )
-        for expert, own in _shares(ctx.ends):
-            dinner = torch.mm(dy[own], w_down[expert])
-            gate_own = None if gate is None else gate[own]
-            inner, dup, dgate = activation_backward(dinner, up[own], gate_own, ctx.activation)
-            if dw_down is not None:
-                torch.mm(dy[own].T, inner, out=dw_down[expert])
-            if dw_up is not None:
-                torch.mm(dup.T, rows[own], out=dw_up[expert])
-            if dw_gate is not None:
-                torch.mm(dgate.T, rows[own], out=dw_gate[expert])
-            if drows is not None:
-                torch.mm(dup, w_up[expert], out=drows[own])
-                if dgate is not None:
-                    drows[own].addmm_(dgate, w_gate[expert])
-        return drows, dw_up, dw_down, dw_gate, None, None
+        ]
+        row_wise = (dy, rows, up, gate, gradients[0])
+        for own in _shares(ctx.counts, row_wise, (w_up, w_down, w_gate, *gradients[1:])):
+            _one_backward(*own, ctx.activation)
+        return *gradients, None, None
+
+
+def _one_backward(
+    dy, x, up, gate, dx, w_up, w_down, w_gate, dw_up, dw_down, dw_gate, activation
+) -> None:
+    """Write the gradients of one expert to those of `dx` and `dw_...` that are wanted."""
+    inner, dup, dgate = activation_backward(torch.mm(dy, w_down), up, gate, activation)
+    if dw_down is not None:
+        torch.mm(dy.t(), inner, out=dw_down)
+    if dw_up is not None:
+        torch.mm(dup.t(), x, out=dw_up)
+    if dw_gate is not None:
+        torch.mm(dgate.t(), x, out=dw_gate)
+    if dx is not None:
+        torch.mm(dup, w_up, out=dx)
+        if dgate is not None:
+            dx.addmm_(dgate, w_gate)

@@ -96,6 +96,7 @@ _FOUR_BYTES: dict[Work, Tiles] = {
     "outer": Tiles(64, 64, 32, 4, 3),
 }
 _forced: list[Tiles] = []
+_pretended: list[int] = []
 
 
 @contextmanager
@@ -107,6 +108,19 @@ def forced(tiles: Tiles) -> Iterator[None]:
         yield
     finally:
         _forced.pop()
+
+
+@contextmanager
+def as_on(generation: int) -> Iterator[None]:
+    """Choose block sizes as on a GPU of generation 80 or 90, wherever the tensors stand.
+
+    The compile-only check of `moe_teach.bench` needs it, where there is no such GPU.
+    """
+    _pretended.append(generation)
+    try:
+        yield
+    finally:
+        _pretended.pop()
 
 
 def fitting_tiles(
@@ -121,7 +135,7 @@ def fitting_tiles(
     if _forced:
         return _forced[-1]
     block_m = _at_least_16(n_rows)
-    if mode() != "compiled" or device.type != "cuda":
+    if not _pretended and (mode() != "compiled" or device.type != "cuda"):
         block_n, block_k = (min(_at_least_16(width), 128) for width in widths)
         return Tiles(min(block_m, 64), block_n, block_k)
     if dtype.itemsize > 2:
@@ -136,6 +150,8 @@ def _at_least_16(n: int) -> int:
 
 
 def _generation(device: torch.device) -> int:
+    if _pretended:
+        return _pretended[-1]
     # AMD's devices get the smaller tables: they have 64 KB of shared memory and the table of
     # sm_80 is the nearer one. It is not checked there.
     if torch.version.hip is not None:

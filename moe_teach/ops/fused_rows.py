@@ -39,7 +39,7 @@ def spread(
     """
     rows = x.new_empty(n_rows, x.shape[-1])
     if x.numel() and n_rows:
-        _launch(_spread, x, rows, slot, gates, **tile)
+        launch(_spread, x, rows, slot, gates, **tile)
     return rows
 
 
@@ -61,7 +61,7 @@ def collect(rows: Tensor, slot: Tensor, gates: Tensor | None = None, **tile: int
     if not rows.numel():
         return out.zero_()
     if out.numel():
-        _launch(_collect, rows, out, slot, gates, **tile)
+        launch(_collect, rows, out, slot, gates, **tile)
     return out
 
 
@@ -95,7 +95,7 @@ def row_tile(n_rows: int, width: int) -> tuple[int, int]:
     return (1 if n_rows <= 4096 else 1024 // columns), columns
 
 
-def _launch(
+def launch(
     kernel: Any,
     source: Tensor,
     target: Tensor,
@@ -104,6 +104,7 @@ def _launch(
     tokens: int | None = None,
     columns: int | None = None,
 ) -> None:
+    """Let one kernel of this module fill `target`, a contiguous tensor that is not empty."""
     demand_float(rows=source, gates=gates)
     demand_launchable(rows=source, slot=slot)
     n_tokens, width = len(slot), source.shape[-1]
@@ -129,19 +130,9 @@ def _launch(
 
 @triton.jit
 def _spread(
-    x,
-    rows,
-    slot,
-    gates,
-    x_row,
-    x_column,
-    n_tokens,
-    width,
-    TOP_K: tl.constexpr,
-    SUM: tl.constexpr,
-    TOKENS: tl.constexpr,
-    COLUMNS: tl.constexpr,
-):
+    x, rows, slot, gates, x_row, x_column, n_tokens, width,
+    TOP_K: tl.constexpr, SUM: tl.constexpr, TOKENS: tl.constexpr, COLUMNS: tl.constexpr,
+):  # fmt: skip
     """A program owns a tile (tokens, columns) of `x` and all its copies in `rows`."""
     token = tl.program_id(0) * TOKENS + tl.arange(0, TOKENS)
     column = (tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS))[None, :]
@@ -159,19 +150,9 @@ def _spread(
 
 @triton.jit
 def _collect(
-    rows,
-    out,
-    slot,
-    gates,
-    rows_row,
-    rows_column,
-    n_tokens,
-    width,
-    TOP_K: tl.constexpr,
-    SUM: tl.constexpr,
-    TOKENS: tl.constexpr,
-    COLUMNS: tl.constexpr,
-):
+    rows, out, slot, gates, rows_row, rows_column, n_tokens, width,
+    TOP_K: tl.constexpr, SUM: tl.constexpr, TOKENS: tl.constexpr, COLUMNS: tl.constexpr,
+):  # fmt: skip
     """A program owns a tile (tokens, columns) of `out` and reads the rows of its tokens."""
     token = tl.program_id(0) * TOKENS + tl.arange(0, TOKENS)
     column = (tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS))[None, :]

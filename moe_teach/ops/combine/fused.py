@@ -51,13 +51,30 @@ def combine_backward(
     A dropped gate has gradient 0. Rows of `y` that no slot names get no gradient: what stands in
     memory there.
     """
-    dy = torch.empty_like(y, memory_format=torch.contiguous_format) if wanted[0] else None
-    dgates = torch.empty_like(gates, memory_format=torch.contiguous_format) if wanted[1] else None
-    n_choices, width = slot.numel(), y.shape[-1]
-    if not y.numel() or not n_choices or not any(wanted):
-        return dy, None if dgates is None else dgates.zero_()
+    dy, dgates = (
+        torch.empty_like(tensor, memory_format=torch.contiguous_format) if is_wanted else None
+        for tensor, is_wanted in zip((y, gates), wanted, strict=True)
+    )
+    if y.numel() and slot.numel():
+        _launch(dout, y, gates, slot, dy, dgates, choices, columns)
+    elif dgates is not None:
+        dgates.zero_()
+    return dy, dgates
+
+
+def _launch(
+    dout: Tensor,
+    y: Tensor,
+    gates: Tensor,
+    slot: Tensor,
+    dy: Tensor | None,
+    dgates: Tensor | None,
+    choices: int | None = None,
+    columns: int | None = None,
+) -> None:
     demand_float(dout=dout, y=y, gates=gates)
     demand_launchable(y=y, slot=slot)
+    n_choices, width = slot.numel(), y.shape[-1]
     tile = row_tile(n_choices, width)
     choices, columns = choices or tile[0], columns or tile[1]
     _combine_backward[(triton.cdiv(n_choices, choices),)](
@@ -77,28 +94,13 @@ def combine_backward(
         COLUMNS=columns,
         num_warps=4,
     )
-    return dy, dgates
 
 
 @triton.jit
 def _combine_backward(
-    dout,
-    y,
-    gates,
-    slot,
-    dy,
-    dgates,
-    dout_row,
-    dout_column,
-    y_row,
-    y_column,
-    n_choices,
-    width,
-    TOP_K: tl.constexpr,
-    SUM: tl.constexpr,
-    CHOICES: tl.constexpr,
-    COLUMNS: tl.constexpr,
-):
+    dout, y, gates, slot, dy, dgates, dout_row, dout_column, y_row, y_column, n_choices, width,
+    TOP_K: tl.constexpr, SUM: tl.constexpr, CHOICES: tl.constexpr, COLUMNS: tl.constexpr,
+):  # fmt: skip
     """A program owns some choices: their rows of `dy`, all columns, and their `dgates`."""
     choice = tl.program_id(0) * CHOICES + tl.arange(0, CHOICES)
     row = tl.load(slot + choice, choice < n_choices, other=-1).to(tl.int64)[:, None]

@@ -25,6 +25,8 @@ _IMPLEMENTATIONS = {
     "triton": kernel_of("moe_teach.ops.dispatch.fused", "dispatch_triton"),
 }
 BACKENDS = tuple(_IMPLEMENTATIONS)
+MOST_EXPERTS = 4096
+"""How many experts the kernel can count: a number for each has to fit in registers."""
 
 
 def dispatch(
@@ -46,14 +48,14 @@ def dispatch(
     """
     demand_rows(x, "x")
     demand_routing_of(x, routing)
-    backend = backend or decide("dispatch", _fitting, x)
+    backend = backend or decide("dispatch", _fitting, x, routing)
     if backend not in _IMPLEMENTATIONS:
         raise unknown_backend(backend, BACKENDS)
     return _IMPLEMENTATIONS[backend](x, routing)
 
 
-def _fitting(x: Tensor) -> tuple[str, str]:
+def _fitting(x: Tensor, routing: Routing) -> tuple[str, str]:
     """Choose a backend, and say why."""
-    if kernels_serve(x):
+    if kernels_serve(x) and routing.n_experts <= MOST_EXPERTS:
         return "triton", ON_GPU
     return "torch", "one short sort places all rows at once"

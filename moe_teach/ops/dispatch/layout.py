@@ -21,10 +21,10 @@ import torch
 from torch import Tensor
 
 from moe_teach.config import refuse
+from moe_teach.ops.dispatch import MOST_EXPERTS
 from moe_teach.ops.triton_host import demand_launchable, tl, triton
 from moe_teach.types import Dispatched
 
-MOST_EXPERTS = 4096
 _TILE = 2**14  # comparisons of a tile's choices with all experts: 64 registers a thread at 8 warps
 _MOST_PROGRAMS = 128  # each reads the counts of all others; about as many as there are processors
 _ALONE = 16  # tiles that one program finishes sooner than two launches begin
@@ -70,27 +70,36 @@ def lay_out(
         "'torch'.",
     )
     demand_launchable(expert_ids=expert_ids, kept=kept)
-    layout = _empty_layout(expert_ids, n_experts)
+    layout = empty_layout(expert_ids, n_experts)
     n_choices = expert_ids.numel()
-    if not n_choices:
-        return layout
-    experts = triton.next_power_of_2(n_experts)
-    block = block or max(16, min(128, _TILE // experts))
-    tiles = tiles or _tiles_of(n_choices, block)
-    n_programs = triton.cdiv(n_choices, tiles * block)
-    has_kept = kept is not None
-    choices = (expert_ids.contiguous(), kept.contiguous() if has_kept else None)
-    sizes = (tiles, n_choices, n_experts, n_programs)
-    constants = {"HAS_KEPT": has_kept, "BLOCK": block, "EXPERTS": experts, "num_warps": 8}
+    if n_choices:
+        experts = triton.next_power_of_2(n_experts)
+        block = block or max(16, min(128, _TILE // experts))
+        tiles = tiles or _tiles_of(n_choices, block)
+        n_programs = triton.cdiv(n_choices, tiles * block)
+        counts = expert_ids.new_empty(n_programs, experts, dtype=torch.int32)
+        fill(layout, expert_ids.contiguous(), kept, counts, block, tiles)
+    return layout
 
-    counts = None
-    if n_programs > 1:
-        counts = torch.empty(n_programs, experts, dtype=torch.int32, device=expert_ids.device)
-        _count_stretches[(n_programs,)](*choices, counts, *sizes, **constants)
+
+def fill(
+    layout: Layout, expert_ids: Tensor, kept: Tensor | None, counts: Tensor, block: int, tiles: int
+) -> None:
+    """Launch the kernels; `counts` has a row per program and a power of two of columns.
+
+    If one program does for all, `counts` is left alone.
+    """
     record = layout.dispatched
+    n_programs, experts = counts.shape
+    has_kept, is_alone = kept is not None, n_programs == 1
+    choices = (expert_ids, kept.contiguous() if has_kept else None)
+    sizes = (tiles, expert_ids.numel(), len(record.tokens_per_expert), n_programs)
+    constants = {"HAS_KEPT": has_kept, "BLOCK": block, "EXPERTS": experts, "num_warps": 8}
+    if not is_alone:
+        _count_stretches[(n_programs,)](*choices, counts, *sizes, **constants)
     _place_stretches[(n_programs,)](
         *choices,
-        counts,
+        None if is_alone else counts,
         record.slot,
         record.token_idx,
         layout.choice_idx,
@@ -98,10 +107,9 @@ def lay_out(
         record.expert_offsets,
         *sizes,
         TOP_K=expert_ids.shape[-1],
-        ALONE=counts is None,
+        ALONE=is_alone,
         **constants,
     )
-    return layout
 
 
 def _tiles_of(n_choices: int, block: int) -> int:
@@ -109,9 +117,10 @@ def _tiles_of(n_choices: int, block: int) -> int:
     return n_tiles if n_tiles <= _ALONE else triton.cdiv(n_tiles, _MOST_PROGRAMS)
 
 
-def _empty_layout(expert_ids: Tensor, n_experts: int) -> Layout:
-    """Reserve memory; with no choices at all, nobody writes the counts, so they must be zeros."""
+def empty_layout(expert_ids: Tensor, n_experts: int) -> Layout:
+    """Reserve memory for the record of these choices."""
     n_choices, device = expert_ids.numel(), expert_ids.device
+    # Without any choice no kernel runs, and the counts have to be zeros.
     reserve = torch.empty if n_choices else torch.zeros
     record = Dispatched(
         token_idx=torch.empty(n_choices, dtype=torch.int64, device=device),
@@ -147,17 +156,9 @@ def _count(expert_ids, kept, first, tiles, n_choices, n_experts, HAS_KEPT, BLOCK
 
 @triton.jit
 def _count_stretches(
-    expert_ids,
-    kept,
-    counts,
-    tiles,
-    n_choices,
-    n_experts,
-    n_programs,
-    HAS_KEPT: tl.constexpr,
-    BLOCK: tl.constexpr,
-    EXPERTS: tl.constexpr,
-):
+    expert_ids, kept, counts, tiles, n_choices, n_experts, n_programs,
+    HAS_KEPT: tl.constexpr, BLOCK: tl.constexpr, EXPERTS: tl.constexpr,
+):  # fmt: skip
     """A program owns a stretch of choices and one row of `counts` (n_programs, EXPERTS)."""
     program = tl.program_id(0)
     first = program * tiles * BLOCK
@@ -189,24 +190,10 @@ def _rank(expert, BLOCK):
 
 @triton.jit
 def _place_stretches(
-    expert_ids,
-    kept,
-    counts,
-    slot,
-    token_idx,
-    choice_idx,
-    tokens_per_expert,
-    expert_offsets,
-    tiles,
-    n_choices,
-    n_experts,
-    n_programs,
-    TOP_K: tl.constexpr,
-    ALONE: tl.constexpr,
-    HAS_KEPT: tl.constexpr,
-    BLOCK: tl.constexpr,
-    EXPERTS: tl.constexpr,
-):
+    expert_ids, kept, counts, slot, token_idx, choice_idx, tokens_per_expert, expert_offsets,
+    tiles, n_choices, n_experts, n_programs, TOP_K: tl.constexpr, ALONE: tl.constexpr,
+    HAS_KEPT: tl.constexpr, BLOCK: tl.constexpr, EXPERTS: tl.constexpr,
+):  # fmt: skip
     """A program owns a stretch of choices and the rows they get; program 0 also the counts."""
     program = tl.program_id(0)
     first = program * tiles * BLOCK

@@ -115,9 +115,12 @@ class _Trial:
     def _course_answer(self) -> Any:
         return self._reference(self.exercise) if self._reference else None
 
-    def example(self) -> tuple[tuple[str, str], ...]:
-        """Describe the arguments of the latest call, as they were before it."""
-        return _described(readable(self._caller.inputs))
+    def example(self, error: BaseException) -> tuple[tuple[str, str], ...]:
+        """Describe the arguments of the latest call, as they were before it.
+
+        A kernel is not called but launched, and the launch leaves them with the error.
+        """
+        return _described(readable(self._caller.inputs) or getattr(error, "example", {}))
 
     def learner_frames(self, error: BaseException, stage: Stage) -> list[traceback.FrameSummary]:
         """Give the learner's own frames of an error; none means that the check's code raised."""
@@ -146,7 +149,8 @@ def _raised(
     if frames:
         message = _sentence(error, exercise)
         trace = folding.folded(frames)
-        return replace(blank, state="raised", message=message, trace=trace, example=trial.example())
+        example = trial.example(error)
+        return replace(blank, state="raised", message=message, trace=trace, example=example)
     if isinstance(error, KeyboardInterrupt):
         return replace(blank, state="raised", message="The check was interrupted before its end.")
     if trial.course_passes(stage, seed):

@@ -17,19 +17,32 @@ def activate(up: Tensor, gate: Tensor | None, activation: Activation) -> Tensor:
     SwiGLU (Shazeer 2020, arXiv 2002.05202, eq. 6) multiplies `up` by `silu(gate)`; GELU and ReLU
     act on `up` alone and have no `gate`.
     """
-    if (gate is not None) != (activation == "swiglu"):
-        raise ValueError(
-            f"SwiGLU has the matrix w_gate and the others have not: with activation="
-            f"{activation!r}, w_gate must be {'given' if gate is None else 'None'}."
-        )
+    demand_activation(activation, gate is not None)
     match activation:
         case "swiglu":
-            return F.silu(gate) * up
+            opened = F.silu(gate)
+            # Outside a graph nobody else holds this tensor: a second of its size is not needed.
+            return opened * up if torch.is_grad_enabled() else opened.mul_(up)
         case "gelu":
             return F.gelu(up)
         case "relu":
             return F.relu(up)
-    raise ValueError(f"Unknown activation {activation!r}: choose 'swiglu', 'gelu' or 'relu'.")
+    raise _unknown(activation)
+
+
+def demand_activation(activation: Activation, has_gate: bool) -> None:
+    """Refuse an activation that does not exist, or matrices that do not belong to it."""
+    if activation not in ("swiglu", "gelu", "relu"):
+        raise _unknown(activation)
+    if has_gate != (activation == "swiglu"):
+        raise ValueError(
+            f"SwiGLU has the matrix w_gate and the others have not: with activation="
+            f"{activation!r}, w_gate must be {'None' if has_gate else 'given'}."
+        )
+
+
+def _unknown(activation: str) -> ValueError:
+    return ValueError(f"Unknown activation {activation!r}: choose 'swiglu', 'gelu' or 'relu'.")
 
 
 def activation_backward(
@@ -41,15 +54,16 @@ def activation_backward(
     """
     match activation:
         case "swiglu":
-            open_gate = F.silu(gate)
-            inner = open_gate * up
-            dgate = torch.ops.aten.silu_backward(dinner * up, gate)
-            return inner, dinner.mul_(open_gate), dgate
+            # In place where it can be: fresh memory costs more than the arithmetic in it.
+            opened, dgate = F.silu(gate), dinner * up
+            torch.ops.aten.silu_backward.grad_input(dgate, gate, grad_input=dgate)
+            dup = dinner.mul_(opened)
+            return opened.mul_(up), dup, dgate
         case "gelu":
             return F.gelu(up), torch.ops.aten.gelu_backward(dinner, up), None
         case "relu":
             return F.relu(up), torch.ops.aten.threshold_backward(dinner, up, 0), None
-    raise ValueError(f"Unknown activation {activation!r}: choose 'swiglu', 'gelu' or 'relu'.")
+    raise _unknown(activation)
 
 
 def expert_ffn(

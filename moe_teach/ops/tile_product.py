@@ -29,6 +29,30 @@ def my_tile(program, n_tiles, n_columns, GROUP_M: tl.constexpr):
 
 
 @triton.jit
+def locate(
+    tile_expert, tile_row, ends, n_experts, n_tiles, n_columns,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, GROUP_M: tl.constexpr,
+):  # fmt: skip
+    """Give this program's expert, its rows, which of them exist, and its columns.
+
+    A surplus tile gets the number after the last expert, and none of its rows exists.
+    """
+    tile, block = my_tile(tl.program_id(0), n_tiles, tl.cdiv(n_columns, BLOCK_N), GROUP_M)
+    expert = tl.load(tile_expert + tile)
+    end = tl.load(ends + expert, mask=expert < n_experts, other=0)
+    row = tl.load(tile_row + tile) + tl.arange(0, BLOCK_M)
+    return expert.to(tl.int64), row, row < end, block * BLOCK_N + tl.arange(0, BLOCK_N)
+
+
+@triton.jit
+def row_of(row, choice, top_k, exists):
+    """Say where a routed row stands: here, or in the table of tokens that the choice points to."""
+    if choice is not None:
+        row = tl.load(choice + row, mask=exists, other=0) // top_k
+    return row.to(tl.int64)  # rows x width can pass 2**31
+
+
+@triton.jit
 def product(left, right, acc, PRECISION: tl.constexpr):
     """Add left @ right to acc, in float32."""
     if INTERPRETED:  # NumPy has no bfloat16, and the interpreter would multiply its bits
@@ -38,7 +62,7 @@ def product(left, right, acc, PRECISION: tl.constexpr):
 
 @triton.jit
 def walk(
-    left, right, has_row, has_column, n_inner, stride_left, stride_right, acc,
+    left, right, exists, has_column, n_inner, stride_left, stride_right, acc,
     BLOCK_K: tl.constexpr, EVEN_K: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Add rows times columns to acc, BLOCK_K inner elements at a time.
@@ -48,7 +72,7 @@ def walk(
     """
     for start in range(0, n_inner, BLOCK_K):
         inner = start + tl.arange(0, BLOCK_K)
-        row_mask, column_mask = has_row, has_column
+        row_mask, column_mask = exists[:, None], has_column[None, :]
         if not EVEN_K:
             row_mask = row_mask & (inner < n_inner)[None, :]
             column_mask = column_mask & (inner < n_inner)[:, None]

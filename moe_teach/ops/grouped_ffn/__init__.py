@@ -6,6 +6,7 @@
 finishes one expert before the next begins and is the fast path of the CPU in float32, unless the
 experts are so small that visiting them costs more than their work. "padded" gives all experts
 slices of equal length and is the fast path of the CPU in bfloat16 while the load is even.
+"triton" is two kernels of our own and the fast path of a GPU.
 """
 
 from typing import Literal
@@ -15,6 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from moe_teach.config import Activation, refuse
+from moe_teach.ops.backends import kernel_of
 from moe_teach.ops.choice import ON_GPU, decide, kernels_serve
 from moe_teach.ops.demand import demand_rows, unknown_backend
 from moe_teach.ops.grouped_ffn.composed import grouped_ffn_composed
@@ -24,11 +26,12 @@ from moe_teach.ops.grouped_mm.torch_fast import torch_can_group
 from moe_teach.ops.precision import in_one_precision
 from moe_teach.types import ExpertWeights
 
-Backend = Literal["composed", "expertwise", "padded"]
+Backend = Literal["composed", "expertwise", "padded", "triton"]
 _IMPLEMENTATIONS = {
     "composed": grouped_ffn_composed,
     "expertwise": grouped_ffn_expertwise,
     "padded": grouped_ffn_padded,
+    "triton": kernel_of("moe_teach.ops.grouped_ffn.fused", "grouped_ffn_triton"),
 }
 BACKENDS = tuple(_IMPLEMENTATIONS)
 _ONE_VISIT = 2**20

@@ -1,4 +1,4 @@
-"""Multiply each expert's rows by that expert's matrix: one contract, two implementations.
+"""Multiply each expert's rows by that expert's matrix: one contract, three implementations.
 
     out[n] = w[e] @ rows[n]        for the expert e whose slice holds row n
 
@@ -12,13 +12,19 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from moe_teach.config import refuse
+from moe_teach.ops.backends import kernel_of
+from moe_teach.ops.choice import ON_GPU, decide, kernels_serve
 from moe_teach.ops.demand import demand_rows, unknown_backend
 from moe_teach.ops.grouped_mm.reference import grouped_mm_reference
 from moe_teach.ops.grouped_mm.torch_fast import grouped_mm_torch, torch_can_group
 from moe_teach.ops.precision import in_one_precision
 
-Backend = Literal["reference", "torch"]
-_IMPLEMENTATIONS = {"reference": grouped_mm_reference, "torch": grouped_mm_torch}
+Backend = Literal["reference", "torch", "triton"]
+_IMPLEMENTATIONS = {
+    "reference": grouped_mm_reference,
+    "torch": grouped_mm_torch,
+    "triton": kernel_of("moe_teach.ops.grouped_mm.fused", "grouped_mm_triton"),
+}
 BACKENDS = tuple(_IMPLEMENTATIONS)
 
 
@@ -35,15 +41,17 @@ def grouped_mm(
         rows: sorted by expert, as `dispatch` lays them out.
         w: one matrix per expert, stored like `nn.Linear.weight`: (out, in).
         expert_offsets: the end of each expert's slice, int32; the last one is N.
-        backend: "reference" (a loop over experts) or "torch" (`torch.nn.functional.grouped_mm`);
-            by default torch's where it can take these tensors, else the loop.
+        backend: "reference" (a loop over experts), "torch" (`torch.nn.functional.grouped_mm`) or
+            "triton" (our kernel); by default our kernel on a GPU, elsewhere torch's where it can
+            take these tensors, else the loop.
 
     Returns:
         One row of width F per row, differentiable in `rows` and `w`. Under autocast both are
         cast first, as in any other matrix multiplication.
 
     Raises:
-        ValueError: if widths, dtypes or the number of experts disagree, or "torch" cannot do it.
+        ValueError: if widths, dtypes or the number of experts disagree, or the backend cannot
+            do it.
     """
     demand_rows(rows, "rows", w.shape[-1])
     refuse(
@@ -51,7 +59,16 @@ def grouped_mm(
         f"expert_offsets ends {expert_offsets.shape[0]} slices, but w holds {w.shape[0]} experts.",
     )
     rows, w = in_one_precision(rows, w)
-    backend = backend or ("torch" if torch_can_group(rows, w) else "reference")
+    backend = backend or decide("grouped_mm", _fitting, rows, w)
     if backend not in _IMPLEMENTATIONS:
         raise unknown_backend(backend, BACKENDS)
     return _IMPLEMENTATIONS[backend](rows, w, expert_offsets)
+
+
+def _fitting(rows: Tensor, w: Tensor) -> tuple[str, str]:
+    """Choose a backend, and say why."""
+    if kernels_serve(rows):
+        return "triton", ON_GPU
+    if torch_can_group(rows, w):
+        return "torch", "torch's grouped matmul takes these tensors"
+    return "reference", "torch's grouped matmul does not take these tensors"

@@ -17,10 +17,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from moe_teach.config import refuse
 from moe_teach.ops.grouped_mm.weight_gradient import weight_gradient
 from moe_teach.ops.tile_map import map_tiles
-from moe_teach.ops.tile_product import dot_precision, my_tile, walk
+from moe_teach.ops.tile_product import dot_precision, locate, walk
 from moe_teach.ops.tiles import Tiles, Work, fitting_tiles
 from moe_teach.ops.triton_host import demand_launchable, tl, triton
 
@@ -42,11 +41,11 @@ def demand_operands(**tensors: Tensor | None) -> None:
     """Refuse what the kernels cannot read: a wrong device, or float64."""
     demand_launchable(**tensors)
     for name, tensor in tensors.items():
-        refuse(
-            tensor is not None and tensor.is_floating_point() and tensor.dtype not in DTYPES,
-            f"{name} holds {tensor.dtype}, but the Triton kernels multiply float32, bfloat16 and "
-            "float16 only: convert it, or choose another backend.",
-        )
+        if tensor is not None and tensor.is_floating_point() and tensor.dtype not in DTYPES:
+            raise ValueError(
+                f"{name} holds {tensor.dtype}, but the Triton kernels multiply float32, bfloat16 "
+                "and float16 only: convert it, or choose another backend."
+            )
 
 
 class _GroupedMM(torch.autograd.Function):
@@ -96,22 +95,16 @@ def grouped_mm_kernel(
     EVEN_K: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Compute one tile: BLOCK_M rows of one expert times BLOCK_N of its columns."""
-    tile, block = my_tile(tl.program_id(0), n_tiles, tl.cdiv(n_out, BLOCK_N), GROUP_M)
-    expert = tl.load(tile_expert + tile)
+    expert, row, exists, column = locate(
+        tile_expert, tile_row, ends, n_experts, n_tiles, n_out, BLOCK_M, BLOCK_N, GROUP_M
+    )
     if expert >= n_experts:
         return
-    row = tl.load(tile_row + tile) + tl.arange(0, BLOCK_M)
-    column = block * BLOCK_N + tl.arange(0, BLOCK_N)
-    has_row = (row < tl.load(ends + expert))[:, None]
-    has_column = (column < n_out)[None, :]
     row = row.to(tl.int64)[:, None]  # rows x width can pass 2**31
-
-    left = rows + row * stride_rn
-    right = w + expert.to(tl.int64) * stride_we + column[None, :] * stride_wf
     acc = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
     acc = walk(
-        left, right, has_row, has_column, n_in, stride_rd, stride_wd, acc,
-        BLOCK_K, EVEN_K, PRECISION,
+        rows + row * stride_rn, w + expert * stride_we + column[None, :] * stride_wf,
+        exists, column < n_out, n_in, stride_rd, stride_wd, acc, BLOCK_K, EVEN_K, PRECISION,
     )  # fmt: skip
-    here = out + row * stride_on + column[None, :]
-    tl.store(here, acc.to(out.dtype.element_ty), mask=has_row & has_column)
+    mask = exists[:, None] & (column < n_out)[None, :]
+    tl.store(out + row * stride_on + column[None, :], acc.to(out.dtype.element_ty), mask=mask)

@@ -10,7 +10,7 @@ atomics and the sum has one order. An expert without rows writes zeros.
 import torch
 from torch import Tensor
 
-from moe_teach.ops.tile_product import dot_precision, my_tile, product
+from moe_teach.ops.tile_product import dot_precision, my_tile, product, row_of
 from moe_teach.ops.tiles import fitting_tiles
 from moe_teach.ops.triton_host import tl, triton
 
@@ -77,11 +77,3 @@ def weight_gradient_kernel(
     here = expert.to(tl.int64) * n_left * n_right + f[:, None] * n_right + d[None, :]
     mask = (f < n_left)[:, None] & (d < n_right)[None, :]
     tl.store(dw + here, acc.to(dw.dtype.element_ty), mask=mask)
-
-
-@triton.jit
-def row_of(row, choice, top_k, exists):
-    """Say where a routed row stands: here, or in the table of tokens that the choice points to."""
-    if choice is not None:
-        row = tl.load(choice + row, mask=exists, other=0) // top_k
-    return row.to(tl.int64)  # rows x width can pass 2**31

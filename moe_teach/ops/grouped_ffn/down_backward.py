@@ -1,0 +1,127 @@
+"""The backward pass of the second half: from the answers' gradient to the inner rows' gradients.
+
+    open[n]     = w_down[e].T @ dout[n]                          what one unit of gate would pass on
+    dgates[n]   = open[n] . inner[n]                             a row-wise dot
+    dup, dgate  = gates[n] * open[n] through the activation
+    inner[n]    = the activation again, times gates[n]           what the gradient of w_down wants
+
+One program owns BLOCK_M rows of one expert times BLOCK_N inner features, and does all four while
+`open` is in registers. So neither the answers `y` nor the activation has to be kept from the
+forward pass: the gate's gradient is taken before w_down instead of after it, which is the same
+number (SonicMoE does it so). A dot over F is the sum of those over each block of columns; these
+parts are written side by side and added afterwards, in one order.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from moe_teach.config import Activation
+from moe_teach.ops.grouped_ffn.down import weight_of
+from moe_teach.ops.grouped_ffn.ragged import Ragged
+from moe_teach.ops.grouped_ffn.up import activate, keep
+from moe_teach.ops.grouped_mm.fused import tiles_for
+from moe_teach.ops.tile_product import dot_precision, locate, row_of, walk
+from moe_teach.ops.triton_host import tl, triton
+
+
+@dataclass(frozen=True, slots=True)
+class InnerGradients:
+    """What the kernel writes: (N, F) each, and the parts of the gates' gradients (blocks, N)."""
+
+    inner: Tensor
+    dup: Tensor
+    dgate: Tensor | None
+    parts: Tensor | None
+
+
+def inner_gradients(
+    dout: Tensor,
+    w_down: Tensor,
+    up: Tensor,
+    gate: Tensor | None,
+    ragged: Ragged,
+    activation: Activation,
+) -> InnerGradients:
+    """Take the gradient of the answers back through w_down, the gates and the activation.
+
+    `dout` has one row per answer, or one per token if rows are gathered. For SwiGLU 3 * N * F
+    numbers are written: `up` and `gate` of the forward pass stay as they are beside them, because
+    somebody may ask for gradients twice.
+    """
+    n_experts, n_in, n_out = w_down.shape
+    inner, dup = torch.empty_like(up), torch.empty_like(up)
+    dgate = None if gate is None else torch.empty_like(gate)
+    tiles = tiles_for(ragged.n_rows, w_down.mT, "pair")
+    blocks = triton.cdiv(n_out, tiles.block_n)
+    parts = None
+    if ragged.gates is not None:
+        parts = torch.empty(blocks, ragged.n_rows, dtype=torch.float32, device=up.device)
+    if not inner.numel():
+        return InnerGradients(inner, dup, dgate, parts)
+    tile_map = ragged.tiles(tiles.block_m)
+    down_backward_kernel[(tile_map.n_tiles * blocks,)](
+        dout, w_down, ragged.choice, ragged.gates, up, gate, inner, dup, dgate, parts,
+        tile_map.expert, tile_map.row, tile_map.ends, ragged.top_k,
+        n_experts, tile_map.n_tiles, n_out, n_in, ragged.n_rows, *dout.stride(), *w_down.stride(),
+        ACTIVATION=activation, EVEN_K=n_in % tiles.block_k == 0,
+        PRECISION=dot_precision(up.dtype), **tiles.launch(),
+    )  # fmt: skip
+    return InnerGradients(inner, dup, dgate, parts)
+
+
+@triton.jit
+def down_backward_kernel(
+    dout, w_down, choice, gates, up, gate, inner, dup, dgate, parts, tile_expert, tile_row, ends,
+    top_k, n_experts, n_tiles, n_out, n_in, n_rows,
+    stride_on, stride_od, stride_we, stride_wd, stride_wf,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, GROUP_M: tl.constexpr,
+    ACTIVATION: tl.constexpr, EVEN_K: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Compute the gradients of BLOCK_M x BLOCK_N inner features of one expert."""
+    expert, row, exists, column = locate(
+        tile_expert, tile_row, ends, n_experts, n_tiles, n_out, BLOCK_M, BLOCK_N, GROUP_M
+    )
+    if expert >= n_experts:
+        return
+    douts = dout + row_of(row, choice, top_k, exists)[:, None] * stride_on
+    columns = w_down + expert * stride_we + column[None, :] * stride_wf
+    opened = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
+    opened = walk(
+        douts, columns, exists, column < n_out, n_in, stride_od, stride_wd, opened,
+        BLOCK_K, EVEN_K, PRECISION,
+    )  # fmt: skip
+
+    here = row.to(tl.int64)[:, None] * n_out + column[None, :]
+    mask = exists[:, None] & (column < n_out)[None, :]
+    u = tl.load(up + here, mask=mask, other=0.0).to(tl.float32)
+    g = u
+    if gate is not None:
+        g = tl.load(gate + here, mask=mask, other=0.0).to(tl.float32)
+    a = activate(u, g, ACTIVATION)
+    weight = weight_of(row, choice, gates, exists)
+    if parts is not None:
+        part = tl.sum(opened * a, axis=1)
+        tl.store(parts + tl.min(column, 0) // BLOCK_N * n_rows + row, part, mask=exists)
+    du, dg = activation_backward(opened * weight[:, None], u, g, ACTIVATION)
+    keep(inner, here, a * weight[:, None], mask)
+    keep(dup, here, du, mask)
+    keep(dgate, here, dg, mask)
+
+
+@triton.jit
+def activation_backward(dinner, up, gate, ACTIVATION: tl.constexpr):
+    """Give the gradients of `up` and `gate`, in float32; without a gate, the first one twice."""
+    if ACTIVATION == "swiglu":
+        opening = tl.sigmoid(gate)
+        dup = dinner * gate * opening
+        dgate = dinner * up * opening * (1.0 + gate * (1.0 - opening))
+    elif ACTIVATION == "gelu":
+        below = 0.5 * (1.0 + tl.erf(up * 0.7071067811865476))
+        dup = dinner * (below + up * 0.3989422804014327 * tl.exp(-0.5 * up * up))
+        dgate = dup
+    else:
+        dup = tl.where(up <= 0, 0.0, dinner)
+        dgate = dup
+    return dup, dgate

@@ -1,0 +1,111 @@
+"""The first half of the experts as one kernel: gather, multiply up, activate.
+
+          columns of w_up[e] and w_gate[e]     One program owns BLOCK_M rows of one expert times
+          +---------+---------+                BLOCK_N of its inner features. Each step along D
+     e=0  | p0      | p1      |                reads the rows once and multiplies them with both
+    rows  |  silu(gate) * up  |                matrices. The activation is applied to the two
+          +---------+---------+                sums while they are still in registers, so that
+     e=1  | p2      | p3      |                `up` and `gate` travel to memory only if a
+          +---------+---------+                backward pass will want them.
+
+If the rows are still with their tokens, they are read from there: no sorted copy is written.
+"""
+
+import torch
+from torch import Tensor
+
+from moe_teach.config import Activation
+from moe_teach.ops.grouped_ffn.ragged import Ragged
+from moe_teach.ops.grouped_mm.fused import tiles_for
+from moe_teach.ops.tile_product import dot_precision, locate, product, row_of
+from moe_teach.ops.triton_host import tl, triton
+
+
+def inner_rows(
+    x: Tensor,
+    w_up: Tensor,
+    w_gate: Tensor | None,
+    ragged: Ragged,
+    activation: Activation,
+    *,
+    keep: bool,
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Compute `activate(w_up[e] @ row, w_gate[e] @ row)` for every row: (N, F) in the dtype of x.
+
+    With `keep`, the rows before the activation come along, `up` and (SwiGLU) `gate`.
+    """
+    n_experts, n_out, n_in = w_up.shape
+    inner = x.new_empty(ragged.n_rows, n_out)
+    up = torch.empty_like(inner) if keep else None
+    gate = torch.empty_like(inner) if keep and w_gate is not None else None
+    if not inner.numel():
+        return inner, up, gate
+    tiles = tiles_for(ragged.n_rows, w_up, "product" if w_gate is None else "pair")
+    tile_map = ragged.tiles(tiles.block_m)
+    up_kernel[(tile_map.n_tiles * triton.cdiv(n_out, tiles.block_n),)](
+        x, ragged.choice, w_up, w_gate, inner, up, gate,
+        tile_map.expert, tile_map.row, tile_map.ends, ragged.top_k,
+        n_experts, tile_map.n_tiles, n_out, n_in,
+        *x.stride(), *w_up.stride(), *((0, 0, 0) if w_gate is None else w_gate.stride()),
+        ACTIVATION=activation, EVEN_K=n_in % tiles.block_k == 0,
+        PRECISION=dot_precision(x.dtype), **tiles.launch(),
+    )  # fmt: skip
+    return inner, up, gate
+
+
+@triton.jit
+def up_kernel(
+    x, choice, w_up, w_gate, inner, up, gate, tile_expert, tile_row, ends, top_k,
+    n_experts, n_tiles, n_out, n_in, stride_xn, stride_xd,
+    stride_ue, stride_uf, stride_ud, stride_ge, stride_gf, stride_gd,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, GROUP_M: tl.constexpr,
+    ACTIVATION: tl.constexpr, EVEN_K: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Compute BLOCK_M x BLOCK_N inner features of one expert."""
+    expert, row, exists, column = locate(
+        tile_expert, tile_row, ends, n_experts, n_tiles, n_out, BLOCK_M, BLOCK_N, GROUP_M
+    )
+    if expert >= n_experts:
+        return
+    rows = x + row_of(row, choice, top_k, exists)[:, None] * stride_xn
+    ups = w_up + expert * stride_ue + column[None, :] * stride_uf
+    gates = ups if w_gate is None else w_gate + expert * stride_ge + column[None, :] * stride_gf
+    up_acc = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
+    gate_acc = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
+    for start in range(0, n_in, BLOCK_K):
+        d = start + tl.arange(0, BLOCK_K)
+        row_mask, column_mask = exists[:, None], (column < n_out)[None, :]
+        if not EVEN_K:
+            row_mask = row_mask & (d < n_in)[None, :]
+            column_mask = column_mask & (d < n_in)[:, None]
+        a = tl.load(rows + d[None, :] * stride_xd, mask=row_mask, other=0.0)
+        b = tl.load(ups + d[:, None] * stride_ud, mask=column_mask, other=0.0)
+        up_acc = product(a, b, up_acc, PRECISION)
+        if w_gate is not None:
+            b = tl.load(gates + d[:, None] * stride_gd, mask=column_mask, other=0.0)
+            gate_acc = product(a, b, gate_acc, PRECISION)
+
+    here = row.to(tl.int64)[:, None] * n_out + column[None, :]
+    mask = exists[:, None] & (column < n_out)[None, :]
+    keep(up, here, up_acc, mask)
+    keep(gate, here, gate_acc, mask)
+    keep(inner, here, activate(up_acc, gate_acc, ACTIVATION), mask)
+
+
+@triton.jit
+def keep(target, here, values, mask):
+    """Store the values in the target's dtype, if there is a target."""
+    if target is not None:
+        tl.store(target + here, values.to(target.dtype.element_ty), mask=mask)
+
+
+@triton.jit
+def activate(up, gate, ACTIVATION: tl.constexpr):
+    """The activation between the two halves of an expert, in float32."""
+    if ACTIVATION == "swiglu":
+        inner = gate * tl.sigmoid(gate) * up
+    elif ACTIVATION == "gelu":
+        inner = 0.5 * up * (1.0 + tl.erf(up * 0.7071067811865476))
+    else:
+        inner = tl.where(up <= 0, 0.0, up)  # a NaN stays one
+    return inner

@@ -43,6 +43,8 @@ def inner_gradients(
     gate: Tensor | None,
     ragged: Ragged,
     activation: Activation,
+    *,
+    wants_gates: bool = False,
 ) -> InnerGradients:
     """Take the gradient of the answers back through w_down, the gates and the activation.
 
@@ -56,7 +58,7 @@ def inner_gradients(
     tiles = tiles_for(ragged.n_rows, w_down.mT, "pair")
     blocks = triton.cdiv(n_out, tiles.block_n)
     parts = None
-    if ragged.gates is not None:
+    if wants_gates:
         parts = torch.empty(blocks, ragged.n_rows, dtype=torch.float32, device=up.device)
     if not inner.numel():
         return InnerGradients(inner, dup, dgate, parts)

@@ -1,4 +1,4 @@
-"""The whole work of the routed experts in five ways that give the same answer.
+"""The whole work of the routed experts in six ways that give the same answer.
 
     out[t] = sum over k of gates[t, k] * expert_{expert_ids[t, k]}(x[t])     for the kept choices
 
@@ -8,9 +8,11 @@
 | "one_hot" | dispatch and combine as einsums with one-hot tensors     | T * E * C * D products   |
 | "padded"  | every expert gets as many slots as the busiest one needs | padded rows are computed |
 | "sorted"  | sort the choices, then one matmul per expert and matrix  | many small matmuls       |
-| "grouped" | sort the choices, then one grouped matmul per matrix     | nothing is wasted        |
+| "grouped" | sort the choices, then one grouped matmul per matrix     | a sorted copy of x       |
+| "triton"  | gather, experts and combine in kernels of our own        | needs Triton, and a GPU  |
 
-Chapter 04 builds them in this order. The file of each is named after it.
+Chapter 04 builds the first five in this order. The file of each is named after it; that of the
+kernels is `fused.py`.
 """
 
 from typing import Literal
@@ -19,6 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from moe_teach.config import Activation
+from moe_teach.ops.backends import kernel_of
 from moe_teach.ops.demand import demand_routing_of, demand_rows, unknown_backend
 from moe_teach.ops.routed_ffn.grouped import routed_ffn_grouped
 from moe_teach.ops.routed_ffn.loop import routed_ffn_loop
@@ -27,15 +30,18 @@ from moe_teach.ops.routed_ffn.padded import routed_ffn_padded
 from moe_teach.ops.routed_ffn.sorted import routed_ffn_sorted
 from moe_teach.types import ExpertWeights, Routing
 
-Backend = Literal["loop", "one_hot", "padded", "sorted", "grouped"]
+Backend = Literal["loop", "one_hot", "padded", "sorted", "grouped", "triton"]
 _IMPLEMENTATIONS = {
     "loop": routed_ffn_loop,
     "one_hot": routed_ffn_one_hot,
     "padded": routed_ffn_padded,
     "sorted": routed_ffn_sorted,
     "grouped": routed_ffn_grouped,
+    "triton": kernel_of("moe_teach.ops.routed_ffn.fused", "routed_ffn_triton"),
 }
-BACKENDS = tuple(_IMPLEMENTATIONS)
+EVERY_BACKEND = tuple(_IMPLEMENTATIONS)
+BACKENDS = EVERY_BACKEND[:-1]
+"""Those that need nothing but torch; chapter 04 builds them by hand."""
 
 
 def routed_ffn(
@@ -53,7 +59,7 @@ def routed_ffn(
         routing: who is chosen, with which gates, and which choices are kept.
         weights: the matrices of all experts.
         activation: "swiglu", "gelu" or "relu".
-        backend: one of `BACKENDS`; by default the fastest on this device, which is "grouped"
+        backend: one of `EVERY_BACKEND`; by default the fastest on this device, which is "grouped"
             with the expert computation of `moe_teach.ops.grouped_ffn` chosen for the device.
 
     Returns:
@@ -72,5 +78,5 @@ def routed_ffn(
     if backend is None:
         return routed_ffn_grouped(x, routing, weights, activation, ffn=None)
     if backend not in _IMPLEMENTATIONS:
-        raise unknown_backend(backend, BACKENDS)
+        raise unknown_backend(backend, EVERY_BACKEND)
     return _IMPLEMENTATIONS[backend](x, routing, weights, activation)

@@ -1,5 +1,7 @@
 """Rows go out sorted, and every kept one comes back exactly once."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -10,10 +12,13 @@ from moe_teach.ops.combine import BACKENDS as COMBINE_BACKENDS
 from moe_teach.ops.combine import combine
 from moe_teach.ops.dispatch import BACKENDS as DISPATCH_BACKENDS
 from moe_teach.ops.dispatch import dispatch
+from moe_teach.ops.triton_mode import mode
 from moe_teach.types import Routing
 
-every_dispatch = pytest.mark.parametrize("backend", DISPATCH_BACKENDS)
-every_combine = pytest.mark.parametrize("backend", COMBINE_BACKENDS)
+without_kernels = pytest.mark.skipif(mode() == "absent", reason="Triton is not installed")
+marked = {"triton": pytest.param("triton", marks=without_kernels)}
+every_dispatch = pytest.mark.parametrize("backend", [marked.get(b, b) for b in DISPATCH_BACKENDS])
+every_combine = pytest.mark.parametrize("backend", [marked.get(b, b) for b in COMBINE_BACKENDS])
 
 
 def a_routing(ids: Tensor, n_experts: int, kept: Tensor | None = None) -> Routing:
@@ -31,10 +36,19 @@ def routings(draw) -> Routing:
     return a_routing(ids, n_experts, draw(st.sampled_from([None, kept])))
 
 
+def for_all_routings(backend: str, holds: Callable[[Routing], None]) -> None:
+    # Interpreting a kernel takes a thousand times as long as calling torch.
+    settings(max_examples=8 if backend == "triton" else 60, deadline=None)(
+        given(routing=routings())(holds)
+    )()
+
+
 @every_dispatch
-@settings(max_examples=60, deadline=None)
-@given(routing=routings())
-def test_each_kept_choice_has_one_row_and_it_is_its_tokens(backend: str, routing: Routing) -> None:
+def test_each_kept_choice_has_one_row_and_it_is_its_tokens(backend: str) -> None:
+    for_all_routings(backend, lambda routing: each_choice_has_its_row(backend, routing))
+
+
+def each_choice_has_its_row(backend: str, routing: Routing) -> None:
     ids = routing.expert_ids
     x = torch.arange(float(len(ids)))[:, None].expand(-1, 3)
     kept = torch.ones_like(ids, dtype=torch.bool) if routing.kept is None else routing.kept
@@ -49,9 +63,11 @@ def test_each_kept_choice_has_one_row_and_it_is_its_tokens(backend: str, routing
 
 
 @every_dispatch
-@settings(max_examples=60, deadline=None)
-@given(routing=routings())
-def test_rows_stand_sorted_by_expert_and_then_by_token(backend: str, routing: Routing) -> None:
+def test_rows_stand_sorted_by_expert_and_then_by_token(backend: str) -> None:
+    for_all_routings(backend, lambda routing: rows_are_sorted(backend, routing))
+
+
+def rows_are_sorted(backend: str, routing: Routing) -> None:
     ids = routing.expert_ids
     kept = torch.ones_like(ids, dtype=torch.bool) if routing.kept is None else routing.kept
     expected = sorted((ids[t, k].item(), t) for t, k in kept.nonzero().tolist())
@@ -64,17 +80,80 @@ def test_rows_stand_sorted_by_expert_and_then_by_token(backend: str, routing: Ro
     assert sent.expert_offsets.dtype == torch.int32, "torch's grouped matmul wants 32 bits"
 
 
-def test_both_dispatches_write_the_same_record() -> None:
-    routing = a_routing(torch.rand(13, 7).argsort(dim=-1)[:, :3], 7, torch.rand(13, 3) < 0.6)
+@every_dispatch
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32], ids=str)
+def test_all_dispatches_write_the_same_record(dtype: torch.dtype, backend: str) -> None:
+    ids = torch.rand(13, 7).argsort(dim=-1)[:, :3].to(dtype)
+    routing = a_routing(ids, 7, torch.rand(13, 3) < 0.6)
     x = torch.randn(13, 5)
 
-    (rows, record), (expected_rows, expected) = (
-        dispatch(x, routing, backend=backend) for backend in ("torch", "reference")
-    )
+    rows, record = dispatch(x, routing, backend=backend)
 
+    expected_rows, expected = dispatch(x, routing, backend="reference")
     assert torch.equal(rows, expected_rows)
     for field in ("token_idx", "slot", "tokens_per_expert", "expert_offsets"):
         assert torch.equal(getattr(record, field), getattr(expected, field)), field
+
+
+SHAPES = {  # tokens, experts, choices, width, share of choices kept
+    "no-tokens": (0, 4, 2, 5, None),
+    "one-of-each": (1, 1, 1, 1, None),
+    "one-token": (1, 5, 3, 7, None),
+    "one-expert": (9, 1, 1, 4, None),
+    "ragged": (13, 7, 3, 6, None),
+    "half-dropped": (11, 5, 2, 130, 0.5),
+    "all-dropped": (4, 3, 2, 5, 0.0),
+    "eight-of-256": (40, 256, 8, 3, None),
+}
+TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 2e-2}
+
+
+def every_expert_scales(x: Tensor, gates: Tensor, routing: Routing, factor: Tensor) -> Tensor:
+    """What dispatch, a factor for each expert, and combine give: without any of them."""
+    out = []
+    for t in range(len(x)):
+        row = 0 * x[t]
+        for k in range(routing.top_k):
+            if routing.kept is None or routing.kept[t, k]:
+                row = row + gates[t, k] * factor[routing.expert_ids[t, k]] * x[t]
+        out.append(row)
+    return torch.stack(out) if out else x * 1.0
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=lambda dtype: str(dtype).split(".")[1])
+@every_dispatch
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_out_and_back_is_the_formula_and_so_is_every_gradient(shape, backend, dtype) -> None:
+    n_tokens, n_experts, top_k, width, share = shape
+    ids = torch.rand(n_tokens, n_experts).argsort(dim=-1)[:, :top_k]
+    routing = a_routing(ids, n_experts, None if share is None else torch.rand(ids.shape) < share)
+    leaves = torch.randn(n_tokens, width).to(dtype), torch.rand(ids.shape).to(dtype)
+    factor = 2.0 ** torch.randint(-1, 2, (n_experts,))  # exact in every dtype
+    dout = torch.randn(n_tokens, width).to(dtype)
+
+    def by_moving_rows(x: Tensor, gates: Tensor) -> Tensor:
+        rows, sent = dispatch(x, routing, backend=backend)
+        expert = torch.repeat_interleave(sent.tokens_per_expert)
+        return combine(rows * factor[expert, None].to(x), gates, sent, backend=backend)
+
+    def formula(x: Tensor, gates: Tensor) -> Tensor:
+        return every_expert_scales(x, gates, routing, factor)
+
+    results = []
+    for function, precision in ((by_moving_rows, dtype), (formula, torch.float64)):
+        inputs = [leaf.to(precision).requires_grad_() for leaf in leaves]
+        out = function(*inputs)
+        gradients = torch.autograd.grad(
+            out, inputs, dout.to(precision), allow_unused=True, materialize_grads=True
+        )
+        results.append([out, *gradients])
+
+    for got, expected in zip(*results, strict=True):
+        assert got.dtype == dtype
+        largest = float(expected.detach().abs().max()) if expected.numel() else 0.0
+        torch.testing.assert_close(
+            got.double(), expected, atol=TOLERANCE[dtype] * (1 + largest), rtol=0
+        )
 
 
 def test_more_experts_than_two_bytes_can_number() -> None:
@@ -167,5 +246,5 @@ def test_combine_refuses_answers_and_gates_of_another_dispatch() -> None:
 @pytest.mark.usefixtures("as_a_user")
 def test_an_unknown_backend_is_answered_with_the_known_ones() -> None:
     routing = a_routing(torch.tensor([[0]]), 1)
-    with pytest.raises(ValueError, match="Unknown backend 'cuda': choose one of reference, torch"):
+    with pytest.raises(ValueError, match="Unknown backend 'cuda': choose one of reference, tor"):
         dispatch(torch.zeros(1, 4), routing, backend="cuda")

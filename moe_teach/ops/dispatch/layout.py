@@ -78,7 +78,7 @@ def lay_out(
         tiles = tiles or _tiles_of(n_choices, block)
         n_programs = triton.cdiv(n_choices, tiles * block)
         counts = expert_ids.new_empty(n_programs, experts, dtype=torch.int32)
-        fill(layout, expert_ids.contiguous(), kept, counts, block, tiles)
+        fill(layout, expert_ids, kept, counts, block, tiles)
     return layout
 
 
@@ -92,7 +92,7 @@ def fill(
     record = layout.dispatched
     n_programs, experts = counts.shape
     has_kept, is_alone = kept is not None, n_programs == 1
-    choices = (expert_ids, kept.contiguous() if has_kept else None)
+    choices = (expert_ids.contiguous(), kept.contiguous() if has_kept else None)
     sizes = (tiles, expert_ids.numel(), len(record.tokens_per_expert), n_programs)
     constants = {"HAS_KEPT": has_kept, "BLOCK": block, "EXPERTS": experts, "num_warps": 8}
     if not is_alone:

@@ -5,6 +5,9 @@ import sys
 
 import torch
 
+from moe_teach.bench.compile_only import TARGETS, library_reports
+from moe_teach.bench.compile_table import HEADER as COMPILE_HEADER
+from moe_teach.bench.compile_table import faults, report_cells
 from moe_teach.bench.grid import GRIDS
 from moe_teach.bench.layer import time_shape
 from moe_teach.bench.parts import breakdown
@@ -26,9 +29,12 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 def parser() -> argparse.ArgumentParser:
     """Describe the arguments."""
-    description = "Time an MoE layer, or a training step, against its rivals and the limit."
+    description = (
+        "Time an MoE layer, a training step, or our kernels on a GPU, against their rivals and the "
+        "limit; or compile the kernels for GPUs that are not there."
+    )
     result = argparse.ArgumentParser(prog="moe-teach bench", description=description)
-    result.add_argument("what", choices=["layer", "train"], help="what to time")
+    result.add_argument("what", choices=VERBS, help="what to time")
     result.add_argument("--grid", choices=GRIDS, default="training", help="which sizes")
     result.add_argument("--first", type=int, help="only so many shapes of the grid")
     result.add_argument("--dtype", choices=DTYPES, action="append", help="default: both")
@@ -36,6 +42,8 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--all", action="store_true", help="time every backend of ours too")
     result.add_argument("--size", choices=SIZES, action="append", help="train: which models")
     result.add_argument("--seconds", type=float, default=4.0, help="for each shape and step")
+    result.add_argument("--target", choices=TARGETS, action="append", help="compile: for whom")
+    result.add_argument("--few", action="store_true", help="compile: only what stands for all")
     result.add_argument("--threads", type=int, help="default: as torch finds the machine")
     result.add_argument("--markdown", action="store_true", help="print a table for a page")
     return result
@@ -46,8 +54,11 @@ def main(argv: list[str]) -> int:
     options = parser().parse_args(argv)
     if options.threads:
         torch.set_num_threads(options.threads)
-    if options.what == "train":
-        return _train(options)
+    return VERBS[options.what](options)
+
+
+def _layer(options: argparse.Namespace) -> int:
+    """Time one layer of each shape."""
     rows = []
     for dtype in options.dtype or DTYPES:
         for shape in GRIDS[options.grid][: options.first]:
@@ -78,3 +89,16 @@ def _train(options: argparse.Namespace) -> int:
     print(written(TRAIN_HEADER, steps, options.markdown), end="\n\n")
     print(written(PART_HEADER, parts, options.markdown))
     return 0
+
+
+def _compile(options: argparse.Namespace) -> int:
+    """Compile every kernel of the library, and fail if one of them would not do on its GPU."""
+    cases = "few" if options.few else "every"
+    reports = library_reports(cases, options.target or TARGETS)
+    print(written(COMPILE_HEADER, [report_cells(r) for r in reports], options.markdown))
+    wrong = list(faults(reports))
+    print(*wrong, sep="\n", file=sys.stderr)
+    return 1 if wrong else 0
+
+
+VERBS = {"layer": _layer, "train": _train, "compile": _compile}

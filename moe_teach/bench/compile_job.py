@@ -145,10 +145,26 @@ def run_source(task: Facts, folder: Path) -> list[Facts]:
     return results
 
 
+def run_cases(task: Facts) -> list[Facts]:
+    """Compile the library's kernels: every one, or the few that stand for all."""
+    # Not at the top: who compiles a single source should not wait for torch.
+    from moe_teach.bench.kernel_cases import every_case, few_cases
+    from moe_teach.bench.launches import run_library
+
+    results = []
+    for target in task["targets"]:
+        cases = every_case() if task["cases"] == "every" else few_cases(target)
+        results += run_library(cases, target)
+    return results
+
+
 def main(task_file: str, result_file: str) -> None:
     """Do the task of one file and write the results to the other."""
     task = json.loads(Path(task_file).read_text())
-    results = run_source(task, Path(task_file).parent)
+    if "cases" in task:
+        results = run_cases(task)
+    else:
+        results = run_source(task, Path(task_file).parent)
     Path(result_file).write_text(json.dumps(results))
 
 

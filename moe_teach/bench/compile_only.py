@@ -19,7 +19,7 @@ import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 # Bytes of shared memory that one block may use.
 SHARED_LIMIT = {"sm_80": 163 * 1024, "sm_90": 227 * 1024, "gfx942": 64 * 1024}
@@ -43,6 +43,9 @@ class CompileReport:
     instructions: Mapping[str, int] = field(default_factory=dict)  # how often in the program text
     assembly: str = field(default="", repr=False)  # PTX, or AMD's assembly
     problem: str = ""  # why it does not compile
+    blocks: str = ""  # the library's kernels: constants and options
+    dtype: str = ""
+    case: str = ""  # the operation and the sizes that launch it
 
     @property
     def fits(self) -> bool:
@@ -114,6 +117,12 @@ def compile_reports(
         "targets": list(targets),
         "options": {"num_warps": num_warps, "num_stages": num_stages},
     }
+    return [CompileReport(**facts) for facts in in_own_process(task)]
+
+
+def library_reports(cases: Literal["few", "every"], targets: Sequence[str] = TARGETS):
+    """Compile the library's own kernels at the sizes of published models."""
+    task = {"cases": cases, "targets": list(targets)}
     return [CompileReport(**facts) for facts in in_own_process(task)]
 
 

@@ -1,0 +1,179 @@
+"""The operations that have kernels, at the sizes of published models, with inputs on any device."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from importlib import import_module
+
+import torch
+from torch import Tensor
+
+from moe_teach.bench.grid import Shape
+from moe_teach.catalog import CATALOG
+from moe_teach.ops.choice import OPERATIONS
+from moe_teach.ops.combine import combine
+from moe_teach.ops.dispatch import dispatch
+from moe_teach.ops.grouped_ffn import grouped_ffn
+from moe_teach.ops.grouped_mm import grouped_mm
+from moe_teach.ops.routed_ffn import routed_ffn
+from moe_teach.types import Dispatched, ExpertWeights, Routing
+
+NAMES = {
+    "Mixtral": "Mixtral 8x7B",
+    "Qwen3": "Qwen3-30B-A3B",
+    "DeepSeek-V3": "DeepSeek-V3",
+    "OLMoE": "OLMoE-1B-7B",
+}
+
+
+def shape_of(model: str, n_tokens: int) -> Shape:
+    """Give the routed part of one layer of a published model, for so many tokens."""
+    config = CATALOG[NAMES[model]].config
+    assert config.moe is not None
+    router = config.moe.router
+    return Shape(n_tokens, config.d_model, config.moe.d_ff, router.n_experts, router.top_k)
+
+
+TOY = Shape(20, 32, 48, 4, 2)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One operation with kernels of its own, at one size."""
+
+    operation: str
+    shape: Shape
+    dtype: torch.dtype = torch.bfloat16
+    backward: bool = True
+
+    def __str__(self) -> str:
+        step = "forward+backward" if self.backward else "forward"
+        return f"{self.operation} {self.shape} {str(self.dtype).removeprefix('torch.')} {step}"
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the operations take: tokens, the decision about them, and the experts' matrices."""
+
+    x: Tensor
+    routing: Routing
+    weights: ExpertWeights
+    proj: Tensor  # (E, D), the router's matrix
+
+    @property
+    def rows(self) -> Tensor:
+        """As many rows as choices, for operations that begin after dispatch."""
+        return self.x.repeat_interleave(self.routing.top_k, dim=0)
+
+
+def draw_inputs(shape: Shape, dtype: torch.dtype, device: str, seed: int = 0) -> Inputs:
+    """Draw random inputs; on the device "meta" they have a shape and no content."""
+    on = {"device": device}
+    if device != "meta":
+        on["generator"] = torch.Generator(device).manual_seed(seed)
+    d, f, n_experts = shape.d_model, shape.d_ff, shape.n_experts
+
+    def normal(*sizes: int) -> Tensor:
+        drawn = torch.randn(sizes, dtype=dtype, **on)
+        return drawn.mul_(sizes[-1] ** -0.5 if len(sizes) == 3 else 1).requires_grad_()
+
+    x, proj = normal(shape.n_tokens, d), torch.randn(n_experts, d, dtype=dtype, **on) * d**-0.5
+    logits = (x.detach() @ proj.T).float()
+    gates, expert_ids = logits.softmax(-1).topk(shape.top_k, dim=-1)
+    routing = Routing(logits, logits.softmax(-1), gates.requires_grad_(), expert_ids)
+    weights = ExpertWeights(
+        w_up=normal(n_experts, f, d), w_down=normal(n_experts, d, f), w_gate=normal(n_experts, f, d)
+    )
+    return Inputs(x, routing, weights, proj)
+
+
+def run_case(case: Case, device: str, backend: str = "triton") -> None:
+    """Run an operation once, and its backward pass if the case wants it."""
+    inputs = draw_inputs(case.shape, case.dtype, device)
+    with torch.set_grad_enabled(case.backward):
+        out, leaves = _OPERATION[case.operation](inputs, backend)
+    if case.backward:
+        torch.autograd.grad(out, leaves, torch.ones_like(out))
+
+
+def _dispatch(inputs: Inputs, backend: str) -> tuple[Tensor, list[Tensor]]:
+    return dispatch(inputs.x, inputs.routing, backend=backend)[0], [inputs.x]
+
+
+def _combine(inputs: Inputs, backend: str) -> tuple[Tensor, list[Tensor]]:
+    y = inputs.rows.detach().requires_grad_()
+    gates = inputs.routing.gates
+    return combine(y, gates, _dispatched(inputs), backend=backend), [y, gates]
+
+
+def _grouped_mm(inputs: Inputs, backend: str) -> tuple[Tensor, list[Tensor]]:
+    rows, w = inputs.rows.detach().requires_grad_(), inputs.weights.w_up
+    ends = _dispatched(inputs).expert_offsets
+    return grouped_mm(rows, w, ends, backend=backend), [rows, w]
+
+
+def _grouped_ffn(inputs: Inputs, backend: str) -> tuple[Tensor, list[Tensor]]:
+    rows = inputs.rows.detach().requires_grad_()
+    ends, weights = _dispatched(inputs).expert_offsets, inputs.weights
+    return grouped_ffn(rows, ends, weights, "swiglu", backend=backend), [rows, *_of(weights)]
+
+
+def _routed_ffn(inputs: Inputs, backend: str) -> tuple[Tensor, list[Tensor]]:
+    x, routing, weights = inputs.x, inputs.routing, inputs.weights
+    out = routed_ffn(x, routing, weights, "swiglu", backend=backend)
+    return out, [x, routing.gates, *_of(weights)]
+
+
+_OPERATION: dict[str, Callable[[Inputs, str], tuple[Tensor, list[Tensor]]]] = {
+    "dispatch": _dispatch,
+    "grouped_mm": _grouped_mm,
+    "grouped_ffn": _grouped_ffn,
+    "combine": _combine,
+    "routed_ffn": _routed_ffn,
+}
+
+
+def _of(weights: ExpertWeights) -> list[Tensor]:
+    return [w for w in (weights.w_up, weights.w_down, weights.w_gate) if w is not None]
+
+
+def _dispatched(inputs: Inputs) -> Dispatched:
+    """Make the record of the dispatch; without content it is only as large as the real one."""
+    ids = inputs.routing.expert_ids
+    if ids.device.type == "meta":
+        n_experts = inputs.routing.n_experts
+        count = torch.empty(n_experts, dtype=torch.int64, device="meta")
+        return Dispatched(ids.new_empty(ids.numel()), ids, count, count.int())
+    return dispatch(inputs.x.detach(), inputs.routing, backend="torch")[1]
+
+
+def with_kernels() -> tuple[str, ...]:
+    """Name the operations that have kernels."""
+    return tuple(
+        operation
+        for operation in OPERATIONS
+        if operation in _OPERATION
+        and "triton" in import_module(f"moe_teach.ops.{operation}").BACKENDS
+    )
+
+
+def every_case() -> Iterator[Case]:
+    """Give every operation at every model: training, prefill of a few tokens, and decoding."""
+    for operation in with_kernels():
+        for model in NAMES:
+            for n_tokens, backward in ((16384, True), (512, True), (64, False), (1, False)):
+                yield Case(operation, shape_of(model, n_tokens), backward=backward)
+        for dtype in (torch.float16, torch.float32):
+            yield Case(operation, shape_of("OLMoE", 4096), dtype)
+        # Widths that no block divides and no 16 bytes align.
+        yield Case(operation, replace(TOY, d_model=33, d_ff=50, n_tokens=300))
+
+
+def few_cases(target: str) -> Iterator[Case]:
+    """Give enough cases to meet every kernel: all of them on the newest target, where tiles are
+    largest, and the whole way through the experts on the others.
+    """
+    operations = with_kernels()
+    for operation in operations if target == "sm_90" else operations[-1:]:
+        yield Case(operation, shape_of("Qwen3", 16384))
+    if target == "sm_90":
+        yield Case(operations[-1], shape_of("Mixtral", 4), backward=False)

@@ -18,6 +18,11 @@ from moe_teach.course.calling import readable
 from moe_teach.course.exercise import Words, WrongAnswer, require
 from moe_teach.course.materials import file_source
 
+_MIXED_MASK = (
+    "A mask joins a block of conditions with a single one, as in `(column < width) & (slot >= 0)`. "
+    "A GPU can do that, Triton's interpreter cannot: write tl.where(slot >= 0, column < width, "
+    "False), which means the same."
+)
 Causes = Mapping[tuple[str, str], str]  # (buffer, "load" | "store" | "atomic") -> a sentence
 
 
@@ -33,10 +38,14 @@ class Run:
     outputs: dict[str, Tensor]
     seen: Any
 
-    def demand_no_races(self, cause: str) -> None:
-        """Reject the kernel if two programs meet at one element in an order nobody settles."""
+    def demand_no_races(self, cause: str, *, within: str = "") -> None:
+        """Reject the kernel if two programs meet at one element in an order nobody settles.
+
+        `within` takes the place of `cause` where it is two lanes of *one* program that meet.
+        """
         for race in self.seen.races():
-            raise WrongAnswer(f"{race.sentence} {cause}", example=self.given)
+            why = within if within and len(set(race.programs)) == 1 else cause
+            raise WrongAnswer(f"{race.sentence} {why}", example=self.given)
 
     def demand_no_atomics(self, cause: str) -> None:
         """Reject the kernel if it uses an atomic operation."""
@@ -98,6 +107,7 @@ def launch(
         if isinstance(cause, KernelFault):
             why = (causes or {}).get((cause.buffer, cause.kind), "")
             raise WrongAnswer(f"{cause} {why}".strip(), example=given) from None
+        require("mask has unsupported dtype" not in str(cause), _MIXED_MASK, example=given)
         cause.example = given  # type: ignore[attr-defined]
         raise cause from None
     for access in seen.accesses:

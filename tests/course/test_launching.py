@@ -157,3 +157,14 @@ def test_the_course_itself_needs_no_triton():
     )
 
     assert said.stdout.strip() == "False"
+
+
+def test_a_mask_that_only_the_interpreter_refuses_is_explained():
+    with pytest.raises(WrongAnswer, match="Triton's interpreter cannot"):
+        run(variant("mask=at < n)\n", "mask=(at < n) & (n > 0))\n"))
+
+
+def test_two_lanes_of_one_program_have_a_cause_of_their_own():
+    done = run(variant("tl.store(out_ptr + at, ", "tl.store(out_ptr + at // 4, "))
+    with pytest.raises(WrongAnswer, match="One program"):
+        done.demand_no_races("Two programs.", within="One program.")

@@ -1,0 +1,270 @@
+# %% [markdown]
+# # 09 The dispatch kernels: exercises
+#
+# Five kernels. Chained together they send every token to its experts and bring the answers home,
+# without a sort, without an atomic operation, and with the same bits on every run.
+#
+# Here a mistake is a message and not a crash: your kernels run in Triton's **interpreter**, one
+# program after another, while a watcher looks at every address before memory is touched. That
+# works without a GPU. So keep the first line of the next cell, also on a machine that has one.
+
+# %%
+import os
+
+# Judged on the CPU: where a GPU would write somewhere and go on, the interpreter gets a message.
+os.environ["TRITON_INTERPRET"] = "1"
+
+from moe_teach.course import check
+from moe_teach.ops.triton_host import tl, triton
+
+# %% [markdown]
+# ## Exercise 9.1: Copy, and sign your work
+#
+# There are n numbers and a row of programs. Program p owns the numbers from p · BLOCK up to, but
+# not including, (p + 1) · BLOCK. Let each program copy its own numbers and sign each copy:
+#
+# $$\text{out}_i = x_i, \qquad \text{owner}_i = \lfloor i / \text{BLOCK} \rfloor$$
+#
+# The last program usually owns more places than there are numbers left. **It must not touch what
+# lies behind the end**, neither read nor write.
+#
+# ```text
+#   n = 7, BLOCK = 4        x:      0  1  2  3 | 4  5  6  .
+#                           owner:  0  0  0  0 | 1  1  1  (not yours)
+# ```
+
+
+# %%
+@triton.jit
+def copy_and_sign(x_ptr, out_ptr, owner_ptr, n, BLOCK: tl.constexpr):
+    """Copy n numbers and write down which program copied each.
+
+    x_ptr, out_ptr: n numbers each; owner_ptr: n integers. The grid has ceil(n / BLOCK) programs.
+    """
+    ### BEGIN SOLUTION
+    program = tl.program_id(0)
+    at = program * BLOCK + tl.arange(0, BLOCK)
+    is_mine = at < n
+    numbers = tl.load(x_ptr + at, mask=is_mine)
+    tl.store(out_ptr + at, numbers, mask=is_mine)
+    tl.store(owner_ptr + at, program, mask=is_mine)
+    ### END SOLUTION
+
+
+# %%
+check("9.1", copy_and_sign)
+
+# %% [markdown]
+# ## Exercise 9.2: Count the choices of each block
+#
+# The choices of all tokens stand in one long row: `expert_ids`, n of them. Program b looks at its
+# own BLOCK of them and writes one row of a table, how many of *its* choices fell on each expert:
+#
+# $$\text{counts}_{b,e} = \bigl|\{\, i \text{ in block } b : \text{expert\_ids}_i = e \,\}\bigr|$$
+#
+# A choice that was turned away has the id **-1** and counts for nobody. `EXPERTS` is the next power
+# of two after `n_experts`: Triton's ranges need one. The rows of the table have `n_experts`
+# columns and lie one behind the other.
+#
+# ```text
+#   3 experts, BLOCK = 4     expert_ids:  2  0  2 -1 | 1  2  .  .
+#                            counts:      [1, 0, 2]    [0, 1, 1]
+# ```
+
+
+# %%
+@triton.jit
+def count_choices(
+    expert_ids_ptr, counts_ptr, n_choices, n_experts, BLOCK: tl.constexpr, EXPERTS: tl.constexpr
+):
+    """Count how many choices of each block fell on each expert.
+
+    expert_ids_ptr: n_choices integers, each in [0, n_experts) or -1; counts_ptr: integers
+    (n_blocks, n_experts), row by row. The grid has n_blocks = ceil(n_choices / BLOCK) programs.
+    """
+    ### BEGIN SOLUTION
+    block = tl.program_id(0)
+    choice = block * BLOCK + tl.arange(0, BLOCK)
+    # A lane without a choice must look like one that was turned away: 0 would be an expert.
+    expert_ids = tl.load(expert_ids_ptr + choice, mask=choice < n_choices, other=-1)
+
+    expert = tl.arange(0, EXPERTS)
+    fell_on = expert_ids[:, None] == expert[None, :]  # (BLOCK, EXPERTS)
+    counts = tl.sum(fell_on.to(tl.int32), axis=0)
+    tl.store(counts_ptr + block * n_experts + expert, counts, mask=expert < n_experts)
+    ### END SOLUTION
+
+
+# %%
+check("9.2", count_choices)
+
+# %% [markdown]
+# ## Exercise 9.3: Give every choice its row
+#
+# From the counts, somebody has made a table of starts: `base[b, e]` is the first row that block b
+# may use for expert e. Rows are sorted by expert, and within an expert by choice. So
+#
+# $$\text{slot}_i = \text{base}_{b,e} + \bigl|\{\, j < i \text{ in block } b :
+# \text{expert\_ids}_j = e \,\}\bigr| \qquad e = \text{expert\_ids}_i$$
+#
+# Write the slot of every choice, and the token of every row: choice i belongs to token
+# $\lfloor i / K \rfloor$. A choice with id -1 was turned away: its slot is **-1**, and it has no
+# row.
+#
+# ```text
+#   K = 1, BLOCK = 4         expert_ids:  2  0  2 -1 | 1  2  .  .
+#                            base:        [0, 1, 2]    [1, 1, 4]
+#                            slot:        2  0  3 -1 | 1  4
+#                            token_idx:   1  4  0  2  5
+# ```
+
+
+# %%
+@triton.jit
+def place_choices(
+    expert_ids_ptr,
+    base_ptr,
+    slot_ptr,
+    token_idx_ptr,
+    n_choices,
+    n_experts,
+    TOP_K: tl.constexpr,
+    BLOCK: tl.constexpr,
+    EXPERTS: tl.constexpr,
+):
+    """Write the row of every choice, and the token of every row.
+
+    expert_ids_ptr, slot_ptr: n_choices integers; base_ptr: integers (n_blocks, n_experts), row by
+    row; token_idx_ptr: one integer for each choice that was not turned away. The grid has
+    n_blocks = ceil(n_choices / BLOCK) programs.
+    """
+    ### BEGIN SOLUTION
+    block = tl.program_id(0)
+    choice = block * BLOCK + tl.arange(0, BLOCK)
+    has_choice = choice < n_choices
+    expert_ids = tl.load(expert_ids_ptr + choice, mask=has_choice, other=-1)
+    is_kept = expert_ids >= 0
+
+    expert = tl.arange(0, EXPERTS)
+    fell_on = (expert_ids[:, None] == expert[None, :]).to(tl.int32)  # (BLOCK, EXPERTS)
+    earlier = tl.cumsum(fell_on, axis=0) - fell_on  # a running sum counts the choice itself too
+    base = tl.load(base_ptr + block * n_experts + expert, mask=expert < n_experts, other=0)
+    row = tl.sum(fell_on * (earlier + base[None, :]), axis=1)
+
+    tl.store(slot_ptr + choice, tl.where(is_kept, row, -1), mask=has_choice)
+    tl.store(token_idx_ptr + row, choice // TOP_K, mask=is_kept)
+    ### END SOLUTION
+
+
+# %%
+check("9.3", place_choices)
+
+# %% [markdown]
+# ## Exercise 9.4: Gather the rows
+#
+# Now the tokens move: $\text{rows}_{r,d} = x_{\text{token\_idx}_r,\,d}$. The programs stand in a
+# grid of two axes. Program (i, j) fills one tile: the rows from i · BLOCK_N on, and of these the
+# columns from j · BLOCK_D on.
+#
+# The numbers of one row lie side by side, but the rows need not: row t of `x` starts `t * stride_x`
+# numbers behind `x_ptr`, row r of `rows` starts `r * stride_rows` numbers behind `rows_ptr`. The
+# tensors can be **large**: `t * stride_x` may be more than an int32 can hold, and `token_idx` is
+# int32.
+#
+# ```text
+#   BLOCK_N = 2, BLOCK_D = 4, d_model = 6        columns  0 1 2 3 | 4 5
+#                                     rows 0, 1           (0, 0)  | (0, 1)
+#                                     row  2              (1, 0)  | (1, 1)
+# ```
+
+
+# %%
+@triton.jit
+def gather_rows(
+    x_ptr,
+    token_idx_ptr,
+    rows_ptr,
+    n_rows,
+    d_model,
+    stride_x,
+    stride_rows,
+    BLOCK_N: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+):
+    """Copy token token_idx[r] to row r, for every row.
+
+    x_ptr: tokens, stride_x numbers apart; token_idx_ptr: n_rows int32; rows_ptr: n_rows rows,
+    stride_rows numbers apart. Grid: (ceil(n_rows / BLOCK_N), ceil(d_model / BLOCK_D)).
+    """
+    ### BEGIN SOLUTION
+    row = tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)
+    column = tl.program_id(1) * BLOCK_D + tl.arange(0, BLOCK_D)
+    token = tl.load(token_idx_ptr + row, mask=row < n_rows, other=0)
+    is_mine = (row < n_rows)[:, None] & (column < d_model)[None, :]
+
+    # Wide before the product, not after: an int32 product has lost its upper half already.
+    source = token.to(tl.int64)[:, None] * stride_x + column[None, :]
+    target = row.to(tl.int64)[:, None] * stride_rows + column[None, :]
+    tl.store(rows_ptr + target, tl.load(x_ptr + source, mask=is_mine), mask=is_mine)
+    ### END SOLUTION
+
+
+# %%
+check("9.4", gather_rows)
+
+# %% [markdown]
+# ## Exercise 9.5: Bring the answers home
+#
+# The experts have answered, one row of `y` for each row they were given. Each token collects its
+# own rows and mixes them with its gates:
+#
+# $$\text{out}_{t,d} = \sum_{k < K} \text{gates}_{t,k} \cdot y_{\text{slot}_{t,k},\,d}$$
+#
+# A slot of -1 was turned away and adds nothing; a token that lost all its choices gets zeros.
+# Program (i, j) owns the tokens from i · BLOCK_T on and of these the columns from j · BLOCK_D on.
+#
+# `y` and `out` are **float16**, the gates float32. Sum in float32 and round once, when you store.
+# Nobody but you writes your tile, so you need no atomic operation, and the sum has one order.
+
+
+# %%
+@triton.jit
+def combine_rows(
+    y_ptr,
+    gates_ptr,
+    slot_ptr,
+    out_ptr,
+    n_tokens,
+    d_model,
+    TOP_K: tl.constexpr,
+    BLOCK_T: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+):
+    """Mix the K answers of every token with its gates.
+
+    y_ptr: rows of d_model float16, one behind the other; gates_ptr (float32) and slot_ptr (int32):
+    n_tokens rows of TOP_K; out_ptr: n_tokens rows of d_model float16.
+    Grid: (ceil(n_tokens / BLOCK_T), ceil(d_model / BLOCK_D)).
+    """
+    ### BEGIN SOLUTION
+    token = tl.program_id(0) * BLOCK_T + tl.arange(0, BLOCK_T)
+    column = tl.program_id(1) * BLOCK_D + tl.arange(0, BLOCK_D)
+    has_token, has_column = token < n_tokens, column < d_model
+
+    mixture = tl.zeros((BLOCK_T, BLOCK_D), dtype=tl.float32)
+    for k in range(TOP_K):
+        slot = tl.load(slot_ptr + token * TOP_K + k, mask=has_token, other=-1).to(tl.int64)
+        gate = tl.load(gates_ptr + token * TOP_K + k, mask=has_token, other=0.0)
+        is_there = (slot >= 0)[:, None] & has_column[None, :]
+        answer = tl.load(
+            y_ptr + slot[:, None] * d_model + column[None, :], mask=is_there, other=0.0
+        )
+        mixture += gate[:, None] * answer.to(tl.float32)
+
+    place = token.to(tl.int64)[:, None] * d_model + column[None, :]
+    tl.store(out_ptr + place, mixture, mask=has_token[:, None] & has_column[None, :])
+    ### END SOLUTION
+
+
+# %%
+check("9.5", combine_rows)

@@ -31,6 +31,11 @@ class Buffer:
         self.contiguous = tensor.is_contiguous()
 
     @property
+    def layout(self) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
+        """Address, shape and strides: what makes a view the same as another."""
+        return self.base, self.shape, self.stride
+
+    @property
     def end(self) -> int:
         """The first address after the last element."""
         return self.base + self.span
@@ -102,12 +107,29 @@ class Buffer:
         return np.unique(every, return_index=True)
 
     def place(self, element: int) -> str:
-        """Say where an element stands in words, for shapes that a flat index does not tell."""
-        where = tuple(int(index) for index in np.unravel_index(element, self.shape or (1,)))
-        match len(self.shape):
-            case 0 | 1:
-                return ""
-            case 2:
-                return f"row {where[0]}, column {where[1]}"
-            case _:
-                return f"index {list(where)}"
+        """Say in words where an element stands, if the shape has more than one dimension."""
+        where = np.unravel_index(element, self.shape) if len(self.shape) > 1 else ()
+        return in_words([int(index) for index in where])
+
+    def coordinates(self, step: int) -> list[int] | None:
+        """Continue the tensor's grid beyond its borders: the index of a place in memory.
+
+        Args:
+            step: how many elements of memory the place stands behind the first one.
+
+        Returns:
+            One index per dimension, out of range where the place is outside; None if no index
+            reaches it.
+        """
+        where = [0] * len(self.shape)
+        for axis in sorted(range(len(where)), key=lambda axis: -self.stride[axis]):
+            if self.stride[axis]:
+                where[axis], step = divmod(step, self.stride[axis])
+        return None if step else where
+
+
+def in_words(index: list[int]) -> str:
+    """Write an index as people read it."""
+    if len(index) == 2:
+        return f"row {index[0]}, column {index[1]}"
+    return f"index {index}" if index else ""

@@ -1,4 +1,4 @@
-"""The exception of a kernel that reaches past its tensors, and the sentence it speaks."""
+"""The exception of a kernel that reaches past its tensors, and all that is known about it."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -10,68 +10,106 @@ from moe_teach.analysis.kernel_watch.buffer import Addresses, Buffer
 from moe_teach.analysis.kernel_watch.records import Kind, ProgramId
 
 Where = Literal["before", "past the end", "between", "inside an element", "unwatched"]
-FAR = 2**30  # elements: so far off that an int32 offset may have wrapped around
+Cause = Literal[
+    "no mask",
+    "mask",
+    "index",
+    "negative index",
+    "stride",
+    "overflow",
+    "empty",
+    "pointer type",
+    "unwatched",
+]
+FAR = 2**30  # elements: so far off that an int32 offset will have wrapped around
 
 
 class KernelFault(Exception):
     """A kernel reached for memory outside the watched tensors; nothing was read or written there.
 
     Attributes:
+        kernel: the name of the kernel.
         program: the id (x, y, z) of the program that did it.
-        buffer: the name of the tensor it missed, or None if it was near none.
-        kind: "load", "store" or "atomic".
+        buffer: the name of the tensor it missed; of the argument, if that is not watched; or None.
+        kind: "load", "store", "atomic", "atomic load" or "atomic store".
         where: "before", "past the end", "between" (the elements of a strided view),
             "inside an element", or "unwatched".
-        elements: the elements it reached for, one per offending lane, counted in steps of one
-            element of memory from the tensor's first (so -1 stands just before it).
-        masked: whether a mask switched any lane off or could have.
+        cause: the likely one, as a keyword of `Cause`.
+        elements: the elements it reached for, one per offending lane, counted in elements of
+            memory from the tensor's first (so -1 stands just before it).
+        masked: whether the access had a mask; None where that cannot be known.
         line: the line of the kernel that did it, where its source is known.
     """
 
     def __init__(self, sentence: str, stray: "Stray") -> None:
         super().__init__(sentence)
+        self.kernel = stray.kernel
         self.program = stray.program
-        self.buffer = stray.buffer.name if stray.buffer else None
+        self.buffer = stray.buffer.name if stray.buffer else stray.argument
         self.kind = stray.kind
         self.where = stray.where
-        self.elements = stray.elements
+        self.cause = stray.cause
+        self.elements = stray.steps
         self.masked = stray.masked
         self.line = stray.line
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Stray:
     """All that is known about one access that missed; the sentence is made of it."""
 
+    kernel: str
     program: ProgramId
     program_name: str
     kind: Kind
-    buffer: Buffer | None
+    buffer: Buffer | None  # the tensor that was meant, or the nearest
     addresses: Addresses  # of the lanes that missed
+    lanes: int
     active: int  # lanes that the mask let through
-    masked: bool
+    masked: bool | None
     argument: str | None  # the kernel's argument that the pointer came from
     neighbour: str | None  # another watched tensor that stands there
     line: str | None
 
     @property
-    def offsets(self) -> Addresses:
-        """How many bytes behind the tensor's first one each of the lanes points."""
-        return self.addresses - self.buffer.base if self.buffer else self.addresses
-
-    @property
-    def elements(self) -> NDArray[np.int64]:
-        """The same in elements of memory."""
-        return self.offsets // (self.buffer.itemsize if self.buffer else 1)
+    def steps(self) -> NDArray[np.int64]:
+        """How many elements of memory each stray lane stands behind the tensor's first one."""
+        if self.buffer is None:
+            return self.addresses
+        return (self.addresses - self.buffer.base) // self.buffer.itemsize
 
     @property
     def where(self) -> Where:
-        """On which side of the tensor the first offending lane lies."""
+        """On which side of the tensor the first stray lane lies."""
         if self.buffer is None:
             return "unwatched"
-        first = int(self.offsets[0])
-        if first < 0:
+        offset = int(self.addresses[0]) - self.buffer.base
+        if offset < 0:
             return "before"
-        if first >= self.buffer.span:
+        if offset >= self.buffer.span:
             return "past the end"
-        return "inside an element" if first % self.buffer.itemsize else "between"
+        return "inside an element" if offset % self.buffer.itemsize else "between"
+
+    @property
+    def cause(self) -> Cause:
+        """The likely mistake."""
+        if self.buffer is None:
+            return "unwatched"
+        if not self.buffer.count:
+            return "empty"
+        far = int(abs(self.steps).max())
+        if far >= FAR:
+            return "overflow"
+        match self.where:
+            case "inside an element":
+                return "pointer type"
+            case "between":
+                return "stride"
+            case "before":
+                return "negative index"
+        if self.lanes == 1:
+            return "index"
+        all_wrong = len(self.addresses) == self.active
+        if all_wrong and int(self.steps[0]) >= 2 * self.buffer.span // self.buffer.itemsize:
+            return "index"
+        return "mask" if self.masked else "no mask"

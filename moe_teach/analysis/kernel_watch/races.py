@@ -1,120 +1,168 @@
 """Finding races: the interpreter runs one program after another and never shows one.
 
 Programs of one launch run in any order on a GPU, and at the same time. So an element must not be
-stored by two of them, nor stored by one and loaded by another, unless both go through atomics.
-Separate launches wait for one another.
+stored by one program and stored or loaded by another, unless both go through atomics; and within
+one `tl.store` two lanes must not bring different values to it. Launches wait for one another.
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
-from moe_teach.analysis.kernel_watch.buffer import Buffer
-from moe_teach.analysis.kernel_watch.records import (
-    Access,
-    Kind,
-    Launch,
-    ProgramId,
-    Race,
-    program_name,
-)
+from moe_teach.analysis.kernel_watch.recorder import Recorder
+from moe_teach.analysis.kernel_watch.records import WRITES, Access, Race, program_name
 
-_KINDS: tuple[Kind, ...] = ("load", "store", "atomic")
+_LOAD, _STORE, _ATOMIC_LOAD, _ATOMIC_WRITE = range(4)
+_CODES = {
+    "load": _LOAD,
+    "store": _STORE,
+    "atomic load": _ATOMIC_LOAD,
+    "atomic store": _ATOMIC_WRITE,
+    "atomic": _ATOMIC_WRITE,
+}
+_KIND_OF = {
+    _LOAD: "load",
+    _STORE: "store",
+    _ATOMIC_LOAD: "atomic load",
+    _ATOMIC_WRITE: "atomic",
+}
+Table = NDArray[np.int64]  # rows: address, program, code, number of the buffer
 
 
-def races_within(
-    launch: Launch,
-    accesses: list[Access],
-    programs: list[ProgramId],
-    buffers: dict[str, Buffer],
-) -> list[Race]:
-    """Find the races of one launch, in the order of the buffers and of their elements.
+def races_of(recorder: Recorder) -> list[Race]:
+    """Find the races of a record with one launch, in the order of buffers and elements.
 
-    Addresses are compared, not names: two watched views of one memory race like one tensor. Such
-    a race is told for the view in which the first of its accesses was seen.
+    Addresses are compared, not names: two watched views of one memory race like one tensor, and
+    the race is told for the view that the lowest of its programs used.
     """
-    names = list(buffers)
-    written = [access for access in accesses if access.kind != "load"]
-    if not written:
+    order = {buffer.name: number for number, buffer in enumerate(recorder.buffers)}
+    found = [
+        _quarrel(recorder, c.program, c.buffer, e)
+        for c in recorder.collisions
+        for e in c.elements.tolist()
+    ]
+    table = _table(recorder)
+    for group in _racing(table):
+        found.append(_race(recorder, group))
+    return sorted(found, key=lambda race: (order[race.buffer], race.element))
+
+
+def _table(recorder: Recorder) -> Table:
+    """List who did what at which address, without repetition, sorted by address."""
+    numbers = {buffer.name: number for number, buffer in enumerate(recorder.buffers)}
+
+    def rows(access: Access) -> Table:
+        buffer = recorder.buffers[numbers[access.buffer]]
+        elements = np.unique(access.elements)
+        row = np.empty((4, elements.size), dtype=np.int64)
+        row[0] = buffer.base + buffer.offsets(elements)
+        row[1], row[2], row[3] = access.program, _CODES[access.kind], numbers[access.buffer]
+        return row
+
+    writes = [rows(access) for access in recorder.accesses if access.kind in WRITES]
+    if not writes:
+        return np.empty((4, 0), dtype=np.int64)
+    written = np.unique(np.concatenate([row[0] for row in writes]))
+    reads = [rows(access) for access in recorder.accesses if access.kind not in WRITES]
+    reads = [row[:, np.isin(row[0], written)] for row in reads]
+    table = np.concatenate([*writes, *reads], axis=1)
+    return table[:, np.lexsort(table[::-1])]
+
+
+def _racing(table: Table) -> list[Table]:
+    """Cut out the addresses over which programs race.
+
+    A plain store races with whatever another program does there; an atomic write races with a
+    plain load of another program.
+    """
+    if not table.size:
         return []
-    touched = {buffer for buffer in names for a in accesses if a.buffer == buffer}
-    rows = []
-    for access in accesses:
-        if access.buffer in touched:
-            elements = np.unique(access.elements)
-            row = np.empty((4, elements.size), dtype=np.int64)
-            buffer = buffers[access.buffer]
-            row[0] = buffer.base + buffer.offsets(elements)
-            row[1] = access.program
-            row[2] = _KINDS.index(access.kind)
-            row[3] = names.index(access.buffer)
-            rows.append(row)
-    table = np.unique(np.concatenate(rows, axis=1), axis=1)  # sorted by address, then program
-    starts = np.flatnonzero(np.diff(table[0], prepend=-1))
-    found = []
-    for group in np.split(table, starts[1:], axis=1):
-        if _races(group):
-            found.append(_race(group, launch, programs, buffers, names))
-    return sorted(found, key=lambda race: (names.index(race.buffer), race.element))
+    address, program, code, _ = table
+    starts = np.flatnonzero(np.diff(address, prepend=-1))
+
+    def extent(chosen: NDArray[np.bool_]) -> tuple[Table, Table]:
+        """Return the lowest and highest program among the chosen entries of each address."""
+        low = np.minimum.reduceat(np.where(chosen, program, np.iinfo(np.int64).max), starts)
+        return low, np.maximum.reduceat(np.where(chosen, program, -1), starts)
+
+    low, high = extent(np.ones_like(code, dtype=bool))
+    stored = extent(code == _STORE)[1] >= 0
+    write_low, write_high = extent(code == _ATOMIC_WRITE)
+    load_low, load_high = extent(code == _LOAD)
+    mixed = (write_high >= 0) & (load_high >= 0)
+    several = np.minimum(write_low, load_low) != np.maximum(write_high, load_high)
+    racing = (stored & (low != high)) | (mixed & several)
+    ends = np.append(starts[1:], address.size)
+    return [table[:, starts[i] : ends[i]] for i in np.flatnonzero(racing)]
 
 
-def _races(group: np.ndarray) -> bool:
-    """Whether one address is touched by two programs, written by one, and not only by atomics."""
-    _, who, kind, _ = group
-    if who[0] == who[-1]:
-        return False
-    stores, loads, atomics = (kind == 1), (kind == 0), (kind == 2)
-    for writer in np.unique(who[stores]):
-        if (who != writer).any():
-            return True
-    return any((who[loads] != writer).any() for writer in np.unique(who[atomics]))
-
-
-def _race(
-    group: np.ndarray,
-    launch: Launch,
-    programs: list[ProgramId],
-    buffers: dict[str, Buffer],
-    names: list[str],
-) -> Race:
-    address, who, kind, where = group
-    buffer = buffers[names[int(where[0])]]
+def _race(recorder: Recorder, group: Table) -> Race:
+    address, who, code, where = group
+    buffer = recorder.buffers[int(where[0])]
     element = int(buffer.elements(address[:1])[0][0])
-    involved = tuple(int(program) for program in np.unique(who))
-    kinds = tuple(_KINDS[code] for code in np.unique(kind))
-    by_kind = {
-        _KINDS[code]: [program_name(programs[p], launch.grid) for p in np.unique(who[kind == code])]
-        for code in np.unique(kind)
-    }
-    return Race(buffer.name, element, involved, kinds, _sentence(buffer, element, by_kind))
-
-
-def _sentence(buffer: Buffer, element: int, by_kind: dict[str, list[str]]) -> str:
-    place = buffer.place(element)
-    what = f"element {element} of {buffer.name}" + (f" ({place})" if place else "")
-    stores, loads, atomics = (by_kind.get(kind, []) for kind in ("store", "load", "atomic"))
-    if len(stores) > 1:
-        return (
-            f"Programs {_list(stores)} store {what}: on a GPU it is left open whose value stays. "
-            "Give every element one owner, or use an atomic."
-        )
-    if stores and not atomics:
-        others = [name for name in loads if name not in stores]
-        return (
-            f"Program {stores[0]} stores {what} and {_named(others)} it in the same "
-            "launch: on a GPU it is left open which comes first. Use two launches."
-        )
-    return (
-        f"{_named(atomics, 'Program', 'update')} {what} atomically, but "
-        f"{_named(stores or loads, 'program', 'store' if stores else 'load')} it without: on a GPU "
-        "it is left open which comes first. Use atomics only, or two launches."
+    codes = [int(c) for c in np.unique(code)]
+    names = {c: _names(recorder, np.unique(who[code == c]).tolist()) for c in codes}
+    what = _what(recorder, buffer.name, element)
+    return Race(
+        buffer.name,
+        element,
+        tuple(np.unique(who).tolist()),
+        tuple(_KIND_OF[c] for c in codes),
+        _sentence(what, names),
     )
 
 
-def _named(names: list[str], noun: str = "program", verb: str = "load") -> str:
-    many = len(names) > 1
-    return f"{noun}{'s' * many} {_list(names)} {verb}{'s' * (not many)}"
+def _quarrel(recorder: Recorder, program: int, name: str, element: int) -> Race:
+    who = _names(recorder, [program])[0]
+    return Race(
+        name,
+        element,
+        (program,),
+        ("store",),
+        f"Program {who} stores different values to {_what(recorder, name, element)} in one "
+        "tl.store: two of its lanes have the same address, and on a GPU it is left open whose "
+        "value stays. Every lane needs a place of its own.",
+    )
 
 
-def _list(names: list[str]) -> str:
+def _names(recorder: Recorder, programs: list[int]) -> list[str]:
+    grid = recorder.launches[0].grid
+    return [program_name(recorder.programs[program], grid) for program in programs]
+
+
+def _what(recorder: Recorder, name: str, element: int) -> str:
+    buffer = next(buffer for buffer in recorder.buffers if buffer.name == name)
+    place = buffer.place(element)
+    return f"element {element} of {name}" + (f" ({place})" if place else "")
+
+
+def _sentence(what: str, names: dict[int, list[str]]) -> str:
+    stores = names.get(_STORE, [])
+    if len(stores) > 1:
+        return (
+            f"Programs {_and(stores)} {'both' if len(stores) == 2 else 'all'} store {what}: on a "
+            "GPU it is left open whose value stays. Give every element one owner, or use an atomic."
+        )
+    atomics = names.get(_ATOMIC_WRITE, []) or names.get(_ATOMIC_LOAD, [])
+    if stores and not atomics:
+        others = [name for name in names[_LOAD] if name not in stores]
+        return (
+            f"Program {stores[0]} stores {what}, and {_who(others, 'load')} it in the same launch: "
+            "on a GPU it is left open which comes first. Use two launches."
+        )
+    plain, verb = (stores, "store") if stores else (names[_LOAD], "load")
+    return (
+        f"{_who(atomics, 'touch')} {what} atomically, but {_who(plain, verb)} it without: on a "
+        "GPU it is left open which comes first. Use atomics only, or two launches."
+    ).replace("program", "Program", 1)
+
+
+def _who(names: list[str], verb: str) -> str:
+    if len(names) > 1:
+        return f"programs {_and(names)} {verb}"
+    return f"program {names[0]} {verb}{'es' if verb.endswith('ch') else 's'}"
+
+
+def _and(names: list[str]) -> str:
     if len(names) > 4:
-        return f"{', '.join(names[:3])} and {len(names) - 3} others"
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+        names = [*names[:3], f"{len(names) - 3} others"]
+    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]

@@ -1,20 +1,25 @@
 """The gatekeeper of a watched launch: lets an access pass and notes it, or refuses it."""
 
-import linecache
-import sys
-from collections.abc import Iterable
-from pathlib import Path
+import dataclasses
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from moe_teach.analysis.kernel_watch.buffer import Addresses, Buffer
+from moe_teach.analysis.kernel_watch.buffer import Addresses, Buffer, Elements
 from moe_teach.analysis.kernel_watch.fault import KernelFault, Stray
-from moe_teach.analysis.kernel_watch.records import Access, Kind, Launch, ProgramId, program_name
+from moe_teach.analysis.kernel_watch.kernel_line import kernel_line
+from moe_teach.analysis.kernel_watch.pointers import Origin, innermost_first, reach
+from moe_teach.analysis.kernel_watch.records import (
+    Access,
+    Collision,
+    Launch,
+    ProgramId,
+    program_name,
+)
+from moe_teach.analysis.kernel_watch.request import Request, disputed
 from moe_teach.analysis.kernel_watch.wording import sentence_about
 
-_OWN_FOLDER = str(Path(__file__).parent)
+_Found = tuple[Buffer, Elements, int, NDArray[Any] | None]  # ..., active lanes, what they store
 
 
 class Halt(BaseException):
@@ -25,146 +30,135 @@ class Halt(BaseException):
         self.fault = fault
 
 
-class Origin:
-    """Where a pointer came from: the argument's name and the watched tensors it may reach."""
-
-    def __init__(self, argument: str | None, buffers: list[Buffer]) -> None:
-        self.argument = argument
-        self.buffers = buffers
-
-
 class Recorder:
-    """Collects what the programs of all launches inside one `watch` do."""
+    """Collects what the programs of all launches inside one `watch` do.
 
-    def __init__(self, buffers: list[Buffer], record: bool) -> None:
+    Args:
+        buffers: the watched tensors.
+        record: whether accesses are kept.
+        adopt: whether tensors of a launch that overlap no watched one are watched as well.
+    """
+
+    def __init__(self, buffers: list[Buffer], record: bool = True, adopt: bool = False) -> None:
         self.buffers = buffers
         self.record = record
         self.programs: list[ProgramId] = []
         self.launches: list[Launch] = []
         self.accesses: list[Access] = []
-        self._anywhere = Origin(None, _innermost_first(buffers))
-        self._grid: ProgramId = (1, 1, 1)
+        self.collisions: list[Collision] = []
+        self._adopt = adopt
+        self._kernel = ""
+        self._argument_names: dict[Any, str] = {}
 
-    def begin_launch(self, kernel: str, grid: ProgramId) -> None:
+    def enter(self, kernel: str, argument_names: dict[Any, str]) -> None:
+        """Hear which kernel is about to be launched, and how it calls its arguments."""
+        self._kernel, self._argument_names = kernel, argument_names
+
+    def begin_launch(self, grid: ProgramId) -> None:
         """Start a new phase: what earlier launches did is finished before this one starts."""
         start = len(self.programs)
-        self._grid = grid
-        self.launches.append(Launch(kernel, grid, range(start, start)))
+        self.launches.append(Launch(self._kernel, grid, range(start, start)))
 
     def begin_program(self, program: ProgramId) -> None:
         """Let what follows be the work of another program."""
         self.programs.append(program)
-        last = self.launches[-1]
-        self.launches[-1] = Launch(
-            last.kernel, last.grid, range(last.programs.start, len(self.programs))
-        )
+        launch = self.launches[-1]
+        grown = range(launch.programs.start, len(self.programs))
+        self.launches[-1] = Launch(launch.kernel, launch.grid, grown)
 
-    def origin_of(self, argument: str | None, tensor: Buffer) -> Origin:
-        """Decide which watched tensors a pointer to `tensor` may reach.
+    def origin(self, tensor: Any) -> Origin:
+        """Decide which watched tensors the pointers made from this argument may reach."""
+        given = Buffer("argument", tensor)
+        argument = self._argument_names.get(given.layout)
+        buffers = reach(self.buffers, given)
+        if not buffers and self._adopt and argument:
+            buffers = [Buffer(self._new_name(argument), tensor)]
+            self.buffers.append(buffers[0])
+        return Origin(argument, buffers)
 
-        The one that is this very tensor (same memory, shape and strides); else the smallest one
-        that covers it; else all that overlap with it.
-        """
-        layout = (tensor.base, tensor.shape, tensor.stride)
-        for buffer in self.buffers:
-            if (buffer.base, buffer.shape, buffer.stride) == layout:
-                return Origin(argument, [buffer])
-        near = [b for b in self.buffers if b.base < tensor.end and tensor.base < b.end]
-        covering = [b for b in near if b.base <= tensor.base and tensor.end <= b.end]
-        return Origin(argument, _innermost_first(covering)[:1] or _innermost_first(near))
+    def anywhere(self) -> Origin:
+        """Return the origin of a pointer of which nothing is known: any watched tensor."""
+        return Origin(None, innermost_first(self.buffers))
 
-    def touch(
-        self,
-        kind: Kind,
-        pointers: NDArray[np.uint64],
-        mask: NDArray[np.bool_] | None,
-        width: int,
-        origin: Origin | None,
-    ) -> None:
+    def _new_name(self, wish: str) -> str:
+        taken = {buffer.name for buffer in self.buffers}
+        names = (wish if turn == 1 else f"{wish}#{turn}" for turn in range(1, len(taken) + 2))
+        return next(name for name in names if name not in taken)
+
+    def touch(self, request: Request) -> None:
         """Note one access of the running program, or refuse it before memory is touched.
-
-        Args:
-            kind: what is done there.
-            pointers: the address of each lane.
-            mask: which lanes are active; None where the kernel gave no mask.
-            width: how many bytes a lane reads or writes.
-            origin: where the pointers came from, None if that got lost.
 
         Raises:
             Halt: with the `KernelFault`, if an active lane misses.
         """
-        addresses = pointers.astype(np.int64)
-        if mask is not None:
-            mask = np.broadcast_to(mask, addresses.shape)
-            addresses = addresses[mask]
-        else:
-            addresses = addresses.ravel()
-        if not addresses.size:
+        rest, stored = request.addresses, request.stored
+        if not rest.size:
+            return None
+        found: list[_Found] = []
+        origin = request.origin or self.anywhere()
+        for buffer in origin.buffers:
+            elements, inside = request.locate(rest, buffer)
+            if inside is None:
+                found.append((buffer, elements.ravel(), rest.size, stored))
+                return self._note(request, found)
+            if inside.any():
+                part = None if stored is None else stored[inside]
+                found.append((buffer, elements[inside].ravel(), int(inside.sum()), part))
+            rest, stored = rest[~inside], None if stored is None else stored[~inside]
+        raise Halt(self._fault(request, origin, rest))
+
+    def _note(self, request: Request, found: list[_Found]) -> None:
+        if not self.record:
             return
-        rest = addresses
-        for buffer in (origin or self._anywhere).buffers:
-            elements, valid = buffer.elements(_by_element(rest, buffer, width))
-            if valid is None:
-                self._note(kind, buffer, elements, pointers.size, rest.size * width)
-                return
-            if valid.any() and width == buffer.itemsize:
-                found = elements[valid]
-                self._note(kind, buffer, found, pointers.size, found.size * width)
-                rest = rest[~valid]
-        stray = self._stray(kind, rest, addresses.size, mask is not None, origin)
-        raise Halt(KernelFault(sentence_about(stray), stray))
+        program, lanes = len(self.programs) - 1, request.pointers.size
+        for buffer, elements, active, stored in found:
+            n_bytes = active * request.width
+            self.accesses.append(
+                Access(program, buffer.name, request.kind, elements, lanes, n_bytes)
+            )
+            if stored is not None and stored.size == elements.size:
+                several = disputed(elements, stored)
+                if several.size:
+                    self.collisions.append(Collision(program, buffer.name, several))
 
-    def _note(self, kind: Kind, buffer: Buffer, elements: Any, lanes: int, n_bytes: int) -> None:
-        if self.record:
-            program = len(self.programs) - 1
-            self.accesses.append(Access(program, buffer.name, kind, elements, lanes, n_bytes))
-
-    def _stray(
-        self, kind: Kind, addresses: Addresses, active: int, masked: bool, origin: Origin | None
-    ) -> Stray:
-        candidates = (origin or self._anywhere).buffers
-        nearest = min(candidates, key=lambda b: _distance(b, int(addresses[0])), default=None)
-        first = addresses[:1]
-        others = [b.name for b in self.buffers if b is not nearest and b.elements(first)[1] is None]
-        return Stray(
-            program=self.programs[-1],
-            program_name=program_name(self.programs[-1], self._grid),
-            kind=kind,
+    def _fault(self, request: Request, origin: Origin, stray: Addresses) -> KernelFault:
+        first = stray[:1]
+        nearest = min(origin.buffers, key=lambda b: _distance(b, int(first[0])), default=None)
+        others = (b for b in self.buffers if b is not nearest and b.count)
+        neighbours = [b.name for b in others if b.elements(first)[1] is None]
+        program, launch = self.programs[-1], self.launches[-1]
+        known = Stray(
+            kernel=launch.kernel,
+            program=program,
+            program_name=program_name(program, launch.grid),
+            kind=request.kind,
             buffer=nearest,
-            addresses=addresses,
-            active=active,
-            masked=masked,
-            argument=origin.argument if origin else None,
-            neighbour=others[0] if others else None,
-            line=_line_of_kernel(),
+            addresses=stray,
+            lanes=request.pointers.size,
+            active=request.addresses.size,
+            masked=request.masked,
+            argument=origin.argument,
+            neighbour=neighbours[0] if neighbours else None,
+            line=kernel_line(),
         )
+        return KernelFault(sentence_about(known), known)
+
+    def part(self, index: int) -> "Recorder":
+        """Return the record of one launch alone, with programs counted from 0."""
+        launch = self.launches[index]
+        start = launch.programs.start
+        part = Recorder(self.buffers, self.record)
+        part.programs = [self.programs[program] for program in launch.programs]
+        part.launches = [Launch(launch.kernel, launch.grid, range(len(launch.programs)))]
+        part.accesses = _counted_from(start, launch, self.accesses)
+        part.collisions = _counted_from(start, launch, self.collisions)
+        return part
 
 
-def _innermost_first(buffers: Iterable[Buffer]) -> list[Buffer]:
-    return sorted(buffers, key=lambda buffer: buffer.span)
-
-
-def _by_element(addresses: Addresses, buffer: Buffer, width: int) -> Addresses:
-    """Turn accesses of another width than the tensor's elements into accesses of elements."""
-    size = buffer.itemsize
-    if width == size:
-        return addresses
-    if width < size:
-        return addresses - (addresses - buffer.base) % size
-    return (addresses[:, None] + np.arange(0, width, size)).ravel()
+def _counted_from(start: int, launch: Launch, entries: list[Any]) -> list[Any]:
+    inside = (entry for entry in entries if entry.program in launch.programs)
+    return [dataclasses.replace(entry, program=entry.program - start) for entry in inside]
 
 
 def _distance(buffer: Buffer, address: int) -> int:
     return max(buffer.base - address, address - buffer.end + 1, 0)
-
-
-def _line_of_kernel() -> str | None:
-    """Find the innermost line on the stack that belongs neither to Triton nor to the watcher."""
-    frame = sys._getframe()
-    while frame is not None:
-        file = frame.f_code.co_filename
-        package = frame.f_globals.get("__name__", "").partition(".")[0]
-        if not file.startswith(_OWN_FOLDER) and package != "triton":
-            return linecache.getline(file, frame.f_lineno).strip() or None
-        frame = frame.f_back
-    return None

@@ -6,7 +6,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Kind = Literal["load", "store", "atomic"]
+# "atomic" both reads and writes (add, max, exchange ...); Triton 3.9 knows the other two.
+Kind = Literal["load", "store", "atomic", "atomic load", "atomic store"]
+READS = ("load", "atomic", "atomic load")
+WRITES = ("store", "atomic", "atomic store")
 ProgramId = tuple[int, int, int]
 
 
@@ -36,11 +39,21 @@ class Access:
     n_bytes: int
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class Collision:
+    """Elements to which several lanes of one `tl.store` wrote different values."""
+
+    program: int
+    buffer: str
+    elements: NDArray[np.int64]
+
+
 @dataclass(frozen=True)
 class Race:
-    """One element that two programs of one launch touch in an order that a GPU leaves open.
+    """One element whose value depends on an order that a GPU leaves open.
 
-    `programs` are ordinals (indices into `seen.programs`) and `kinds` what they do there.
+    `programs` are the ordinals of those involved (indices into `seen.programs`) and `kinds` what
+    they do there. A single program means that two lanes of one `tl.store` disagree.
     """
 
     buffer: str

@@ -11,13 +11,13 @@ from moe_teach.analysis.kernel_watch.patches import patched
 from moe_teach.analysis.kernel_watch.recorder import Recorder
 from moe_teach.analysis.kernel_watch.seen import Seen
 from moe_teach.config import refuse
-from moe_teach.ops.triton_mode import VARIABLE, mode
+from moe_teach.ops.triton_mode import VARIABLE, choose_mode
 
 _one_at_a_time = Lock()
 
 
 @contextmanager
-def watch(*, record: bool = True, **tensors: Tensor | None) -> Iterator[Seen]:
+def watch(*, record: bool = True, adopt: bool = False, **tensors: Tensor | None) -> Iterator[Seen]:
     """Guard and record what interpreted Triton kernels do to the named tensors.
 
         with watch(x=x, rows=rows) as seen:
@@ -25,6 +25,9 @@ def watch(*, record: bool = True, **tensors: Tensor | None) -> Iterator[Seen]:
 
     Args:
         record: False only guards, and keeps no record.
+        adopt: True also watches the tensors of a launch that overlap with none of the named ones,
+            under the name of the kernel's parameter. So a library function can be watched that
+            makes tensors of its own: `with watch(x=x, adopt=True) as seen: dispatch(x, ...)`.
         tensors: every tensor that the kernels may touch, under the name that sentences shall use.
             None is passed over.
 
@@ -45,7 +48,7 @@ def watch(*, record: bool = True, **tensors: Tensor | None) -> Iterator[Seen]:
             "first `with watch(...)` before you open the second, or name all tensors in one."
         )
     try:
-        recorder = Recorder(buffers, record)
+        recorder = Recorder(buffers, record, adopt)
         with patched(recorder):
             yield Seen(recorder)
     finally:
@@ -53,7 +56,7 @@ def watch(*, record: bool = True, **tensors: Tensor | None) -> Iterator[Seen]:
 
 
 def _demand_interpreter() -> None:
-    found = mode()
+    found = choose_mode()
     if found == "absent":
         raise RuntimeError("Triton is not installed here: only interpreted kernels can be watched.")
     if found == "compiled":

@@ -32,20 +32,21 @@ def demand_rows(x: Tensor, name: str, width: int | None = None) -> None:
 
 def demand_routing_of(x: Tensor, routing: Routing) -> None:
     """Refuse a routing decision that was made for another number of tokens."""
-    refuse(
-        x.shape[0] != routing.expert_ids.shape[0],
-        f"x has {x.shape[0]} tokens, but the routing decides about "
-        f"{routing.expert_ids.shape[0]}: pass the routing of exactly these tokens.",
-    )
+    n_tokens = routing.expert_ids.shape[0]
+    if x.shape[0] != n_tokens:
+        raise ValueError(
+            f"x has {x.shape[0]} tokens, but the routing decides about {n_tokens}: pass the "
+            "routing of exactly these tokens."
+        )
 
 
 def demand_expert_ids(tokens_per_expert: Tensor, n_experts: int) -> None:
     """Refuse counts that are longer than the list of experts: some id was out of range."""
-    refuse(
-        tokens_per_expert.numel() > n_experts,
-        f"expert_ids contains {tokens_per_expert.numel() - 1}, but the experts are numbered "
-        f"0 to {n_experts - 1}.",
-    )
+    if tokens_per_expert.numel() > n_experts:
+        raise ValueError(
+            f"expert_ids contains {tokens_per_expert.numel() - 1}, but the experts are numbered "
+            f"0 to {n_experts - 1}."
+        )
 
 
 def unknown_backend(backend: str, known: tuple[str, ...]) -> ValueError:

@@ -11,7 +11,6 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor
 
-from moe_teach.config import refuse
 from moe_teach.ops.backends import kernel_of
 from moe_teach.ops.choice import ON_GPU, decide, kernels_serve
 from moe_teach.ops.combine.reference import combine_reference
@@ -51,16 +50,17 @@ def combine(
     Raises:
         ValueError: if the shapes do not belong to one dispatch.
     """
-    refuse(
-        y.shape[0] != dispatched.token_idx.shape[0],
-        f"y has {y.shape[0]} rows, but {dispatched.token_idx.shape[0]} were dispatched: an expert "
-        "must return one row for each row it was given.",
-    )
-    refuse(
-        gates.shape != dispatched.slot.shape,
-        f"gates has shape {tuple(gates.shape)}, but the dispatch was of "
-        f"{tuple(dispatched.slot.shape)} (tokens, choices): pass the gates of the same routing.",
-    )
+    n_rows, sizes = dispatched.token_idx.shape[0], dispatched.slot.shape
+    if y.shape[0] != n_rows:
+        raise ValueError(
+            f"y has {y.shape[0]} rows, but {n_rows} were dispatched: an expert must return one row "
+            "for each row it was given."
+        )
+    if gates.shape != sizes:
+        raise ValueError(
+            f"gates has shape {tuple(gates.shape)}, but the dispatch was of {tuple(sizes)} "
+            "(tokens, choices): pass the gates of the same routing."
+        )
     backend = backend or decide("combine", _fitting, y)
     if backend not in _IMPLEMENTATIONS:
         raise unknown_backend(backend, BACKENDS)

@@ -10,15 +10,21 @@ from moe_teach.types import Dispatched
 
 def combine_torch(y: Tensor, gates: Tensor, dispatched: Dispatched) -> Tensor:
     """Gather and sum in one pass; the backward pass gathers too, and never scatters."""
+    if not torch.is_grad_enabled():
+        return _mix(y, gates, dispatched.slot)
     return _Combine.apply(y, gates, dispatched.token_idx, dispatched.slot)
+
+
+def _mix(y: Tensor, gates: Tensor, slot: Tensor) -> Tensor:
+    precise = torch.promote_types(y.dtype, gates.dtype)
+    return gather_sum(y.to(precise), slot, gates.to(precise)).to(y.dtype)
 
 
 class _Combine(torch.autograd.Function):
     @staticmethod
     def forward(ctx, y: Tensor, gates: Tensor, token_idx: Tensor, slot: Tensor) -> Tensor:
-        precise = torch.promote_types(y.dtype, gates.dtype)
         ctx.save_for_backward(y, gates, token_idx, slot)
-        return gather_sum(y.to(precise), slot, gates.to(precise)).to(y.dtype)
+        return _mix(y, gates, slot)
 
     @staticmethod
     @once_differentiable

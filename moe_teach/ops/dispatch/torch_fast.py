@@ -31,7 +31,8 @@ def dispatch_torch(x: Tensor, routing: Routing) -> tuple[Tensor, Dispatched]:
         n_rows = int(offsets[-1])
         order, slot = order[:n_rows], slot.masked_fill(slot >= n_rows, -1)
     token_idx, slot = order // top_k, slot.view(-1, top_k)
-    rows = _Gather.apply(x, token_idx, slot)
+    learns = torch.is_grad_enabled()
+    rows = _Gather.apply(x, token_idx, slot) if learns else x.index_select(0, token_idx)
     return rows, Dispatched(token_idx, slot, counts, offsets.to(torch.int32))
 
 

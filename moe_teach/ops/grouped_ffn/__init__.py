@@ -87,10 +87,12 @@ def _fitting(rows: Tensor, w_up: Tensor, expert_offsets: Tensor) -> tuple[str, s
     # With fewer rows than experts most are never visited, but a grouped matmul asks them all.
     everyone_works = len(rows) > n_experts
     is_precise = rows.dtype.itemsize > 2
+    is_short = len(rows) <= _SHORT * n_experts
     is_small = len(rows) * d_model * d_ff < n_experts * _ONE_VISIT
+    # Laying rows out for the padded block pays when a backward pass uses the block again.
+    is_small = is_small or (is_short and not torch.is_grad_enabled())
     if is_precise and is_small and everyone_works and torch_can_group(rows, w_up):
         return "composed", "one call for all experts costs less than visiting each"
-    is_short = len(rows) <= _SHORT * n_experts
     if everyone_works and (is_short or not is_precise) and _is_even(expert_offsets, len(rows)):
         return "padded", "the load is even, and the matmuls of single experts are slow here"
     return "expertwise", "every expert has enough to do, or the load is uneven"

@@ -21,6 +21,13 @@ def kernel_of(module: str, name: str) -> Callable[..., Any]:
     return first_import
 
 
+def backends_of(operation: str) -> tuple[str, ...]:
+    """Name everything that `backend=` of an operation takes."""
+    module = import_module(f"moe_teach.ops.{operation}")
+    # The BACKENDS of `routed_ffn` are the five that chapter 04 builds.
+    return getattr(module, "EVERY_BACKEND", module.BACKENDS)
+
+
 def demand_triton() -> None:
     """Refuse to go on where Triton is not installed.
 

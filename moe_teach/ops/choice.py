@@ -11,7 +11,6 @@ faster (`moe-teach bench kernels` does it on yours).
 """
 
 import functools
-import importlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ import torch
 from torch import Tensor
 
 from moe_teach.config import refuse
+from moe_teach.ops.backends import backends_of
 from moe_teach.ops.demand import unknown_backend
 from moe_teach.ops.triton_mode import mode
 
@@ -71,7 +71,7 @@ def using(**backends: str) -> Iterator[None]:
             f"There is no operation {operation!r} to choose a backend for: the operations are "
             f"{', '.join(OPERATIONS)}.",
         )
-        known = importlib.import_module(f"moe_teach.ops.{operation}").BACKENDS
+        known = backends_of(operation)
         if backend not in known:
             raise unknown_backend(backend, known)
     before = dict(_asked)

@@ -19,7 +19,8 @@ from moe_teach.ops.combine import combine
 from moe_teach.ops.dispatch import dispatch
 from moe_teach.ops.grouped_ffn import BACKENDS as FFN_BACKENDS
 from moe_teach.ops.grouped_ffn import grouped_ffn
-from moe_teach.ops.routed_ffn import BACKENDS, routed_ffn
+from moe_teach.ops.routed_ffn import EVERY_BACKEND, routed_ffn
+from moe_teach.ops.triton_mode import mode
 from moe_teach.types import ExpertWeights, Routing
 
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 2e-5, torch.bfloat16: 3e-2}
@@ -76,6 +77,24 @@ CASES = {
     "all-dropped": Case(4, 3, 2, keep=torch.zeros_like),
 }
 ACTIVATIONS = ("swiglu", "gelu", "relu")
+DTYPES = {"fp32": torch.float32, "fp64": torch.float64}
+
+# Kernels run here one program after another, some 20 ms each: they do all shapes, and what else
+# there is on one shape. They compute in float32 at most.
+without_triton = pytest.mark.skipif(mode() == "absent", reason="Triton is not installed")
+every_backend = pytest.mark.parametrize(
+    "backend",
+    [pytest.param(b, marks=without_triton) if b == "triton" else b for b in EVERY_BACKEND],
+)
+
+
+def trials(backends: tuple[str, ...], others: tuple[str, ...], kernels_take: str) -> list:
+    """Pair every backend with everything else it can do; the kernels with one thing only."""
+    pairs = [(b, o) for b in backends for o in others if b != "triton" or o == kernels_take]
+    return [
+        pytest.param(*pair, id="-".join(pair), marks=without_triton if pair[0] == "triton" else ())
+        for pair in pairs
+    ]
 
 
 def brute_force(x: Tensor, routing: Routing, weights: ExpertWeights, activation: str) -> Tensor:
@@ -150,28 +169,26 @@ def compare(case: Case, activation: str, dtype: torch.dtype, function: Callable)
     assert_all_close(run(function, tensors, dtype, rest), expected, TOLERANCE[dtype])
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["fp32", "fp64"])
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(("backend", "dtype"), trials(EVERY_BACKEND, tuple(DTYPES), "fp32"))
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_every_backend_is_the_formula(case: Case, backend: str, dtype: torch.dtype) -> None:
-    compare(case, "swiglu", dtype, partial(routed_ffn, backend=backend))
+def test_every_backend_is_the_formula(case: Case, backend: str, dtype: str) -> None:
+    compare(case, "swiglu", DTYPES[dtype], partial(routed_ffn, backend=backend))
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-@pytest.mark.parametrize("backend", BACKENDS)
+@every_backend
 def test_every_backend_knows_every_activation(backend: str, activation: str) -> None:
     case = CASES["ragged"]
     compare(case, activation, torch.float32, partial(routed_ffn, backend=backend))
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@every_backend
 @pytest.mark.parametrize("name", ["ragged", "half-dropped", "no-tokens", "one-token"])
 def test_every_backend_works_in_bfloat16(name: str, backend: str) -> None:
     compare(CASES[name], "swiglu", torch.bfloat16, partial(routed_ffn, backend=backend))
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS)
-@pytest.mark.parametrize("backend", FFN_BACKENDS)
+@pytest.mark.parametrize(("backend", "activation"), trials(FFN_BACKENDS, ACTIVATIONS, "gelu"))
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_every_grouped_feed_forward_is_the_formula(
     case: Case, backend: str, activation: str
@@ -186,7 +203,7 @@ def test_every_grouped_feed_forward_is_the_formula(
     compare(case, activation, torch.float32, between_dispatch_and_combine)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@every_backend
 def test_memory_order_does_not_matter(backend: str) -> None:
     """Transposed and strided leaves, and a gradient that is one number expanded."""
 
@@ -210,7 +227,7 @@ def test_memory_order_does_not_matter(backend: str) -> None:
     assert x.grad.isfinite().all()
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@every_backend
 def test_only_one_hot_products_carry_a_poisoned_token_to_its_neighbours(backend: str) -> None:
     x = torch.randn(6, 8)
     x[2] = torch.nan

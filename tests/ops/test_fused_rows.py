@@ -189,7 +189,7 @@ def test_the_backward_pass_of_combine_writes_what_is_wanted(n_tokens, width, wan
 @pytest.mark.usefixtures("as_a_user")
 def test_numbers_that_kernels_do_not_know_are_refused() -> None:
     slot = torch.zeros(2, 1, dtype=torch.int64)
-    with pytest.raises(ValueError, match="holds torch.float8_e5m2, which"):
+    with pytest.raises(ValueError, match=r"holds torch\.float8_e5m2, which"):
         spread(torch.zeros(2, 3).to(torch.float8_e5m2), slot, 2)
 
 

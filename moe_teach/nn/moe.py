@@ -21,6 +21,9 @@ class MoE(nn.Module):
     `experts(rows, expert_offsets) -> rows`, a shared expert as `shared_expert(x) -> y`. The
     residual connection is not inside. A capacity, if there is one, also holds in evaluation.
 
+    Experts that can do the whole way themselves, from tokens to tokens, have a method
+    `routed(x, routing) -> y`, and a method `prefers_tokens(x)` that says when to call it.
+
     A router that chooses by token id says so with an attribute `reads_token_ids = True`; it is
     then called as `router(x, token_ids)`.
     """
@@ -75,11 +78,17 @@ class MoE(nn.Module):
         demand_rows(tokens, "The MoE layer's input")
         asked = (tokens, token_ids) if self.reads_token_ids else (tokens,)
         routing = self._within_capacity(self.router(*asked))
-        rows, dispatched = dispatch(tokens, routing)
-        y = combine(self.experts(rows, dispatched.expert_offsets), routing.gates, dispatched)
+        y = self._through_experts(tokens, routing)
         if self.shared_expert is not None:
             y = y + self.shared_expert(tokens)
         return y.view_as(x), routing
+
+    def _through_experts(self, tokens: Tensor, routing: Routing) -> Tensor:
+        prefers_tokens = getattr(self.experts, "prefers_tokens", None)
+        if prefers_tokens is not None and prefers_tokens(tokens):
+            return self.experts.routed(tokens, routing)
+        rows, dispatched = dispatch(tokens, routing)
+        return combine(self.experts(rows, dispatched.expert_offsets), routing.gates, dispatched)
 
     def _within_capacity(self, routing: Routing) -> Routing:
         if self.capacity_factor is None:

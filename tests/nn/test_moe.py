@@ -9,6 +9,7 @@ from moe_teach.nn.experts import Experts
 from moe_teach.nn.feed_forward import FeedForward
 from moe_teach.nn.moe import MoE
 from moe_teach.nn.router import Router
+from moe_teach.ops.choice import listening, using
 from moe_teach.ops.grouped_ffn import grouped_ffn
 from moe_teach.types import ExpertWeights, Routing
 
@@ -137,3 +138,42 @@ def test_bad_input_is_answered_with_a_sentence(x: Tensor, sentence: str) -> None
 def test_the_parts_print_their_sizes() -> None:
     assert "n_experts=4, d_model=16, d_ff=24, activation='swiglu'" in repr(a_moe())
     assert isinstance(a_moe().router, Router)
+
+
+class Doubling(Experts):
+    """What a learner might derive: the library's experts, and every answer twice as large."""
+
+    def forward(self, rows: Tensor, expert_offsets: Tensor) -> Tensor:
+        return 2 * super().forward(rows, expert_offsets)
+
+
+@pytest.mark.parametrize("backend", ["loop", "one_hot", "parts"])
+def test_the_whole_way_through_the_experts_can_be_one_operation(backend: str) -> None:
+    moe, x = a_moe(n_shared_experts=1, capacity_factor=1.0), torch.randn(9, 16)
+    expected, _ = moe(x)
+    with using(routed_ffn=backend), listening() as heard:
+        y, _ = moe(x)
+    torch.testing.assert_close(y, expected)
+    assert ("grouped_ffn" in {choice.operation for choice in heard}) == (backend == "parts")
+
+
+def test_experts_that_compute_differently_are_never_passed_by() -> None:
+    moe, x = a_moe(), torch.randn(9, 16)
+    expected, _ = moe(x)
+    doubling = Doubling(4, 16, 24)
+    doubling.load_state_dict(moe.experts.state_dict())
+    with using(routed_ffn="loop"):
+        torch.testing.assert_close(MoE(moe.router, doubling)(x)[0], 2 * expected)
+        plain = moe.experts.forward
+        moe.experts.forward = lambda rows, ends: 3 * plain(rows, ends)
+        torch.testing.assert_close(moe(x)[0], 3 * expected)
+
+
+def test_a_hook_on_the_experts_is_called() -> None:
+    moe, seen = a_moe(), []
+    handle = moe.experts.register_forward_hook(lambda module, given, answer: seen.append(answer))
+    with using(routed_ffn="loop"):
+        moe(torch.randn(9, 16))
+        handle.remove()
+        moe(torch.randn(9, 16))
+    assert [tuple(answer.shape) for answer in seen] == [(18, 16)]

@@ -23,7 +23,7 @@ def chosen(moe: MoE, x: torch.Tensor) -> dict[str, str]:
 def test_a_layer_tells_which_backends_it_took_and_why():
     made = {str(each).split(":")[0]: each for each in explain(layer(), torch.randn(20, 16))}
 
-    assert {"dispatch", "grouped_ffn", "combine"} <= set(made)
+    assert {"routed_ffn", "dispatch", "grouped_ffn", "combine"} <= set(made)
     assert str(made["dispatch"]).startswith("dispatch: torch, because ")
     assert all(each.because for each in made.values())
 

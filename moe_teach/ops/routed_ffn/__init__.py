@@ -1,4 +1,4 @@
-"""The whole work of the routed experts in six ways that give the same answer.
+"""The whole work of the routed experts in seven ways that give the same answer.
 
     out[t] = sum over k of gates[t, k] * expert_{expert_ids[t, k]}(x[t])     for the kept choices
 
@@ -9,12 +9,14 @@
 | "padded"  | every expert gets as many slots as the busiest one needs | padded rows are computed |
 | "sorted"  | sort the choices, then one matmul per expert and matrix  | many small matmuls       |
 | "grouped" | sort the choices, then one grouped matmul per matrix     | a sorted copy of x       |
+| "parts"   | dispatch, experts and combine, each as is fastest here   | a sorted copy of x       |
 | "triton"  | gather, experts and combine in kernels of our own        | needs Triton, and a GPU  |
 
 Chapter 04 builds the first five in this order. The file of each is named after it; that of the
 kernels is `fused.py`.
 """
 
+from functools import partial
 from typing import Literal
 
 from jaxtyping import Float
@@ -22,6 +24,7 @@ from torch import Tensor
 
 from moe_teach.config import Activation
 from moe_teach.ops.backends import kernel_of
+from moe_teach.ops.choice import ON_GPU, decide, kernels_serve
 from moe_teach.ops.demand import demand_routing_of, demand_rows, unknown_backend
 from moe_teach.ops.routed_ffn.grouped import routed_ffn_grouped
 from moe_teach.ops.routed_ffn.loop import routed_ffn_loop
@@ -30,18 +33,19 @@ from moe_teach.ops.routed_ffn.padded import routed_ffn_padded
 from moe_teach.ops.routed_ffn.sorted import routed_ffn_sorted
 from moe_teach.types import ExpertWeights, Routing
 
-Backend = Literal["loop", "one_hot", "padded", "sorted", "grouped", "triton"]
+Backend = Literal["loop", "one_hot", "padded", "sorted", "grouped", "parts", "triton"]
 _IMPLEMENTATIONS = {
     "loop": routed_ffn_loop,
     "one_hot": routed_ffn_one_hot,
     "padded": routed_ffn_padded,
     "sorted": routed_ffn_sorted,
     "grouped": routed_ffn_grouped,
+    "parts": partial(routed_ffn_grouped, ffn=None),
     "triton": kernel_of("moe_teach.ops.routed_ffn.fused", "routed_ffn_triton"),
 }
 EVERY_BACKEND = tuple(_IMPLEMENTATIONS)
-BACKENDS = EVERY_BACKEND[:-1]
-"""Those that need nothing but torch; chapter 04 builds them by hand."""
+BACKENDS = EVERY_BACKEND[:-2]
+"""Those that chapter 04 builds by hand; they need nothing but torch."""
 
 
 def routed_ffn(
@@ -59,8 +63,7 @@ def routed_ffn(
         routing: who is chosen, with which gates, and which choices are kept.
         weights: the matrices of all experts.
         activation: "swiglu", "gelu" or "relu".
-        backend: one of `EVERY_BACKEND`; by default the fastest on this device, which is "grouped"
-            with the expert computation of `moe_teach.ops.grouped_ffn` chosen for the device.
+        backend: one of `EVERY_BACKEND`; by default "triton" on a GPU and "parts" elsewhere.
 
     Returns:
         One row per token in the dtype of `x`, differentiable in `x`, the gates and the weights.
@@ -75,8 +78,19 @@ def routed_ffn(
             f"The routing chooses among {routing.n_experts} experts, but the weights hold "
             f"{weights.w_up.shape[0]}."
         )
-    if backend is None:
-        return routed_ffn_grouped(x, routing, weights, activation, ffn=None)
+    backend = backend or preferred(x)
     if backend not in _IMPLEMENTATIONS:
         raise unknown_backend(backend, EVERY_BACKEND)
     return _IMPLEMENTATIONS[backend](x, routing, weights, activation)
+
+
+def preferred(x: Tensor) -> Backend:
+    """Name the backend that tokens like these take where nobody names one."""
+    return decide("routed_ffn", _fitting, x)
+
+
+def _fitting(x: Tensor) -> tuple[Backend, str]:
+    """Choose a backend, and say why."""
+    if kernels_serve(x):
+        return "triton", ON_GPU
+    return "parts", "without kernels of our own nothing is gained by doing all in one"

@@ -1,44 +1,698 @@
-"""The watcher of interpreted kernels: it stops a stray access and remembers the rest."""
+"""The watcher of interpreted kernels: it stops a stray access and remembers the rest.
+
+Every kernel here is small and wrong in one way that its switches choose.
+"""
+
+from threading import Thread
 
 import numpy as np
 import pytest
 import torch
 
-from moe_teach.analysis.kernel_watch import KernelFault, watch
+pytest.importorskip("triton")
 
-triton_host = pytest.importorskip("moe_teach.ops.triton_host")
-tl, triton = triton_host.tl, triton_host.triton
+from moe_teach.analysis.kernel_watch import KernelFault, Seen, watch
+from moe_teach.analysis.kernel_watch.buffer import Buffer
+from moe_teach.ops.triton_host import INTERPRETED, tl, triton
+
+pytestmark = pytest.mark.skipif(not INTERPRETED.value, reason="only the interpreter can be watched")
+MARGIN = 16
+
+
+def guarded(*shape: int, dtype: torch.dtype = torch.float32, fill: float = 7) -> torch.Tensor:
+    """Return a tensor in the middle of a larger one, so that a miss hits nothing else."""
+    size = torch.Size(shape).numel()
+    memory = torch.full((size + 2 * MARGIN,), fill, dtype=dtype)
+    return memory[MARGIN : MARGIN + size].view(shape)
+
+
+def margins(tensor: torch.Tensor) -> torch.Tensor:
+    """Return the memory before and behind a tensor made by `guarded`."""
+    memory = tensor.as_strided((tensor.numel() + 2 * MARGIN,), (1,), 0)
+    return torch.cat([memory[:MARGIN], memory[-MARGIN:]])
 
 
 @triton.jit
-def copy(x, y, n_loads, n_stores, BLOCK: tl.constexpr):
-    offsets = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    values = tl.load(x + offsets, mask=offsets < n_loads, other=0.0)
+def copy(x, y, n_loads, n_stores, shift, BLOCK: tl.constexpr):
+    offsets = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK) + shift
+    values = tl.load(x + offsets, mask=offsets < n_loads, other=0)
     tl.store(y + offsets, values, mask=offsets < n_stores)
 
 
+@triton.jit
+def copy_unmasked(x, y, BLOCK: tl.constexpr):
+    offsets = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    tl.store(
+        y + offsets,
+        tl.load(x + offsets),
+    )
+
+
+@triton.jit
+def copy_rows(x, y, stride_x, stride_y, n_rows, width, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+    rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS)[:, None]
+    columns = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)[None, :]
+    mask = (rows < n_rows) & (columns < width)
+    values = tl.load(x + rows * stride_x + columns, mask=mask, other=0)
+    tl.store(y + rows * stride_y + columns, values, mask=mask)
+
+
+@triton.jit
+def fetch(offsets, expert):
+    return tl.load(offsets + expert)
+
+
+def fault_of(kernel: object, grid: tuple[int, ...], *args: object, **named: object) -> KernelFault:
+    """Launch a wrong kernel and return its fault; the watched tensors are called a, b, c ..."""
+    tensors = [arg for arg in args if isinstance(arg, torch.Tensor)]
+    with watch(**dict(zip("abcd", tensors, strict=False))), pytest.raises(KernelFault) as caught:
+        kernel[grid](*args, **named)
+    return caught.value
+
+
+# ---------------------------------------------------------------- a stray access is refused
+
+
 def test_a_store_past_the_end_is_refused_before_memory_is_touched() -> None:
-    memory = torch.full((32,), 7.0)
-    x, y = torch.ones(13), memory[8:21]
+    x, y = guarded(13, fill=1), guarded(13)
 
-    with watch(x=x, y=y), pytest.raises(KernelFault) as caught:
-        copy[(2,)](x, y, 13, 14, BLOCK=8)
+    fault = fault_of(copy, (2,), x, y, 13, 14, 0, BLOCK=8)
 
-    assert "Program 1 stores to element 13 of y, which ends at element 12" in str(caught.value)
-    assert (caught.value.program, caught.value.buffer) == ((1, 0, 0), "y")
-    assert caught.value.elements.tolist() == [13]
-    assert memory[21:].eq(7).all() and y[8:].eq(7).all()
+    assert str(fault).startswith(
+        "Program 1 stores to element 13 of b, which ends at element 12 (shape (13,)): 1 of its 6 "
+        "active lanes is past the end. Its mask lets them through"
+    )
+    assert (fault.kernel, fault.program, fault.buffer) == ("copy", (1, 0, 0), "b")
+    assert (fault.kind, fault.where, fault.cause) == ("store", "past the end", "mask")
+    assert fault.elements.tolist() == [13] and fault.masked
+    assert margins(y).eq(7).all() and y[8:].eq(7).all() and y[:8].eq(1).all()
 
 
-def test_a_right_kernel_leaves_a_complete_record() -> None:
-    x, y = torch.randn(13), torch.empty(13)
+def test_a_missing_mask_is_called_by_its_name() -> None:
+    fault = fault_of(copy_unmasked, (2,), guarded(13), guarded(13), BLOCK=8)
+
+    assert "Program 1 loads element 13 of a, which ends at element 12" in str(fault)
+    assert "3 of its 8 lanes are past the end. A mask is missing" in str(fault)
+    assert (fault.cause, fault.masked) == ("no mask", False)
+
+
+def test_the_line_of_the_kernel_is_quoted_also_when_it_is_broken() -> None:
+    x, y = torch.ones(16), guarded(13)
+
+    fault = fault_of(copy_unmasked, (2,), x, y, BLOCK=8)
+
+    assert fault.line == "tl.store(y + offsets, tl.load(x + offsets))"
+    assert str(fault).endswith(f"The line, in copy_unmasked: {fault.line}")
+
+
+def test_a_negative_index_is_called_by_its_name() -> None:
+    fault = fault_of(copy, (1,), guarded(13), guarded(13), 13, 13, -2, BLOCK=8)
+
+    assert "Program 0 loads element -2 of a (shape (13,)): 2 of its 8 active" in str(fault)
+    assert (fault.where, fault.cause) == ("before", "negative index")
+    assert fault.elements.tolist() == [-2, -1]
+    assert "An index is negative" in str(fault)
+
+
+def test_a_block_that_starts_far_behind_has_a_wrong_index() -> None:
+    fault = fault_of(copy, (1,), guarded(13), guarded(13), 99, 99, 40, BLOCK=8)
+
+    assert fault.cause == "index" and "wrong from the start" in str(fault)
+
+
+def test_an_offset_of_32_bits_that_wrapped_around_is_recognised() -> None:
+    @triton.jit
+    def far_row(x, stride):
+        tl.load(x + tl.program_id(0) * stride)
+
+    fault = fault_of(far_row, (4,), guarded(13), 2**30)
+
+    assert fault.cause == "overflow" and "tl.int64" in str(fault)
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.bool, torch.bfloat16, torch.int64])
+def test_elements_of_every_size_are_counted_as_elements(dtype: torch.dtype) -> None:
+    x, y = guarded(13, dtype=dtype, fill=1), guarded(13, dtype=dtype, fill=0)
+
+    fault = fault_of(copy, (2,), x, y, 13, 15, 0, BLOCK=8)
+
+    assert fault.elements.tolist() == [13, 14] and fault.buffer == "b"
+    assert y.tolist() == [1] * 8 + [0] * 5 and not margins(y).any()
+
+
+def test_the_neighbours_memory_is_no_excuse() -> None:
+    memory = torch.zeros(32)
+    x, y = torch.ones(16), memory[:13]
+
+    with (
+        watch(x=x, y=y, z=memory[13:]),
+        pytest.raises(KernelFault, match="z stands there") as caught,
+    ):
+        copy[(2,)](x, y, 16, 16, 0, BLOCK=8)
+
+    assert caught.value.buffer == "y" and not memory[13:].any()
+
+
+def test_a_gap_between_the_rows_of_a_view_is_no_element() -> None:
+    wide = torch.zeros(3, 16)
+    x, y = torch.ones(3, 10), wide[:, :10]
+
+    fault = fault_of(copy_rows, (1, 1), x, y, 10, 10, 3, 10, ROWS=4, COLUMNS=16)
+
+    assert (fault.where, fault.cause) == ("between", "stride")
+    assert "stores to row 0, column 10 of b (shape (3, 10), strides (16, 1)), but" in str(fault)
+    assert "pass tensor.stride(0), not the width" in str(fault) and not wide.any()
+
+
+def test_past_the_end_of_a_view_is_told_as_row_and_column() -> None:
+    y = torch.zeros(8, 16)[:3, :10]
+
+    fault = fault_of(copy_rows, (1, 1), torch.ones(4, 10), y, 10, 16, 4, 10, ROWS=4, COLUMNS=16)
+
+    assert "row 3, column 0 of b (shape (3, 10), strides (16, 1)): 10 of its 40" in str(fault)
+
+
+def test_a_tensor_without_elements_must_not_be_touched() -> None:
+    fault = fault_of(copy, (1,), torch.empty(0, 4), guarded(4), 4, 4, 0, BLOCK=4)
+
+    assert fault.cause == "empty" and "no elements at all (shape (0, 4))" in str(fault)
+
+
+def test_a_tensor_that_nobody_named_is_asked_for_by_the_kernels_name_for_it() -> None:
+    x, y = torch.ones(8), torch.zeros(8)
+
+    with watch(x=x), pytest.raises(KernelFault, match=r"watch\(\.\.\., y=y\)") as caught:
+        copy[(1,)](x, y, 8, 8, 0, BLOCK=8)
+
+    assert (caught.value.buffer, caught.value.cause) == ("y", "unwatched") and not y.any()
+
+
+def test_a_number_that_is_taken_for_a_pointer_is_refused() -> None:
+    @triton.jit
+    def anywhere(addresses):
+        tl.load(tl.load(addresses).to(tl.pointer_type(tl.float32)))
+
+    fault = fault_of(anywhere, (1,), torch.tensor([4096]))
+
+    assert "the address 0x1000" in str(fault) and fault.buffer is None
+
+
+def test_a_pointer_from_memory_may_reach_every_watched_tensor() -> None:
+    @triton.jit
+    def follow(addresses, out):
+        tl.store(out, tl.load(tl.load(addresses).to(tl.pointer_type(tl.float32)) + 2))
+
+    x, out = torch.arange(3.0), torch.zeros(1)
+    addresses = torch.tensor([x.data_ptr()])
+
+    with watch(x=x, out=out, addresses=addresses) as seen:
+        follow[(1,)](addresses, out)
+
+    assert out.item() == 2 and seen.readers("x").tolist() == [0, 0, 1]
+
+
+def test_a_pointer_chosen_between_two_tensors_may_reach_both() -> None:
+    @triton.jit
+    def choose(x, y, out):
+        lanes = tl.arange(0, 4)
+        tl.store(out + lanes, tl.load(tl.where(lanes < 2, x + lanes, y + lanes)))
+
+    x, y, out = torch.zeros(4), torch.ones(4), torch.empty(4)
+
+    with watch(x=x, y=y, out=out) as seen:
+        choose[(1,)](x, y, out)
+
+    assert out.tolist() == [0, 0, 1, 1]
+    assert seen.readers("x").tolist() == [1, 1, 0, 0] == seen.readers("y").tolist()[::-1]
+
+
+def test_scalars_and_nested_device_functions_are_watched_too() -> None:
+    @triton.jit
+    def rows_of(offsets, counts):
+        expert = tl.program_id(0)
+        tl.store(counts + expert, fetch(offsets, expert + 1) - fetch(offsets, expert))
+
+    offsets, counts = torch.tensor([0, 2, 5]), torch.zeros(3, dtype=torch.int64)
+
+    fault = fault_of(rows_of, (3,), offsets, counts)
+
+    assert fault.elements.tolist() == [3] and fault.cause == "index"
+    assert fault.line == "return tl.load(offsets + expert)"
+    assert "this is past the end" in str(fault) and counts.tolist() == [2, 3, 0]
+
+
+def test_the_interpreter_wraps_other_errors_as_ever() -> None:
+    @triton.jit
+    def unfinished(x):
+        raise NotImplementedError
+
+    with watch(x=torch.ones(1)) as seen, pytest.raises(Exception, match="NotImplemented") as caught:
+        unfinished[(1,)](torch.ones(1))
+
+    assert isinstance(caught.value.__cause__, NotImplementedError) and seen.programs == [(0, 0, 0)]
+
+
+def test_a_launch_after_a_fault_is_watched_again() -> None:
+    x, y = torch.ones(13), guarded(13)
 
     with watch(x=x, y=y) as seen:
-        copy[(2,)](x, y, 13, 13, BLOCK=8)
+        with pytest.raises(KernelFault):
+            copy[(2,)](x, y, 13, 16, 0, BLOCK=8)
+        copy[(2,)](x, y, 13, 13, 0, BLOCK=8)
 
-    assert torch.equal(x, y)
-    assert seen.programs == [(0, 0, 0), (1, 0, 0)]
-    assert seen.owner("y").tolist() == [0] * 8 + [1] * 5
-    assert np.array_equal(seen.readers("x"), np.ones(13))
-    assert seen.unwritten("y").size == 0 and not seen.races()
-    assert seen.bytes_loaded == {"x": 52, "y": 0} and seen.bytes_stored == {"x": 0, "y": 52}
+    assert y.eq(1).all() and len(seen.launches) == 2
+    assert seen.launch(1).owner("y").tolist() == [0] * 8 + [1] * 5
+
+
+# ------------------------------------------------------------------------- the other doors
+
+
+@triton.jit
+def count_atomically(ids, counts, n, BLOCK: tl.constexpr):
+    lanes = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    tl.atomic_add(counts + tl.load(ids + lanes, mask=lanes < n), 1, mask=lanes < n)
+
+
+def test_atomics_are_watched_and_do_not_race() -> None:
+    ids, counts = torch.tensor([0, 1, 1, 2, 1]), torch.zeros(3, dtype=torch.int32)
+
+    with watch(ids=ids, counts=counts) as seen:
+        count_atomically[(2,)](ids, counts, 5, BLOCK=4)
+
+    assert counts.tolist() == [1, 3, 1] and not seen.races()
+    assert seen.bytes_loaded["counts"] == seen.bytes_stored["counts"] == 5 * 4
+    assert seen.unique_bytes_stored["counts"] == 3 * 4
+    assert seen.owner("counts").tolist() == [0, 1, 0]
+
+
+def test_an_atomic_past_the_end_is_refused() -> None:
+    fault = fault_of(
+        count_atomically, (1,), torch.tensor([0, 3]), guarded(3, dtype=torch.int32), 2, BLOCK=2
+    )
+
+    assert (fault.kind, fault.masked) == ("atomic", None)
+    assert "updates element 3 of b" in str(fault)
+    assert "A mask is missing, or its limit is too high." in str(fault)
+
+
+def test_compare_and_swap_and_float_maxima_are_atomics() -> None:
+    @triton.jit
+    def both(flags, best):
+        tl.atomic_cas(flags + tl.program_id(0), 0, 1)
+        tl.atomic_max(best + tl.arange(0, 2), tl.program_id(0) * 1.0 - 1.0)
+
+    flags, best = torch.zeros(2, dtype=torch.int32), torch.full((2,), -9.0)
+
+    with watch(flags=flags, best=best) as seen:
+        both[(2,)](flags, best)
+
+    assert flags.tolist() == [1, 1] and {access.kind for access in seen.accesses} == {"atomic"}
+    assert (seen.touch_map("best", "store") == 1).all()
+    assert fault_of(both, (3,), flags, best).elements.tolist() == [2]
+
+
+@pytest.mark.skipif(not hasattr(tl, "atomic_load"), reason="this Triton has no atomic loads")
+def test_atomic_loads_and_stores_do_not_race_with_each_other() -> None:
+    @triton.jit
+    def pass_on(flag):
+        tl.atomic_store(flag, tl.atomic_load(flag) + 1)
+
+    flag = torch.zeros(1, dtype=torch.int32)
+
+    with watch(flag=flag) as seen:
+        pass_on[(3,)](flag)
+
+    assert flag.item() == 3 and not seen.races()
+    assert seen.bytes_loaded["flag"] == seen.bytes_stored["flag"] == 12
+
+
+@triton.jit
+def copy_by_descriptor(x, y, n_rows, width, stride, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+    source = tl.make_tensor_descriptor(x, [n_rows, width], [stride, 1], [ROWS, COLUMNS])
+    target = tl.make_tensor_descriptor(y, [n_rows, width], [stride, 1], [ROWS, COLUMNS])
+    target.store([0, 0], source.load([0, 0]))
+
+
+def test_tensor_descriptors_are_watched() -> None:
+    x, y = torch.randn(3, 8), torch.zeros(3, 8)
+
+    with watch(x=x, y=y) as seen:
+        copy_by_descriptor[(1,)](x, y, 3, 8, 8, ROWS=4, COLUMNS=8)
+
+    assert torch.equal(x, y) and seen.bytes_loaded["x"] == 96 and not seen.unwritten("y").size
+    fault = fault_of(copy_by_descriptor, (1,), x, y, 4, 8, 8, ROWS=4, COLUMNS=8)
+    assert fault.buffer == "a" and "element 24 of a" in str(fault)
+
+
+def test_descriptors_made_by_the_host_know_their_tensor() -> None:
+    from triton.tools.tensor_descriptor import TensorDescriptor
+
+    @triton.jit
+    def read(source, out):
+        tl.store(out + tl.arange(0, 4), source.load([1, 0]).reshape(4))
+
+    x, out = torch.arange(12.0).view(3, 4), torch.zeros(4)
+
+    with watch(out=out, adopt=True) as seen:
+        read[(1,)](TensorDescriptor.from_tensor(x, [1, 4]), out)
+
+    assert out.tolist() == [4, 5, 6, 7] and seen.buffers == ("out", "source")
+
+
+@triton.jit
+def copy_by_block_pointer(x, y, n, LIMIT: tl.constexpr):
+    source = tl.make_block_ptr(x, (n,), (1,), (0,), (8,), (0,))
+    target = tl.make_block_ptr(y, (LIMIT,), (1,), (0,), (8,), (0,))
+    tl.store(target, tl.load(source, boundary_check=(0,)), boundary_check=(0,))
+
+
+def test_block_pointers_are_watched_where_triton_has_them() -> None:
+    x, y = torch.ones(5), guarded(5)
+
+    try:
+        with watch(x=x, y=y) as seen:
+            copy_by_block_pointer[(1,)](x, y, 5, LIMIT=5)
+    except Exception as error:
+        assert "removed" in str(error)  # Triton 3.8 and later
+        return
+
+    assert y.eq(1).all() and seen.bytes_stored["y"] == 20
+    assert "element 5 of b" in str(fault_of(copy_by_block_pointer, (1,), x, y, 5, LIMIT=7))
+
+
+# ------------------------------------------------------------------------------- the record
+
+
+def tiled_copy(x: torch.Tensor, y: torch.Tensor) -> Seen:
+    with watch(x=x, y=y) as seen:
+        copy_rows[(2, 3)](x, y, x.stride(0), y.stride(0), *x.shape, ROWS=4, COLUMNS=4)
+    return seen
+
+
+def test_the_record_says_which_program_wrote_which_element() -> None:
+    seen = tiled_copy(torch.randn(7, 10), torch.zeros(9, 13)[1:8, 2:12])
+
+    rows, columns = np.arange(7)[:, None] // 4, np.arange(10)[None, :] // 4
+    assert seen.programs == [(row, column, 0) for row in range(2) for column in range(3)]
+    assert np.array_equal(seen.owner("y"), 3 * rows + columns)
+    assert seen.owner("x").tolist() == [[-1] * 10] * 7
+    assert (seen.readers("x") == 1).all() and not seen.readers("y").any()
+    assert not seen.unwritten("y").size and not seen.races()
+
+
+def test_accesses_name_elements_in_the_order_of_the_shape() -> None:
+    x = torch.randn(5, 3).T  # row after row in its shape, column after column in memory
+    y = torch.zeros(5, 3).T
+
+    with watch(x=x, y=y) as seen:
+        copy_rows[(1, 1)](x, y, 3, 3, 5, 3, ROWS=8, COLUMNS=4)
+
+    load, store = seen.accesses
+    assert (load.program, load.buffer, load.kind, load.lanes) == (0, "x", "load", 32)
+    expected = np.arange(15).reshape(3, 5).T.ravel()
+    assert load.elements.tolist() == expected.tolist() == store.elements.tolist()
+    assert load.n_bytes == 60 and seen.owner("y").shape == (3, 5)
+
+
+def test_a_grid_of_three_dimensions_is_named_as_such() -> None:
+    @triton.jit
+    def corner(out):
+        place = tl.program_id(0) * 4 + tl.program_id(1) * 2 + tl.program_id(2)
+        tl.store(out + place, place)
+
+    out = guarded(7)
+
+    fault = fault_of(corner, (2, 2, 2), out)
+
+    assert fault.program == (1, 1, 1) and "Program (1, 1, 1) stores to element 7" in str(fault)
+
+
+def test_bytes_are_counted_by_lane_and_by_element() -> None:
+    @triton.jit
+    def add_up(x, out, n: tl.constexpr):
+        tl.store(out + tl.program_id(0), tl.sum(tl.load(x + tl.arange(0, n))))
+
+    x, out = torch.ones(8), torch.zeros(3)
+
+    with watch(x=x, out=out) as seen:
+        add_up[(3,)](x, out, 8)
+
+    assert seen.bytes_loaded == {"x": 3 * 32, "out": 0}
+    assert seen.unique_bytes_loaded == {"x": 32, "out": 0}
+    assert seen.bytes_stored == seen.unique_bytes_stored == {"x": 0, "out": 12}
+    assert seen.readers("x").tolist() == [3] * 8
+    assert seen.bytes_per_program("load").tolist() == [32] * 3
+    assert seen.bytes_per_program("store", "x").tolist() == [0] * 3
+    assert seen.bytes_per_program().tolist() == [36] * 3
+    assert seen.touch_map("out").tolist() == np.eye(3).tolist()
+    assert "3 programs of add_up" in str(seen) and "96" in str(seen)
+
+
+def test_what_nobody_stored_is_told() -> None:
+    x, y = torch.ones(13), torch.zeros(13)
+
+    with watch(x=x, y=y) as seen:
+        copy[(2,)](x, y, 13, 11, 0, BLOCK=8)
+
+    assert seen.unwritten("y").tolist() == [11, 12]
+
+
+def test_views_of_one_memory_are_told_apart_by_what_the_kernel_was_given() -> None:
+    w = torch.arange(12.0).view(3, 4)
+    out = torch.zeros(12)
+
+    with watch(w=w, first=w[0], out=out) as seen:
+        copy[(1,)](w, out, 12, 12, 0, BLOCK=16)
+        copy[(1,)](w[0], out, 4, 4, 0, BLOCK=4)
+        copy[(1,)](w.view(-1), out, 12, 12, 0, BLOCK=16)
+        copy[(1,)](w[0, 1:], out, 3, 3, 0, BLOCK=4)
+        with pytest.raises(KernelFault, match="element 4 of first"):
+            copy[(1,)](w[0], out, 5, 5, 0, BLOCK=8)
+
+    loads = [access.buffer for access in seen.accesses if access.kind == "load"]
+    assert loads == ["w", "first", "w", "first"]
+
+
+def test_a_named_part_of_an_argument_is_a_fence_around_that_part() -> None:
+    memory = torch.zeros(32)
+
+    with watch(x=torch.ones(1), y=memory[8:16]), pytest.raises(KernelFault, match="of y"):
+        copy[(1,)](memory, memory, 32, 32, 0, BLOCK=32)
+
+
+def test_overlapping_windows_name_the_first_element_at_an_address() -> None:
+    windows = torch.arange(6.0).unfold(0, 3, 1)  # (4, 3) over six numbers
+    found, valid = Buffer("windows", windows).elements(
+        windows.data_ptr() + 4 * np.arange(-1, 7, dtype=np.int64)
+    )
+
+    assert valid is not None and valid.tolist() == [False] + [True] * 6 + [False]
+    assert found[1:7].tolist() == [0, 1, 2, 5, 8, 11]
+
+
+@pytest.mark.parametrize(
+    "view", ["x", "x.T", "x[::2]", "x[:, ::3]", "x.expand(2, 5, 6)", "x[1, 1]"]
+)
+def test_every_element_of_every_view_is_found_again(view: str) -> None:
+    buffer = Buffer(view, eval(view, {"x": torch.randn(5, 6)}))
+    every = np.arange(buffer.count)
+    found, valid = buffer.elements(buffer.base + buffer.offsets(every))
+
+    assert valid is None
+    assert np.array_equal(found % 30 if "expand" in view else found, every % 30)
+
+
+def test_library_functions_are_watched_by_adopting_their_tensors() -> None:
+    def twice(x: torch.Tensor) -> torch.Tensor:
+        once, again = torch.empty_like(x), torch.empty_like(x)
+        copy[(1,)](x, once, 4, 4, 0, BLOCK=4)
+        copy[(1,)](once, again, 4, 4, 0, BLOCK=4)
+        return again
+
+    x = torch.randn(4)
+
+    with watch(x=x, adopt=True) as seen:
+        twice(x)
+
+    assert seen.buffers == ("x", "y", "y#2")
+    assert seen.readers("y").tolist() == [1] * 4 == [*seen.launch(0).readers("x")]
+    assert [launch.kernel for launch in seen.launches] == ["copy", "copy"]
+
+
+def test_a_watch_that_only_guards_keeps_no_record() -> None:
+    x, y = torch.ones(13), guarded(13)
+
+    with watch(record=False, x=x, y=y) as seen, pytest.raises(KernelFault):
+        copy[(2,)](x, y, 13, 14, 0, BLOCK=8)
+
+    assert seen.programs == [(0, 0, 0), (1, 0, 0)] and "2 programs" in str(seen)
+    with pytest.raises(ValueError, match="record=False"):
+        seen.races()
+
+
+# ------------------------------------------------------------------------------------ races
+
+
+@triton.jit
+def racy(x, y, SAME: tl.constexpr, READ: tl.constexpr, ADD: tl.constexpr):
+    me = tl.program_id(0)
+    if SAME:
+        tl.store(y, me)
+    if READ:
+        tl.store(y + me, tl.load(x + me + 1))
+    if ADD:
+        tl.atomic_add(y + 5, 1)
+
+
+def races(x: torch.Tensor, y: torch.Tensor, n: int, **switches: bool) -> list:
+    chosen = {"SAME": False, "READ": False, "ADD": False} | switches
+    with watch(x=x, y=y) as seen:
+        racy[(n,)](x, y, **chosen)
+    return seen.races()
+
+
+def test_two_programs_that_store_one_element_race() -> None:
+    y = torch.zeros(2, 3, dtype=torch.int32)
+
+    (race,) = races(y, y, 3, SAME=True)
+
+    assert (race.buffer, race.element, race.programs) == ("x", 0, (0, 1, 2))
+    assert race.kinds == ("store",)
+    assert str(race).startswith("Programs 0, 1 and 2 all store element 0 of x (row 0, column 0):")
+
+
+def test_a_load_of_what_another_program_stores_races() -> None:
+    y = torch.zeros(6, dtype=torch.int32)
+
+    first, second = races(y, y, 3, READ=True)
+
+    assert (first.element, first.programs, first.kinds) == (1, (0, 1), ("load", "store"))
+    assert "Program 2 stores element 2 of x, and program 1 loads it in the same" in str(second)
+
+
+def test_views_of_one_memory_race_under_two_names() -> None:
+    memory = torch.zeros(6, dtype=torch.int32)
+
+    (race,) = races(memory[1:], memory[:5], 3, READ=True)
+
+    assert race.programs == (0, 2) and race.element in (1, 2)
+
+
+def test_an_atomic_races_with_a_plain_load_but_not_with_atomics() -> None:
+    y = torch.zeros(8, dtype=torch.int32)
+
+    assert races(y[:2], y[2:], 3, ADD=True) == []
+    found = races(y, y, 5, ADD=True, READ=True)
+
+    (race,) = [race for race in found if race.element == 5]
+    assert race.kinds == ("load", "atomic") and "atomically, but program 4 loads it" in str(race)
+
+
+def test_launches_wait_for_each_other_and_do_not_race() -> None:
+    y = torch.zeros(6, dtype=torch.int32)
+
+    with watch(y=y) as seen:
+        for _ in range(2):
+            racy[(1,)](y, y, SAME=True, READ=True, ADD=False)
+
+    assert seen.races() == [] and [len(launch.programs) for launch in seen.launches] == [1, 1]
+
+
+def test_races_of_a_later_launch_count_its_programs_on() -> None:
+    y = torch.zeros(6, dtype=torch.int32)
+
+    with watch(y=y) as seen:
+        for _ in range(2):
+            racy[(2,)](y, y, SAME=True, READ=False, ADD=False)
+
+    assert [race.programs for race in seen.races()] == [(0, 1), (2, 3)]
+
+
+def test_lanes_of_one_store_must_not_disagree() -> None:
+    @triton.jit
+    def place(slots, out, values, n: tl.constexpr):
+        lanes = tl.arange(0, n)
+        tl.store(out + tl.load(slots + lanes), tl.load(values + lanes))
+
+    slots, out = torch.tensor([3, 0, 3, 0]), torch.zeros(4)
+
+    with watch(slots=slots, out=out, values=torch.zeros(4), adopt=True) as seen:
+        place[(1,)](slots, out, torch.tensor([1.0, 5.0, 2.0, 5.0]), 4)
+
+    (race,) = seen.races()  # element 0 gets 5 twice, which nobody can tell apart
+    assert (race.element, race.programs) == (3, (0,))
+    assert "Program 0 stores different values to element 3 of out in one tl.store" in str(race)
+
+
+# -------------------------------------------------------------------- opening and closing
+
+
+def interpreter_state() -> list[object]:
+    from triton.runtime import interpreter
+
+    builder = interpreter.interpreter_builder
+    return [*sorted(vars(builder)), interpreter.GridExecutor.__call__, interpreter._implicit_cvt]
+
+
+def test_the_interpreter_is_as_before_whatever_happens() -> None:
+    before = interpreter_state()
+
+    with pytest.raises(ZeroDivisionError), watch(x=torch.ones(1)):
+        assert interpreter_state() != before
+        1 / 0  # noqa: B018
+
+    assert interpreter_state() == before
+    with pytest.raises(KernelFault), watch():
+        copy[(1,)](torch.ones(1), torch.ones(1), 1, 1, 0, BLOCK=1)
+    assert interpreter_state() == before
+
+
+def test_a_second_watch_is_refused_from_any_thread() -> None:
+    refused: list[str] = []
+
+    def open_another() -> None:
+        try:
+            with watch():
+                pass
+        except RuntimeError as error:
+            refused.append(str(error))
+
+    with watch():
+        open_another()
+        thread = Thread(target=open_another)
+        thread.start()
+        thread.join()
+
+    assert len(refused) == 2 and all("only once at a time" in sentence for sentence in refused)
+    with watch():
+        pass
+
+
+def test_compiled_kernels_cannot_be_watched(monkeypatch: pytest.MonkeyPatch) -> None:
+    place = "moe_teach.analysis.kernel_watch.watching.choose_mode"
+    for mode, sentence in [("compiled", "cannot be watched"), ("absent", "not installed")]:
+        monkeypatch.setattr(place, lambda mode=mode: mode)
+        with pytest.raises(RuntimeError, match=sentence), watch():
+            pass
+
+
+def test_only_tensors_on_the_cpu_can_be_watched(as_a_user: None) -> None:
+    with (
+        pytest.raises(ValueError, match=r"x is on meta.*\.cpu\(\)"),
+        watch(x=torch.ones(1, device="meta")),
+    ):
+        pass
+    with pytest.raises(TypeError, match="x must be a tensor to be watched"), watch(x=3):
+        pass
+    with watch(bias=None) as seen:
+        assert seen.buffers == ()
+
+
+def test_unknown_names_are_refused_with_the_known_ones() -> None:
+    with watch(x=torch.ones(1)) as seen:
+        pass
+
+    with pytest.raises(ValueError, match="under the name rows; these are: x"):
+        seen.owner("rows")
+    with pytest.raises(ValueError, match="no launch 0: 0 were watched"):
+        seen.launch(0)

@@ -9,15 +9,21 @@ _LONGEST = 8  # lines of one statement
 
 
 def kernel_line() -> str | None:
-    """Return the innermost line on the stack that is neither Triton's nor the watcher's.
+    """Return the line of the kernel that asked for the access the watcher is looking at.
 
-    A statement over several lines is put on one. None where the source is not at hand.
+    On the stack it stands just outside Triton's frames, and these just outside the watcher's. A
+    statement over several lines is put on one. None where the source is not at hand.
     """
     frame = sys._getframe()
+    past_triton = False
     while frame is not None:
         file = frame.f_code.co_filename
         package = frame.f_globals.get("__name__", "").partition(".")[0]
-        if package != "triton" and not file.startswith(_OWN_FOLDER):
+        if file.startswith(_OWN_FOLDER):
+            past_triton = False
+        elif package == "triton":
+            past_triton = True
+        elif past_triton:
             return _statement(file, frame.f_lineno)
         frame = frame.f_back
     return None

@@ -99,7 +99,9 @@ class Memory:
         self, kind: Kind, pointers: Any, mask: Any, width: int, values: Any | None = None
     ) -> None:
         # Old releases hand the mask of a block pointer over bare, without its handle.
-        active = None if mask is None or self._masked is False else np.asarray(mask.data, dtype=bool)
+        active = (
+            None if mask is None or self._masked is False else np.asarray(mask.data, dtype=bool)
+        )
         masked = self._masked
         if masked is None and active is not None and not active.all():
             masked = True

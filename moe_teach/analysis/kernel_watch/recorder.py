@@ -123,7 +123,7 @@ class Recorder:
 
     def _fault(self, request: Request, origin: Origin, stray: Addresses) -> KernelFault:
         first = stray[:1]
-        nearest = min(origin.buffers, key=lambda b: _distance(b, int(first[0])), default=None)
+        nearest = _nearest(origin, int(first[0]))
         others = (b for b in self.buffers if b is not nearest and b.count)
         neighbours = [b.name for b in others if b.elements(first)[1] is None]
         program, launch = self.programs[-1], self.launches[-1]
@@ -160,5 +160,13 @@ def _counted_from(start: int, launch: Launch, entries: list[Any]) -> list[Any]:
     return [dataclasses.replace(entry, program=entry.program - start) for entry in inside]
 
 
-def _distance(buffer: Buffer, address: int) -> int:
-    return max(buffer.base - address, address - buffer.end + 1, 0)
+def _nearest(origin: Origin, address: int) -> Buffer | None:
+    """Guess which of several tensors was meant; of a pointer from nowhere, only if it is close."""
+
+    def distance(buffer: Buffer) -> int:
+        return max(buffer.base - address, address - buffer.end + 1, 0)
+
+    nearest = min(origin.buffers, key=distance, default=None)
+    if nearest and origin.argument is None and distance(nearest) > nearest.span:
+        return None
+    return nearest

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from importlib import import_module
 
 import torch
 from torch import Tensor
 
 from moe_teach.bench.grid import Shape
 from moe_teach.catalog import CATALOG
+from moe_teach.ops.backends import backends_of
 from moe_teach.ops.choice import OPERATIONS
 from moe_teach.ops.combine import combine
 from moe_teach.ops.dispatch import dispatch
@@ -151,8 +151,7 @@ def with_kernels() -> tuple[str, ...]:
     return tuple(
         operation
         for operation in OPERATIONS
-        if operation in _OPERATION
-        and "triton" in import_module(f"moe_teach.ops.{operation}").BACKENDS
+        if operation in _OPERATION and "triton" in backends_of(operation)
     )
 
 

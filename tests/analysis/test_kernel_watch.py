@@ -3,6 +3,8 @@
 Every kernel here is small and wrong in one way that its switches choose.
 """
 
+import inspect
+import re
 from threading import Thread
 
 import numpy as np
@@ -262,6 +264,37 @@ def test_a_launch_after_a_fault_is_watched_again() -> None:
 
     assert y.eq(1).all() and len(seen.launches) == 2
     assert seen.launch(1).owner("y").tolist() == [0] * 8 + [1] * 5
+
+
+@triton.jit
+def gather(x, index, rows, n_rows, width, FROM_RIGHT: tl.constexpr, COLUMNS: tl.constexpr):
+    lanes = tl.program_id(0) * 4 + tl.arange(0, 4)
+    columns = tl.arange(0, COLUMNS)
+    token = tl.load(index + lanes, mask=lanes < n_rows, other=0).to(tl.int64)
+    place = width * token if FROM_RIGHT else token * width
+    mask = (lanes < n_rows)[:, None] & (columns < width)[None, :]
+    values = tl.load(x + place[:, None] + columns[None, :], mask=mask)
+    tl.store(rows + lanes[:, None] * width + columns[None, :], values, mask=mask)
+
+
+@pytest.mark.parametrize("from_right", [False, True])
+def test_an_index_of_another_tensor_is_traced_back_to_it(from_right: bool) -> None:
+    x, index, rows = torch.ones(3, 2), torch.tensor([0, 2, 4, 1, 1]), guarded(5, 2)
+
+    fault = fault_of(gather, (2,), x, index, rows, 5, 2, from_right, 2)
+
+    assert (fault.buffer, fault.index_from) == ("a", "b") and fault.elements.tolist() == [8, 9]
+    assert "The index was computed from values of b." in str(fault)
+    assert fault_of(gather, (2,), x, index % 3, rows[:4], 5, 2, from_right, 2).index_from is None
+
+
+def test_a_grid_may_be_a_function() -> None:
+    x, y = torch.ones(13), torch.zeros(13)
+
+    with watch(x=x, y=y) as seen:
+        copy[lambda meta: (triton.cdiv(13, meta["BLOCK"]),)](x, y, 13, 13, 0, BLOCK=8)
+
+    assert seen.launches[0].grid == (2, 1, 1) and seen.launches[0].programs == range(2)
 
 
 # ------------------------------------------------------------------------- the other doors
@@ -627,6 +660,42 @@ def test_lanes_of_one_store_must_not_disagree() -> None:
 
 # -------------------------------------------------------------------- opening and closing
 
+DOORS_BY_RELEASE = {
+    "create_tensor_pointer_load": ("3.6", "3.7"),  # block pointers as things of their own
+    "create_tensor_pointer_store": ("3.6", "3.7"),
+    "create_atomic_load": ("3.9",),
+    "create_atomic_store": ("3.9",),
+    "create_atomic_poll": ("3.9",),
+    "create_masked_load": ("3.6", "3.7", "3.8", "3.9"),
+    "create_masked_store": ("3.6", "3.7", "3.8", "3.9"),
+    "create_atomic_rmw": ("3.6", "3.7", "3.8", "3.9"),
+    "create_atomic_cas": ("3.6", "3.7", "3.8", "3.9"),
+}
+
+
+@pytest.mark.parametrize("door", DOORS_BY_RELEASE)
+def test_releases_of_triton_differ_as_the_table_says(door: str) -> None:
+    from triton.runtime.interpreter import InterpreterBuilder
+
+    release = ".".join(triton.__version__.split(".")[:2])
+    if not any(release in releases for releases in DOORS_BY_RELEASE.values()):
+        pytest.skip(f"the table does not know Triton {release} yet")
+    assert hasattr(InterpreterBuilder, door) == (release in DOORS_BY_RELEASE[door])
+
+
+def test_no_other_method_of_the_interpreter_touches_memory() -> None:
+    from triton.runtime.interpreter import InterpreterBuilder
+
+    touches = re.compile(r"_interpreter\.(load|store|atomic_\w+)\(")
+    methods = inspect.getmembers(InterpreterBuilder, inspect.isfunction)
+
+    assert {name for name, method in methods if touches.search(inspect.getsource(method))} == {
+        "create_masked_load",
+        "create_masked_store",
+        "create_atomic_rmw",
+        "create_atomic_cas",
+    }
+
 
 def interpreter_state() -> list[object]:
     from triton.runtime import interpreter
@@ -687,6 +756,14 @@ def test_only_tensors_on_the_cpu_can_be_watched(as_a_user: None) -> None:
         pass
     with watch(bias=None) as seen:
         assert seen.buffers == ()
+
+
+def test_the_switches_of_watch_are_no_names(as_a_user: None) -> None:
+    with (
+        pytest.raises(ValueError, match="give the tensor another name"),
+        watch(record=torch.ones(2)),
+    ):
+        pass
 
 
 def test_unknown_names_are_refused_with_the_known_ones() -> None:

@@ -37,6 +37,8 @@ class KernelFault(Exception):
         cause: the likely one, as a keyword of `Cause`.
         elements: the elements it reached for, one per offending lane, counted in elements of
             memory from the tensor's first (so -1 stands just before it).
+        index_from: the tensor from whose values the index was computed; None if from none, or if
+            that is not known.
         masked: whether the access had a mask; None where that cannot be known.
         line: the line of the kernel that did it, where its source is known.
     """
@@ -50,6 +52,7 @@ class KernelFault(Exception):
         self.where = stray.where
         self.cause = stray.cause
         self.elements = stray.steps
+        self.index_from = stray.index_from
         self.masked = stray.masked
         self.line = stray.line
 
@@ -68,6 +71,7 @@ class Stray:
     active: int  # lanes that the mask let through
     masked: bool | None
     argument: str | None  # the kernel's argument that the pointer came from
+    index_from: str | None  # the tensor from which its index was loaded
     neighbour: str | None  # another watched tensor that stands there
     line: str | None
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from moe_teach.analysis.kernel_watch.pointers import origin_of
+from moe_teach.analysis.kernel_watch.pointers import mark_loaded, origin_of
 from moe_teach.analysis.kernel_watch.recorder import Recorder
 from moe_teach.analysis.kernel_watch.records import Kind
 from moe_teach.analysis.kernel_watch.request import Request
@@ -68,7 +68,7 @@ class Memory:
         def masked_load(ptrs: Any, mask: Any, *rest: Any, **named: Any) -> Any:
             width = max(1, ptrs.get_element_ty().primitive_bitwidth // 8)
             self._ask("load", ptrs, mask, width)
-            return original(ptrs, mask, *rest, **named)
+            return mark_loaded(original(ptrs, mask, *rest, **named), _name_of(ptrs))
 
         return masked_load
 
@@ -116,3 +116,9 @@ class Memory:
                 values=values,
             )
         )
+
+
+def _name_of(pointers: Any) -> str | None:
+    """Return under which name a pointer's tensor is watched, if that is certain."""
+    origin = origin_of(pointers)
+    return origin.buffers[0].name if origin and len(origin.buffers) == 1 else None

@@ -8,10 +8,20 @@ on which argument a pointer came from. What a release of Triton does not have st
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from operator import index
 from typing import Any
 
 from moe_teach.analysis.kernel_watch.memory import Memory
-from moe_teach.analysis.kernel_watch.pointers import arguments, bare, either, mark, origin_of
+from moe_teach.analysis.kernel_watch.pointers import (
+    arguments,
+    bare,
+    either,
+    mark,
+    mark_loaded,
+    moved,
+    origin_of,
+    source_of,
+)
 from moe_teach.analysis.kernel_watch.recorder import Halt, Recorder
 
 _MISSING = object()
@@ -26,6 +36,7 @@ def patched(recorder: Recorder) -> Iterator[None]:
     replacements = [
         *_launching(interpreter, builder, recorder),
         *_pointing(interpreter, builder, recorder),
+        *_indexing(builder),
         *Memory(builder, recorder).replacements(),
     ]
     before = [(owner, name, vars(owner).get(name, _MISSING)) for owner, name, _ in replacements]
@@ -55,11 +66,11 @@ def _launching(interpreter: Any, builder: Any, recorder: Recorder) -> Iterator[A
 
     def begin_launch(*grid: int) -> None:
         set_grid_dim(*grid)
-        recorder.begin_launch(grid)
+        recorder.begin_launch(tuple(map(index, grid)))
 
     def begin_program(*program: int) -> None:
         set_grid_idx(*program)
-        recorder.begin_program(program)
+        recorder.begin_program(tuple(map(index, program)))
 
     yield interpreter.GridExecutor, "__call__", launch
     yield builder, "set_grid_dim", begin_launch
@@ -69,7 +80,7 @@ def _launching(interpreter: Any, builder: Any, recorder: Recorder) -> Iterator[A
 def _pointing(interpreter: Any, builder: Any, recorder: Recorder) -> Iterator[Any]:
     """Let pointers remember their argument where the interpreter would forget it."""
     convert = interpreter._implicit_cvt
-    bitcast = builder.create_bitcast
+    bitcast, addptr = builder.create_bitcast, builder.create_addptr
 
     def argument(arg: Any) -> Any:
         value = convert(arg)
@@ -77,20 +88,37 @@ def _pointing(interpreter: Any, builder: Any, recorder: Recorder) -> Iterator[An
             mark(value.handle, recorder.origin(bare(arg)))
         return value
 
-    def cast(src: Any, dst_type: Any) -> Any:
+    def cast_pointer(src: Any, dst_type: Any) -> Any:
         return mark(bitcast(src, dst_type), origin_of(src))
+
+    def add_offset(pointer: Any, offset: Any) -> Any:
+        return moved(addptr(pointer, offset), origin_of(pointer), offset)
 
     def mixing(original: Any) -> Any:
         def mixed(*operands: Any) -> Any:
-            origin = either(*operands[-2:])
             result = original(*operands)
-            if origin is None and origin_of(result) is not None:
-                origin = recorder.anywhere()
-            return mark(result, origin)
+            if origin_of(result) is not None:
+                mark(result, either(*operands[-2:]) or recorder.anywhere())
+            return result
 
         return mixed
 
     yield interpreter, "_implicit_cvt", argument
-    yield builder, "create_bitcast", cast
+    yield builder, "create_bitcast", cast_pointer
+    yield builder, "create_addptr", add_offset
     for name in ("create_select", "create_cat", "create_join"):
         yield builder, name, mixing(getattr(builder, name))
+
+
+def _indexing(builder: Any) -> Iterator[Any]:
+    """Let numbers remember from where they were loaded where the interpreter would forget it."""
+    binary_op, cast_impl = builder.binary_op, builder.cast_impl
+
+    def calculate(lhs: Any, rhs: Any, op: Any) -> Any:
+        return mark_loaded(binary_op(lhs, rhs, op), source_of(rhs))
+
+    def cast(src: Any, dst_type: Any) -> Any:
+        return mark_loaded(cast_impl(src, dst_type), source_of(src))
+
+    yield builder, "binary_op", calculate
+    yield builder, "cast_impl", cast

@@ -1,25 +1,35 @@
 """Which watched tensors a pointer may reach, by the argument that it came from.
 
 An address alone does not tell: memory past the end of one tensor may belong to the next, and a
-store there would look right. So a pointer remembers the kernel's argument it was made from.
+store there would look right. So a pointer remembers the kernel's argument it was made from, and an
+index remembers the tensor it was loaded from. Both sit in the type that the interpreter keeps with
+every value: its arithmetic hands the type on, and types compare by name.
 """
 
 import copy
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from moe_teach.analysis.kernel_watch.buffer import Buffer
 
-_MARK = "moe_teach_origin"
+_ORIGIN = "moe_teach_origin"
+_SOURCE = "moe_teach_source"
 
 
 @dataclass(frozen=True, eq=False)
 class Origin:
-    """The argument's name, and the watched tensors that its pointers may reach."""
+    """Where a pointer came from.
+
+    Attributes:
+        argument: the kernel's parameter, if it is known.
+        buffers: the watched tensors that it may reach.
+        index_from: the tensor from which the offset that was added to it was loaded, if any was.
+    """
 
     argument: str | None
     buffers: list[Buffer]
+    index_from: str | None = None
 
 
 def reach(buffers: list[Buffer], tensor: Buffer) -> list[Buffer]:
@@ -66,21 +76,47 @@ def bare(tensor: Any) -> Any:
 
 def origin_of(handle: Any) -> Origin | None:
     """Return where a pointer came from, None if that got lost (it was loaded from memory)."""
-    return getattr(handle.dtype, _MARK, None)
+    return getattr(handle.dtype, _ORIGIN, None)
 
 
 def mark(handle: Any, origin: Origin | None) -> Any:
-    """Let a pointer remember its origin: its type carries it, and arithmetic hands types on."""
+    """Let a pointer remember its origin."""
     if origin is not None and handle.dtype.is_ptr():
-        handle.dtype = copy.copy(handle.dtype)
-        setattr(handle.dtype, _MARK, origin)
+        _note(handle, _ORIGIN, origin)
     return handle
+
+
+def source_of(handle: Any) -> str | None:
+    """Return the tensor that a number was computed from, as far as that is known."""
+    return getattr(handle.dtype, _SOURCE, None)
+
+
+def mark_loaded(handle: Any, source: str | None) -> Any:
+    """Let an integer remember the tensor it was computed from; what it knew before stays."""
+    if source is not None and handle.dtype.is_int() and source_of(handle) is None:
+        _note(handle, _SOURCE, source)
+    return handle
+
+
+def _note(handle: Any, name: str, value: Any) -> None:
+    handle.dtype = copy.copy(handle.dtype)  # types are shared, so this handle gets one of its own
+    setattr(handle.dtype, name, value)
+
+
+def moved(pointer: Any, origin: Origin | None, offset: Any) -> Any:
+    """Let a pointer to which an offset was added remember where that was loaded from."""
+    source = source_of(offset)
+    if origin is None or source is None:
+        return pointer
+    return mark(pointer, replace(origin, index_from=source))
 
 
 def either(first: Any, second: Any) -> Origin | None:
     """Combine the origins of two pointers of which each lane takes one or the other."""
     one, other = origin_of(first), origin_of(second)
-    if one is None or other is None or one is other:
-        return one if one is other else None
+    if one is None or other is None:
+        return None
+    if one.buffers == other.buffers:
+        return one
     union = [*one.buffers, *(b for b in other.buffers if b not in one.buffers)]
     return Origin(None, innermost_first(union))

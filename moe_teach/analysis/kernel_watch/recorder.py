@@ -91,7 +91,7 @@ class Recorder:
         Raises:
             Halt: with the `KernelFault`, if an active lane misses.
         """
-        rest, stored = request.addresses, request.stored
+        rest, stored = request.addresses, request.stored if self.record else None
         if not rest.size:
             return None
         found: list[_Found] = []
@@ -138,6 +138,7 @@ class Recorder:
             active=request.addresses.size,
             masked=request.masked,
             argument=origin.argument,
+            index_from=origin.index_from,
             neighbour=neighbours[0] if neighbours else None,
             line=kernel_line(),
         )

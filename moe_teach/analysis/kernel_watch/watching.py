@@ -41,6 +41,10 @@ def watch(*, record: bool = True, adopt: bool = False, **tensors: Tensor | None)
         ValueError: for a tensor that is not on the CPU.
     """
     _demand_interpreter()
+    refuse(
+        isinstance(record, Tensor) or isinstance(adopt, Tensor),
+        "record and adopt are switches of watch: give the tensor another name.",
+    )
     buffers = [_buffer(name, tensor) for name, tensor in tensors.items() if tensor is not None]
     if not _one_at_a_time.acquire(blocking=False):
         raise RuntimeError(

@@ -45,9 +45,7 @@ def sentence_about(stray: Stray) -> str:
     if stray.buffer is None:
         parts = [_unwatched(stray)]
     else:
-        parts = [_what(stray, stray.buffer), _neighbour(stray), _CAUSES[stray.cause]]
-        if stray.cause == "no mask" and stray.masked is None:
-            parts[-1] = "A mask is missing, or its limit is too high."
+        parts = [_what(stray, stray.buffer), _neighbour(stray), _index(stray), _cause(stray)]
     if stray.line:
         parts.append(f"The line, in {stray.kernel}: {stray.line}")
     return " ".join(part for part in parts if part)
@@ -106,6 +104,18 @@ def _lanes(stray: Stray) -> str:
         return f"all its {active} active lanes are" if stray.masked else f"all {active} lanes are"
     kind = "active lanes" if stray.masked else "lanes"
     return f"{wrong} of its {active} {kind} {'is' if wrong == 1 else 'are'}"
+
+
+def _cause(stray: Stray) -> str:
+    if stray.cause == "no mask" and stray.masked is None:
+        return "A mask is missing, or its limit is too high."
+    return _CAUSES[stray.cause]
+
+
+def _index(stray: Stray) -> str:
+    if stray.index_from is None:
+        return ""
+    return f"The index was computed from values of {stray.index_from}."
 
 
 def _neighbour(stray: Stray) -> str:

@@ -33,15 +33,17 @@ def locate(
     tile_expert, tile_row, ends, n_experts, n_tiles, n_columns,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, GROUP_M: tl.constexpr,
 ):  # fmt: skip
-    """Give this program's expert, its rows, which of them exist, and its columns.
+    """Give this program's expert, the first row and column of its tile, and which rows exist.
 
     A surplus tile gets the number after the last expert, and none of its rows exists.
     """
     tile, block = my_tile(tl.program_id(0), n_tiles, tl.cdiv(n_columns, BLOCK_N), GROUP_M)
     expert = tl.load(tile_expert + tile)
     end = tl.load(ends + expert, mask=expert < n_experts, other=0)
-    row = tl.load(tile_row + tile) + tl.arange(0, BLOCK_M)
-    return expert.to(tl.int64), row, row < end, block * BLOCK_N + tl.arange(0, BLOCK_N)
+    first_row = tl.load(tile_row + tile)
+    exists = first_row + tl.arange(0, BLOCK_M) < end
+    # In 64 bits, because expert x matrix and row x width can pass 2**31.
+    return expert.to(tl.int64), first_row.to(tl.int64), block * BLOCK_N, exists
 
 
 @triton.jit
@@ -50,6 +52,27 @@ def row_of(row, choice, top_k, exists):
     if choice is not None:
         row = tl.load(choice + row, mask=exists, other=0) // top_k
     return row.to(tl.int64)  # rows x width can pass 2**31
+
+
+@triton.jit
+def take(source, first_row, first_column, exists, width, COLUMNS: tl.constexpr):
+    """Load a tile of a matrix of this width, in float32; zeros beyond its edges."""
+    column = first_column + tl.arange(0, COLUMNS)
+    # Only the first row's place can pass 2**31. Numbers of 32 bits for the rest spare registers.
+    here = tl.arange(0, exists.shape[0])[:, None] * width + column[None, :]
+    mask = exists[:, None] & (column < width)[None, :]
+    return tl.load(source + first_row * width + here, mask=mask, other=0.0).to(tl.float32)
+
+
+@triton.jit
+def put(target, values, first_row, first_column, exists, width):
+    """Store a tile in a matrix of this width, in the matrix's dtype, if there is such a matrix."""
+    if target is not None:
+        column = first_column + tl.arange(0, values.shape[1])
+        here = tl.arange(0, values.shape[0])[:, None] * width + column[None, :]
+        mask = exists[:, None] & (column < width)[None, :]
+        values = values.to(target.dtype.element_ty)
+        tl.store(target + first_row * width + here, values, mask=mask)
 
 
 @triton.jit
@@ -62,13 +85,13 @@ def product(left, right, acc, PRECISION: tl.constexpr):
 
 @triton.jit
 def walk(
-    left, right, exists, has_column, n_inner, stride_left, stride_right, acc,
+    left, right, exists, has_column, n_inner, stride_right, acc,
     BLOCK_K: tl.constexpr, EVEN_K: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Add rows times columns to acc, BLOCK_K inner elements at a time.
 
-    `left` points to the first element of each row, (BLOCK_M, 1), and `right` to that of each
-    column, (1, BLOCK_N). Rows and columns beyond the edge are read as zeros.
+    `left` points to the first element of each row, (BLOCK_M, 1), whose elements lie side by side;
+    `right` to that of each column, (1, BLOCK_N). Those beyond the edge are read as zeros.
     """
     for start in range(0, n_inner, BLOCK_K):
         inner = start + tl.arange(0, BLOCK_K)
@@ -76,7 +99,7 @@ def walk(
         if not EVEN_K:
             row_mask = row_mask & (inner < n_inner)[None, :]
             column_mask = column_mask & (inner < n_inner)[:, None]
-        a = tl.load(left + inner[None, :] * stride_left, mask=row_mask, other=0.0)
+        a = tl.load(left + inner[None, :], mask=row_mask, other=0.0)
         b = tl.load(right + inner[:, None] * stride_right, mask=column_mask, other=0.0)
         acc = product(a, b, acc, PRECISION)
     return acc

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from moe_teach.ops.grouped_ffn.ragged import Ragged
 from moe_teach.ops.grouped_mm.fused import tiles_for
-from moe_teach.ops.tile_product import dot_precision, locate, walk
+from moe_teach.ops.tile_product import dot_precision, locate, put, walk
 from moe_teach.ops.triton_host import tl, triton
 
 
@@ -25,7 +25,7 @@ def answers(inner: Tensor, w_down: Tensor, ragged: Ragged) -> Tensor:
     down_kernel[(tile_map.n_tiles * triton.cdiv(n_out, tiles.block_n),)](
         inner, w_down, ragged.choice, ragged.gates, y,
         tile_map.expert, tile_map.row, tile_map.ends,
-        n_experts, tile_map.n_tiles, n_out, n_in, *inner.stride(), *w_down.stride(),
+        n_experts, tile_map.n_tiles, n_out, n_in, *w_down.stride(),
         EVEN_K=n_in % tiles.block_k == 0, PRECISION=dot_precision(inner.dtype), **tiles.launch(),
     )  # fmt: skip
     return y
@@ -34,27 +34,27 @@ def answers(inner: Tensor, w_down: Tensor, ragged: Ragged) -> Tensor:
 @triton.jit
 def down_kernel(
     inner, w_down, choice, gates, y, tile_expert, tile_row, ends, n_experts, n_tiles, n_out, n_in,
-    stride_in, stride_if, stride_we, stride_wd, stride_wf,
+    stride_we, stride_wd, stride_wf,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, GROUP_M: tl.constexpr,
     EVEN_K: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Compute BLOCK_M x BLOCK_N numbers of one expert's answers."""
-    expert, row, exists, column = locate(
+    expert, first_row, first_column, exists = locate(
         tile_expert, tile_row, ends, n_experts, n_tiles, n_out, BLOCK_M, BLOCK_N, GROUP_M
     )
     if expert >= n_experts:
         return
-    weight = weight_of(row, choice, gates, exists)
-    row = row.to(tl.int64)[:, None]
+    column = first_column + tl.arange(0, BLOCK_N)
+    left = inner + first_row * n_in + tl.arange(0, BLOCK_M)[:, None] * n_in
+    right = w_down + expert * stride_we + column[None, :] * stride_wd
     acc = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
     acc = walk(
-        inner + row * stride_in, w_down + expert * stride_we + column[None, :] * stride_wd,
-        exists, column < n_out, n_in, stride_if, stride_wf, acc, BLOCK_K, EVEN_K, PRECISION,
-    )  # fmt: skip
+        left, right, exists, column < n_out, n_in, stride_wf, acc, BLOCK_K, EVEN_K, PRECISION
+    )
     if gates is not None:
-        acc *= weight[:, None]
-    mask = exists[:, None] & (column < n_out)[None, :]
-    tl.store(y + row * n_out + column[None, :], acc.to(y.dtype.element_ty), mask=mask)
+        row = first_row + tl.arange(0, BLOCK_M)
+        acc *= weight_of(row, choice, gates, exists)[:, None]
+    put(y, acc, first_row, first_column, exists, n_out)
 
 
 @triton.jit

@@ -20,9 +20,9 @@ from torch import Tensor
 from moe_teach.config import Activation
 from moe_teach.ops.grouped_ffn.down import weight_of
 from moe_teach.ops.grouped_ffn.ragged import Ragged
-from moe_teach.ops.grouped_ffn.up import activate, keep
-from moe_teach.ops.grouped_mm.fused import tiles_for
-from moe_teach.ops.tile_product import dot_precision, locate, row_of, walk
+from moe_teach.ops.grouped_ffn.up import activate
+from moe_teach.ops.grouped_mm.fused import tiles_for, with_whole_rows
+from moe_teach.ops.tile_product import dot_precision, locate, put, row_of, take, walk
 from moe_teach.ops.triton_host import tl, triton
 
 
@@ -53,6 +53,7 @@ def inner_gradients(
     somebody may ask for gradients twice.
     """
     n_experts, n_in, n_out = w_down.shape
+    dout = with_whole_rows(dout)
     inner, dup = torch.empty_like(up), torch.empty_like(up)
     dgate = None if gate is None else torch.empty_like(gate)
     tiles = tiles_for(ragged.n_rows, w_down.mT, "pair")
@@ -66,7 +67,7 @@ def inner_gradients(
     down_backward_kernel[(tile_map.n_tiles * blocks,)](
         dout, w_down, ragged.choice, ragged.gates, up, gate, inner, dup, dgate, parts,
         tile_map.expert, tile_map.row, tile_map.ends, ragged.top_k,
-        n_experts, tile_map.n_tiles, n_out, n_in, ragged.n_rows, *dout.stride(), *w_down.stride(),
+        n_experts, tile_map.n_tiles, n_out, n_in, ragged.n_rows, dout.stride(0), *w_down.stride(),
         ACTIVATION=activation, EVEN_K=n_in % tiles.block_k == 0,
         PRECISION=dot_precision(up.dtype), **tiles.launch(),
     )  # fmt: skip
@@ -77,39 +78,57 @@ def inner_gradients(
 def down_backward_kernel(
     dout, w_down, choice, gates, up, gate, inner, dup, dgate, parts, tile_expert, tile_row, ends,
     top_k, n_experts, n_tiles, n_out, n_in, n_rows,
-    stride_on, stride_od, stride_we, stride_wd, stride_wf,
+    stride_on, stride_we, stride_wd, stride_wf,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, GROUP_M: tl.constexpr,
     ACTIVATION: tl.constexpr, EVEN_K: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Compute the gradients of BLOCK_M x BLOCK_N inner features of one expert."""
-    expert, row, exists, column = locate(
+    expert, first_row, first_column, exists = locate(
         tile_expert, tile_row, ends, n_experts, n_tiles, n_out, BLOCK_M, BLOCK_N, GROUP_M
     )
     if expert >= n_experts:
         return
+    row = first_row + tl.arange(0, BLOCK_M)
+    column = first_column + tl.arange(0, BLOCK_N)
     douts = dout + row_of(row, choice, top_k, exists)[:, None] * stride_on
     columns = w_down + expert * stride_we + column[None, :] * stride_wf
     opened = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
     opened = walk(
-        douts, columns, exists, column < n_out, n_in, stride_od, stride_wd, opened,
+        douts, columns, exists, column < n_out, n_in, stride_wd, opened,
         BLOCK_K, EVEN_K, PRECISION,
     )  # fmt: skip
 
-    here = row.to(tl.int64)[:, None] * n_out + column[None, :]
-    mask = exists[:, None] & (column < n_out)[None, :]
-    u = tl.load(up + here, mask=mask, other=0.0).to(tl.float32)
+    weight = weight_of(row, choice, gates, exists)
+    half: tl.constexpr = BLOCK_N // 2
+    left, right = tl.split(tl.permute(tl.reshape(opened, (BLOCK_M, 2, half)), (0, 2, 1)))
+    part = finish(
+        left, up, gate, inner, dup, dgate, weight, exists, first_row, first_column, n_out,
+        ACTIVATION,
+    )  # fmt: skip
+    part += finish(
+        right, up, gate, inner, dup, dgate, weight, exists, first_row, first_column + half, n_out,
+        ACTIVATION,
+    )  # fmt: skip
+    if parts is not None:
+        tl.store(parts + first_column // BLOCK_N * n_rows + row, part, mask=exists)
+
+
+@triton.jit
+def finish(
+    opened, up, gate, inner, dup, dgate, weight, exists, first_row, first_column, n_out,
+    ACTIVATION: tl.constexpr,
+):  # fmt: skip
+    """Take half of the columns through the activation; all of them at once would spill."""
+    u = take(up, first_row, first_column, exists, n_out, opened.shape[1])
     g = u
     if gate is not None:
-        g = tl.load(gate + here, mask=mask, other=0.0).to(tl.float32)
+        g = take(gate, first_row, first_column, exists, n_out, opened.shape[1])
     a = activate(u, g, ACTIVATION)
-    weight = weight_of(row, choice, gates, exists)
-    if parts is not None:
-        part = tl.sum(opened * a, axis=1)
-        tl.store(parts + tl.min(column, 0) // BLOCK_N * n_rows + row, part, mask=exists)
     du, dg = activation_backward(opened * weight[:, None], u, g, ACTIVATION)
-    keep(inner, here, a * weight[:, None], mask)
-    keep(dup, here, du, mask)
-    keep(dgate, here, dg, mask)
+    put(inner, a * weight[:, None], first_row, first_column, exists, n_out)
+    put(dup, du, first_row, first_column, exists, n_out)
+    put(dgate, dg, first_row, first_column, exists, n_out)
+    return tl.sum(opened * a, axis=1)
 
 
 @triton.jit

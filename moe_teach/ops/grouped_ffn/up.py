@@ -16,8 +16,8 @@ from torch import Tensor
 
 from moe_teach.config import Activation
 from moe_teach.ops.grouped_ffn.ragged import Ragged
-from moe_teach.ops.grouped_mm.fused import tiles_for
-from moe_teach.ops.tile_product import dot_precision, locate, product, row_of
+from moe_teach.ops.grouped_mm.fused import tiles_for, with_whole_rows
+from moe_teach.ops.tile_product import dot_precision, locate, product, put, row_of
 from moe_teach.ops.triton_host import tl, triton
 
 
@@ -35,6 +35,7 @@ def inner_rows(
     With `keep`, the rows before the activation come along, `up` and (SwiGLU) `gate`.
     """
     n_experts, n_out, n_in = w_up.shape
+    x = with_whole_rows(x)
     inner = x.new_empty(ragged.n_rows, n_out)
     up = torch.empty_like(inner) if keep else None
     gate = torch.empty_like(inner) if keep and w_gate is not None else None
@@ -46,7 +47,7 @@ def inner_rows(
         x, ragged.choice, w_up, w_gate, inner, up, gate,
         tile_map.expert, tile_map.row, tile_map.ends, ragged.top_k,
         n_experts, tile_map.n_tiles, n_out, n_in,
-        *x.stride(), *w_up.stride(), *((0, 0, 0) if w_gate is None else w_gate.stride()),
+        x.stride(0), *w_up.stride(), *((0, 0, 0) if w_gate is None else w_gate.stride()),
         ACTIVATION=activation, EVEN_K=n_in % tiles.block_k == 0,
         PRECISION=dot_precision(x.dtype), **tiles.launch(),
     )  # fmt: skip
@@ -56,17 +57,19 @@ def inner_rows(
 @triton.jit
 def up_kernel(
     x, choice, w_up, w_gate, inner, up, gate, tile_expert, tile_row, ends, top_k,
-    n_experts, n_tiles, n_out, n_in, stride_xn, stride_xd,
+    n_experts, n_tiles, n_out, n_in, stride_xn,
     stride_ue, stride_uf, stride_ud, stride_ge, stride_gf, stride_gd,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, GROUP_M: tl.constexpr,
     ACTIVATION: tl.constexpr, EVEN_K: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Compute BLOCK_M x BLOCK_N inner features of one expert."""
-    expert, row, exists, column = locate(
+    expert, first_row, first_column, exists = locate(
         tile_expert, tile_row, ends, n_experts, n_tiles, n_out, BLOCK_M, BLOCK_N, GROUP_M
     )
     if expert >= n_experts:
         return
+    row = first_row + tl.arange(0, BLOCK_M)
+    column = first_column + tl.arange(0, BLOCK_N)
     rows = x + row_of(row, choice, top_k, exists)[:, None] * stride_xn
     ups = w_up + expert * stride_ue + column[None, :] * stride_uf
     gates = ups if w_gate is None else w_gate + expert * stride_ge + column[None, :] * stride_gf
@@ -78,25 +81,17 @@ def up_kernel(
         if not EVEN_K:
             row_mask = row_mask & (d < n_in)[None, :]
             column_mask = column_mask & (d < n_in)[:, None]
-        a = tl.load(rows + d[None, :] * stride_xd, mask=row_mask, other=0.0)
+        a = tl.load(rows + d[None, :], mask=row_mask, other=0.0)
         b = tl.load(ups + d[:, None] * stride_ud, mask=column_mask, other=0.0)
         up_acc = product(a, b, up_acc, PRECISION)
         if w_gate is not None:
             b = tl.load(gates + d[:, None] * stride_gd, mask=column_mask, other=0.0)
             gate_acc = product(a, b, gate_acc, PRECISION)
 
-    here = row.to(tl.int64)[:, None] * n_out + column[None, :]
-    mask = exists[:, None] & (column < n_out)[None, :]
-    keep(up, here, up_acc, mask)
-    keep(gate, here, gate_acc, mask)
-    keep(inner, here, activate(up_acc, gate_acc, ACTIVATION), mask)
-
-
-@triton.jit
-def keep(target, here, values, mask):
-    """Store the values in the target's dtype, if there is a target."""
-    if target is not None:
-        tl.store(target + here, values.to(target.dtype.element_ty), mask=mask)
+    put(up, up_acc, first_row, first_column, exists, n_out)
+    put(gate, gate_acc, first_row, first_column, exists, n_out)
+    activated = activate(up_acc, gate_acc, ACTIVATION)
+    put(inner, activated, first_row, first_column, exists, n_out)
 
 
 @triton.jit

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from moe_teach.ops.grouped_ffn.ragged import Ragged
 from moe_teach.ops.grouped_mm.fused import tiles_for
-from moe_teach.ops.tile_product import dot_precision, locate, walk
+from moe_teach.ops.tile_product import dot_precision, locate, put, walk
 from moe_teach.ops.triton_host import tl, triton
 
 
@@ -40,21 +40,22 @@ def up_backward_kernel(
     EVEN_K: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Compute BLOCK_M x BLOCK_N numbers of the rows' gradient: one walk for each matrix."""
-    expert, row, exists, column = locate(
+    expert, first_row, first_column, exists = locate(
         tile_expert, tile_row, ends, n_experts, n_tiles, n_out, BLOCK_M, BLOCK_N, GROUP_M
     )
     if expert >= n_experts:
         return
-    row = row.to(tl.int64)[:, None]
+    column = first_column + tl.arange(0, BLOCK_N)
+    place = first_row * n_in + tl.arange(0, BLOCK_M)[:, None] * n_in
+    right = w_up + expert * stride_ue + column[None, :] * stride_ud
     acc = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
     acc = walk(
-        dup + row * n_in, w_up + expert * stride_ue + column[None, :] * stride_ud,
-        exists, column < n_out, n_in, 1, stride_uf, acc, BLOCK_K, EVEN_K, PRECISION,
-    )  # fmt: skip
+        dup + place, right, exists, column < n_out, n_in, stride_uf, acc, BLOCK_K, EVEN_K, PRECISION
+    )
     if w_gate is not None:
+        right = w_gate + expert * stride_ge + column[None, :] * stride_gd
         acc = walk(
-            dgate + row * n_in, w_gate + expert * stride_ge + column[None, :] * stride_gd,
-            exists, column < n_out, n_in, 1, stride_gf, acc, BLOCK_K, EVEN_K, PRECISION,
+            dgate + place, right, exists, column < n_out, n_in, stride_gf, acc,
+            BLOCK_K, EVEN_K, PRECISION,
         )  # fmt: skip
-    mask = exists[:, None] & (column < n_out)[None, :]
-    tl.store(drows + row * n_out + column[None, :], acc.to(drows.dtype.element_ty), mask=mask)
+    put(drows, acc, first_row, first_column, exists, n_out)

@@ -19,7 +19,7 @@ from torch.autograd.function import once_differentiable
 
 from moe_teach.ops.grouped_mm.weight_gradient import weight_gradient
 from moe_teach.ops.tile_map import map_tiles
-from moe_teach.ops.tile_product import dot_precision, locate, walk
+from moe_teach.ops.tile_product import dot_precision, locate, put, walk
 from moe_teach.ops.tiles import Tiles, Work, fitting_tiles
 from moe_teach.ops.triton_host import demand_launchable, tl, triton
 
@@ -70,9 +70,15 @@ def tiles_for(n_rows: int, w: Tensor, work: Work = "product") -> Tiles:
     return fitting_tiles(work, w.device, w.dtype, -(-n_rows // n_experts), n_out, n_in)
 
 
+def with_whole_rows(rows: Tensor) -> Tensor:
+    """Copy a matrix whose rows do not lie in one piece; rows may stand anywhere."""
+    return rows if rows.stride(1) == 1 else rows.contiguous()
+
+
 def grouped_product(rows: Tensor, w: Tensor, expert_offsets: Tensor) -> Tensor:
     """Launch the kernel: `out[n] = w[e] @ rows[n]`. Writes N * F numbers of the rows' dtype."""
     (n_rows, n_in), (n_experts, n_out, _) = rows.shape, w.shape
+    rows = with_whole_rows(rows)
     out = rows.new_empty(n_rows, n_out)
     if not out.numel():
         return out
@@ -81,7 +87,7 @@ def grouped_product(rows: Tensor, w: Tensor, expert_offsets: Tensor) -> Tensor:
     grid = (tile_map.n_tiles * triton.cdiv(n_out, tiles.block_n),)
     grouped_mm_kernel[grid](
         rows, w, out, tile_map.expert, tile_map.row, tile_map.ends,
-        n_experts, tile_map.n_tiles, n_out, n_in, *rows.stride(), *w.stride(), out.stride(0),
+        n_experts, tile_map.n_tiles, n_out, n_in, rows.stride(0), *w.stride(),
         EVEN_K=n_in % tiles.block_k == 0, PRECISION=dot_precision(rows.dtype), **tiles.launch(),
     )  # fmt: skip
     return out
@@ -90,21 +96,21 @@ def grouped_product(rows: Tensor, w: Tensor, expert_offsets: Tensor) -> Tensor:
 @triton.jit
 def grouped_mm_kernel(
     rows, w, out, tile_expert, tile_row, ends, n_experts, n_tiles, n_out, n_in,
-    stride_rn, stride_rd, stride_we, stride_wf, stride_wd, stride_on,
+    stride_rn, stride_we, stride_wf, stride_wd,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, GROUP_M: tl.constexpr,
     EVEN_K: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Compute one tile: BLOCK_M rows of one expert times BLOCK_N of its columns."""
-    expert, row, exists, column = locate(
+    expert, first_row, first_column, exists = locate(
         tile_expert, tile_row, ends, n_experts, n_tiles, n_out, BLOCK_M, BLOCK_N, GROUP_M
     )
     if expert >= n_experts:
         return
-    row = row.to(tl.int64)[:, None]  # rows x width can pass 2**31
+    column = first_column + tl.arange(0, BLOCK_N)
+    left = rows + first_row * stride_rn + tl.arange(0, BLOCK_M)[:, None] * stride_rn
+    right = w + expert * stride_we + column[None, :] * stride_wf
     acc = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
     acc = walk(
-        rows + row * stride_rn, w + expert * stride_we + column[None, :] * stride_wf,
-        exists, column < n_out, n_in, stride_rd, stride_wd, acc, BLOCK_K, EVEN_K, PRECISION,
-    )  # fmt: skip
-    mask = exists[:, None] & (column < n_out)[None, :]
-    tl.store(out + row * stride_on + column[None, :], acc.to(out.dtype.element_ty), mask=mask)
+        left, right, exists, column < n_out, n_in, stride_wd, acc, BLOCK_K, EVEN_K, PRECISION
+    )
+    put(out, acc, first_row, first_column, exists, n_out)

@@ -8,7 +8,11 @@ import torch
 from moe_teach.bench.compile_only import TARGETS, library_reports
 from moe_teach.bench.compile_table import HEADER as COMPILE_HEADER
 from moe_teach.bench.compile_table import faults, report_cells
+from moe_teach.bench.contenders import BY_PARTS, FUSED, TORCH
 from moe_teach.bench.grid import GRIDS
+from moe_teach.bench.kernel_cases import kernel_grid
+from moe_teach.bench.kernels import HEADER as KERNEL_HEADER
+from moe_teach.bench.kernels import advice, time_kernels
 from moe_teach.bench.layer import time_shape
 from moe_teach.bench.parts import breakdown
 from moe_teach.bench.table import (
@@ -23,7 +27,13 @@ from moe_teach.bench.table import (
     written,
 )
 from moe_teach.bench.train import SIZES, time_size
+from moe_teach.ops.triton_mode import choose_mode, mode
 
+KERNEL_GRIDS = ("models", "toy")
+NOT_A_GPU = (
+    "These are not GPU numbers: every kernel ran in Triton's interpreter, one program after "
+    "another, to try the code of this command."
+)
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -35,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
     )
     result = argparse.ArgumentParser(prog="moe-teach bench", description=description)
     result.add_argument("what", choices=VERBS, help="what to time")
-    result.add_argument("--grid", choices=GRIDS, default="training", help="which sizes")
+    result.add_argument("--grid", choices=(*GRIDS, *KERNEL_GRIDS), help="which sizes")
     result.add_argument("--first", type=int, help="only so many shapes of the grid")
     result.add_argument("--dtype", choices=DTYPES, action="append", help="default: both")
     result.add_argument("--skewed", action="store_true", help="heaviest expert 4x the mean")
@@ -61,7 +71,7 @@ def _layer(options: argparse.Namespace) -> int:
     """Time one layer of each shape."""
     rows = []
     for dtype in options.dtype or DTYPES:
-        for shape in GRIDS[options.grid][: options.first]:
+        for shape in GRIDS[options.grid or "training"][: options.first]:
             for row in time_shape(
                 shape,
                 DTYPES[dtype],
@@ -101,4 +111,31 @@ def _compile(options: argparse.Namespace) -> int:
     return 1 if wrong else 0
 
 
-VERBS = {"layer": _layer, "train": _train, "compile": _compile}
+def _kernels(options: argparse.Namespace) -> int:
+    """Time the routed experts on a GPU, or try the code at toy sizes where there is none."""
+    choose_mode()  # before a rival imports Triton
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    grid = options.grid or "models"
+    if grid not in KERNEL_GRIDS or (device == "cpu" and grid != "toy"):
+        print(
+            "moe-teach bench kernels: it takes '--grid models', which needs a GPU, or '--grid "
+            "toy', which tries the same code in Triton's interpreter.",
+            file=sys.stderr,
+        )
+        return 2
+    rows = []
+    for model, shape in list(kernel_grid(grid))[: options.first]:
+        for dtype in options.dtype or ["bfloat16"]:
+            for row in time_kernels(model, shape, DTYPES[dtype], device, options.seconds):
+                rows.append(row)
+                print(" ".join(row.cells()), file=sys.stderr, flush=True)
+    print(machine())
+    print(written(KERNEL_HEADER, [row.cells() for row in rows], options.markdown))
+    if mode() == "compiled":
+        print(*advice(rows, (FUSED, BY_PARTS, TORCH), FUSED), sep="\n")
+    else:
+        print(NOT_A_GPU)
+    return 0
+
+
+VERBS = {"layer": _layer, "train": _train, "compile": _compile, "kernels": _kernels}

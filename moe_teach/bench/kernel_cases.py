@@ -33,7 +33,20 @@ def shape_of(model: str, n_tokens: int) -> Shape:
     return Shape(n_tokens, config.d_model, config.moe.d_ff, router.n_experts, router.top_k)
 
 
-TOY = Shape(20, 32, 48, 4, 2)
+TOY = Shape(12, 16, 24, 3, 2)
+TOKENS = (1, 4, 16, 64, 4096, 16384, 32768)
+
+
+def kernel_grid(name: str) -> Iterator[tuple[str, Shape]]:
+    """Give names and shapes to time: every model in decoding and training, or one small enough to
+    interpret.
+    """
+    if name == "toy":
+        yield "toy", TOY
+        return
+    for model in NAMES:
+        for n_tokens in TOKENS:
+            yield model, shape_of(model, n_tokens)
 
 
 @dataclass(frozen=True)
@@ -60,6 +73,11 @@ class Inputs:
     proj: Tensor  # (E, D), the router's matrix
 
     @property
+    def leaves(self) -> list[Tensor]:
+        """Everything that a gradient may be asked for."""
+        return [self.x, self.routing.gates, *_of(self.weights)]
+
+    @property
     def rows(self) -> Tensor:
         """As many rows as choices, for operations that begin after dispatch."""
         return self.x.repeat_interleave(self.routing.top_k, dim=0)
@@ -79,7 +97,8 @@ def draw_inputs(shape: Shape, dtype: torch.dtype, device: str, seed: int = 0) ->
     x, proj = normal(shape.n_tokens, d), torch.randn(n_experts, d, dtype=dtype, **on) * d**-0.5
     logits = (x.detach() @ proj.T).float()
     gates, expert_ids = logits.softmax(-1).topk(shape.top_k, dim=-1)
-    routing = Routing(logits, logits.softmax(-1), gates.requires_grad_(), expert_ids)
+    gates = (gates / gates.sum(-1, keepdim=True)).requires_grad_()
+    routing = Routing(logits, logits.softmax(-1), gates, expert_ids)
     weights = ExpertWeights(
         w_up=normal(n_experts, f, d), w_down=normal(n_experts, d, f), w_gate=normal(n_experts, f, d)
     )

@@ -16,6 +16,7 @@ from moe_teach.bench.timing import Timing, in_turn
 from moe_teach.config import MoEConfig, RouterConfig
 from moe_teach.nn.experts import Experts
 from moe_teach.nn.moe import MoE
+from moe_teach.ops.choice import explain
 from moe_teach.ops.routed_ffn import BACKENDS, routed_ffn
 from moe_teach.types import ExpertWeights
 
@@ -139,4 +140,13 @@ def time_shape(
         times = in_turn(runs, LIMIT, budget_s=budget_s)
         routing = f"skewed {SKEW:.0f}x" if skewed else "balanced"
         for name, timing in times.items():
+            if name == OURS:
+                name = f"{OURS} ({chosen_in(runs[OURS])})"
             yield Row(shape, str(dtype).removeprefix("torch."), routing, step, name, timing)
+
+
+def chosen_in(step: Callable[[], object]) -> str:
+    """Name the backend that a layer took for its experts in one step."""
+    chosen = {choice.operation: choice.backend for choice in explain(step)}
+    whole_way = chosen.get("routed_ffn", "parts")
+    return chosen["grouped_ffn"] if whole_way == "parts" else whole_way

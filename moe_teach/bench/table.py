@@ -20,6 +20,9 @@ PART_HEADER = ("size", "part", "% of the step", "% matmuls", "% outside matmuls"
 def machine() -> str:
     """Describe the machine, the versions and the date in one line."""
     versions = [f"{package} {version_of(package)}" for package in ("torch", "transformers")]
+    if torch.cuda.is_available():
+        versions.append(f"triton {version_of('triton')}")
+        versions.append(f"{torch.cuda.get_device_name()} with CUDA {torch.version.cuda}")
     words = (f"{torch.get_num_threads()} threads", f"Python {platform.python_version()}", *versions)
     return f"{processor()}, {', '.join(words)}, {date.today().isoformat()}"
 

@@ -20,8 +20,20 @@ class Timing:
     ratio: float
 
 
+def wall_seconds(run: Run) -> float:
+    """Run something and return the seconds that passed on the wall."""
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
 def in_turn(
-    contenders: Mapping[str, Run], limit: str, *, budget_s: float, min_rounds: int = 3
+    contenders: Mapping[str, Run],
+    limit: str,
+    *,
+    budget_s: float,
+    min_rounds: int = 3,
+    clock: Callable[[Run], float] = wall_seconds,
 ) -> dict[str, Timing]:
     """Time every contender once per round until `budget_s` is spent; at least `min_rounds`.
 
@@ -30,6 +42,7 @@ def in_turn(
         limit: the contender that the others are compared with.
         budget_s: seconds to spend on the rounds, after one warm-up of each contender.
         min_rounds: rounds to run even when the budget is spent.
+        clock: runs a contender and returns its seconds.
     """
     if limit not in contenders:
         raise ValueError(f"The limit {limit!r} must be one of the contenders {list(contenders)}.")
@@ -39,14 +52,8 @@ def in_turn(
     start = time.perf_counter()
     while len(seconds[limit]) < min_rounds or time.perf_counter() - start < budget_s:
         for name, run in contenders.items():
-            seconds[name].append(_once(run))
+            seconds[name].append(clock(run))
     return {name: _summary(taken, seconds[limit]) for name, taken in seconds.items()}
-
-
-def _once(run: Run) -> float:
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
 
 
 def _summary(taken: list[float], limit: list[float]) -> Timing:

@@ -7,6 +7,8 @@ from torch import Tensor, nn
 
 from moe_teach.config import RouterConfig
 from moe_teach.ops.capacity import capacity_of
+from moe_teach.ops.choice import kernels_serve
+from moe_teach.ops.choose import choose, is_plain
 from moe_teach.ops.demand import demand_rows
 from moe_teach.ops.route import (
     expert_choice,
@@ -56,15 +58,23 @@ class Router(nn.Module):
         experts for every token, and `kept` says which of them chose it.
 
         Raises:
-            ValueError: if `x` is not made of float rows of the right width, or a logit is broken.
+            ValueError: if `x` is not made of float rows of the right width, or a logit is broken
+                (not where a kernel decides, see `moe_teach.ops.choose`).
         """
         demand_rows(x, "The router's input", self.proj.in_features)
+        if kernels_serve(x) and self._is_plain:  # one kernel does all of the following
+            return choose(x, self.proj.weight, self.expert_bias, self.config)
         logits = self._logits(x)
         probs = score(logits, self.config.score_fn)
         ranking = probs.detach() + self.expert_bias
         if self.config.choice == "expert":
             return self._experts_choose(logits, probs, ranking)
         return self._tokens_choose(logits, probs, ranking)
+
+    @property
+    def _is_plain(self) -> bool:
+        is_noisy = self.training and (self.config.jitter > 0 or self.config.noisy)
+        return is_plain(self.config) and not is_noisy
 
     def _logits(self, x: Tensor) -> Tensor:
         # Rounding can swap two experts of nearly equal score, so bfloat16 is not enough here,

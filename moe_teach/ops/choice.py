@@ -24,7 +24,7 @@ from moe_teach.ops.backends import backends_of
 from moe_teach.ops.demand import unknown_backend
 from moe_teach.ops.triton_mode import mode
 
-OPERATIONS = ("dispatch", "grouped_mm", "grouped_ffn", "combine", "routed_ffn")
+OPERATIONS = ("choose", "dispatch", "grouped_mm", "grouped_ffn", "combine", "routed_ffn")
 KERNEL_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 ON_GPU = "the rows stand on a GPU, and the library's kernels run there"
 # Plain containers and not context variables: autograd runs backward passes in its own threads.

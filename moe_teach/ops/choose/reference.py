@@ -1,0 +1,40 @@
+"""The definition of the plain router, in the functions of `moe_teach.ops.route`."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from moe_teach.config import RouterConfig
+from moe_teach.ops.route import score, topk_gates
+from moe_teach.types import Routing
+
+
+def choose_reference(
+    x: Tensor, weight: Tensor, expert_bias: Tensor | None, config: RouterConfig
+) -> Routing:
+    """Compute logits, then probabilities, then the choice, then the gates."""
+    logits = precise_logits(x, weight)
+    probs = score(logits, config.score_fn)
+    ranking = probs.detach() if expert_bias is None else probs.detach() + expert_bias
+    gates, expert_ids = topk_gates(
+        probs,
+        config.top_k,
+        ranking=ranking,
+        normalize=config.normalize_gates,
+        scale=config.gate_scale,
+    )
+    if config.topk_first:
+        gates = logits.gather(-1, expert_ids).softmax(dim=-1) * config.gate_scale
+    return Routing(logits, probs, gates, expert_ids)
+
+
+def precise_logits(x: Tensor, weight: Tensor) -> Tensor:
+    """Compute x @ weight.T at least in float32, also where autocast asks for less.
+
+    Rounding can swap two experts of nearly equal score, so bfloat16 is not enough here.
+    """
+    if torch.is_autocast_enabled(x.device.type):
+        with torch.autocast(x.device.type, enabled=False):
+            return precise_logits(x, weight)
+    precise = torch.promote_types(x.dtype, torch.float32)
+    return F.linear(x.to(precise), weight.to(precise))

@@ -1,0 +1,198 @@
+"""The plain router in one operation: the same decision by every backend."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from moe_teach.config import RouterConfig
+from moe_teach.nn.router import Router
+from moe_teach.ops.choose import BACKENDS, choose
+from moe_teach.ops.triton_mode import mode
+from moe_teach.types import Routing
+
+without_kernels = pytest.mark.skipif(mode() == "absent", reason="Triton is not installed")
+marked = {"triton": pytest.param("triton", marks=without_kernels)}
+every_backend = pytest.mark.parametrize("backend", [marked.get(b, b) for b in BACKENDS])
+
+WAYS = {
+    "softmax": RouterConfig(n_experts=7, top_k=3),
+    "raw gates": RouterConfig(n_experts=7, top_k=3, normalize_gates=False),
+    "topk first": RouterConfig(n_experts=7, top_k=3, topk_first=True, normalize_gates=False),
+    "sigmoid": RouterConfig(n_experts=7, top_k=3, score_fn="sigmoid", gate_scale=2.5),
+    "one expert": RouterConfig(n_experts=1, top_k=1),
+    "everybody": RouterConfig(n_experts=4, top_k=4),
+    "eight of 256": RouterConfig(n_experts=256, top_k=8, score_fn="sigmoid"),
+}
+TOLERANCE = {torch.float32: 2e-5, torch.bfloat16: 2e-2, torch.float16: 2e-3}
+
+
+def by_the_book(x: Tensor, weight: Tensor, bias: Tensor, ids: Tensor, config: RouterConfig):
+    """Logits, probabilities and gates of given experts; written down, not composed."""
+    logits = torch.stack([(x * row).sum(dim=-1) for row in weight], dim=-1)
+    if config.score_fn == "softmax":
+        probs = logits.exp() / logits.exp().sum(dim=-1, keepdim=True)
+    else:
+        probs = 1 / (1 + (-logits).exp())
+    gates = torch.stack([probs[t, ids[t]] for t in range(len(x))]) if len(x) else probs[:, :0]
+    if config.normalize_gates or config.topk_first:
+        gates = gates / gates.sum(dim=-1, keepdim=True)
+    return logits, probs, gates * config.gate_scale
+
+
+def best_of(ranking: list[float], top_k: int) -> list[int]:
+    return sorted(range(len(ranking)), key=lambda expert: (-ranking[expert], expert))[:top_k]
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=lambda dtype: str(dtype).split(".")[1])
+@every_backend
+@pytest.mark.parametrize("way", WAYS)
+def test_the_decision_is_by_the_book_and_so_is_every_gradient(way, backend, dtype) -> None:
+    config = WAYS[way]
+    n_tokens, width, n_experts = 5, 11, config.n_experts
+    x, weight = torch.randn(n_tokens, width).to(dtype), torch.randn(n_experts, width).to(dtype) / 4
+    bias = torch.randn(n_experts) / 10
+    pushes = [torch.randn(n_tokens, size) for size in (n_experts, n_experts, config.top_k)]
+
+    leaves = [x.clone().requires_grad_(), weight.clone().requires_grad_()]
+    got = choose(*leaves, bias, config, backend=backend)
+    outputs = got.logits, got.probs, got.gates
+    gradients = torch.autograd.grad(outputs, leaves, pushes)
+
+    assert [tensor.dtype for tensor in outputs] == [torch.float32] * 3
+    for ranking, chosen in zip((got.probs + bias).tolist(), got.expert_ids.tolist(), strict=True):
+        assert chosen == best_of(ranking, config.top_k)
+    exact = [x.double().requires_grad_(), weight.double().requires_grad_()]
+    book = by_the_book(*exact, bias, got.expert_ids, config)
+    for tensor, expected in zip(outputs, book, strict=True):  # exact products, whatever the dtype
+        torch.testing.assert_close(tensor.double(), expected, atol=1e-5, rtol=1e-5)
+    wanted = torch.autograd.grad(book, exact, [push.double() for push in pushes])
+    for gradient, expected in zip(gradients, wanted, strict=True):
+        assert gradient.dtype == dtype
+        tolerance = TOLERANCE[dtype] * (1 + float(expected.abs().max()))
+        torch.testing.assert_close(gradient.double(), expected, atol=tolerance, rtol=0)
+
+
+@every_backend
+def test_at_a_tie_the_lowest_id_wins(backend: str) -> None:
+    levels = torch.tensor([[1.0, 2, 2, 0, 2, 1], [0, 0, 0, 0, 0, 0], [50, 60, 40, 70, 80, -90]])
+    config = RouterConfig(n_experts=6, top_k=4, score_fn="sigmoid")
+    routing = choose(levels, torch.eye(6), None, config, backend=backend)
+    # The logits of the last token differ, but their sigmoids are all the same number, 1.
+    assert routing.expert_ids.tolist() == [[1, 2, 4, 0], [0, 1, 2, 3], [0, 1, 2, 3]]
+
+
+@every_backend
+def test_the_bias_moves_the_choice_but_not_the_gates(backend: str) -> None:
+    x, bias = torch.tensor([[0.0, 1.0, 2.0, 3.0]]), torch.tensor([0.0, 5.0, 0.0, -math.inf])
+    config = RouterConfig(n_experts=4, top_k=2, normalize_gates=False)
+    routing = choose(x, torch.eye(4), bias, config, backend=backend)
+    assert routing.expert_ids.tolist() == [[1, 2]]
+    torch.testing.assert_close(routing.gates, x.softmax(dim=-1)[:, 1:3])
+
+
+@every_backend
+def test_closed_experts_are_chosen_last_and_nobody_twice(backend: str) -> None:
+    bias = torch.tensor([-math.inf, 0.0, -math.inf, -math.inf])
+    config = RouterConfig(n_experts=4, top_k=3)
+    routing = choose(torch.zeros(2, 4), torch.eye(4), bias, config, backend=backend)
+    assert routing.expert_ids.tolist() == [[1, 0, 2]] * 2
+
+
+@every_backend
+def test_gates_that_all_underflow_are_zero_and_not_nan(backend: str) -> None:
+    config = RouterConfig(n_experts=3, top_k=2, score_fn="sigmoid")
+    routing = choose(torch.full((1, 3), -200.0), torch.eye(3), None, config, backend=backend)
+    assert (routing.gates == 0).all()
+
+
+@every_backend
+def test_broken_logits_are_refused(backend: str) -> None:
+    for poison in (math.nan, math.inf):
+        x = torch.zeros(3, 4)
+        x[1, 2] = poison
+        with pytest.raises(ValueError, match=r"logits of [13] of 3 tokens are NaN or infinite"):
+            choose(x, torch.eye(4), None, RouterConfig(n_experts=4, top_k=2), backend=backend)
+
+
+@every_backend
+def test_no_tokens_are_no_decision(backend: str) -> None:
+    x, weight = torch.zeros(0, 4, requires_grad=True), torch.randn(3, 4, requires_grad=True)
+    routing = choose(x, weight, None, RouterConfig(n_experts=3, top_k=2), backend=backend)
+    assert routing.expert_ids.shape == (0, 2)
+    routing.gates.sum().backward()
+    assert (weight.grad == 0).all()
+
+
+@every_backend
+def test_memory_order_does_not_matter(backend: str) -> None:
+    x, weight, config = torch.randn(6, 5), torch.randn(7, 5), WAYS["softmax"]
+    expected = choose(x, weight, None, config)
+    transposed = x.T.contiguous().T, weight.T.contiguous().T
+    got = choose(*transposed, None, config, backend=backend)
+    torch.testing.assert_close(got.logits, expected.logits)
+    assert torch.equal(got.expert_ids, expected.expert_ids)
+
+
+@every_backend
+def test_autocast_makes_no_decision_less_precise(backend: str) -> None:
+    leaves = [torch.randn(6, 5, requires_grad=True), torch.randn(7, 5, requires_grad=True)]
+    plain = choose(*leaves, None, WAYS["softmax"], backend=backend)
+    expected = torch.autograd.grad(plain.gates[:, 0].sum(), leaves)
+
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        routing = choose(*leaves, None, WAYS["softmax"], backend=backend)
+    got = torch.autograd.grad(routing.gates[:, 0].sum(), leaves)
+
+    assert torch.equal(routing.logits, plain.logits)
+    for gradient, wanted in zip(got, expected, strict=True):
+        torch.testing.assert_close(gradient, wanted)
+
+
+@pytest.mark.usefixtures("as_a_user")
+def test_what_is_no_plain_choice_is_refused() -> None:
+    x, weight = torch.zeros(2, 4), torch.zeros(6, 4)
+    grouped = RouterConfig(n_experts=6, top_k=2, n_groups=2, top_groups=1)
+    with pytest.raises(ValueError, match="neither groups of experts"):
+        choose(x, weight, None, grouped)
+    with pytest.raises(ValueError, match="top_k is 3, but weight scores only 2 experts"):
+        choose(x, weight[:2], None, RouterConfig(n_experts=6, top_k=3))
+    with pytest.raises(ValueError, match="width 4, but this layer was built for width 5"):
+        choose(x, torch.zeros(6, 5), None, WAYS["one expert"])
+    with pytest.raises(ValueError, match="Unknown backend 'cuda': choose one of reference"):
+        choose(x, weight, None, RouterConfig(n_experts=6, top_k=2), backend="cuda")
+
+
+def test_a_router_on_a_gpu_makes_the_same_decision(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its plain path, forced here; a noisy one, groups and experts that choose compose as ever."""
+    calls = []
+
+    def overheard(*arguments) -> Routing:
+        calls.append(arguments)
+        return choose(*arguments, backend="reference")
+
+    monkeypatch.setattr("moe_teach.nn.router.kernels_serve", lambda x: True)
+    monkeypatch.setattr("moe_teach.nn.router.choose", overheard)
+    noisy = RouterConfig(n_experts=4, top_k=2, noisy=True)
+    grouped = RouterConfig(n_experts=4, top_k=2, n_groups=2, top_groups=1)
+    experts = RouterConfig(n_experts=4, top_k=2, choice="expert")
+    for config, is_training, n_calls in [
+        (WAYS["softmax"], True, 1),
+        (noisy, True, 0),
+        (noisy, False, 1),
+        (RouterConfig(n_experts=4, top_k=2, jitter=0.1), True, 0),
+        (grouped, True, 0),
+        (experts, True, 0),
+    ]:
+        calls.clear()
+        router = Router(8, config).train(is_training)
+        router.expert_bias.normal_()
+        got = router(torch.randn(5, 8))
+        assert len(calls) == n_calls, config
+        if calls:
+            monkeypatch.setattr("moe_teach.nn.router.kernels_serve", lambda x: False)
+            expected = router(calls[0][0])
+            monkeypatch.setattr("moe_teach.nn.router.kernels_serve", lambda x: True)
+            assert torch.equal(got.expert_ids, expected.expert_ids)
+            assert torch.equal(got.gates, expected.gates)

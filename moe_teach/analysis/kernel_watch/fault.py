@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moe_teach.analysis.kernel_watch.buffer import Addresses, Buffer
-from moe_teach.analysis.kernel_watch.records import Kind, ProgramId
+from moe_teach.analysis.kernel_watch.records import Door, Kind, ProgramId
 
 Where = Literal["before", "past the end", "between", "inside an element", "unwatched"]
 Cause = Literal[
@@ -17,6 +17,8 @@ Cause = Literal[
     "negative index",
     "stride",
     "overflow",
+    "block pointer",
+    "descriptor",
     "empty",
     "pointer type",
     "unwatched",
@@ -73,6 +75,8 @@ class Stray:
     argument: str | None  # the kernel's argument that the pointer came from
     index_from: str | None  # the tensor from which its index was loaded
     neighbour: str | None  # another watched tensor that stands there
+    door: Door
+    function: str  # the kernel, or the device function it called
     line: str | None
 
     @property
@@ -111,6 +115,8 @@ class Stray:
                 return "stride"
             case "before":
                 return "negative index"
+        if self.door != "pointer":
+            return self.door
         if self.lanes == 1:
             return "index"
         all_wrong = len(self.addresses) == self.active

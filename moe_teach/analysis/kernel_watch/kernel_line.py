@@ -8,11 +8,11 @@ _OWN_FOLDER = str(Path(__file__).parent)
 _LONGEST = 8  # lines of one statement
 
 
-def kernel_line() -> str | None:
-    """Return the line of the kernel that asked for the access the watcher is looking at.
+def kernel_line() -> tuple[str, str | None]:
+    """Return the function and the line that asked for the access the watcher is looking at.
 
     On the stack it stands just outside Triton's frames, and these just outside the watcher's. A
-    statement over several lines is put on one. None where the source is not at hand.
+    statement over several lines is put on one; it is None where the source is not at hand.
     """
     frame = sys._getframe()
     past_triton = False
@@ -24,9 +24,9 @@ def kernel_line() -> str | None:
         elif package == "triton":
             past_triton = True
         elif past_triton:
-            return _statement(file, frame.f_lineno)
+            return frame.f_code.co_name, _statement(file, frame.f_lineno)
         frame = frame.f_back
-    return None
+    return "", None
 
 
 def _statement(file: str, number: int) -> str | None:
@@ -35,4 +35,4 @@ def _statement(file: str, number: int) -> str | None:
         if text.count("(") <= text.count(")"):
             break
         text = f"{text} {linecache.getline(file, following).strip()}".strip()
-    return text.replace("( ", "(").replace(", )", ")") or None
+    return text.replace("( ", "(").replace(", )", ")").rstrip(",") or None

@@ -2,31 +2,37 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from moe_teach.analysis.kernel_watch.pointers import mark_loaded, origin_of
 from moe_teach.analysis.kernel_watch.recorder import Recorder
-from moe_teach.analysis.kernel_watch.records import Kind
+from moe_teach.analysis.kernel_watch.records import Door, Kind
 from moe_teach.analysis.kernel_watch.request import Request
 
-_INNERMOST = {
-    "create_masked_load": "load",
-    "create_masked_store": "store",
-    "create_atomic_rmw": "rmw",
-    "create_atomic_cas": "cas",
-}
-# These call the innermost ones, and know more than they: whether the kernel gave a mask at all
-# (None: it cannot be told), and whether the access is atomic. Not every release has all of them.
-_OUTER: dict[str, tuple[bool | None, Kind | None]] = {
-    "create_load": (False, None),
-    "create_store": (False, None),
-    "create_tensor_pointer_load": (None, None),
-    "create_tensor_pointer_store": (None, None),
-    "create_atomic_load": (None, "atomic load"),
-    "create_atomic_poll": (None, "atomic load"),
-    "create_atomic_store": (None, "atomic store"),
+
+@dataclass(frozen=True)
+class _Known:
+    """What the outer methods know and the innermost ones do not."""
+
+    masked: bool | None = True  # whether the kernel gave a mask; None if that cannot be told
+    kind: Kind | None = None  # set where the access is atomic
+    door: Door = "pointer"
+
+
+# All of them reach memory through the four innermost methods. Not every release has all of them.
+_OUTER = {
+    "create_load": _Known(masked=False),
+    "create_store": _Known(masked=False),
+    "create_tensor_pointer_load": _Known(masked=None, door="block pointer"),
+    "create_tensor_pointer_store": _Known(masked=None, door="block pointer"),
+    "create_descriptor_load": _Known(masked=None, door="descriptor"),
+    "create_descriptor_store": _Known(masked=None, door="descriptor"),
+    "create_atomic_load": _Known(masked=None, kind="atomic load"),
+    "create_atomic_poll": _Known(masked=None, kind="atomic load"),
+    "create_atomic_store": _Known(masked=None, kind="atomic store"),
 }
 
 
@@ -36,33 +42,38 @@ class Memory:
     def __init__(self, builder: Any, recorder: Recorder) -> None:
         self._builder = builder
         self._recorder = recorder
-        self._masked: bool | None = True
-        self._kind: Kind | None = None
+        self._known = _Known()
 
     def replacements(self) -> Iterator[tuple[Any, str, Callable[..., Any]]]:
         """Give the object, the name and the watched method for each that there is."""
-        for name, (masked, kind) in _OUTER.items():
+        innermost = {
+            "create_masked_load": self._load,
+            "create_masked_store": self._store,
+            "create_atomic_rmw": self._rmw,
+            "create_atomic_cas": self._cas,
+        }
+        for name, known in _OUTER.items():
             if hasattr(self._builder, name):
-                yield self._builder, name, self._outer(getattr(self._builder, name), masked, kind)
-        for name, watched in _INNERMOST.items():
-            method = getattr(self, f"_{watched}")
-            yield self._builder, name, method(getattr(self._builder, name))
+                yield self._builder, name, self._outer(getattr(self._builder, name), known)
+        for name, watched in innermost.items():
+            yield self._builder, name, watched(getattr(self._builder, name))
 
-    def _outer(self, original: Any, masked: bool | None, kind: Kind | None) -> Callable[..., Any]:
+    def _outer(self, original: Any, known: _Known) -> Callable[..., Any]:
         def outer(*args: Any, **named: Any) -> Any:
-            with self._knowing(masked, kind or self._kind):
+            if self._known.kind:  # polling loads again and again: that stays atomic
+                return original(*args, **named)
+            with self._knowing(known):
                 return original(*args, **named)
 
         return outer
 
     @contextmanager
-    def _knowing(self, masked: bool | None, kind: Kind | None) -> Iterator[None]:
-        before = self._masked, self._kind
-        self._masked, self._kind = masked, kind
+    def _knowing(self, known: _Known) -> Iterator[None]:
+        before, self._known = self._known, known
         try:
             yield
         finally:
-            self._masked, self._kind = before
+            self._known = before
 
     def _load(self, original: Any) -> Callable[..., Any]:
         def masked_load(ptrs: Any, mask: Any, *rest: Any, **named: Any) -> Any:
@@ -81,7 +92,7 @@ class Memory:
 
     def _rmw(self, original: Any) -> Callable[..., Any]:
         def atomic_rmw(op: Any, ptr: Any, val: Any, mask: Any, *rest: Any, **named: Any) -> Any:
-            with self._knowing(None, "atomic"):
+            with self._knowing(_Known(masked=None)):  # the language makes a mask itself
                 self._ask("atomic", ptr, mask, val.data.itemsize)
             return original(op, ptr, val, mask, *rest, **named)
 
@@ -89,7 +100,7 @@ class Memory:
 
     def _cas(self, original: Any) -> Callable[..., Any]:
         def atomic_cas(ptr: Any, cmp: Any, val: Any, *rest: Any, **named: Any) -> Any:
-            with self._knowing(False, "atomic"):
+            with self._knowing(_Known(masked=False)):
                 self._ask("atomic", ptr, None, val.data.itemsize)
             return original(ptr, cmp, val, *rest, **named)
 
@@ -98,20 +109,20 @@ class Memory:
     def _ask(
         self, kind: Kind, pointers: Any, mask: Any, width: int, values: Any | None = None
     ) -> None:
+        known = self._known
         # Old releases hand the mask of a block pointer over bare, without its handle.
-        active = (
-            None if mask is None or self._masked is False else np.asarray(mask.data, dtype=bool)
-        )
-        masked = self._masked
+        active = None if mask is None or known.masked is False else np.asarray(mask.data)
+        masked = known.masked
         if masked is None and active is not None and not active.all():
             masked = True
         self._recorder.touch(
             Request(
-                kind=self._kind or kind,
+                kind=known.kind or kind,
                 pointers=pointers.data,
                 mask=active,
                 masked=masked,
                 width=width,
+                door=known.door,
                 origin=origin_of(pointers),
                 values=values,
             )

@@ -127,6 +127,7 @@ class Recorder:
         others = (b for b in self.buffers if b is not nearest and b.count)
         neighbours = [b.name for b in others if b.elements(first)[1] is None]
         program, launch = self.programs[-1], self.launches[-1]
+        function, line = kernel_line()
         known = Stray(
             kernel=launch.kernel,
             program=program,
@@ -140,7 +141,9 @@ class Recorder:
             argument=origin.argument,
             index_from=origin.index_from,
             neighbour=neighbours[0] if neighbours else None,
-            line=kernel_line(),
+            door=request.door,
+            function=function,
+            line=line,
         )
         return KernelFault(sentence_about(known), known)
 

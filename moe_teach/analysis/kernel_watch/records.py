@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 
 # "atomic" both reads and writes (add, max, exchange ...); Triton 3.9 knows the other two.
 Kind = Literal["load", "store", "atomic", "atomic load", "atomic store"]
+# What a kernel gave: pointers of its own making, or a thing that makes them.
+Door = Literal["pointer", "block pointer", "descriptor"]
 READS = ("load", "atomic", "atomic load")
 WRITES = ("store", "atomic", "atomic store")
 ProgramId = tuple[int, int, int]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from moe_teach.analysis.kernel_watch.buffer import Addresses, Buffer, Elements
 from moe_teach.analysis.kernel_watch.pointers import Origin
-from moe_teach.analysis.kernel_watch.records import Kind
+from moe_teach.analysis.kernel_watch.records import Door, Kind
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -22,6 +22,7 @@ class Request:
         mask: which lanes are active; None for all.
         masked: whether the kernel gave a mask, None if that cannot be known.
         width: how many bytes a lane reads or writes.
+        door: how the kernel names the place.
         origin: where the pointers came from, None if that got lost.
         values: what is stored, None for anything but a store.
     """
@@ -31,6 +32,7 @@ class Request:
     mask: NDArray[np.bool_] | None
     masked: bool | None
     width: int
+    door: Door
     origin: Origin | None
     values: NDArray[Any] | None = None
 

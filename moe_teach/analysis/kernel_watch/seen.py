@@ -155,7 +155,7 @@ class Seen:
             self.bytes_stored,
             self.unique_bytes_stored,
         )
-        titles = ("loaded", "of these once", "stored", "of these once")
+        titles = ("loaded", "(unique)", "stored", "(unique)")
         lines.append(f"{'bytes':<14}" + "".join(f"{title:>15}" for title in titles))
         for name in self.buffers:
             lines.append(f"{name:<14}" + "".join(f"{column[name]:>15,}" for column in columns))

@@ -1,7 +1,7 @@
 """What a learner reads when a kernel misses: what happened, then the likely cause."""
 
 from moe_teach.analysis.kernel_watch.buffer import Buffer, in_words
-from moe_teach.analysis.kernel_watch.fault import Cause, Stray
+from moe_teach.analysis.kernel_watch.fault import Cause, Stray, Where
 
 _VERBS = {
     "load": "loads",
@@ -10,6 +10,12 @@ _VERBS = {
     "atomic load": "loads",
     "atomic store": "stores to",
 }
+_PLACES: dict[Where, str] = {
+    "before": "before its start",
+    "past the end": "past the end",
+    "between": "in a gap between its elements",
+    "inside an element": "not where an element begins",
+}
 _CAUSES: dict[Cause, str] = {
     "no mask": "A mask is missing: the last block is seldom full, so pass mask=offsets < n.",
     "mask": (
@@ -17,12 +23,12 @@ _CAUSES: dict[Cause, str] = {
         "index than the address uses."
     ),
     "index": (
-        "So the address is wrong from the start: an index that is one too high or belongs to "
-        "another tensor, a wrong stride, or more programs than there is work for."
+        "The address is wrong from the start: an index that is one too high or belongs to another "
+        "tensor, a wrong stride, or more programs than there is work for."
     ),
     "negative index": (
-        "An index is negative: a -1 that stands for nothing (a dropped choice) has to be masked "
-        "out, or something is subtracted once too often."
+        "An index is negative: a -1 that stands for nothing has to be masked out, or something is "
+        "subtracted once too often."
     ),
     "stride": (
         "Either the stride is wrong (pass tensor.stride(0), not the width), or the mask does not "
@@ -32,23 +38,35 @@ _CAUSES: dict[Cause, str] = {
         "So far off, a 32-bit offset has probably wrapped around at 2^31: make the index int64 "
         "before it is multiplied, as in row.to(tl.int64) * stride."
     ),
+    "block pointer": (
+        "Either boundary_check leaves out an axis, or the shape and strides that the block pointer "
+        "was made with are not the tensor's."
+    ),
+    "descriptor": ("The shape and strides that the descriptor was made with are not the tensor's."),
     "empty": "Return before the launch when there is nothing to do, or mask the access.",
     "pointer type": (
         "A pointer was cast to another type, or bytes were counted instead of elements."
     ),
     "unwatched": "",
 }
+_CAUSES_OF_AN_INDEX: dict[Cause, str] = {
+    "no mask": "either a value there does not belong to {name}, or a mask is missing.",
+    "mask": "either a value there does not belong to {name}, or the limit of the mask is too high.",
+    "index": "a value there does not belong to {name}, or something is added to it that should "
+    "not be.",
+    "negative index": "a -1 there stands for nothing, so it has to be masked out, as in "
+    "mask=index >= 0.",
+}
 
 
 def sentence_about(stray: Stray) -> str:
-    """Write the sentences of a `KernelFault`."""
+    """Write the sentences of a `KernelFault`: what happened, in which line, and the cause."""
     if stray.buffer is None:
-        parts = [_unwatched(stray)]
+        what, neighbour = _unwatched(stray), ""
     else:
-        parts = [_what(stray, stray.buffer), _neighbour(stray), _index(stray), _cause(stray)]
-    if stray.line:
-        parts.append(f"The line, in {stray.kernel}: {stray.line}")
-    return " ".join(part for part in parts if part)
+        what, neighbour = _what(stray, stray.buffer), _neighbour(stray)
+    line = f"In {stray.function}: `{stray.line}`." if stray.line else ""
+    return " ".join(part for part in (what, line, neighbour, _cause(stray)) if part)
 
 
 def _unwatched(stray: Stray) -> str:
@@ -72,19 +90,16 @@ def _what(stray: Stray, buffer: Buffer) -> str:
         layout = f"(shape {buffer.shape}, strides {buffer.stride})"
     if not buffer.count:
         return f"{start} {buffer.name}, which has no elements at all {layout}."
-    target = f"{start} {_target(buffer, int(stray.steps[0]))}"
-    lanes = _lanes(stray)
-    match stray.where:
-        case "before":
-            return f"{target} {layout}: {lanes} before its start."
-        case "past the end" if buffer.contiguous:
-            end = f"which ends at element {buffer.count - 1}"
-            return f"{target}, {end} {layout}: {lanes} past the end."
-        case "past the end":
-            return f"{target} {layout}: {lanes} past the end."
-        case "inside an element":
-            return f"{target} {layout}, but {lanes} not where an element begins."
-    return f"{target} {layout}, but {lanes} in a gap between its elements."
+    start = f"{start} {_target(buffer, int(stray.steps[0]))}"
+    border = ""
+    if buffer.contiguous and stray.where == "before":
+        border = "which begins at element 0 "
+    if buffer.contiguous and stray.where == "past the end":
+        border = f"which ends at element {buffer.count - 1} "
+    start = f"{start}, {border}{layout}" if border else f"{start} {layout}"
+    if stray.lanes == 1 and border:
+        return f"{start}."
+    return f"{start}: {_lanes(stray)} {_PLACES[stray.where]}."
 
 
 def _target(buffer: Buffer, step: int) -> str:
@@ -98,24 +113,22 @@ def _target(buffer: Buffer, step: int) -> str:
 
 def _lanes(stray: Stray) -> str:
     wrong, active = len(stray.addresses), stray.active
+    kind = "lane" if stray.masked is False or active == stray.lanes else "active lane"
     if active == 1:
-        return "its only active lane is" if stray.lanes > 1 else "this is"
+        return f"its only {kind} is"
     if wrong == active:
-        return f"all its {active} active lanes are" if stray.masked else f"all {active} lanes are"
-    kind = "active lanes" if stray.masked else "lanes"
-    return f"{wrong} of its {active} {kind} {'is' if wrong == 1 else 'are'}"
+        return f"all {active} {kind}s are"
+    return f"{wrong} of its {active} {kind}s {'is' if wrong == 1 else 'are'}"
 
 
 def _cause(stray: Stray) -> str:
-    if stray.cause == "no mask" and stray.masked is None:
+    source, cause = stray.index_from, stray.cause
+    if source and cause in _CAUSES_OF_AN_INDEX:
+        name = stray.buffer.name if stray.buffer else ""
+        return f"The index comes from {source}: {_CAUSES_OF_AN_INDEX[cause].format(name=name)}"
+    if cause == "no mask" and stray.masked is None:
         return "A mask is missing, or its limit is too high."
-    return _CAUSES[stray.cause]
-
-
-def _index(stray: Stray) -> str:
-    if stray.index_from is None:
-        return ""
-    return f"The index was computed from values of {stray.index_from}."
+    return _CAUSES[cause]
 
 
 def _neighbour(stray: Stray) -> str:

@@ -207,6 +207,35 @@ def test_a_number_that_is_taken_for_a_pointer_is_refused() -> None:
     assert "the address 0x1000" in str(fault) and fault.buffer is None
 
 
+@triton.jit
+def reread(x, out, SHIFT: tl.constexpr, n: tl.constexpr):
+    halves = x.to(tl.pointer_type(tl.int16), bitcast=True) + SHIFT + tl.arange(0, n)
+    tl.store(out + tl.arange(0, n), tl.load(halves).to(tl.int32))
+    whole = halves.to(tl.pointer_type(tl.int64), bitcast=True)
+    first = tl.arange(0, n) == 0
+    tl.store(out + tl.arange(0, n), tl.load(whole, mask=first).to(tl.int32), mask=first)
+
+
+def test_lanes_of_another_width_touch_the_elements_that_they_cover() -> None:
+    x, out = torch.arange(4, dtype=torch.int32), torch.zeros(4, dtype=torch.int32)
+
+    with watch(x=x, out=out) as seen:
+        reread[(1,)](x, out, 2, 4)
+
+    narrow, wide = [access for access in seen.accesses if access.kind == "load"]
+    assert narrow.elements.tolist() == [1, 1, 2, 2] and narrow.n_bytes == 8
+    assert wide.elements.tolist() == [1, 2] and wide.n_bytes == 8
+
+
+def test_a_pointer_into_the_middle_of_an_element_is_a_pointer_of_the_wrong_type() -> None:
+    out = torch.zeros(4, dtype=torch.int32)
+
+    fault = fault_of(reread, (1,), torch.arange(4, dtype=torch.int32), out, 1, 4)
+
+    assert (fault.where, fault.cause) == ("inside an element", "pointer type")
+    assert "bytes were counted instead of elements" in str(fault)
+
+
 def test_a_pointer_from_memory_may_reach_every_watched_tensor() -> None:
     @triton.jit
     def follow(addresses, out):

@@ -108,8 +108,7 @@ def _type_of(value: Any, parameter: Any) -> str:
 
 def run_library(cases: Iterable[Case], target: str) -> Iterator[dict[str, Any]]:
     """Compile what the cases launch on a target; every binary once."""
-    # AMD takes the block sizes of the smaller of NVIDIA's two.
-    generation = 90 if target == "sm_90" else 80
+    generation = {"sm_90": 90, "gfx942": 942}.get(target, 80)
     seen: set[Launch] = set()
     for case in cases:
         with as_on(generation), recorded() as launches:

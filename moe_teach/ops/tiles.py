@@ -20,8 +20,8 @@ from moe_teach.ops.triton_mode import mode
 Work = Literal["product", "pair", "outer"]
 """One matrix, two matrices that share their rows, or the product over an expert's rows (dw)."""
 
-SHARED_MEMORY = {80: 163 * 1024, 90: 227 * 1024}
-"""Bytes that one block of threads can use, by compute capability."""
+SHARED_MEMORY = {80: 163 * 1024, 90: 227 * 1024, 942: 64 * 1024}
+"""Bytes that one block of threads can use: on NVIDIA's sm_80 and sm_90, and on AMD's gfx942."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,38 +56,22 @@ class Tiles:
         return self.num_stages * (self.block_m + columns) * self.block_k * itemsize
 
 
-# By the rows a tile has: 16 and 32 stream weights (decode), 128 is for training and prefill.
-_TWO_BYTES: dict[int, dict[Work, dict[int, Tiles]]] = {
-    80: {
-        "product": {
-            16: Tiles(16, 64, 128, 4, 4),
-            32: Tiles(32, 64, 128, 4, 4),
-            64: Tiles(64, 128, 64, 4, 4),
-            128: Tiles(128, 128, 64, 8, 3),
-        },
-        "pair": {
-            16: Tiles(16, 32, 128, 4, 4),
-            32: Tiles(32, 64, 64, 4, 4),
-            64: Tiles(64, 64, 64, 4, 4),
-            128: Tiles(128, 64, 64, 8, 3),
-        },
-        "outer": {128: Tiles(128, 128, 32, 8, 4)},
-    },
-    90: {
-        "product": {
-            16: Tiles(16, 64, 256, 4, 4),
-            32: Tiles(32, 64, 128, 4, 4),
-            64: Tiles(64, 128, 64, 4, 4),
-            128: Tiles(128, 256, 64, 8, 3),
-        },
-        "pair": {
-            16: Tiles(16, 32, 256, 4, 4),
-            32: Tiles(32, 64, 128, 4, 4),
-            64: Tiles(64, 128, 64, 8, 3),
-            128: Tiles(128, 128, 64, 8, 3),
-        },
-        "outer": {128: Tiles(128, 256, 64, 8, 3)},
-    },
+_Table = dict[Work, dict[int, Tiles]]
+# By the rows a tile has: 16 and 32 stream weights (decode), with several blocks of threads on a
+# processor at once; 128 is for training and prefill.
+_DECODE: _Table = {
+    "product": {16: Tiles(16, 64, 128, 4, 4), 32: Tiles(32, 64, 128, 4, 4)},
+    "pair": {16: Tiles(16, 32, 128, 4, 4), 32: Tiles(32, 32, 128, 4, 4)},
+}
+_AMPERE: _Table = {
+    "product": {64: Tiles(64, 128, 64, 4, 4), 128: Tiles(128, 128, 64, 8, 4)},
+    "pair": {64: Tiles(64, 64, 64, 4, 4), 128: Tiles(128, 64, 64, 8, 4)},
+    "outer": {128: Tiles(128, 128, 64, 8, 3)},
+}
+_HOPPER: _Table = {
+    "product": {64: Tiles(64, 128, 64, 4, 4), 128: Tiles(128, 256, 64, 8, 3)},
+    "pair": {64: Tiles(64, 128, 64, 8, 3), 128: Tiles(128, 128, 64, 8, 3)},
+    "outer": {128: Tiles(128, 256, 64, 8, 3)},
 }
 # Float32 at full precision does not use tensor cores; small tiles keep the registers free.
 _FOUR_BYTES: dict[Work, Tiles] = {
@@ -95,6 +79,7 @@ _FOUR_BYTES: dict[Work, Tiles] = {
     "pair": Tiles(64, 32, 32, 4, 3),
     "outer": Tiles(64, 64, 32, 4, 3),
 }
+_MI300 = 942
 _forced: list[Tiles] = []
 _pretended: list[int] = []
 
@@ -112,7 +97,7 @@ def forced(tiles: Tiles) -> Iterator[None]:
 
 @contextmanager
 def as_on(generation: int) -> Iterator[None]:
-    """Choose block sizes as on a GPU of generation 80 or 90, wherever the tensors stand.
+    """Choose block sizes as on a GPU of generation 80, 90 or 942, wherever the tensors stand.
 
     The compile-only check of `moe_teach.bench` needs it, where there is no such GPU.
     """
@@ -138,10 +123,15 @@ def fitting_tiles(
     if not _pretended and (mode() != "compiled" or device.type != "cuda"):
         block_n, block_k = (min(_at_least_16(width), 128) for width in widths)
         return Tiles(min(block_m, 64), block_n, block_k)
+    generation = _generation(device)
     if dtype.itemsize > 2:
-        return replace(_FOUR_BYTES[work], block_m=min(block_m, 64))
-    table = _TWO_BYTES[_generation(device)][work]
-    return table[min(block_m, 128)] if work != "outer" else table[128]
+        tiles = replace(_FOUR_BYTES[work], block_m=min(block_m, 64))
+    else:
+        table = _HOPPER[work] if generation == 90 else _AMPERE[work]
+        heights = _DECODE.get(work, {}) | table
+        tiles = heights[min(block_m, 128) if work != "outer" else 128]
+    # There, one step of the large tiles fills half of the shared memory.
+    return replace(tiles, num_stages=2) if generation == _MI300 else tiles
 
 
 def _at_least_16(n: int) -> int:
@@ -152,8 +142,6 @@ def _at_least_16(n: int) -> int:
 def _generation(device: torch.device) -> int:
     if _pretended:
         return _pretended[-1]
-    # AMD's devices get the smaller tables: they have 64 KB of shared memory and the table of
-    # sm_80 is the nearer one. It is not checked there.
     if torch.version.hip is not None:
-        return 80
+        return _MI300
     return 90 if torch.cuda.get_device_capability(device) == (9, 0) else 80

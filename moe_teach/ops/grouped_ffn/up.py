@@ -88,10 +88,10 @@ def up_kernel(
             b = tl.load(gates + d[:, None] * stride_gd, mask=column_mask, other=0.0)
             gate_acc = product(a, b, gate_acc, PRECISION)
 
-    put(up, up_acc, first_row, first_column, exists, n_out)
-    put(gate, gate_acc, first_row, first_column, exists, n_out)
     activated = activate(up_acc, gate_acc, ACTIVATION)
     put(inner, activated, first_row, first_column, exists, n_out)
+    put(up, up_acc, first_row, first_column, exists, n_out)
+    put(gate, gate_acc, first_row, first_column, exists, n_out)
 
 
 @triton.jit

@@ -7,6 +7,8 @@ expert's rows, BLOCK_K of them at a time. Nobody else adds to these elements, so
 atomics and the sum has one order. An expert without rows writes zeros.
 """
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -36,6 +38,9 @@ def weight_gradient(
     n_rows = len(right if right_choice is None else right_choice)
     steps = -(-n_rows // n_experts)
     tiles = fitting_tiles("outer", left.device, left.dtype, n_left, n_right, steps)
+    if left_choice is not None or right_choice is not None:
+        # Two loads follow one another, index and row, and the pipeline's depth is shared by them.
+        tiles = replace(tiles, num_stages=2 * tiles.num_stages - 1)
     blocks = triton.cdiv(n_left, tiles.block_m) * triton.cdiv(n_right, tiles.block_n)
     weight_gradient_kernel[(n_experts * blocks,)](
         left, right, dw, expert_offsets.to(torch.int32).contiguous(), left_choice, right_choice,

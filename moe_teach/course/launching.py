@@ -54,6 +54,20 @@ class Run:
                 said = f"The kernel changes `{access.buffer}` with an atomic operation. {cause}"
                 raise WrongAnswer(said, example=self.given)
 
+    def demand_not_read_early(self, name: str) -> None:
+        """Reject the kernel if it builds on what stood in its output before the launch."""
+        written: set[int] = set()
+        for access in self.seen.accesses:
+            elements = access.elements.tolist() if access.buffer == name else []
+            early = [i for i in elements if i not in written and access.kind == "load"]
+            require(
+                not early,
+                f"The kernel loads {_listed(early)} of `{name}` before anybody has stored it. An "
+                "output comes to you full of old numbers: add up in a variable, and store once.",
+                example=self.given,
+            )
+            written.update(elements if access.kind != "load" else ())
+
     def demand_written(self, name: str, cause: str, needed: Tensor | None = None) -> None:
         """Reject the kernel if it leaves an element of `name` out.
 
@@ -62,9 +76,12 @@ class Run:
         missing = [int(i) for i in self.seen.unwritten(name)]
         if needed is not None:
             missing = [i for i in missing if bool(needed.reshape(-1)[i])]
+        what = f"{_listed(missing)} of `{name}`."
+        if len(missing) == self.outputs[name].numel():
+            what = f"anything to `{name}`. Is there a `tl.store` for it?"
         require(
             not missing,
-            f"Nobody stores {_listed(missing)} of `{name}`. {cause}",
+            f"Nobody stores {what} {cause}",
             got=self.outputs[name],
             example=self.given,
         )

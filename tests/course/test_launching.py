@@ -168,3 +168,20 @@ def test_two_lanes_of_one_program_have_a_cause_of_their_own():
     done = run(variant("tl.store(out_ptr + at, ", "tl.store(out_ptr + at // 4, "))
     with pytest.raises(WrongAnswer, match="One program"):
         done.demand_no_races("Two programs.", within="One program.")
+
+
+def test_building_on_an_output_is_told_from_reading_back_what_was_stored():
+    early = variant(
+        "tl.store(out_ptr + at, tl.load(x_ptr", "tl.store(out_ptr + at, tl.load(out_ptr"
+    )
+    with pytest.raises(WrongAnswer, match="loads elements 0, 1, 2 and 1 more of `out` before"):
+        run(early).demand_not_read_early("out")
+
+    back = "    tl.store(out_ptr + at, tl.load(out_ptr + at, mask=at < n), mask=at < n)\n"
+    run(kernel_from(COPY + back, "copy")).demand_not_read_early("out")
+
+
+def test_an_output_that_nobody_touches_is_named_as_a_task():
+    done = run(variant(COPY[COPY.index("    tl.store") :], "    pass\n"), n=1)
+    with pytest.raises(WrongAnswer, match=r"Is there a `tl\.store` for it"):
+        done.demand_written("out", "Why?")

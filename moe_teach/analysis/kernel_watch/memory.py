@@ -110,8 +110,10 @@ class Memory:
         self, kind: Kind, pointers: Any, mask: Any, width: int, values: Any | None = None
     ) -> None:
         known = self._known
-        # Old releases hand the mask of a block pointer over bare, without its handle.
-        active = None if mask is None or known.masked is False else np.asarray(mask.data)
+        # Old releases hand the mask of a block pointer over bare, without its handle; a mask that
+        # was joined with a single condition comes as integers.
+        is_masked = mask is not None and known.masked is not False
+        active = np.asarray(mask.data, dtype=bool) if is_masked else None
         masked = known.masked
         if masked is None and active is not None and not active.all():
             masked = True

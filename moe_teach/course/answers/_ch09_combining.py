@@ -17,6 +17,17 @@ def adds_atomically():
     )
 
 
+@wrong("9.5", stage="everybody once", says="add up in a variable")
+@kernel
+def adds_up_in_the_output():
+    place = "out_ptr + token[:, None] * d_model + column[None, :]"
+    return changed(
+        COMBINE,
+        ("mixture += gate", f"mixture = tl.load({place}, mask=mine) + gate"),
+        (_STORE, "    " + _STORE),
+    )
+
+
 @wrong("9.5", stage="mixture", says="without their gates")
 @kernel
 def adds_without_gates():
@@ -41,7 +52,7 @@ def takes_the_gate_of_the_slot():
     return changed(COMBINE, ("gates_ptr + token * TOP_K + k", "gates_ptr + token + k * n_tokens"))
 
 
-@wrong("9.5", stage="turned away", says="An index is negative")
+@wrong("9.5", stage="turned away", says="a -1 there stands for nothing")
 @kernel
 def reads_slot_minus_one():
     return changed(COMBINE, ("(slot >= 0)[:, None]", "(token < n_tokens)[:, None]"))

@@ -22,6 +22,13 @@ def sums_along_the_experts():
     return changed(COUNT, ("axis=0", "axis=1"))
 
 
+@wrong("9.2", stage="everybody once", says="full of old numbers")
+@kernel
+def adds_to_old_counts():
+    old = "tl.load(counts_ptr + block * n_experts + expert, mask=expert < n_experts)"
+    return changed(COUNT, ("expert, counts, mask", f"expert, counts + {old}, mask"))
+
+
 @wrong("9.2", stage="everybody once", says="row b of the table and nothing else")
 @kernel
 def all_blocks_into_one_row():

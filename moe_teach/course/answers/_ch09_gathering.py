@@ -10,6 +10,12 @@ def forgets_the_rows_mask():
     return changed(GATHER, (", mask=row < n_rows, other=0", ""))
 
 
+@wrong("9.4", stage="memory", says="Python's `and` keeps")
+@kernel
+def joins_masks_with_and():
+    return changed(GATHER, ("[:, None] & (column", "[:, None] and (column"))
+
+
 @wrong("9.4", stage="memory", says="another index than the address uses")
 @kernel
 def forgets_the_columns_mask():

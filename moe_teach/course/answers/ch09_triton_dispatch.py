@@ -2,6 +2,7 @@
 
 from moe_teach.course.answers._ch09_combining import (  # noqa: F401 - found by name
     adds_atomically,
+    adds_up_in_the_output,
     adds_without_gates,
     all_choices_in_one_load,
     clamps_the_dropped_to_row_zero,
@@ -15,6 +16,7 @@ from moe_teach.course.answers._ch09_combining import (  # noqa: F401 - found by 
     takes_the_gate_of_the_slot,
 )
 from moe_teach.course.answers._ch09_counting import (  # noqa: F401 - found by name
+    adds_to_old_counts,
     all_blocks_into_one_row,
     by_histogram,
     clamps_the_turned_away,
@@ -30,6 +32,7 @@ from moe_teach.course.answers._ch09_gathering import (  # noqa: F401 - found by 
     as_one_flat_row,
     forgets_the_columns_mask,
     forgets_the_rows_mask,
+    joins_masks_with_and,
     one_row_after_the_other,
     reads_row_r,
     swaps_the_axes_of_the_grid,
@@ -89,6 +92,12 @@ def forgets_who_it_is():
 @kernel
 def stops_one_too_early():
     return changed(COPY, ("at < n", "at < n - 1"))
+
+
+@wrong("9.1", stage="everybody once", says="anything to `owner`. Is there")
+@kernel
+def forgets_to_sign():
+    return changed(COPY, ("tl.store(owner_ptr + at, program, mask=at < n)", "pass"))
 
 
 @wrong("9.1", stage="copies", says="not a copy")

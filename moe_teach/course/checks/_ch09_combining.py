@@ -98,6 +98,7 @@ def _combine_once(answer: Any, seed: int) -> None:
             "depend on it. Sum in a tile of your own and store once."
         )
         run.demand_no_races("Each tile of `out` belongs to one program, which stores it once.")
+        run.demand_not_read_early("out")
         run.demand_written(
             "out",
             "Program (i, j) owns the tokens from i · BLOCK_T on and the columns from j · BLOCK_D "

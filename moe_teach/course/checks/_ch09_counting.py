@@ -90,6 +90,7 @@ def _count_memory(answer: Any, seed: int) -> None:
 def _count_once(answer: Any, seed: int) -> None:
     for run in RUNS.of(answer, seed):
         run.demand_no_races("Block b writes row b of the table and nothing else.")
+        run.demand_not_read_early("counts")
         run.demand_written("counts", "An expert that nobody chose still has its count, 0.")
 
 

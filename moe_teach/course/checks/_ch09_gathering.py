@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from moe_teach.course.exercise import Exercise, close, generator, require
-from moe_teach.course.launching import Run, Runs, launch
+from moe_teach.course.launching import Causes, Run, Runs, launch
 
 GATHER = Exercise(
     id="9.4",
@@ -40,8 +40,19 @@ N_TOKENS = 5
 FAR = 2**30 + 7  # numbers between rows: twice that is beyond int32
 
 
+BOTH = (
+    "A tile needs both conditions, on the row and on the column, joined by `&`: Python's `and` "
+    "keeps only one of them."
+)
+
+
 def _launch(
-    kernel: Any, x: Tensor, token_idx: Tensor, rows: Tensor, blocks: tuple[int, int]
+    kernel: Any,
+    x: Tensor,
+    token_idx: Tensor,
+    rows: Tensor,
+    blocks: tuple[int, int],
+    causes: Causes | None = None,
 ) -> Run:
     n_rows, d_model = rows.shape
     arguments = {
@@ -56,7 +67,7 @@ def _launch(
         "BLOCK_D": blocks[1],
     }
     grid = (-(-n_rows // blocks[0]), -(-d_model // blocks[1]))
-    return launch(kernel, grid, arguments, outputs=("rows",))
+    return launch(kernel, grid, arguments, outputs=("rows",), causes=causes)
 
 
 def _launches(kernel: Any, seed: int) -> list[Run]:
@@ -66,7 +77,9 @@ def _launches(kernel: Any, seed: int) -> list[Run]:
         x = torch.randn(N_TOKENS, d_model + gap_x, generator=random)[:, :d_model]
         token_idx = torch.randint(0, N_TOKENS, (n_rows,), generator=random, dtype=torch.int32)
         rows = torch.full((n_rows, d_model + gap_rows), torch.nan)[:, :d_model]
-        runs.append(_launch(kernel, x, token_idx, rows, (block_n, block_d)))
+        # Without gaps, whatever leaves the tensors has left its tile.
+        causes = {} if gap_x else {("rows", "store"): BOTH, ("x", "load"): BOTH}
+        runs.append(_launch(kernel, x, token_idx, rows, (block_n, block_d), causes))
     return runs
 
 

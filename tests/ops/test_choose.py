@@ -74,6 +74,20 @@ def test_the_decision_is_by_the_book_and_so_is_every_gradient(way, backend, dtyp
         torch.testing.assert_close(gradient.double(), expected, atol=tolerance, rtol=0)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@every_backend
+def test_precise_weights_are_not_rounded_to_meet_the_tokens(backend, dtype) -> None:
+    x, weight = torch.randn(5, 40).to(dtype), torch.randn(7, 40)
+    leaves = x.requires_grad_(), weight.requires_grad_()
+
+    routing = choose(*leaves, None, WAYS["softmax"], backend=backend)
+
+    exact = x.double() @ weight.double().T
+    torch.testing.assert_close(routing.logits.double(), exact, atol=3e-6, rtol=1e-6)
+    gradients = torch.autograd.grad(routing.gates[:, 0].sum(), leaves)
+    assert [gradient.dtype for gradient in gradients] == [dtype, torch.float32]
+
+
 @every_backend
 def test_at_a_tie_the_lowest_id_wins(backend: str) -> None:
     levels = torch.tensor([[1.0, 2, 2, 0, 2, 1], [0, 0, 0, 0, 0, 0], [50, 60, 40, 70, 80, -90]])

@@ -25,8 +25,8 @@ _IMPLEMENTATIONS = {
     "triton": kernel_of("moe_teach.ops.choose.fused", "choose_triton"),
 }
 BACKENDS = tuple(_IMPLEMENTATIONS)
-MOST_EXPERTS = 1024
-"""How many experts the kernel can choose from: a token's probabilities have to fit in registers."""
+MOST_EXPERTS = 512
+"""How many experts the kernel can choose from: their weights have to fit in shared memory."""
 
 
 def choose(

@@ -57,25 +57,26 @@ def choose_triton(
         score(
             precise_logits(x.detach(), weight.detach()), config.score_fn
         )  # refuses what is broken
-    tiles = tiles or choose_tiles(*x.shape, len(weight))
+    tiles = tiles or choose_tiles(*x.shape, len(weight), weight.element_size())
     return Routing(*_Choose.apply(x, weight, expert_bias, config, tiles))
 
 
-def choose_tiles(n_tokens: int, width: int, n_experts: int) -> Tiles:
+def choose_tiles(n_tokens: int, width: int, n_experts: int, itemsize: int) -> Tiles:
     """Choose what one program owns; not tuned on a GPU.
 
     Many tokens fill the machine by themselves. With few, programs share the width, unless there
-    is so little weight that one reader is enough.
+    is so little weight that one reader is enough. What is in flight stays under 64 KB of shared
+    memory, which is all that AMD has.
     """
     experts = max(16, triton.next_power_of_2(n_experts))
     tokens = max(16, min(64, 2**12 // experts, triton.next_power_of_2(n_tokens)))
-    columns = max(16, min(128, 2**13 // experts, triton.next_power_of_2(width)))
+    columns = max(16, min(128, 2**14 // itemsize // experts, triton.next_power_of_2(width)))
     n_programs = triton.cdiv(n_tokens, tokens)
     if INTERPRETED.value or n_programs >= _READERS // 2 or n_experts * width <= _ONE_READER:
         return Tiles(tokens, 256 if INTERPRETED.value else columns)
     slices = triton.cdiv(n_experts, min(64, experts)) * n_programs
     part_width = max(128, triton.cdiv(width, triton.cdiv(_READERS, slices)))
-    return Tiles(16, 128, triton.cdiv(width, part_width))
+    return Tiles(16, 256 // itemsize, triton.cdiv(width, part_width))
 
 
 class _Choose(torch.autograd.Function):
@@ -153,10 +154,10 @@ def launch(
     (n_tokens, width), n_experts = x.shape, len(weight)
     n_parts = tiles.n_parts
     bias = None if expert_bias is None else expert_bias.contiguous()
-    strides, decision = (*x.stride(), *weight.stride()), _decision(config, len(weight))
+    strides = (*x.stride(), *weight.stride())
+    decision = _decision(config, weight)
     own = {"TOKENS": tiles.tokens, "EXPERTS": decision["EXPERTS"], "COLUMNS": tiles.columns}
-    # The interpreter multiplies bfloat16 wrongly: NumPy has none, and it would multiply the bits.
-    own["WIDEN"] = INTERPRETED.value or x.dtype != weight.dtype
+    own |= _widths(x.dtype, weight.dtype)
     n_blocks = triton.cdiv(n_tokens, tiles.tokens)
     if n_parts == 1:
         sizes = (n_tokens, n_experts, width, config.gate_scale)
@@ -175,8 +176,14 @@ def launch(
     decide_kernel[grid](parts, bias, *outputs, *sizes, TOKENS=tokens, **decision)
 
 
-def _decision(config: RouterConfig, n_experts: int) -> dict[str, int | bool]:
-    experts = max(16, triton.next_power_of_2(n_experts))
+def _widths(x: torch.dtype, weight: torch.dtype) -> dict[str, int | bool]:
+    """Say how numbers of these dtypes are multiplied without rounding either."""
+    is_split = (x, weight) == (torch.bfloat16, torch.float32)
+    return {"WIDEN": x != weight and not is_split, "PIECES": 3 if is_split else 1}
+
+
+def _decision(config: RouterConfig, weight: Tensor) -> dict[str, int | bool]:
+    experts = max(16, triton.next_power_of_2(len(weight)))
     return {
         "TOP_K": config.top_k,
         "SOFTMAX": config.score_fn == "softmax",
@@ -184,5 +191,5 @@ def _decision(config: RouterConfig, n_experts: int) -> dict[str, int | bool]:
         "EXPERTS": experts,
         "CHOICES": triton.next_power_of_2(config.top_k),
         "num_warps": 8 if experts >= 128 else 4,
-        "num_stages": 3 if experts <= 256 else 2,
+        "num_stages": 3 if experts * weight.element_size() <= 1024 else 2,
     }

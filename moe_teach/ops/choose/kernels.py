@@ -11,7 +11,7 @@ many programs add up a part of the logits each, then one program per token adds 
 decides. The order of all sums is fixed, so the same input always makes the same choice.
 """
 
-from moe_teach.ops.triton_host import tl, triton
+from moe_teach.ops.triton_host import INTERPRETED, tl, triton
 
 
 @triton.jit
@@ -19,14 +19,14 @@ def choose_kernel(
     x, weight, expert_bias, logits, probs, gates, expert_ids, x_row, x_column, w_row, w_column,
     n_tokens, n_experts, width, scale, TOP_K: tl.constexpr, SOFTMAX: tl.constexpr,
     NORMALIZE: tl.constexpr, TOKENS: tl.constexpr, EXPERTS: tl.constexpr, COLUMNS: tl.constexpr,
-    CHOICES: tl.constexpr, WIDEN: tl.constexpr,
+    CHOICES: tl.constexpr, WIDEN: tl.constexpr, PIECES: tl.constexpr,
 ):  # fmt: skip
     """A program owns TOKENS tokens and finishes their whole decision."""
     token = tl.program_id(0) * TOKENS + tl.arange(0, TOKENS)
     expert = tl.arange(0, EXPERTS)
     mine = _add_up(
         x, weight, token, expert, x_row, x_column, w_row, w_column, n_tokens, n_experts,
-        0, width, TOKENS, EXPERTS, COLUMNS, WIDEN,
+        0, width, TOKENS, EXPERTS, COLUMNS, WIDEN, PIECES,
     )  # fmt: skip
     _decide(
         mine, expert_bias, logits, probs, gates, expert_ids, token, expert, n_tokens, n_experts,
@@ -38,6 +38,7 @@ def choose_kernel(
 def partial_logits_kernel(
     x, weight, parts, x_row, x_column, w_row, w_column, n_tokens, n_experts, width, part_width,
     TOKENS: tl.constexpr, EXPERTS: tl.constexpr, COLUMNS: tl.constexpr, WIDEN: tl.constexpr,
+    PIECES: tl.constexpr,
 ):  # fmt: skip
     """A program owns TOKENS tokens, EXPERTS experts and a part of the width."""
     token = tl.program_id(0) * TOKENS + tl.arange(0, TOKENS)
@@ -46,7 +47,7 @@ def partial_logits_kernel(
     end = tl.minimum((part + 1) * part_width, width)
     mine = _add_up(
         x, weight, token, expert, x_row, x_column, w_row, w_column, n_tokens, n_experts,
-        part * part_width, end, TOKENS, EXPERTS, COLUMNS, WIDEN,
+        part * part_width, end, TOKENS, EXPERTS, COLUMNS, WIDEN, PIECES,
     )  # fmt: skip
     place = (part * n_tokens + token)[:, None] * n_experts + expert[None, :]
     tl.store(parts + place, mine, (token < n_tokens)[:, None] & (expert < n_experts)[None, :])
@@ -75,11 +76,12 @@ def decide_kernel(
 @triton.jit
 def _add_up(
     x, weight, token, expert, x_row, x_column, w_row, w_column, n_tokens, n_experts,
-    begin, end, TOKENS, EXPERTS, COLUMNS, WIDEN,
+    begin, end, TOKENS, EXPERTS, COLUMNS, WIDEN, PIECES,
 ):  # fmt: skip
     """Compute x @ weight.T over the columns from `begin` to `end`, in float32.
 
-    Two numbers of 16 bits multiply exactly in float32, and tensor cores do it; others are widened.
+    Two numbers of 16 bits multiply exactly in float32, and tensor cores do it. A float32 weight is
+    the sum of three bfloat16 PIECES of 8 bits each, and so is done in three products.
     """
     total = tl.zeros((TOKENS, EXPERTS), tl.float32)
     x_rows = x + token.to(tl.int64)[:, None] * x_row
@@ -92,8 +94,20 @@ def _add_up(
         b = tl.load(w_rows + column[:, None] * w_column, is_read, other=0.0)
         if WIDEN:
             a, b = a.to(tl.float32), b.to(tl.float32)
-        total = tl.dot(a, b, total, input_precision="ieee")
+        for _ in tl.static_range(PIECES - 1):
+            piece = b.to(tl.bfloat16)
+            total = _product(a, piece, total)
+            b -= piece.to(tl.float32)
+        total = _product(a, b.to(a.dtype), total)
     return total
+
+
+@triton.jit
+def _product(a, b, total):
+    """Add a @ b to the total, in float32."""
+    if INTERPRETED:  # NumPy has no bfloat16, and the interpreter would multiply its bits
+        a, b = a.to(tl.float32), b.to(tl.float32)
+    return tl.dot(a, b, total, input_precision="ieee")
 
 
 @triton.jit

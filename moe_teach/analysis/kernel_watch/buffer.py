@@ -57,14 +57,13 @@ class Buffer:
     def _search(self, offsets: Addresses) -> tuple[Elements, NDArray[np.bool_]]:
         if self._overlaps:
             return self._look_up(offsets)
-        valid = (offsets >= 0) & (offsets < self.span)
         found = np.zeros_like(offsets)
-        rest = offsets
+        rest = offsets  # what is left of it when the steps of all axes are taken off
         for step, size, logical in self._axes:
             index = np.clip(rest // step, 0, size - 1)
             found += index * logical
             rest = rest - index * step
-        return found, valid & (rest == 0)
+        return found, (rest == 0) & (self.count > 0)
 
     def _look_up(self, offsets: Addresses) -> tuple[Elements, NDArray[np.bool_]]:
         known, first = self._table

@@ -146,7 +146,8 @@ class Seen:
 
     def __str__(self) -> str:
         """Write one line per launch and a table of the bytes."""
-        lines = [f"{len(run.programs)} programs of {run.kernel}" for run in self.launches]
+        sizes = [(run.kernel, len(run.programs)) for run in self.launches]
+        lines = [f"{n} program{'s' * (n != 1)} of {kernel}" for kernel, n in sizes]
         if not self._recorder.record:
             return "\n".join(lines)
         columns = (

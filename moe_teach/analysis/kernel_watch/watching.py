@@ -23,6 +23,12 @@ def watch(*, record: bool = True, adopt: bool = False, **tensors: Tensor | None)
         with watch(x=x, rows=rows) as seen:
             kernel[grid](x, rows, ...)
 
+    A pointer may reach the tensor that it was handed to the kernel as, and no other. Where watched
+    tensors share memory (`w` and `w[0]`), that is the one with the address, shape and strides of
+    the argument; else the smallest that covers the argument; else those that overlap with it, an
+    element belonging to the smallest that has it. A pointer of unknown origin (loaded from memory)
+    may reach all of them.
+
     Args:
         record: False only guards, and keeps no record.
         adopt: True also watches the tensors of a launch that overlap with none of the named ones,

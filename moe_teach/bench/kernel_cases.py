@@ -8,8 +8,10 @@ from torch import Tensor
 
 from moe_teach.bench.grid import Shape
 from moe_teach.catalog import CATALOG
+from moe_teach.config import RouterConfig
 from moe_teach.ops.backends import backends_of
 from moe_teach.ops.choice import OPERATIONS
+from moe_teach.ops.choose import choose
 from moe_teach.ops.combine import combine
 from moe_teach.ops.dispatch import dispatch
 from moe_teach.ops.grouped_ffn import grouped_ffn
@@ -114,6 +116,13 @@ def run_case(case: Case, device: str, backend: str = "triton") -> None:
         torch.autograd.grad(out, leaves, torch.ones_like(out))
 
 
+def _choose(inputs: Inputs, backend: str) -> tuple[Tensor, list[Tensor]]:
+    x, proj = inputs.x, inputs.proj.detach().requires_grad_()
+    config = RouterConfig(n_experts=len(proj), top_k=inputs.routing.top_k)
+    bias = torch.zeros(len(proj), device=x.device)
+    return choose(x, proj, bias, config, backend=backend).gates, [x, proj]
+
+
 def _dispatch(inputs: Inputs, backend: str) -> tuple[Tensor, list[Tensor]]:
     return dispatch(inputs.x, inputs.routing, backend=backend)[0], [inputs.x]
 
@@ -143,6 +152,7 @@ def _routed_ffn(inputs: Inputs, backend: str) -> tuple[Tensor, list[Tensor]]:
 
 
 _OPERATION: dict[str, Callable[[Inputs, str], tuple[Tensor, list[Tensor]]]] = {
+    "choose": _choose,
     "dispatch": _dispatch,
     "grouped_mm": _grouped_mm,
     "grouped_ffn": _grouped_ffn,

@@ -15,6 +15,11 @@ _MODE = choose_mode()
 import triton  # noqa: E402  (the line above must run first)
 import triton.language as tl  # noqa: E402
 
+from moe_teach.ops.triton_mend import mend_loops  # noqa: E402
+
+if _MODE == "interpreted":
+    mend_loops()
+
 __all__ = ["INTERPRETED", "demand_launchable", "tl", "triton"]
 
 INTERPRETED = tl.constexpr(_MODE == "interpreted")

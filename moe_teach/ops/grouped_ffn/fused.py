@@ -33,7 +33,13 @@ def grouped_ffn_triton(
     matrices = (weights.w_up, weights.w_down, weights.w_gate)
     demand_matrices(*matrices, activation)
     demand_operands(rows=rows, w_up=weights.w_up, expert_offsets=expert_offsets)
-    return _GroupedFFN.apply(rows, *matrices, expert_offsets, activation)
+    keep = somebody_differentiates(rows, *matrices)
+    return _GroupedFFN.apply(rows, *matrices, expert_offsets, activation, keep)
+
+
+def somebody_differentiates(*tensors: Tensor | None) -> bool:
+    """Tell whether a backward pass can follow: inside a function of autograd it cannot be seen."""
+    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
 
 
 def demand_matrices(
@@ -46,9 +52,8 @@ def demand_matrices(
 
 class _GroupedFFN(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, rows, w_up, w_down, w_gate, expert_offsets, activation) -> Tensor:
+    def forward(ctx, rows, w_up, w_down, w_gate, expert_offsets, activation, keep) -> Tensor:
         ragged = Ragged(expert_offsets, len(rows))
-        keep = any(ctx.needs_input_grad)
         inner, up, gate = inner_rows(rows, w_up, w_gate, ragged, activation, keep=keep)
         ctx.save_for_backward(rows, w_up, w_down, w_gate, up, gate, expert_offsets)
         ctx.activation = activation
@@ -62,7 +67,7 @@ class _GroupedFFN(torch.autograd.Function):
         inner = inner_gradients(dy, w_down, up, gate, ragged, ctx.activation)
         wants_rows, *wants_matrices = ctx.needs_input_grad[:4]
         drows = rows_gradient(inner.dup, inner.dgate, w_up, w_gate, ragged) if wants_rows else None
-        return drows, *matrix_gradients(rows, dy, inner, ragged, wants_matrices), None, None
+        return drows, *matrix_gradients(rows, dy, inner, ragged, wants_matrices), *[None] * 3
 
 
 def matrix_gradients(

@@ -26,7 +26,11 @@ from moe_teach.ops.dispatch.layout import lay_out
 from moe_teach.ops.fused_rows import collect
 from moe_teach.ops.grouped_ffn.down import answers
 from moe_teach.ops.grouped_ffn.down_backward import inner_gradients
-from moe_teach.ops.grouped_ffn.fused import demand_matrices, matrix_gradients
+from moe_teach.ops.grouped_ffn.fused import (
+    demand_matrices,
+    matrix_gradients,
+    somebody_differentiates,
+)
 from moe_teach.ops.grouped_ffn.ragged import Ragged
 from moe_teach.ops.grouped_ffn.up import inner_rows
 from moe_teach.ops.grouped_ffn.up_backward import rows_gradient
@@ -55,17 +59,18 @@ def routed_ffn_triton(
     demand_operands(x=tokens, w_up=weights.w_up, gates=routing.gates, expert_ids=ids)
     layout = lay_out(ids, n_experts, routing.kept)
     ends, slot = layout.dispatched.expert_offsets, layout.dispatched.slot
-    out = _RoutedFFN.apply(
-        tokens, routing.gates, *matrices, ends, slot, layout.choice_idx, activation
-    )
+    leaves = (tokens, routing.gates, *matrices)
+    keep = somebody_differentiates(*leaves)
+    out = _RoutedFFN.apply(*leaves, ends, slot, layout.choice_idx, activation, keep)
     return out.to(x.dtype)
 
 
 class _RoutedFFN(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x, gates, w_up, w_down, w_gate, ends, slot, choice, activation) -> Tensor:
+    def forward(
+        ctx, x, gates, w_up, w_down, w_gate, ends, slot, choice, activation, keep
+    ) -> Tensor:
         ragged = _ragged(ends, choice, gates)
-        keep = any(ctx.needs_input_grad)
         inner, up, gate = inner_rows(x, w_up, w_gate, ragged, activation, keep=keep)
         saved = (x, gates, w_up, w_down, w_gate, ends, slot, choice, up, gate)
         ctx.save_for_backward(*saved)
@@ -87,7 +92,7 @@ class _RoutedFFN(torch.autograd.Function):
         if wants_gates:
             dgates = gate_gradient(inner.parts, slot, gates.dtype)
         matrices = matrix_gradients(x, dout, inner, ragged, wants_matrices)
-        return dx, dgates, *matrices, None, None, None, None
+        return dx, dgates, *matrices, *[None] * 5
 
 
 def _ragged(ends: Tensor, choice: Tensor, gates: Tensor) -> Ragged:

@@ -799,7 +799,7 @@ def test_only_tensors_on_the_cpu_can_be_watched(as_a_user: None) -> None:
 
 def test_the_switches_of_watch_are_no_names(as_a_user: None) -> None:
     with (
-        pytest.raises(ValueError, match="give the tensor another name"),
+        pytest.raises(ValueError, match="switches, no names"),
         watch(record=torch.ones(2)),
     ):
         pass

@@ -10,6 +10,12 @@
 
 A program that reaches outside the named tensors raises `KernelFault`, a sentence with the likely
 cause, before memory is touched.
+
+A pointer may reach the tensor that it was handed to the kernel as, and no other, even where the
+next tensor's memory follows. Where watched tensors share memory (`w` and `w[0]`), that is the one
+with the address, shape and strides of the argument; else the smallest that covers the argument;
+else those that overlap with it, an element belonging to the smallest that has it. A pointer of
+unknown origin (loaded from memory) may reach all of them.
 """
 
 from moe_teach.analysis.kernel_watch.fault import KernelFault

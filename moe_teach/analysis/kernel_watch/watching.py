@@ -23,11 +23,8 @@ def watch(*, record: bool = True, adopt: bool = False, **tensors: Tensor | None)
         with watch(x=x, rows=rows) as seen:
             kernel[grid](x, rows, ...)
 
-    A pointer may reach the tensor that it was handed to the kernel as, and no other. Where watched
-    tensors share memory (`w` and `w[0]`), that is the one with the address, shape and strides of
-    the argument; else the smallest that covers the argument; else those that overlap with it, an
-    element belonging to the smallest that has it. A pointer of unknown origin (loaded from memory)
-    may reach all of them.
+    A pointer may reach the tensor that it was handed to the kernel as, and no other; see the
+    package for tensors that share memory.
 
     Args:
         record: False only guards, and keeps no record.
@@ -47,10 +44,8 @@ def watch(*, record: bool = True, adopt: bool = False, **tensors: Tensor | None)
         ValueError: for a tensor that is not on the CPU.
     """
     _demand_interpreter()
-    refuse(
-        isinstance(record, Tensor) or isinstance(adopt, Tensor),
-        "record and adopt are switches of watch: give the tensor another name.",
-    )
+    for switch in (record, adopt):
+        refuse(isinstance(switch, Tensor), "record and adopt are switches, no names for tensors.")
     buffers = [_buffer(name, tensor) for name, tensor in tensors.items() if tensor is not None]
     if not _one_at_a_time.acquire(blocking=False):
         raise RuntimeError(

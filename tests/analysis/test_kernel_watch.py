@@ -317,7 +317,8 @@ def gather(x, index, rows, n_rows, width, FROM_RIGHT: tl.constexpr, COLUMNS: tl.
 
 @pytest.mark.parametrize("from_right", [False, True])
 def test_an_index_of_another_tensor_is_traced_back_to_it(from_right: bool) -> None:
-    x, index, rows = torch.ones(3, 2), torch.tensor([0, 2, 4, 1, 1]), guarded(5, 2)
+    index = torch.tensor([0, 2, 4, 1, 1], dtype=torch.int32)
+    x, rows = torch.ones(3, 2), guarded(5, 2)
 
     fault = fault_of(gather, (2,), x, index, rows, 5, 2, from_right, 2)
 

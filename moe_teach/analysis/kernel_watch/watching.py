@@ -46,16 +46,21 @@ def watch(*, record: bool = True, adopt: bool = False, **tensors: Tensor | None)
     _demand_interpreter()
     for switch in (record, adopt):
         refuse(isinstance(switch, Tensor), "record and adopt are switches, no names for tensors.")
-    buffers = [_buffer(name, tensor) for name, tensor in tensors.items() if tensor is not None]
+    buffers = [_buffer(*named) for named in tensors.items() if named[1] is not None]
+    recorder = Recorder(buffers, record, adopt)
+    with _alone(), patched(recorder):
+        yield Seen(recorder)
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
     if not _one_at_a_time.acquire(blocking=False):
         raise RuntimeError(
             "Another watch is open: one process can watch kernels only once at a time. Close the "
             "first `with watch(...)` before you open the second, or name all tensors in one."
         )
     try:
-        recorder = Recorder(buffers, record, adopt)
-        with patched(recorder):
-            yield Seen(recorder)
+        yield
     finally:
         _one_at_a_time.release()
 

@@ -4,6 +4,7 @@ Who never asks for Triton should never need it: `import moe_teach.ops.dispatch` 
 nothing else.
 """
 
+import functools
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
@@ -14,11 +15,12 @@ from moe_teach.ops.triton_mode import mode
 def kernel_of(module: str, name: str) -> Callable[..., Any]:
     """Return a function that imports `module` at its first call, and calls what is named there."""
 
-    def first_import(*args: Any, **kwargs: Any) -> Any:
+    @functools.cache
+    def found() -> Callable[..., Any]:
         demand_triton()
-        return getattr(import_module(module), name)(*args, **kwargs)
+        return getattr(import_module(module), name)
 
-    return first_import
+    return lambda *args, **kwargs: found()(*args, **kwargs)
 
 
 def backends_of(operation: str) -> tuple[str, ...]:

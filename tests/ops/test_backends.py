@@ -1,0 +1,34 @@
+"""Triton is for those who ask for it."""
+
+import subprocess
+import sys
+
+import pytest
+
+from moe_teach.ops import backends
+from moe_teach.ops.backends import kernel_of
+
+
+def test_a_layer_is_built_and_run_without_triton() -> None:
+    code = """
+import sys, torch
+from moe_teach.config import MoEConfig, RouterConfig
+from moe_teach.nn.moe import MoE
+moe = MoE.build(8, MoEConfig(router=RouterConfig(n_experts=4, top_k=2), d_ff=8))
+with torch.no_grad():
+    moe(torch.randn(3, 8))
+assert "triton" not in sys.modules, "who asks for no kernel needs no Triton"
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_without_triton_a_kernel_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backends, "mode", lambda: "absent")
+    kernel = kernel_of("moe_teach.ops.combine.fused", "combine_triton")
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'moe-teach\[kernels\]'"):
+        kernel()
+
+
+def test_a_kernel_is_found_when_it_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backends, "mode", lambda: "interpreted")
+    assert kernel_of("math", "hypot")(3.0, 4.0) == 5.0

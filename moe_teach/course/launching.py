@@ -109,7 +109,7 @@ def launch(
         WrongAnswer: for an access outside the tensors or a store to an input.
         Exception: the kernel's own, freed of the interpreter's wrapping.
     """
-    from moe_teach.analysis.kernel_watch import KernelFault, watch
+    from moe_teach.analysis.kernel_watch import watch
 
     _demand_kernel(kernel, tuple(arguments))
     buffers = {_short(name): value for name, value in arguments.items() if _is_tensor(value)}
@@ -120,13 +120,7 @@ def launch(
         with watch(**buffers) as seen:
             kernel[grid](**arguments)
     except Exception as error:
-        cause = _root(error)
-        if isinstance(cause, KernelFault):
-            why = (causes or {}).get((cause.buffer, cause.kind), "")
-            raise WrongAnswer(f"{cause} {why}".strip(), example=given) from None
-        require("mask has unsupported dtype" not in str(cause), _MIXED_MASK, example=given)
-        cause.example = given  # type: ignore[attr-defined]
-        raise cause from None
+        raise _in_words(_root(error), causes or {}, given) from None
     for access in seen.accesses:
         require(
             access.kind == "load" or access.buffer in written,
@@ -134,6 +128,19 @@ def launch(
             example=given,
         )
     return Run(given, written, seen)
+
+
+def _in_words(cause: Any, causes: Causes, given: dict[str, Any]) -> Exception:
+    """Give the error that tells the learner most; the kernel's own keeps its type and its lines."""
+    from moe_teach.analysis.kernel_watch import KernelFault
+
+    if isinstance(cause, KernelFault):
+        why = causes.get((cause.buffer, cause.kind), "")
+        return WrongAnswer(f"{cause} {why}".strip(), example=given)
+    if "mask has unsupported dtype" in str(cause):
+        return WrongAnswer(_MIXED_MASK, example=given)
+    cause.example = given
+    return cause
 
 
 class Runs:

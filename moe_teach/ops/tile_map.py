@@ -40,7 +40,9 @@ def map_tiles(expert_offsets: Tensor, n_rows: int, block_m: int) -> TileMap:
     ends = expert_offsets.to(torch.int32).contiguous()
     n_experts, device = len(ends), ends.device
     n_tiles = most_tiles(n_rows, n_experts, block_m)
-    expert, row = torch.empty(2, n_tiles, dtype=torch.int32, device=device)
+    # Both begin at a multiple of 16 bytes, whatever their number, so that one binary serves all.
+    expert, row = torch.empty(2, n_tiles + -n_tiles % 4, dtype=torch.int32, device=device)
+    expert, row = expert[:n_tiles], row[:n_tiles]
     tile_map = TileMap(expert, row, ends, n_tiles, block_m)
     if not n_tiles:
         return tile_map
@@ -52,7 +54,7 @@ def map_tiles(expert_offsets: Tensor, n_rows: int, block_m: int) -> TileMap:
     return tile_map
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n_tiles"])
 def map_tiles_kernel(
     ends, tile_expert, tile_row, n_experts, n_tiles,
     BLOCK_M: tl.constexpr, EXPERTS: tl.constexpr, TILES: tl.constexpr,

@@ -18,7 +18,7 @@ import torch
 from moe_teach.ops.triton_mode import mode
 
 Work = Literal["product", "pair", "outer"]
-"""One matrix, two matrices that share their rows, or the product over an expert's rows (dw)."""
+"""What registers hold: one product; two, or one and an activation; a sum over rows (dw)."""
 
 SHARED_MEMORY = {80: 163 * 1024, 90: 227 * 1024, 942: 64 * 1024}
 """Bytes that one block of threads can use: on NVIDIA's sm_80 and sm_90, and on AMD's gfx942."""

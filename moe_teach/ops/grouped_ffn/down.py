@@ -31,7 +31,7 @@ def answers(inner: Tensor, w_down: Tensor, ragged: Ragged) -> Tensor:
     return y
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n_tiles"])
 def down_kernel(
     inner, w_down, choice, gates, y, tile_expert, tile_row, ends, n_experts, n_tiles, n_out, n_in,
     stride_we, stride_wd, stride_wf,

@@ -74,7 +74,7 @@ def inner_gradients(
     return InnerGradients(inner, dup, dgate, parts)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n_tiles", "n_rows"])
 def down_backward_kernel(
     dout, w_down, choice, gates, up, gate, inner, dup, dgate, parts, tile_expert, tile_row, ends,
     top_k, n_experts, n_tiles, n_out, n_in, n_rows,

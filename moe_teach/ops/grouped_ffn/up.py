@@ -41,7 +41,7 @@ def inner_rows(
     gate = torch.empty_like(inner) if keep and w_gate is not None else None
     if not inner.numel():
         return inner, up, gate
-    tiles = tiles_for(ragged.n_rows, w_up, "product" if w_gate is None else "pair")
+    tiles = tiles_for(ragged.n_rows, w_up, "pair")
     tile_map = ragged.tiles(tiles.block_m)
     up_kernel[(tile_map.n_tiles * triton.cdiv(n_out, tiles.block_n),)](
         x, ragged.choice, w_up, w_gate, inner, up, gate,
@@ -54,7 +54,7 @@ def inner_rows(
     return inner, up, gate
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n_tiles"])
 def up_kernel(
     x, choice, w_up, w_gate, inner, up, gate, tile_expert, tile_row, ends, top_k,
     n_experts, n_tiles, n_out, n_in, stride_xn,

@@ -32,7 +32,7 @@ def rows_gradient(
     return drows
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n_tiles"])
 def up_backward_kernel(
     dup, dgate, w_up, w_gate, drows, tile_expert, tile_row, ends, n_experts, n_tiles, n_out, n_in,
     stride_ue, stride_uf, stride_ud, stride_ge, stride_gf, stride_gd,

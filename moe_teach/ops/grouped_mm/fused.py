@@ -93,7 +93,7 @@ def grouped_product(rows: Tensor, w: Tensor, expert_offsets: Tensor) -> Tensor:
     return out
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n_tiles"])
 def grouped_mm_kernel(
     rows, w, out, tile_expert, tile_row, ends, n_experts, n_tiles, n_out, n_in,
     stride_rn, stride_we, stride_wf, stride_wd,

@@ -24,7 +24,7 @@ def gate_gradient(parts: Tensor, slot: Tensor, dtype: torch.dtype) -> Tensor:
     return dgates
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n_choices", "n_rows"])
 def gate_gradient_kernel(parts, slot, dgates, n_choices, n_blocks, n_rows, BLOCK: tl.constexpr):
     """Compute BLOCK gradients."""
     choice = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)

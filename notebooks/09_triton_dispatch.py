@@ -123,7 +123,7 @@ def verdict(kernel, grid: tuple[int, ...], *args, watched: dict[str, Tensor], **
     return f"{len(races)} races. The first: {races[0]}" if races else "clean"
 
 
-# %% tags=["nbval-check-output"]
+# %%
 if can_watch():
     shelf = torch.zeros(16)
     print(verdict(add_one, (3,), shelf[:10], watched={"x": shelf[:10]}, BLOCK=4))
@@ -133,7 +133,7 @@ if can_watch():
 # A second kind of trespass needs no end of a tensor. Hand a kernel every second number of
 # something, and it still takes the next address for the next number:
 
-# %% tags=["nbval-check-output"]
+# %%
 if can_watch():
     some = torch.zeros(10)[::2]
     sentence = verdict(add_one_masked, (2,), some, 5, watched={"x": some}, BLOCK=4)
@@ -253,7 +253,7 @@ for block in range(blocks):
 # No number of right runs finds this. The watcher does, because it does not look at the result: it
 # looks for two programs at one address.
 
-# %% tags=["nbval-check-output"]
+# %%
 if can_watch():
     together, table = torch.zeros(E, dtype=torch.int32), empty(blocks, E)
     for kernel, out in ((count_together, together), (count, table)):
@@ -279,6 +279,7 @@ if can_watch():
 #
 # Both are running sums without the own number, *exclusive scans* (Blelloch 1990, "Prefix sums and
 # their applications"). One program does it: the table is small.
+# `[:, None]` and `[None, :]` make a column and a row, and together a tile, as in torch.
 
 
 # %%
@@ -294,9 +295,6 @@ def scan(counts_ptr, base_ptr, blocks, n_experts, BLOCKS: tl.constexpr, EXPERTS:
     earlier = tl.cumsum(counts, axis=0) - counts
     tl.store(base_ptr + at, starts[None, :] + earlier, mask=inside)
 
-
-# %% [markdown]
-# `[:, None]` and `[None, :]` make a column and a row, and together a tile, as in torch.
 
 # %% tags=["nbval-check-output"]
 base = empty(blocks, E)
@@ -753,8 +751,7 @@ else:
 #
 # The rows are sorted by expert now. Chapter 10 multiplies them, and for that it cuts them into
 # tiles of equal height. Cut them yourself, and watch the padding.
-
-# %% [markdown]
+#
 # <!-- tile-map -->
 
 # %% [markdown]

@@ -161,6 +161,15 @@ def test_the_neighbours_memory_is_no_excuse() -> None:
     assert caught.value.buffer == "y" and not memory[13:].any()
 
 
+@pytest.mark.parametrize("dtype", [torch.bool, torch.float32])
+def test_a_cast_pointer_still_knows_its_tensor(dtype: torch.dtype) -> None:
+    memory = torch.ones(32).to(dtype)
+    x, y = memory[:13], torch.zeros(32).to(dtype)
+
+    with watch(x=x, z=memory[13:], y=y), pytest.raises(KernelFault, match="element 13 of x"):
+        copy[(2,)](x, y, 16, 16, 0, BLOCK=8)
+
+
 def test_a_gap_between_the_rows_of_a_view_is_no_element() -> None:
     wide = torch.zeros(3, 16)
     x, y = torch.ones(3, 10), wide[:, :10]
@@ -355,6 +364,9 @@ def test_atomics_are_watched_and_do_not_race() -> None:
     assert seen.bytes_loaded["counts"] == seen.bytes_stored["counts"] == 5 * 4
     assert seen.unique_bytes_stored["counts"] == 3 * 4
     assert seen.owner("counts").tolist() == [0, 1, 0]
+    assert seen.touch_map("counts").tolist() == [[1, 2, 1], [0, 1, 0]]
+    assert seen.readers("counts").tolist() == [1, 2, 1]
+    assert seen.bytes_per_program(name="counts").tolist() == [2 * 4 * 4, 2 * 4]  # back and forth
 
 
 def test_an_atomic_past_the_end_is_refused() -> None:
@@ -660,6 +672,21 @@ def test_an_atomic_races_with_a_plain_load_but_not_with_atomics() -> None:
 
     (race,) = [race for race in found if race.element == 5]
     assert race.kinds == ("load", "atomic") and "atomically, but program 4 loads it" in str(race)
+
+
+def test_a_program_does_not_race_with_its_own_atomic() -> None:
+    @triton.jit
+    def take_and_look(counters, out):
+        me = tl.program_id(0)
+        tl.atomic_add(counters + me, 1)
+        tl.store(out + me, tl.load(counters + me))
+
+    counters, out = torch.zeros(3, dtype=torch.int32), torch.zeros(3, dtype=torch.int32)
+
+    with watch(counters=counters, out=out) as seen:
+        take_and_look[(3,)](counters, out)
+
+    assert seen.races() == [] and out.tolist() == [1, 1, 1]
 
 
 def test_launches_wait_for_each_other_and_do_not_race() -> None:

@@ -98,7 +98,7 @@ class Seen:
         buffer = self._buffer(name)
         readers = np.zeros(buffer.count, dtype=np.int64)
         for _, accesses in groupby(self._of(name, READS), key=lambda access: access.program):
-            readers[np.unique(np.concatenate([a.elements for a in accesses]))] += 1
+            readers[np.concatenate([a.elements for a in accesses])] += 1  # once per program
         return readers.reshape(buffer.shape)
 
     def unwritten(self, name: str) -> NDArray[np.int64]:

@@ -10,8 +10,14 @@ def dot_precision(dtype: torch.dtype) -> str:
 
     "tf32" rounds the factors to 10 bits of mantissa, so that tensor cores can multiply them.
     """
-    wants_tf32 = torch.get_float32_matmul_precision() != "highest"
-    return "tf32" if dtype == torch.float32 and wants_tf32 else "ieee"
+    if dtype != torch.float32:
+        return "ieee"
+    switch = torch.backends.cuda.matmul
+    # Newer releases of torch refuse the old question once the new switch was touched.
+    wants_tf32 = (
+        switch.fp32_precision == "tf32" if hasattr(switch, "fp32_precision") else switch.allow_tf32
+    )
+    return "tf32" if wants_tf32 else "ieee"
 
 
 @triton.jit

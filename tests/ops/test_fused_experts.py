@@ -17,6 +17,7 @@ from moe_teach.analysis.kernel_watch import watch
 from moe_teach.ops.grouped_ffn import grouped_ffn
 from moe_teach.ops.grouped_mm import grouped_mm
 from moe_teach.ops.routed_ffn import routed_ffn
+from moe_teach.ops.tile_product import dot_precision
 
 SMALL = Tiles(16, 16, 16, group_m=2)
 
@@ -190,6 +191,19 @@ def test_rows_may_begin_past_two_to_the_31() -> None:
     torch.testing.assert_close(out, expected, atol=1e-2, rtol=1e-2)
     (expected_dw,) = torch.autograd.grad(expected, w, torch.ones_like(out))
     torch.testing.assert_close(dw, expected_dw, atol=1e-2, rtol=1e-2)
+
+
+def test_float32_is_rounded_to_tf32_only_where_torch_is_told_so() -> None:
+    switch = torch.backends.cuda.matmul
+    before = switch.allow_tf32
+    try:
+        switch.allow_tf32 = False
+        assert dot_precision(torch.float32) == "ieee"
+        switch.allow_tf32 = True
+        assert dot_precision(torch.float32) == "tf32"
+        assert dot_precision(torch.bfloat16) == "ieee"
+    finally:
+        switch.allow_tf32 = before
 
 
 def test_under_autocast_the_kernels_multiply_in_two_bytes_and_answer_in_four() -> None:

@@ -7,8 +7,7 @@ from torch import Tensor, nn
 
 from moe_teach.config import RouterConfig
 from moe_teach.ops.capacity import capacity_of
-from moe_teach.ops.choice import kernels_serve
-from moe_teach.ops.choose import choose, is_plain
+from moe_teach.ops.choose import choose, in_one_kernel, is_plain
 from moe_teach.ops.demand import demand_rows
 from moe_teach.ops.route import (
     expert_choice,
@@ -62,7 +61,7 @@ class Router(nn.Module):
                 (not where a kernel decides, see `moe_teach.ops.choose`).
         """
         demand_rows(x, "The router's input", self.proj.in_features)
-        if kernels_serve(x) and self._is_plain:  # one kernel does all of the following
+        if self._is_plain and in_one_kernel(x, self.proj.weight):  # does all of the following
             return choose(x, self.proj.weight, self.expert_bias, self.config)
         logits = self._logits(x)
         probs = score(logits, self.config.score_fn)

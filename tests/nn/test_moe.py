@@ -177,3 +177,21 @@ def test_a_hook_on_the_experts_is_called() -> None:
         handle.remove()
         moe(torch.randn(9, 16))
     assert [tuple(answer.shape) for answer in seen] == [(18, 16)]
+
+
+def test_a_layer_learns_the_same_through_kernels_from_router_to_output() -> None:
+    pytest.importorskip("triton", reason="Triton has packages for Linux only")
+    moe, x = a_moe(n_shared_experts=1), torch.randn(9, 16)
+    leaves = (x.requires_grad_(), *moe.parameters())
+    y, routing = moe(x)
+    expected = torch.autograd.grad(y.square().sum(), leaves)
+    with using(choose="triton", routed_ffn="triton"), listening() as heard:
+        through, decision = moe(x)
+        got = torch.autograd.grad(through.square().sum(), leaves)
+    assert {(c.operation, c.backend) for c in heard} == {
+        ("choose", "triton"),
+        ("routed_ffn", "triton"),
+    }
+    assert decision.expert_ids.equal(routing.expert_ids)
+    torch.testing.assert_close(through, y)
+    torch.testing.assert_close(got, expected)

@@ -186,7 +186,7 @@ def test_a_router_on_a_gpu_makes_the_same_decision(monkeypatch: pytest.MonkeyPat
         calls.append(arguments)
         return choose(*arguments, backend="reference")
 
-    monkeypatch.setattr("moe_teach.nn.router.kernels_serve", lambda x: True)
+    monkeypatch.setattr("moe_teach.nn.router.in_one_kernel", lambda x, weight: True)
     monkeypatch.setattr("moe_teach.nn.router.choose", overheard)
     noisy = RouterConfig(n_experts=4, top_k=2, noisy=True)
     grouped = RouterConfig(n_experts=4, top_k=2, n_groups=2, top_groups=1)
@@ -205,8 +205,8 @@ def test_a_router_on_a_gpu_makes_the_same_decision(monkeypatch: pytest.MonkeyPat
         got = router(torch.randn(5, 8))
         assert len(calls) == n_calls, config
         if calls:
-            monkeypatch.setattr("moe_teach.nn.router.kernels_serve", lambda x: False)
+            monkeypatch.setattr("moe_teach.nn.router.in_one_kernel", lambda x, weight: False)
             expected = router(calls[0][0])
-            monkeypatch.setattr("moe_teach.nn.router.kernels_serve", lambda x: True)
+            monkeypatch.setattr("moe_teach.nn.router.in_one_kernel", lambda x, weight: True)
             assert torch.equal(got.expert_ids, expected.expert_ids)
             assert torch.equal(got.gates, expected.gates)

@@ -75,6 +75,11 @@ def is_plain(config: RouterConfig) -> bool:
     return config.choice == "token" and config.n_groups == 1
 
 
+def in_one_kernel(x: Tensor, weight: Tensor) -> bool:
+    """Tell whether the kernel decides about these tokens where nobody names a backend."""
+    return decide("choose", _fitting, x, weight) == "triton"
+
+
 def _fitting(x: Tensor, weight: Tensor) -> tuple[str, str]:
     """Choose a backend, and say why."""
     if kernels_serve(x) and kernels_serve(weight) and len(weight) <= MOST_EXPERTS:

@@ -202,18 +202,16 @@ def test_nothing_to_do_launches_nothing() -> None:
 
 
 def test_rows_beyond_32_bits_are_addressed_in_64() -> None:
-    """A view whose second row stands 2^31 elements after the first, of memory that is not there."""
-    width = 4
-    far = torch.empty(2**31 + width, dtype=torch.float16)  # pages nobody touches cost nothing
-    x = far.as_strided((2, width), (2**31, 1))
-    x[0], x[1] = 0.0, torch.tensor([1.0, 2.0, 3.0, 4.0])
-    slot = torch.tensor([[1], [0]])
+    """A view whose third row stands 2^31 elements after the first, of memory nobody touches."""
+    far = torch.empty(2**31 + 4, dtype=torch.float16)
+    x = far.as_strided((3, 4), (2**30, 1))  # the stride fits in 32 bits, row times stride does not
+    x[0], x[1], x[2] = 0.0, 1.0, torch.tensor([1.0, 2.0, 3.0, 4.0])
+    slot = torch.tensor([[1], [0], [2]])
 
-    rows = spread(x, slot, 2)
-    assert torch.equal(rows, x[[1, 0]])
-    assert torch.equal(collect(x, slot), x[[1, 0]])
-    _, dgates = combine_kernels.combine_backward(rows, x, torch.ones(2, 1), slot)
-    assert dgates.tolist() == [[30.0], [0.0]]
+    assert torch.equal(spread(x, slot, 3), x[[1, 0, 2]])
+    assert torch.equal(collect(x, slot), x[[1, 0, 2]])
+    _, dgates = combine_kernels.combine_backward(x, x, torch.ones(3, 1), slot)
+    assert dgates.tolist() == [[0.0], [0.0], [30.0]]
 
 
 def test_tiles_are_chosen_for_the_place_where_the_kernel_runs() -> None:

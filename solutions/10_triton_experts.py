@@ -1,0 +1,260 @@
+# %% [markdown]
+# # 10 Triton experts: exercises
+#
+# Four kernels and a bill. Together with the lesson's SwiGLU kernel they are a layer of experts that
+# copies no row, pads no row, and learns; the bill says how fast any machine can run it.
+#
+# Every kernel here is run by Triton's **interpreter** on the CPU, program by program, under a
+# watch: what would write into somebody else's memory on a GPU is a sentence here. All blocks are
+# tiny, and all sizes awkward. Matrices multiply with `tl.dot(a, b, acc, input_precision="ieee")`,
+# which adds the product of two tiles to `acc`.
+
+# %%
+import os
+
+# Judged on the CPU, on a machine with a GPU too: there a mistake is a message and not a crash.
+os.environ["TRITON_INTERPRET"] = "1"
+
+import torch
+
+from moe_teach.course import check
+from moe_teach.ops.triton_host import tl, triton
+
+# %% [markdown]
+# ## Exercise 10.1: The K loop, with the gather inside
+#
+# Row n of the result belongs to token `token_idx[n]` and to the expert e that owns the tile:
+#
+# $$\text{out}[n, f] = \sum_d x[\text{token\_idx}[n], d] \cdot w[e, f, d]$$
+#
+# Nobody copies the tokens into sorted rows first: the kernel picks them up where they lie. Which
+# rows and columns this program owns is written already. Write the loop over `d`, in steps of
+# `BLOCK_D`, and the store.
+#
+# `x` (T, D) and `out` (N, F) are contiguous. `w` need not be: `w[e, f, d]` lies at
+# `w_ptr + e * stride_e + f * stride_f + d * stride_d`. N, D and F need not be multiples of the
+# blocks. Sum in float32, whatever the inputs are.
+
+
+# %%
+@triton.jit
+def gathered_matmul_kernel(
+    x_ptr, token_idx_ptr, w_ptr, out_ptr, tile_expert_ptr, tile_begin_ptr, tile_end_ptr,
+    D, F, stride_e, stride_f, stride_d,
+    BLOCK_ROWS: tl.constexpr, BLOCK_F: tl.constexpr, BLOCK_D: tl.constexpr,
+):  # fmt: skip
+    """Multiply the tokens of one tile by their expert's matrix, one block of columns.
+
+    x (T, D); token_idx (N,) int32; w (E, F, D) by its strides; out (N, F).
+    Tile t: rows tile_begin[t] to tile_end[t] - 1, at most BLOCK_ROWS of them, of expert
+    tile_expert[t]; -1 marks a surplus tile without rows.
+    """
+    e = tl.load(tile_expert_ptr + tl.program_id(0))
+    if e < 0:
+        return
+    n = tl.load(tile_begin_ptr + tl.program_id(0)) + tl.arange(0, BLOCK_ROWS)  # my rows ...
+    end = tl.load(tile_end_ptr + tl.program_id(0))  # ... as far as they are below this
+    f = tl.program_id(1) * BLOCK_F + tl.arange(0, BLOCK_F)  # my columns
+    ### BEGIN SOLUTION
+    token = tl.load(token_idx_ptr + n, mask=n < end, other=0)
+    acc = tl.zeros((BLOCK_ROWS, BLOCK_F), tl.float32)
+    for start in range(0, D, BLOCK_D):
+        d = start + tl.arange(0, BLOCK_D)
+        at_x = x_ptr + token[:, None] * D + d[None, :]
+        a = tl.load(at_x, mask=(n[:, None] < end) & (d[None, :] < D), other=0.0)
+        at_w = w_ptr + e * stride_e + f[None, :] * stride_f + d[:, None] * stride_d
+        b = tl.load(at_w, mask=(f[None, :] < F) & (d[:, None] < D), other=0.0)
+        acc = tl.dot(a, b, acc, input_precision="ieee")
+    is_mine = (n[:, None] < end) & (f[None, :] < F)
+    tl.store(out_ptr + n[:, None] * F + f[None, :], acc, mask=is_mine)
+    ### END SOLUTION
+
+
+# %%
+check("10.1", gathered_matmul_kernel)
+
+# %% [markdown]
+# ## Exercise 10.2: Whose tile is this?
+#
+# Expert e owns the rows from `expert_offsets[e - 1]` (0 for the first expert) up to
+# `expert_offsets[e]`. Cut every expert's rows into tiles of `BLOCK_ROWS`; the last tile of an
+# expert may be shorter, and an expert without rows has no tile. Number the tiles through all
+# experts. Program t finds tile t **by itself**, from the offsets alone, and stores three integers:
+#
+# - `tile_expert[t]`: the expert,
+# - `tile_begin[t]`: its first row,
+# - `tile_end[t]`: the row after its last one.
+#
+# More programs are launched than there are tiles, because nobody counted them. A surplus program
+# stores -1, 0, 0. `BLOCK_E` is a power of two and at least E. Useful: `tl.cumsum(a, axis=0)`,
+# `tl.sum(a, axis=0)`, `tl.where`, `tl.minimum`.
+
+
+# %%
+@triton.jit
+def find_tile_kernel(
+    expert_offsets_ptr, tile_expert_ptr, tile_begin_ptr, tile_end_ptr, E,
+    BLOCK_ROWS: tl.constexpr, BLOCK_E: tl.constexpr,
+):  # fmt: skip
+    """Find the expert and the rows of this program's tile.
+
+    expert_offsets (E,) int32, never falling; the three outputs are int32, one entry per program.
+    """
+    t = tl.program_id(0)
+    ### BEGIN SOLUTION
+    e = tl.arange(0, BLOCK_E)
+    ends = tl.load(expert_offsets_ptr + e, mask=e < E, other=0)
+    begins = tl.load(expert_offsets_ptr + e - 1, mask=(e > 0) & (e < E), other=0)
+    n_tiles = (ends - begins + BLOCK_ROWS - 1) // BLOCK_ROWS
+    done = tl.cumsum(n_tiles, axis=0)  # tiles up to and with expert e
+    owner = tl.sum((done <= t).to(tl.int32), axis=0)  # so many experts are done before tile t
+
+    is_owner = e == owner
+    begin = tl.sum(tl.where(is_owner, begins + (t - done + n_tiles) * BLOCK_ROWS, 0), axis=0)
+    end = tl.minimum(begin + BLOCK_ROWS, tl.sum(tl.where(is_owner, ends, 0), axis=0))
+    tl.store(tile_expert_ptr + t, tl.where(owner < E, owner, -1))
+    tl.store(tile_begin_ptr + t, tl.where(owner < E, begin, 0))
+    tl.store(tile_end_ptr + t, tl.where(owner < E, end, 0))
+    ### END SOLUTION
+
+
+# %%
+check("10.2", find_tile_kernel)
+
+# %% [markdown]
+# ## Exercise 10.3: The way out, in the epilogue
+#
+# The second product, `h @ w_down[e].T`, is the last stop before a token collects its answers. Its
+# tile is still in registers. Finish it there: multiply each row by its **gate**, and store it in
+# the place of its **choice**, so that all K answers of a token lie side by side:
+#
+# $$\text{out}[c, d] = \text{gates}[c] \cdot \sum_f h[n, f] \cdot w[e, d, f]
+# \qquad c = \text{choice}[n]$$
+#
+# `choice[n]` numbers the choices of the flattened batch: choice k of token t is t · K + k, and
+# every choice occurs once. The product is written, with its masks (here F fits into one block, so
+# there is no loop). Write what comes after it.
+
+
+# %%
+@triton.jit
+def down_kernel(
+    h_ptr, w_ptr, gates_ptr, choice_ptr, out_ptr, tile_expert_ptr, tile_begin_ptr, tile_end_ptr,
+    D, F,
+    BLOCK_ROWS: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_F: tl.constexpr,
+):  # fmt: skip
+    """Multiply a tile by w_down, weigh its rows with their gates, and put them in their places.
+
+    h (N, F), sorted by expert; w (E, D, F); gates (N,) and out (N, D) by choice; choice (N,) int32
+    leads from rows to choices. All contiguous; tiles as in 10.1.
+    """
+    e = tl.load(tile_expert_ptr + tl.program_id(0))
+    if e < 0:
+        return
+    n = tl.load(tile_begin_ptr + tl.program_id(0)) + tl.arange(0, BLOCK_ROWS)
+    end = tl.load(tile_end_ptr + tl.program_id(0))
+    d = tl.program_id(1) * BLOCK_D + tl.arange(0, BLOCK_D)
+    f = tl.arange(0, BLOCK_F)  # all of F
+    at_h = h_ptr + n[:, None] * F + f[None, :]
+    inner = tl.load(at_h, mask=(n[:, None] < end) & (f[None, :] < F), other=0.0)
+    at_w = w_ptr + e * D * F + d[None, :] * F + f[:, None]
+    matrix = tl.load(at_w, mask=(d[None, :] < D) & (f[:, None] < F), other=0.0)
+    acc = tl.dot(inner, matrix, input_precision="ieee")  # (BLOCK_ROWS, BLOCK_D), float32
+    ### BEGIN SOLUTION
+    place = tl.load(choice_ptr + n, mask=n < end, other=0)
+    gate = tl.load(gates_ptr + place, mask=n < end, other=0.0).to(tl.float32)
+    is_mine = (n[:, None] < end) & (d[None, :] < D)
+    tl.store(out_ptr + place[:, None] * D + d[None, :], gate[:, None] * acc, mask=is_mine)
+    ### END SOLUTION
+
+
+# %%
+check("10.3", down_kernel)
+
+# %% [markdown]
+# ## Exercise 10.4: The gradient of the matrices
+#
+# Backward, `dout` (N, F) arrives: how the loss changes with each output of
+# `out[n] = w[e] @ rows[n]`. The gradient of every matrix is a sum over **its own rows**:
+#
+# $$dw[e, f, d] = \sum_{n \text{ of } e} \text{dout}[n, f] \cdot \text{rows}[n, d]$$
+#
+# Now the ragged side is the one you sum over. A program owns a block of one matrix, so `dw` needs
+# no atomics; write its loop over the rows of its expert, in steps of `BLOCK_ROWS`, and the store.
+# An expert without rows has a gradient too. `tl.trans(a)` turns a tile round.
+
+
+# %%
+@triton.jit
+def weight_gradient_kernel(
+    rows_ptr, dout_ptr, expert_offsets_ptr, dw_ptr, D, F,
+    BLOCK_ROWS: tl.constexpr, BLOCK_F: tl.constexpr, BLOCK_D: tl.constexpr,
+):  # fmt: skip
+    """Sum the outer products of one expert's rows into one block of its gradient.
+
+    rows (N, D) and dout (N, F), sorted by expert; expert_offsets (E,) int32 as in 10.2;
+    dw (E, F, D), which holds anything at all before the launch. All contiguous.
+    """
+    e = tl.program_id(0)
+    f = tl.program_id(1) * BLOCK_F + tl.arange(0, BLOCK_F)
+    d = tl.program_id(2) * BLOCK_D + tl.arange(0, BLOCK_D)
+    ### BEGIN SOLUTION
+    begin = tl.load(expert_offsets_ptr + e - 1, mask=e > 0, other=0)
+    end = tl.load(expert_offsets_ptr + e)
+    acc = tl.zeros((BLOCK_F, BLOCK_D), tl.float32)
+    for start in range(begin, end, BLOCK_ROWS):
+        n = start + tl.arange(0, BLOCK_ROWS)
+        at_dout = dout_ptr + n[:, None] * F + f[None, :]
+        a = tl.load(at_dout, mask=(n[:, None] < end) & (f[None, :] < F), other=0.0)
+        at_rows = rows_ptr + n[:, None] * D + d[None, :]
+        b = tl.load(at_rows, mask=(n[:, None] < end) & (d[None, :] < D), other=0.0)
+        acc = tl.dot(tl.trans(a), b, acc, input_precision="ieee")
+    is_mine = (f[:, None] < F) & (d[None, :] < D)
+    tl.store(dw_ptr + (e * F + f[:, None]) * D + d[None, :], acc, mask=is_mine)
+    ### END SOLUTION
+
+
+# %%
+check("10.4", weight_gradient_kernel)
+
+# %% [markdown]
+# ## Exercise 10.5: The bill, before anything runs
+#
+# The experts of one layer, SwiGLU, as two kernels. The first reads the rows (N, D), `w_gate` and
+# `w_up`, and writes the inner rows (N, F). The second reads the inner rows and `w_down`, and writes
+# the answers (N, D). Suppose that every number which is needed is moved **once** per kernel, and
+# that a matrix which nobody needs stays where it is. Indices and gates are left out.
+#
+# Return what the machine must do and how long it takes at least: the slower of the two limits
+# decides. Each matrix is D · F numbers, and each costs a row 2 FLOPs.
+
+
+# %%
+def ffn_roofline(
+    tokens_per_expert: torch.Tensor,
+    d_model: int,
+    d_ff: int,
+    bytes_per_number: int,
+    peak_flops: float,
+    bandwidth: float,
+) -> tuple[int, int, float, str]:
+    """Count FLOPs and bytes of the experts of one layer, and say which limit holds.
+
+    tokens_per_expert (E,) integers, not all 0; peak_flops in FLOPs and bandwidth in bytes a second.
+    Returns (flops, n_bytes, seconds, limit): two plain integers, a float, and "compute" or
+    "memory".
+    """
+    ### BEGIN SOLUTION
+    n_rows = int(tokens_per_expert.sum())
+    n_awake = int((tokens_per_expert > 0).sum())
+    flops = 6 * n_rows * d_model * d_ff
+    moved = 3 * n_awake * d_model * d_ff + 2 * n_rows * d_model + 2 * n_rows * d_ff
+    n_bytes = moved * bytes_per_number
+    computing, moving = flops / peak_flops, n_bytes / bandwidth
+    limit = "compute" if computing > moving else "memory"
+    return flops, n_bytes, max(computing, moving), limit
+    ### END SOLUTION
+
+
+# %%
+check("10.5", ffn_roofline)

@@ -104,7 +104,7 @@ def _train(options: argparse.Namespace) -> int:
 def _compile(options: argparse.Namespace) -> int:
     """Compile every kernel of the library, and fail if one of them would not do on its GPU."""
     cases = "few" if options.few else "every"
-    reports = library_reports(cases, options.target or TARGETS)
+    reports = library_reports(cases, options.target or TARGETS, progress=True)
     print(written(COMPILE_HEADER, [report_cells(r) for r in reports], options.markdown))
     wrong = list(faults(reports))
     print(*wrong, sep="\n", file=sys.stderr)

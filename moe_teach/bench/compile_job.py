@@ -154,7 +154,9 @@ def run_cases(task: Facts) -> list[Facts]:
     results = []
     for target in task["targets"]:
         cases = every_case() if task["cases"] == "every" else few_cases(target)
-        results += run_library(cases, target)
+        for facts in run_library(cases, target):
+            results.append(facts)
+            print(facts["kernel"], target, facts["blocks"], file=sys.stderr, flush=True)
     return results
 
 

@@ -9,6 +9,7 @@ from moe_teach.bench.compile_only import (
     DoesNotCompile,
     compile_report,
     compile_reports,
+    in_own_process,
     source_of,
 )
 from moe_teach.ops.triton_host import tl, triton
@@ -90,3 +91,8 @@ def test_a_source_that_does_not_even_import_is_a_complaint_too():
         compile_report("def kernel(:", "kernel", {}, {})
     with pytest.raises(DoesNotCompile, match="no attribute 'other'"):
         compile_report(source_of(double), "other", {}, {})
+
+
+def test_a_broken_process_says_what_broke():
+    with pytest.raises(RuntimeError, match=r"The compiling process failed:[\s\S]*KeyError"):
+        in_own_process({"nonsense": 1})

@@ -52,11 +52,11 @@ def test_faults_are_said_in_sentences():
 
 def test_the_command_prints_the_table_and_fails_on_a_fault(monkeypatch, capsys):
     report = CompileReport("my_kernel", "sm_80", 32, blocks="BLOCK=64", dtype="bf16")
-    monkeypatch.setattr(cli, "library_reports", lambda cases, targets: [report])
+    monkeypatch.setattr(cli, "library_reports", lambda *_, progress: [report])
     assert cli.main(["compile", "--few", "--markdown"]) == 0
     assert "| my_kernel | sm_80 | bf16 | BLOCK=64 | 32 |" in capsys.readouterr().out
 
     spilling = CompileReport("my_kernel", "sm_80", 255, stack_bytes=512)
-    monkeypatch.setattr(cli, "library_reports", lambda cases, targets: [spilling])
+    monkeypatch.setattr(cli, "library_reports", lambda *_, progress: [spilling])
     assert cli.main(["compile"]) == 1
     assert "spills" in capsys.readouterr().err

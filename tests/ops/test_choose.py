@@ -121,6 +121,15 @@ def test_gates_that_all_underflow_are_zero_and_not_nan(backend: str) -> None:
     assert (routing.gates == 0).all()
 
 
+@pytest.mark.parametrize("score_fn", ["softmax", "sigmoid"])
+@every_backend
+def test_logits_of_any_size_give_finite_gates(score_fn: str, backend: str) -> None:
+    config = RouterConfig(n_experts=3, top_k=2, score_fn=score_fn)
+    x = torch.tensor([[1e4, -1e4, 1e4 - 1], [-1e4, -1e4, -1e4]])
+    routing = choose(x, torch.eye(3), None, config, backend=backend)
+    assert routing.expert_ids.tolist() == [[0, 2], [0, 1]] and routing.gates.isfinite().all()
+
+
 @every_backend
 def test_broken_logits_are_refused(backend: str) -> None:
     for poison in (math.nan, math.inf):

@@ -208,9 +208,14 @@ def test_rows_beyond_32_bits_are_addressed_in_64() -> None:
     x[0], x[1], x[2] = 0.0, 1.0, torch.tensor([1.0, 2.0, 3.0, 4.0])
     slot = torch.tensor([[1], [0], [2]])
 
-    assert torch.equal(spread(x, slot, 3), x[[1, 0, 2]])
-    assert torch.equal(collect(x, slot), x[[1, 0, 2]])
-    _, dgates = combine_kernels.combine_backward(x, x, torch.ones(3, 1), slot)
+    rows, out, dgates = torch.zeros(3, 4).half(), torch.zeros(3, 4).half(), torch.zeros(3, 1)
+
+    with watch(record=False, x=x, slot=slot, rows=rows, out=out, dgates=dgates):
+        fused_rows.launch(fused_rows._spread, x, rows, slot, None)
+        fused_rows.launch(fused_rows._collect, x, out, slot, None)
+        combine_kernels._launch(x, x, dgates, slot, None, dgates)
+
+    assert torch.equal(rows, x[[1, 0, 2]]) and torch.equal(out, rows)
     assert dgates.tolist() == [[0.0], [0.0], [30.0]]
 
 

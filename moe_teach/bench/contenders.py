@@ -57,7 +57,20 @@ def contenders(inputs: Inputs, shape: Shape) -> Iterator[Contender]:
     }
     for package, build in rivals.items():
         if find_spec(package) is not None:
-            yield from build(inputs, shape)
+            yield from _built(package, lambda build=build: list(build(inputs, shape)))
+
+
+def _built(package: str, build: Callable[[], list[Contender]]) -> list[Contender]:
+    """Build a package's contenders; where that fails, one that fails again when it is tried."""
+    try:
+        return build()
+    except Exception as problem:  # another release of it, or too little memory
+        reason = problem  # the name above ends with its block
+
+    def fail() -> Tensor:
+        raise reason
+
+    return [Contender(package, fail)]
 
 
 def reference(inputs: Inputs) -> Tensor:

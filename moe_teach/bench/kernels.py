@@ -84,10 +84,11 @@ def time_kernels(
         for entry in entries:
             if problems.get(entry.name) or (step == "forward+backward" and not entry.leaves):
                 continue
-            run = _step(entry, step, device)
+            run = _step(entry, step)
             peaks[entry.name], problems[entry.name] = _try_out(run, device)
             if not problems[entry.name]:
-                runs[entry.name] = run
+                captures = step == "decode" and device == "cuda"
+                runs[entry.name] = _captured(run) if captures else run
         times = in_turn(runs, LIMIT, budget_s=budget_s, **rounds)
         for entry in entries:
             timing, problem = times.get(entry.name), problems[entry.name]
@@ -138,14 +139,9 @@ def _gpu_seconds(run: Run) -> float:
     return start.elapsed_time(end) / 1e3
 
 
-def _step(entry: Contender, step: str, device: str) -> Run:
-    if step == "forward+backward":
-        return _with_backward(entry)
-    forward = torch.no_grad()(entry.forward)
-    return _captured(forward) if step == "decode" and device == "cuda" else forward
-
-
-def _with_backward(entry: Contender) -> Run:
+def _step(entry: Contender, step: str) -> Run:
+    if step != "forward+backward":
+        return torch.no_grad()(entry.forward)
     grad: list[Tensor] = []
 
     def run() -> object:

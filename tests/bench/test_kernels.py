@@ -1,8 +1,9 @@
 """The benchmark of kernels runs all its code in the interpreter, and says what it is worth."""
 
 import sys
+from contextlib import contextmanager
 from dataclasses import replace
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
@@ -114,6 +115,61 @@ def test_the_table_of_layers_names_the_backend_that_the_layer_took():
     names = {row.contender for row in time_shape(TOY, torch.float32, skewed=False, budget_s=0.0)}
 
     assert [name for name in names if name.startswith(f"{OURS} (")] == [f"{OURS} (composed)"]
+
+
+class Clockwork:
+    """Stands for `torch.cuda`: remembers what was asked of it, and captures if it is told to."""
+
+    def __init__(self, captures: bool) -> None:
+        self.log, self.captures = [], captures
+        self.CUDAGraph = lambda: SimpleNamespace(replay=lambda: self.log.append("replay"))
+
+    def synchronize(self) -> None:
+        self.log.append("wait")
+
+    @contextmanager
+    def graph(self, _):
+        self.log.append("capture")
+        if not self.captures:
+            raise RuntimeError("operation not permitted when stream is capturing")
+        yield
+
+    def Event(self, enable_timing: bool):
+        assert enable_timing
+        return SimpleNamespace(
+            record=lambda: self.log.append("record"),
+            synchronize=lambda: None,
+            elapsed_time=lambda end: 1500.0,
+        )
+
+
+@pytest.mark.parametrize("captures", [True, False], ids=["captured", "not capturable"])
+def test_decoding_is_replayed_from_a_graph_where_that_is_possible(monkeypatch, captures):
+    monkeypatch.setattr(torch, "cuda", clockwork := Clockwork(captures))
+    run = kernels._captured(lambda: clockwork.log.append("run"))
+    clockwork.log.clear()
+
+    run()
+
+    assert clockwork.log == ["replay" if captures else "run"]
+
+
+def test_the_clock_of_a_gpu_counts_seconds_between_two_events(monkeypatch):
+    monkeypatch.setattr(torch, "cuda", clockwork := Clockwork(True))
+    monkeypatch.setattr(torch, "empty", lambda *_, **__: SimpleNamespace(zero_=lambda: None))
+
+    assert kernels.clock_of("cuda")(lambda: clockwork.log.append("run")) == 1.5
+    assert clockwork.log == ["record", "run", "record"]
+
+
+def test_a_rival_that_cannot_be_built_is_a_line_of_the_table(monkeypatch):
+    monkeypatch.setitem(sys.modules, "vllm", module := ModuleType("vllm"))
+    module.__spec__ = "a stand-in without content"
+    inputs = draw_inputs(TOY, torch.float32, "cpu")
+
+    [vllm] = [c for c in contenders(inputs, TOY) if c.name == "vllm"]
+
+    assert "ModuleNotFoundError" in kernels._difference(vllm, inputs)
 
 
 # The specialists' packages are for GPUs. What stands in for them here has the interface that their

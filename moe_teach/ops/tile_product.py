@@ -1,6 +1,7 @@
 """The parts that every grouped kernel is made of: which tile is mine, and the walk along K."""
 
 import torch
+from torch import Tensor
 
 from moe_teach.ops.triton_host import INTERPRETED, tl, triton
 
@@ -18,6 +19,14 @@ def dot_precision(dtype: torch.dtype) -> str:
         switch.fp32_precision == "tf32" if hasattr(switch, "fp32_precision") else switch.allow_tf32
     )
     return "tf32" if wants_tf32 else "ieee"
+
+
+def with_whole_rows(rows: Tensor) -> Tensor:
+    """Copy a matrix whose rows do not lie in one piece; the rows themselves may stand anywhere.
+
+    So the kernels need 64-bit places for the first element of a row only.
+    """
+    return rows if rows.stride(1) == 1 else rows.contiguous()
 
 
 @triton.jit

@@ -19,7 +19,7 @@ from moe_teach.ops.grouped_mm import grouped_mm
 from moe_teach.ops.routed_ffn import routed_ffn
 from moe_teach.ops.tile_product import dot_precision
 
-SMALL = Tiles(16, 16, 16, group_m=2)
+SMALL = Tiles(16, 16, 16, group_m=3)  # and 4 tiles: the last group is not full
 
 
 def a_layer(

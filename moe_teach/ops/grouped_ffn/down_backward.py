@@ -21,8 +21,16 @@ from moe_teach.config import Activation
 from moe_teach.ops.grouped_ffn.down import weight_of
 from moe_teach.ops.grouped_ffn.ragged import Ragged
 from moe_teach.ops.grouped_ffn.up import activate
-from moe_teach.ops.grouped_mm.fused import tiles_for, with_whole_rows
-from moe_teach.ops.tile_product import dot_precision, locate, put, row_of, take, walk
+from moe_teach.ops.grouped_mm.fused import tiles_for
+from moe_teach.ops.tile_product import (
+    dot_precision,
+    locate,
+    put,
+    row_of,
+    take,
+    walk,
+    with_whole_rows,
+)
 from moe_teach.ops.triton_host import tl, triton
 
 

@@ -19,6 +19,7 @@ from moe_teach.ops.grouped_ffn.up import inner_rows
 from moe_teach.ops.grouped_ffn.up_backward import rows_gradient
 from moe_teach.ops.grouped_mm.fused import demand_operands
 from moe_teach.ops.grouped_mm.weight_gradient import weight_gradient
+from moe_teach.ops.tile_product import with_whole_rows
 from moe_teach.types import ExpertWeights
 
 
@@ -63,6 +64,7 @@ class _GroupedFFN(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, dy: Tensor) -> tuple[Tensor | None, ...]:
         rows, w_up, w_down, w_gate, up, gate, expert_offsets = ctx.saved_tensors
+        dy = with_whole_rows(dy)  # once for both kernels that read it
         ragged = Ragged(expert_offsets, len(rows))
         inner = inner_gradients(dy, w_down, up, gate, ragged, ctx.activation)
         wants_rows, *wants_matrices = ctx.needs_input_grad[:4]

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from moe_teach.config import Activation
 from moe_teach.ops.grouped_ffn.ragged import Ragged
-from moe_teach.ops.grouped_mm.fused import tiles_for, with_whole_rows
-from moe_teach.ops.tile_product import dot_precision, locate, product, put, row_of
+from moe_teach.ops.grouped_mm.fused import tiles_for
+from moe_teach.ops.tile_product import dot_precision, locate, product, put, row_of, with_whole_rows
 from moe_teach.ops.triton_host import tl, triton
 
 

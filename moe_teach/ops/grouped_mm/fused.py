@@ -19,7 +19,7 @@ from torch.autograd.function import once_differentiable
 
 from moe_teach.ops.grouped_mm.weight_gradient import weight_gradient
 from moe_teach.ops.tile_map import map_tiles
-from moe_teach.ops.tile_product import dot_precision, locate, put, walk
+from moe_teach.ops.tile_product import dot_precision, locate, put, walk, with_whole_rows
 from moe_teach.ops.tiles import Tiles, Work, fitting_tiles
 from moe_teach.ops.triton_host import demand_launchable, tl, triton
 
@@ -58,6 +58,7 @@ class _GroupedMM(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, dout: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         rows, w, expert_offsets = ctx.saved_tensors
+        dout = with_whole_rows(dout)
         wants_rows, wants_w, _ = ctx.needs_input_grad
         drows = grouped_product(dout, w.mT, expert_offsets) if wants_rows else None
         dw = weight_gradient(dout, rows, expert_offsets) if wants_w else None
@@ -68,11 +69,6 @@ def tiles_for(n_rows: int, w: Tensor, work: Work = "product") -> Tiles:
     """Look up the block sizes for N rows and the matrices `w` (E, F, D)."""
     n_experts, n_out, n_in = w.shape
     return fitting_tiles(work, w.device, w.dtype, -(-n_rows // n_experts), n_out, n_in)
-
-
-def with_whole_rows(rows: Tensor) -> Tensor:
-    """Copy a matrix whose rows do not lie in one piece; rows may stand anywhere."""
-    return rows if rows.stride(1) == 1 else rows.contiguous()
 
 
 def grouped_product(rows: Tensor, w: Tensor, expert_offsets: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from moe_teach.ops.tile_product import dot_precision, my_tile, product, row_of
+from moe_teach.ops.tile_product import dot_precision, my_tile, product, row_of, with_whole_rows
 from moe_teach.ops.tiles import fitting_tiles
 from moe_teach.ops.triton_host import tl, triton
 
@@ -31,6 +31,7 @@ def weight_gradient(
     With a `..._choice` (N,) the operand holds one row per token, and row n of the routed rows is
     its row `choice[n] // top_k`: it is read where it stands, no sorted copy is made.
     """
+    left, right = with_whole_rows(left), with_whole_rows(right)
     n_experts, n_left, n_right = len(expert_offsets), left.shape[1], right.shape[1]
     dw = left.new_empty(n_experts, n_left, n_right)
     if not dw.numel():
@@ -44,7 +45,7 @@ def weight_gradient(
     blocks = triton.cdiv(n_left, tiles.block_m) * triton.cdiv(n_right, tiles.block_n)
     weight_gradient_kernel[(n_experts * blocks,)](
         left, right, dw, expert_offsets.to(torch.int32).contiguous(), left_choice, right_choice,
-        top_k, n_left, n_right, *left.stride(), *right.stride(),
+        top_k, n_left, n_right, left.stride(0), right.stride(0),
         PRECISION=dot_precision(left.dtype), **tiles.launch(),
     )  # fmt: skip
     return dw
@@ -53,7 +54,7 @@ def weight_gradient(
 @triton.jit
 def weight_gradient_kernel(
     left, right, dw, ends, left_choice, right_choice, top_k, n_left, n_right,
-    stride_ln, stride_lf, stride_rn, stride_rd,
+    stride_ln, stride_rn,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, GROUP_M: tl.constexpr,
     PRECISION: tl.constexpr,
 ):  # fmt: skip
@@ -73,8 +74,8 @@ def weight_gradient_kernel(
         is_mine = row < end  # both sides: zero times a neighbour's NaN would be NaN
         a_row = row_of(row, left_choice, top_k, is_mine)
         b_row = row_of(row, right_choice, top_k, is_mine)
-        a = left + a_row[None, :] * stride_ln + f[:, None] * stride_lf
-        b = right + b_row[:, None] * stride_rn + d[None, :] * stride_rd
+        a = left + a_row[None, :] * stride_ln + f[:, None]
+        b = right + b_row[:, None] * stride_rn + d[None, :]
         a = tl.load(a, mask=(f < n_left)[:, None] & is_mine[None, :], other=0.0)
         b = tl.load(b, mask=is_mine[:, None] & (d < n_right)[None, :], other=0.0)
         acc = product(a, b, acc, PRECISION)

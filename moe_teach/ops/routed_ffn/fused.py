@@ -37,6 +37,7 @@ from moe_teach.ops.grouped_ffn.up_backward import rows_gradient
 from moe_teach.ops.grouped_mm.fused import demand_operands
 from moe_teach.ops.precision import in_one_precision
 from moe_teach.ops.routed_ffn.gate_gradient import gate_gradient
+from moe_teach.ops.tile_product import with_whole_rows
 from moe_teach.types import ExpertWeights, Routing
 
 
@@ -81,6 +82,7 @@ class _RoutedFFN(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, dout: Tensor) -> tuple[Tensor | None, ...]:
         x, gates, w_up, w_down, w_gate, ends, slot, choice, up, gate = ctx.saved_tensors
+        dout = with_whole_rows(dout)  # once for both kernels that read it
         wants_x, wants_gates, *wants_matrices = ctx.needs_input_grad[:5]
         ragged = _ragged(ends, choice, gates)
         inner = inner_gradients(

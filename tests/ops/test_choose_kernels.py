@@ -68,6 +68,17 @@ def test_a_broken_token_gets_experts_that_exist_and_shows_it_in_its_gates() -> N
         assert gates[[0, 1, 3]].isfinite().all(), "its neighbours are well"
 
 
+def test_one_broken_expert_shows_in_the_gates_of_every_token() -> None:
+    """Also where the chosen experts are well: a decision against a NaN is no decision."""
+    config = RouterConfig(n_experts=5, top_k=3, score_fn="sigmoid")
+    weight = torch.eye(5)
+    weight[4] = math.nan
+    outputs = room_for(2, config)
+    with np.errstate(invalid="ignore"):
+        launch(torch.randn(2, 5), weight, None, outputs, config, Tiles(16, 16))
+    assert outputs[3].tolist() == [[0, 1, 2]] * 2 and outputs[2].isnan().all()
+
+
 def test_parts_are_added_in_one_order_whatever_runs_first() -> None:
     x, weight = torch.randn(4, 200), torch.randn(6, 200)
     config = RouterConfig(n_experts=6, top_k=2)

@@ -40,12 +40,14 @@ layer = CATALOG["Qwen3-30B-A3B"].config
 E, K = layer.moe.router.n_experts, layer.moe.router.top_k
 D, F = layer.d_model, layer.moe.d_ff
 print(f"{E} experts, {K} for each token, three matrices of {D} x {F}")
+print(f"FLOPs of the machine while it fetches one byte: {PEAK / BANDWIDTH:.0f}")
+
+# %% tags=["nbval-check-output"]
 for n_tokens in (1, 16, 64, 1024):
     wishes = torch.rand(n_tokens, E, generator=torch.Generator().manual_seed(0))
     n_awake = wishes.topk(K).indices.unique().numel()
     flops, n_bytes = n_tokens * K * 6 * D * F, n_awake * 3 * D * F * 2
     print(f"{n_tokens:5} tokens wake {n_awake:3} experts: {flops / n_bytes:5.1f} FLOPs per byte")
-print(f"the machine could do {PEAK / BANDWIDTH:.0f}")
 
 # %% [markdown]
 # One token gives every number it fetches one multiplication and one addition; the machine could do
@@ -227,6 +229,7 @@ def launch_grouped(rows, w, out, tiles, block=(16, 16, 16)) -> None:
     grouped_kernel[grid](rows, w, out, *tiles, rows.shape[1], w.shape[1], *w.stride(), **blocks)
 
 
+# %%
 def grouped(rows: Tensor, w: Tensor, expert_offsets: Tensor) -> Tensor:
     """Multiply each expert's rows by its matrix: rows (N, D), w (E, F, D), out (N, F)."""
     out = torch.full((len(rows), w.shape[1]), torch.nan, dtype=rows.dtype, device=rows.device)
@@ -240,7 +243,7 @@ def grouped(rows: Tensor, w: Tensor, expert_offsets: Tensor) -> Tensor:
 # The library's definition is a loop over experts. Awkward counts, seeds of your choice, and a w
 # that is stored the other way round:
 
-# %% tags=["nbval-check-output"]
+# %%
 from moe_teach.ops.grouped_mm import grouped_mm
 
 
@@ -252,6 +255,7 @@ def problem(counts: list[int], d_model: int, d_ff: int, seed: int) -> tuple[Tens
     return rows.to(DEVICE), w.to(DEVICE), torch.tensor(counts).cumsum(0).int().to(DEVICE)
 
 
+# %% tags=["nbval-check-output"]
 for seed, counts in enumerate(([9, 0, 20, 3], [0, 0, 17], [1, 1, 1, 1, 1])):
     rows, w, ends = problem(counts, 20, 24, seed)
     expected = grouped_mm(rows, w, ends, backend="reference")
@@ -276,6 +280,7 @@ def watched(launch, **tensors: Tensor) -> Seen | None:
     return seen
 
 
+# %%
 def watch_grouped(rows, w, out, tiles, block=(16, 16, 16)) -> Seen | None:
     """Watch one launch of the grouped kernel."""
     named = dict(zip(("expert", "begin", "end"), tiles, strict=True))
@@ -346,6 +351,7 @@ def draw_counts(n_rows: int, n_experts: int, skew: float, seed: int) -> Tensor:
     return dealt.bincount(minlength=n_experts)
 
 
+# %%
 def tile_waste(counts: Tensor, block: int) -> float:
     """Rows that tiles multiply, over rows that were asked for."""
     return int((-(-counts // block) * block).sum()) / int(counts.sum())
@@ -489,6 +495,7 @@ def by_three(rows, w_gate, w_up, gate, up, h, tiles) -> None:
     silu_mul_kernel[(triton.cdiv(h.numel(), 1024),)](gate, up, h, h.numel(), BLOCK=1024)
 
 
+# %%
 def by_one(rows, w_gate, w_up, h, tiles) -> None:
     """The fused kernel."""
     grid = (len(tiles[0]), triton.cdiv(h.shape[1], 16))
@@ -646,6 +653,7 @@ def even_counts(n_tokens: int, seed: int) -> Tensor:
     return wishes.topk(K).indices.flatten().bincount(minlength=E)
 
 
+# %%
 def least_seconds(way: str, counts: Tensor, d_ff: int = F) -> float:
     """Give the larger of computing and moving."""
     flops, n_bytes = bill(way, counts, D, d_ff)
@@ -727,6 +735,7 @@ from moe_teach.nn.experts import Experts
 from moe_teach.nn.router import Router
 from moe_teach.ops.routed_ffn import routed_ffn
 
+# %%
 torch.set_num_threads(1)
 torch.manual_seed(0)
 n_tokens, d_ff = by_mode(full=512, fast=128), by_mode(full=256, fast=128)
@@ -791,6 +800,8 @@ from moe_teach.bench.compile_only import compile_reports
 pointers = dict.fromkeys(("rows_ptr", "w_ptr", "out_ptr"), "*bf16")
 pointers |= dict.fromkeys(("expert_ptr", "begin_ptr", "end_ptr"), "*i32")
 numbers = dict.fromkeys(("D", "F", "stride_e", "stride_f"), "i32:16") | {"stride_d": "i32"}
+
+# %%
 reports = compile_reports(
     grouped_kernel,
     "grouped_kernel",
@@ -819,6 +830,7 @@ def inner(rows: Tensor, w_gate: Tensor, w_up: Tensor) -> Tensor:
     return torch.nn.functional.silu(rows @ w_gate.T) * (rows @ w_up.T)
 
 
+# %%
 outputs = {"PyTorch": inner(mine, *ours), "our kernel": fused_h[:9].cpu()}
 os.environ.setdefault("TORCHINDUCTOR_VEC_ISA_OK", "0")  # saves half a minute of trial compilations
 try:

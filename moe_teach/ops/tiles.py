@@ -73,8 +73,9 @@ _HOPPER: _Table = {
     "pair": {64: Tiles(64, 128, 64, 8, 3), 128: Tiles(128, 128, 64, 8, 3)},
     "outer": {128: Tiles(128, 256, 64, 8, 3)},
 }
-# Float32 at full precision does not use tensor cores; small tiles keep the registers free.
-_FOUR_BYTES: dict[Work, Tiles] = {
+# Float32 at full precision does not use tensor cores, and rows of odd widths are loaded number by
+# number on their way through registers: small tiles keep those free.
+_SMALL: dict[Work, Tiles] = {
     "product": Tiles(64, 64, 32, 4, 3),
     "pair": Tiles(64, 32, 32, 4, 3),
     "outer": Tiles(64, 64, 32, 4, 3),
@@ -114,8 +115,8 @@ def fitting_tiles(
     """Look up the block sizes for this device, dtype and size.
 
     `n_rows` is the height of what the programs tile: the mean rows of an expert, or for "outer"
-    the height of its gradient. `widths` are the columns and the inner axis; only the interpreter
-    looks at them. It pays for programs and for steps, not for numbers, and gets few of both.
+    the height of its gradient. `widths` are the columns and the inner axis. The interpreter pays
+    for programs and for steps, not for numbers, and gets few of both.
     """
     if _forced:
         return _forced[-1]
@@ -124,8 +125,9 @@ def fitting_tiles(
         block_n, block_k = (min(_at_least_16(width), 128) for width in widths)
         return Tiles(min(block_m, 64), block_n, block_k)
     generation = _generation(device)
-    if dtype.itemsize > 2:
-        tiles = replace(_FOUR_BYTES[work], block_m=min(block_m, 64))
+    lengths = (n_rows, widths[0]) if work == "outer" else widths
+    if dtype.itemsize > 2 or any(length % 16 for length in lengths):
+        tiles = replace(_SMALL[work], block_m=min(block_m, 64))
     else:
         table = _HOPPER[work] if generation == 90 else _AMPERE[work]
         heights = _DECODE.get(work, {}) | table

@@ -35,6 +35,8 @@ SEARCH = Exercise(
     "Searching costs E integers for each program, next to nothing beside a tile's product.",
 )
 
+# Integers in, integers out: nothing is drawn, so each stage runs for the first seeds only.
+LOADS = ([1, 3, 2], [3, 1, 4], [2, 5, 1])
 NAMES = ("tile_expert", "tile_begin", "tile_end")
 CAUSES = {
     ("expert_offsets", "load"): "There are E offsets, 0 to E - 1: BLOCK_E lanes reach further, and "
@@ -87,6 +89,8 @@ def _demand_found(run: Run, expected: Tensor) -> None:
 
 @SEARCH.stage("one expert")
 def _search_one(kernel: Any, seed: int) -> None:
+    if seed:
+        return
     run = _searched(kernel, [5], 2, 3)
     expert, begin, end = _tables([5], 2, 0)
     got = run.outputs
@@ -112,7 +116,9 @@ def _search_one(kernel: Any, seed: int) -> None:
 
 @SEARCH.stage("several experts")
 def _search_several(kernel: Any, seed: int) -> None:
-    counts = [3, 1, 4] if seed % 2 else [1, 3, 2]
+    if seed >= len(LOADS):
+        return
+    counts = LOADS[seed]
     experts, begins, ends = _tables(counts, 2, 0)
     run = _searched(kernel, counts, 2, len(experts), lanes=8)
     got = run.outputs["tile_begin"]
@@ -135,6 +141,8 @@ def _search_several(kernel: Any, seed: int) -> None:
 
 @SEARCH.stage("nobody's tile")
 def _search_empty(kernel: Any, seed: int) -> None:
+    if seed:
+        return
     counts = [0, 3, 0, 0, 1]
     message = "an expert without rows has no tile, and the next tile belongs to the next expert "
     _judge(_searched(kernel, counts, 2, 3), _tables(counts, 2, 0), message + "who has rows.")
@@ -142,6 +150,8 @@ def _search_empty(kernel: Any, seed: int) -> None:
 
 @SEARCH.stage("surplus programs")
 def _search_surplus(kernel: Any, seed: int) -> None:
+    if seed:
+        return
     run = _searched(kernel, [1, 3], 2, 5, lanes=4)
     message = "a program without a tile stores -1, 0, 0, whatever stands in the lanes from E on."
     _judge(run, _tables([1, 3], 2, 2), message)

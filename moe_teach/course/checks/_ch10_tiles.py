@@ -7,6 +7,8 @@ from torch import Tensor
 
 from moe_teach.course.exercise import generator
 
+CHECKED = 3  # seeds of a learner's check; more would only draw other numbers, at 10 ms a program
+
 
 def tile_tables(counts: list[int], block: int, surplus: int = 0) -> dict[str, Tensor]:
     """Walk through the experts and cut their rows into tiles; -1, 0, 0 for `surplus` more."""

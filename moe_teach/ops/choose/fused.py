@@ -70,7 +70,9 @@ def choose_tiles(n_tokens: int, width: int, n_experts: int, itemsize: int) -> Ti
     """
     experts = max(16, triton.next_power_of_2(n_experts))
     tokens = max(16, min(64, 2**12 // experts, triton.next_power_of_2(n_tokens)))
-    columns = max(16, min(128, 2**14 // itemsize // experts, triton.next_power_of_2(width)))
+    # Float32 is multiplied without tensor cores: more columns would not fit in registers.
+    most = min(256 // itemsize, 2**15 // itemsize**2 // experts)
+    columns = max(16, min(most, triton.next_power_of_2(width)))
     n_programs = triton.cdiv(n_tokens, tokens)
     if INTERPRETED.value or n_programs >= _READERS // 2 or n_experts * width <= _ONE_READER:
         return Tiles(tokens, 256 if INTERPRETED.value else columns)

@@ -750,9 +750,18 @@ else:
 # ## Play with it
 #
 # The rows are sorted by expert now. Chapter 10 multiplies them, and for that it cuts them into
-# tiles of equal height. Cut them yourself, and watch the padding.
-#
-# <!-- tile-map -->
+# tiles of equal height, one for each program. No tile crosses into the next expert's rows, so the
+# last one of an expert may be part padding. Cut them yourself. The three things to try are printed
+# first.
+
+# %%
+from moe_teach.widgets.tile_map import TileMap
+
+print("\n".join(f"{n}. {text}" for n, text in enumerate(TileMap.what_to_try, start=1)))
+TileMap()
+
+# %%
+check("9.q4", ...)
 
 # %% [markdown]
 # ## What could be wrong with this result?

@@ -121,13 +121,17 @@ def launch(
             kernel[grid](**arguments)
     except Exception as error:
         raise _in_words(_root(error), causes or {}, given) from None
+    _demand_inputs_untouched(seen, written, given)
+    return Run(given, written, seen)
+
+
+def _demand_inputs_untouched(seen: Any, written: Mapping[str, Any], given: dict[str, Any]) -> None:
     for access in seen.accesses:
         require(
             access.kind == "load" or access.buffer in written,
             f"The kernel writes to `{access.buffer}`, which is an input that others still need.",
             example=given,
         )
-    return Run(given, written, seen)
 
 
 def _in_words(cause: Any, causes: Causes, given: dict[str, Any]) -> Exception:

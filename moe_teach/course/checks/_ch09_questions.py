@@ -59,4 +59,23 @@ QUESTIONS = (
         },
         hints=("Where are several orders possible, and where does the order change a sum?",),
     ),
+    Question(
+        id="9.q4",
+        prompt="In the tile map, make the tiles 64 rows high. Then move all rows to expert 0, the "
+        "worst load there is. What does that do to the padding?",
+        choices={
+            "a": "It grows: an uneven load leaves more cells empty.",
+            "b": "It shrinks: one expert has one last tile, where five experts had five.",
+            "c": "Nothing: the number of rows is the same.",
+        },
+        answer="b",
+        because="Each expert with rows pads its own last tile and no other, so the padding stays "
+        "below the number of working experts times the height of a tile, whatever the load. It is "
+        "slots of equal length, as in chapter 04, that an uneven load fills with padding.",
+        replies={
+            "a": "That holds where every expert gets as many slots as the busiest one needs. Tiles "
+            "are cut expert by expert: count the hatched ones before and after.",
+            "c": "The rows stay, but the tiles that cover them change: count the hatched ones.",
+        },
+    ),
 )

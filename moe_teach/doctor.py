@@ -98,7 +98,9 @@ def check_triton() -> Finding:
     if importlib.util.find_spec("triton") is None:
         remedy = "nothing for chapters 00 to 08; Triton has packages for Linux only."
         return Finding("triton", "limited", "not installed.", remedy)
-    return Finding("triton", "ok", f"{version('triton')} (needed from chapter 09 on)")
+    from moe_teach.ops.triton_mode import choose_mode
+
+    return Finding("triton", "ok", f"{version('triton')}, kernels are {choose_mode()} here")
 
 
 def check_browser() -> Finding:

@@ -17,8 +17,7 @@ from torch import Tensor, nn
 
 from moe_teach.bench.grid import Shape
 from moe_teach.bench.kernel_cases import Inputs
-from moe_teach.bench.rivals import BACKENDS as TRANSFORMERS_BACKENDS
-from moe_teach.bench.rivals import MAX_GATHERED_BYTES
+from moe_teach.bench.rivals import mixtral_configs
 from moe_teach.ops.choice import using
 from moe_teach.ops.routed_ffn import routed_ffn
 
@@ -93,21 +92,11 @@ def _parameter(*matrices: Tensor) -> nn.Parameter:
 
 
 def _transformers(inputs: Inputs, shape: Shape) -> Iterator[Contender]:
-    from transformers.models.mixtral.configuration_mixtral import MixtralConfig
     from transformers.models.mixtral.modeling_mixtral import MixtralExperts
 
     weights = inputs.weights
     gate_up, down = _parameter(weights.w_gate, weights.w_up), _parameter(weights.w_down)
-    for backend in TRANSFORMERS_BACKENDS:
-        if backend == "batched_mm" and shape.gathered_bytes > MAX_GATHERED_BYTES:
-            continue
-        config = MixtralConfig(
-            hidden_size=shape.d_model,
-            intermediate_size=shape.d_ff,
-            num_local_experts=shape.n_experts,
-            num_experts_per_tok=shape.top_k,
-        )
-        config._experts_implementation = backend
+    for backend, config in mixtral_configs(shape):
         with torch.device("meta"):
             experts = MixtralExperts(config)
         experts.gate_up_proj, experts.down_proj = gate_up, down

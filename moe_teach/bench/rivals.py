@@ -1,6 +1,7 @@
 """transformers' Mixtral block with our weights: the peer that most people have at hand."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,16 +25,13 @@ class _Flat(nn.Module):
         return self.block(x[None])[0]
 
 
-def transformers_blocks(shape: Shape, layer: MoE) -> Iterator[tuple[str, nn.Module]]:
-    """Give Mixtral's block with each of its expert back-ends; nothing without transformers.
+def mixtral_configs(shape: Shape) -> Iterator[tuple[str, Any]]:
+    """Give the name of each expert back-end with Mixtral's configuration for it.
 
     `batched_mm` is left out where its copies of the matrices would exceed 1 GiB in float32.
     """
-    try:
-        from transformers.models.mixtral.configuration_mixtral import MixtralConfig
-        from transformers.models.mixtral.modeling_mixtral import MixtralSparseMoeBlock
-    except ImportError:
-        return
+    from transformers.models.mixtral.configuration_mixtral import MixtralConfig
+
     for backend in BACKENDS:
         if backend == "batched_mm" and shape.gathered_bytes > MAX_GATHERED_BYTES:
             continue
@@ -44,6 +42,16 @@ def transformers_blocks(shape: Shape, layer: MoE) -> Iterator[tuple[str, nn.Modu
             num_experts_per_tok=shape.top_k,
         )
         config._experts_implementation = backend
+        yield backend, config
+
+
+def transformers_blocks(shape: Shape, layer: MoE) -> Iterator[tuple[str, nn.Module]]:
+    """Give Mixtral's block with each of its expert back-ends; nothing without transformers."""
+    try:
+        from transformers.models.mixtral.modeling_mixtral import MixtralSparseMoeBlock
+    except ImportError:
+        return
+    for backend, config in mixtral_configs(shape):
         block = MixtralSparseMoeBlock(config).to(layer.experts.w_up.dtype)
         _copy_weights(layer, block)
         yield backend, _Flat(block)

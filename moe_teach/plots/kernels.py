@@ -98,8 +98,8 @@ def _grid(axes: Any, grid: np.ndarray, tallest: int) -> None:
 def _outline(mine: np.ndarray) -> list[list[tuple[int, int]]]:
     """Give the border of a tile: the sides on which its neighbour belongs to somebody else."""
     framed = np.pad(mine, 1)
-    across = np.argwhere(framed[1:, 1:-1] != framed[:-1, 1:-1])
-    down = np.argwhere(framed[1:-1, 1:] != framed[1:-1, :-1])
+    across = np.argwhere(framed[1:, 1:-1] != framed[:-1, 1:-1]).tolist()
+    down = np.argwhere(framed[1:-1, 1:] != framed[1:-1, :-1]).tolist()
     return [[(c, r), (c + 1, r)] for r, c in across] + [[(c, r), (c, r + 1)] for r, c in down]
 
 

@@ -22,6 +22,7 @@ from moe_teach.types import ExpertWeights
 
 LIMIT = "limit: dense matmuls"
 OURS = "moe_teach"
+MOST_VISITS = 64  # rows up to which the way that visits experts in Python is worth a look
 SKEW = 4.0  # the heaviest expert's rows over the mean, in the skewed runs
 
 
@@ -115,10 +116,14 @@ def contenders(
     rows = torch.randn(shape.n_rows, shape.d_model, dtype=dtype)
     yield LIMIT, DenseChain(shape, dtype), rows.requires_grad_()
     yield OURS, OutputOnly(layer), x.requires_grad_()
-    for backend in BACKENDS if every_backend else ("padded", "loop"):
+    for backend in _others(shape) if every_backend else ("padded", "loop"):
         yield f"moe_teach {backend}", WithBackend(layer, backend), x
     for name, block in transformers_blocks(shape, layer):
         yield f"transformers {name}", block, x
+
+
+def _others(shape: Shape) -> tuple[str, ...]:
+    return (*BACKENDS, "each") if shape.n_rows <= MOST_VISITS else BACKENDS
 
 
 def step_of(module: nn.Module, x: Tensor, backward: bool) -> Callable[[], object]:

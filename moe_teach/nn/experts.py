@@ -5,7 +5,6 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from moe_teach.config import Activation
-from moe_teach.ops.demand import demand_rows
 from moe_teach.ops.grouped_ffn import grouped_ffn
 from moe_teach.ops.routed_ffn import preferred, routed_ffn
 from moe_teach.types import ExpertWeights, Routing
@@ -47,17 +46,16 @@ class Experts(nn.Module):
         self, rows: Float[Tensor, "N D"], expert_offsets: Int[Tensor, " E"]
     ) -> Float[Tensor, "N D"]:
         """Run each expert on its own slice of rows, which ends at `expert_offsets[e]`."""
-        demand_rows(rows, "The experts' input", self.w_up.shape[-1])
         return grouped_ffn(rows, expert_offsets, self.weights, self.activation)
 
-    def prefers_tokens(self, x: Float[Tensor, "T D"]) -> bool:
+    def prefers_tokens(self, x: Float[Tensor, "T D"], routing: Routing) -> bool:
         """Whether `routed` is faster here than dispatch, `forward` and combine one by one.
 
         Never where `forward` is not this class's own or somebody has hooked on to it: `routed`
         would pass them by.
         """
         is_ours = type(self).forward is Experts.forward and "forward" not in vars(self)
-        return is_ours and not _is_hooked(self) and preferred(x) != "parts"
+        return is_ours and not _is_hooked(self) and preferred(x, routing) != "parts"
 
     def routed(self, x: Float[Tensor, "T D"], routing: Routing) -> Float[Tensor, "T D"]:
         """Run every token through its experts and mix the answers, without rows in between."""

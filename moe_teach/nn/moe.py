@@ -22,7 +22,7 @@ class MoE(nn.Module):
     residual connection is not inside. A capacity, if there is one, also holds in evaluation.
 
     Experts that can do the whole way themselves, from tokens to tokens, have a method
-    `routed(x, routing) -> y`, and a method `prefers_tokens(x)` that says when to call it.
+    `routed(x, routing) -> y`, and a method `prefers_tokens(x, routing)` that says when to call it.
 
     A router that chooses by token id says so with an attribute `reads_token_ids = True`; it is
     then called as `router(x, token_ids)`.
@@ -85,7 +85,7 @@ class MoE(nn.Module):
 
     def _through_experts(self, tokens: Tensor, routing: Routing) -> Tensor:
         prefers_tokens = getattr(self.experts, "prefers_tokens", None)
-        if prefers_tokens is not None and prefers_tokens(tokens):
+        if prefers_tokens is not None and prefers_tokens(tokens, routing):
             return self.experts.routed(tokens, routing)
         rows, dispatched = dispatch(tokens, routing)
         return combine(self.experts(rows, dispatched.expert_offsets), routing.gates, dispatched)

@@ -1,22 +1,23 @@
 """The router: score every expert for every token, and choose."""
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from moe_teach.config import RouterConfig
 from moe_teach.ops.capacity import capacity_of
-from moe_teach.ops.choose import choose, in_one_kernel, is_plain
+from moe_teach.ops.choose import ROUTER_INPUT, choose, is_plain
+from moe_teach.ops.choose.reference import precise_logits
 from moe_teach.ops.demand import demand_rows
 from moe_teach.ops.route import (
     expert_choice,
+    gates_for,
     gates_of,
     group_mask,
     jittered,
     noisy_logits,
     score,
-    topk_gates,
+    top_experts,
 )
 from moe_teach.types import Routing
 
@@ -60,34 +61,23 @@ class Router(nn.Module):
             ValueError: if `x` is not made of float rows of the right width, or a logit is broken
                 (not where a kernel decides, see `moe_teach.ops.choose`).
         """
-        demand_rows(x, "The router's input", self.proj.in_features)
-        if self._is_plain and in_one_kernel(x, self.proj.weight):  # does all of the following
+        is_noisy = self.training and (self.config.jitter > 0 or self.config.noisy)
+        if is_plain(self.config) and not is_noisy:
             return choose(x, self.proj.weight, self.expert_bias, self.config)
+        demand_rows(x, ROUTER_INPUT, self.proj.in_features)
         logits = self._logits(x)
         probs = score(logits, self.config.score_fn)
-        ranking = probs.detach() + self.expert_bias
+        ranking = probs + self.expert_bias
         if self.config.choice == "expert":
             return self._experts_choose(logits, probs, ranking)
         return self._tokens_choose(logits, probs, ranking)
 
-    @property
-    def _is_plain(self) -> bool:
-        is_noisy = self.training and (self.config.jitter > 0 or self.config.noisy)
-        return is_plain(self.config) and not is_noisy
-
     def _logits(self, x: Tensor) -> Tensor:
-        # Rounding can swap two experts of nearly equal score, so bfloat16 is not enough here,
-        # not even where autocast asks for it.
-        if torch.is_autocast_enabled(x.device.type):
-            with torch.autocast(x.device.type, enabled=False):
-                return self._logits(x)
-        precise = torch.promote_types(x.dtype, torch.float32)
-        x = x.to(precise)
         if self.training and self.config.jitter:
-            x = jittered(x, self.config.jitter)
-        logits = F.linear(x, self.proj.weight.to(precise))
+            x = jittered(x.to(torch.promote_types(x.dtype, torch.float32)), self.config.jitter)
+        logits = precise_logits(x, self.proj.weight)
         if self.training and self.noise_proj is not None:
-            logits = noisy_logits(logits, F.linear(x, self.noise_proj.weight.to(precise)))
+            logits = noisy_logits(logits, precise_logits(x, self.noise_proj.weight))
         return logits
 
     def _tokens_choose(self, logits: Tensor, probs: Tensor, ranking: Tensor) -> Routing:
@@ -95,16 +85,8 @@ class Router(nn.Module):
         if config.n_groups > 1:
             may_choose = group_mask(ranking, config.n_groups, config.top_groups)
             ranking = ranking.masked_fill(~may_choose, -torch.inf)
-        gates, expert_ids = topk_gates(
-            probs,
-            config.top_k,
-            ranking=ranking,
-            normalize=config.normalize_gates,
-            scale=config.gate_scale,
-        )
-        if config.topk_first:
-            gates = logits.gather(-1, expert_ids).softmax(dim=-1) * config.gate_scale
-        return Routing(logits, probs, gates, expert_ids)
+        expert_ids = top_experts(ranking, config.top_k)
+        return Routing(logits, probs, gates_for(config, logits, probs, expert_ids), expert_ids)
 
     def _experts_choose(self, logits: Tensor, probs: Tensor, ranking: Tensor) -> Routing:
         config = self.config

@@ -42,10 +42,14 @@ def demand_routing_of(x: Tensor, routing: Routing) -> None:
 
 def demand_expert_ids(tokens_per_expert: Tensor, n_experts: int) -> None:
     """Refuse counts that are longer than the list of experts: some id was out of range."""
-    if tokens_per_expert.numel() > n_experts:
+    demand_expert_id(len(tokens_per_expert) - 1, n_experts)
+
+
+def demand_expert_id(expert_id: int, n_experts: int) -> None:
+    """Refuse the number of an expert that does not exist."""
+    if not 0 <= expert_id < n_experts:
         raise ValueError(
-            f"expert_ids contains {tokens_per_expert.numel() - 1}, but the experts are numbered "
-            f"0 to {n_experts - 1}."
+            f"expert_ids contains {expert_id}, but the experts are numbered 0 to {n_experts - 1}."
         )
 
 

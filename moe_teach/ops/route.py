@@ -12,7 +12,9 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from moe_teach.config import ScoreFn, refuse
+from moe_teach.config import RouterConfig, ScoreFn
+
+_FEW = 1024  # numbers that are sorted as fast as searched, measured on one core
 
 
 def score(logits: Float[Tensor, "T E"], score_fn: ScoreFn = "softmax") -> Float[Tensor, "T E"]:
@@ -33,7 +35,7 @@ def score(logits: Float[Tensor, "T E"], score_fn: ScoreFn = "softmax") -> Float[
         case _:
             raise ValueError(f"Unknown score_fn {score_fn!r}: choose 'softmax' or 'sigmoid'.")
     # Probabilities are at most one, so their sum is NaN exactly where one of them is.
-    if math.isnan(probs.detach().sum().item()):
+    if math.isnan(probs.sum().item()):
         broken = int(probs.isnan().any(dim=-1).sum())
         raise ValueError(
             f"The router logits of {broken} of {len(logits)} tokens are NaN or infinite: look for "
@@ -46,18 +48,20 @@ def top_experts(ranking: Float[Tensor, "T E"], top_k: int) -> Int[Tensor, "T K"]
     """Choose the k best experts of each token, best first; at a tie the lowest id wins.
 
     `torch.topk` promises nothing about ties, so two machines could disagree: where there is one,
-    a stable sort decides, which takes several times as long.
+    a stable sort decides. For many tokens that takes several times as long; for a few it is the
+    shorter way, and nobody looks for ties.
     """
-    refuse(
-        not 1 <= top_k <= ranking.shape[-1],
-        f"top_k is {top_k}, but it must lie between 1 and the number of experts, "
-        f"{ranking.shape[-1]}.",
-    )
-    values, expert_ids = ranking.topk(min(top_k + 1, ranking.shape[-1]), dim=-1)
-    # A tie matters among the chosen, and between the last of them and the first that is not.
-    if bool((values[:, 1:] == values[:, :-1]).any()):
-        expert_ids = ranking.sort(dim=-1, descending=True, stable=True).indices
-    return expert_ids[:, :top_k]
+    n_experts = ranking.shape[-1]
+    if not 1 <= top_k <= n_experts:
+        raise ValueError(
+            f"top_k is {top_k}, but it must lie between 1 and the number of experts, {n_experts}."
+        )
+    if ranking.numel() > _FEW:
+        values, expert_ids = ranking.topk(min(top_k + 1, n_experts), dim=-1)
+        # A tie matters among the chosen, and between the last of them and the first that is not.
+        if not bool((values[:, 1:] == values[:, :-1]).any()):
+            return expert_ids[:, :top_k]
+    return ranking.sort(dim=-1, descending=True, stable=True).indices[:, :top_k]
 
 
 def gates_of(
@@ -76,6 +80,24 @@ def gates_of(
     if normalize:
         gates = gates / _at_least_tiny(gates.sum(dim=-1, keepdim=True))
     return gates if scale == 1 else gates * scale
+
+
+def gates_for(
+    config: RouterConfig,
+    logits: Float[Tensor, "T E"],
+    probs: Float[Tensor, "T E"],
+    expert_ids: Int[Tensor, "T K"],
+) -> Float[Tensor, "T K"]:
+    """Weigh the chosen experts as `config` says.
+
+    The softmax over the chosen logits alone is the softmax over all, renormalised: where both are
+    meant the first is taken, which is fewer steps and cannot underflow.
+    """
+    sums_up = config.normalize_gates or config.topk_first
+    if config.score_fn == "softmax" and sums_up:
+        gates = logits.gather(-1, expert_ids).softmax(dim=-1)
+        return gates if config.gate_scale == 1 else gates * config.gate_scale
+    return gates_of(probs, expert_ids, normalize=sums_up, scale=config.gate_scale)
 
 
 def topk_gates(

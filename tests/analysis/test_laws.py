@@ -201,12 +201,13 @@ def test_a_lost_row_is_noticed() -> None:
 def test_a_bias_that_leaks_into_the_gates_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     layer = a_moe(WAYS["sigmoid"])
 
-    def leaking(probs: Tensor, top_k: int, *, ranking: Tensor, normalize: bool, scale: float):
-        gates, ids = ranking.topk(top_k)
-        return gates / gates.sum(dim=-1, keepdim=True) * scale, ids
+    def leaking(config: RouterConfig, logits: Tensor, probs: Tensor, expert_ids: Tensor) -> Tensor:
+        ranking = probs.detach() + layer.router.expert_bias
+        gates = ranking.gather(-1, expert_ids)
+        return gates / gates.sum(dim=-1, keepdim=True)
 
     assert not broken_in(layer)
-    monkeypatch.setattr("moe_teach.nn.router.topk_gates", leaking)
+    monkeypatch.setattr("moe_teach.ops.choose.reference.gates_for", leaking)
     assert "bias stays out" in broken_in(layer)
     assert "router learns" in broken_in(layer), "the ranking carries no gradient"
 

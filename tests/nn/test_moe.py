@@ -157,6 +157,22 @@ def test_the_whole_way_through_the_experts_can_be_one_operation(backend: str) ->
     assert ("grouped_ffn" in {choice.operation for choice in heard}) == (backend == "parts")
 
 
+@pytest.mark.parametrize(
+    ("n_experts", "n_tokens", "is_handful"), [(4, 2, True), (4, 3, False), (64, 4, True)]
+)
+def test_a_handful_of_choices_is_visited_one_by_one_unless_the_layer_learns(
+    n_experts: int, n_tokens: int, is_handful: bool
+) -> None:
+    router = RouterConfig(n_experts=n_experts, top_k=2)
+    moe, x = a_moe(router=router, capacity_factor=1.0), torch.randn(n_tokens, 16)
+    with torch.no_grad(), listening() as heard:
+        y, _ = moe(x)
+    assert ("each" in {choice.backend for choice in heard}) == is_handful
+    with listening() as heard:
+        torch.testing.assert_close(moe(x)[0], y)
+    assert "each" not in {choice.backend for choice in heard}
+
+
 def test_experts_that_compute_differently_are_never_passed_by() -> None:
     moe, x = a_moe(), torch.randn(9, 16)
     expected, _ = moe(x)

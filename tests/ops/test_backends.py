@@ -4,9 +4,12 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from moe_teach.ops import backends
 from moe_teach.ops.backends import kernel_of
+from moe_teach.ops.routed_ffn import routed_ffn
+from moe_teach.types import ExpertWeights, Routing
 
 
 def test_a_layer_is_built_and_run_without_triton() -> None:
@@ -32,3 +35,14 @@ def test_without_triton_a_kernel_says_what_to_install(monkeypatch: pytest.Monkey
 def test_a_kernel_is_found_when_it_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backends, "mode", lambda: "interpreted")
     assert kernel_of("math", "hypot")(3.0, 4.0) == 5.0
+
+
+@pytest.mark.usefixtures("as_a_user")
+@pytest.mark.parametrize("backend", ["parts", "each"])
+def test_an_expert_that_does_not_exist_is_never_visited(backend: str) -> None:
+    weights = ExpertWeights(torch.zeros(2, 3, 4), torch.zeros(2, 4, 3))
+    for expert_id in (2, -1):
+        expert_ids = torch.tensor([[0], [expert_id]])
+        routing = Routing(torch.zeros(2, 2), torch.ones(2, 2), torch.ones(2, 1), expert_ids)
+        with pytest.raises((ValueError, RuntimeError), match=r"numbered 0 to 1|non-negative"):
+            routed_ffn(torch.zeros(2, 4), routing, weights, "relu", backend=backend)

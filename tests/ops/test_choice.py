@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from moe_teach.config import MoEConfig, RouterConfig
+from moe_teach.nn.experts import Experts
 from moe_teach.nn.moe import MoE
 from moe_teach.ops import choice
 from moe_teach.ops.choice import OPERATIONS, decide, explain, kernels_serve, listening, using
@@ -108,3 +109,35 @@ def test_kernels_are_the_default_on_a_gpu_only(monkeypatch):
     assert not kernels_serve(torch.zeros(2, 2, dtype=torch.bfloat16))
     monkeypatch.setattr(choice, "_compiles", lambda: False)
     assert not kernels_serve(claimed(torch.bfloat16))
+
+
+@pytest.mark.parametrize(
+    ("n_tokens", "dtype", "learns", "expected"),
+    [
+        (8, torch.float32, True, "composed"),
+        (8, torch.float32, False, "composed"),
+        (160, torch.float32, True, "padded"),
+        (160, torch.float32, False, "composed"),
+        (2000, torch.float32, True, "expertwise"),
+        (2000, torch.float32, False, "expertwise"),
+        (2, torch.bfloat16, True, "composed"),
+        (160, torch.bfloat16, False, "padded"),
+        (2000, torch.bfloat16, True, "padded"),
+    ],
+)
+def test_the_feed_forward_is_chosen_by_the_size_of_the_work(
+    n_tokens: int, dtype: torch.dtype, learns: bool, expected: str
+):
+    n_experts = 8
+    experts = Experts(n_experts, 256, 512).to(dtype)
+    ends = torch.arange(1, n_experts + 1, dtype=torch.int32) * (2 * n_tokens // n_experts)
+    rows = torch.randn(int(ends[-1]), 256, dtype=dtype)
+    with torch.set_grad_enabled(learns):
+        [made] = [c for c in explain(experts, rows, ends) if c.operation == "grouped_ffn"]
+    assert made.backend == expected
+
+
+def test_an_uneven_load_is_never_padded():
+    experts, ends = Experts(4, 256, 512), torch.tensor([97, 98, 99, 100], dtype=torch.int32)
+    [made] = [c for c in explain(experts, torch.randn(100, 256), ends) if "ffn" in c.operation]
+    assert made.backend == "expertwise"

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from moe_teach.config import RouterConfig
 from moe_teach.nn.router import Router
+from moe_teach.ops.choice import listening
 from moe_teach.ops.choose import BACKENDS, choose
 from moe_teach.ops.triton_mode import mode
-from moe_teach.types import Routing
 
 without_kernels = pytest.mark.skipif(mode() == "absent", reason="Triton is not installed")
 marked = {"triton": pytest.param("triton", marks=without_kernels)}
@@ -187,35 +187,24 @@ def test_what_is_no_plain_choice_is_refused() -> None:
         choose(x, weight, None, RouterConfig(n_experts=6, top_k=2), backend="cuda")
 
 
-def test_a_router_on_a_gpu_makes_the_same_decision(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its plain path, forced here; a noisy one, groups and experts that choose compose as ever."""
-    calls = []
-
-    def overheard(*arguments) -> Routing:
-        calls.append(arguments)
-        return choose(*arguments, backend="reference")
-
-    monkeypatch.setattr("moe_teach.nn.router.in_one_kernel", lambda x, weight: True)
-    monkeypatch.setattr("moe_teach.nn.router.choose", overheard)
+def test_a_plain_router_decides_in_one_operation_and_every_other_composes() -> None:
     noisy = RouterConfig(n_experts=4, top_k=2, noisy=True)
     grouped = RouterConfig(n_experts=4, top_k=2, n_groups=2, top_groups=1)
     experts = RouterConfig(n_experts=4, top_k=2, choice="expert")
-    for config, is_training, n_calls in [
-        (WAYS["softmax"], True, 1),
-        (noisy, True, 0),
-        (noisy, False, 1),
-        (RouterConfig(n_experts=4, top_k=2, jitter=0.1), True, 0),
-        (grouped, True, 0),
-        (experts, True, 0),
+    for config, is_training, is_one in [
+        (WAYS["softmax"], True, True),
+        (noisy, True, False),
+        (noisy, False, True),
+        (RouterConfig(n_experts=4, top_k=2, jitter=0.1), True, False),
+        (grouped, True, False),
+        (experts, True, False),
     ]:
-        calls.clear()
-        router = Router(8, config).train(is_training)
+        router, x = Router(8, config).train(is_training), torch.randn(5, 8)
         router.expert_bias.normal_()
-        got = router(torch.randn(5, 8))
-        assert len(calls) == n_calls, config
-        if calls:
-            monkeypatch.setattr("moe_teach.nn.router.in_one_kernel", lambda x, weight: False)
-            expected = router(calls[0][0])
-            monkeypatch.setattr("moe_teach.nn.router.in_one_kernel", lambda x, weight: True)
+        with listening() as heard:
+            got = router(x)
+        assert [choice.operation for choice in heard] == ["choose"] * is_one, config
+        if is_one:
+            expected = choose(x, router.proj.weight, router.expert_bias, config)
             assert torch.equal(got.expert_ids, expected.expert_ids)
             assert torch.equal(got.gates, expected.gates)

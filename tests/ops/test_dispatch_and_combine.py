@@ -82,10 +82,13 @@ def rows_are_sorted(backend: str, routing: Routing) -> None:
 
 @every_dispatch
 @pytest.mark.parametrize("dtype", [torch.int64, torch.int32], ids=str)
-def test_all_dispatches_write_the_same_record(dtype: torch.dtype, backend: str) -> None:
-    ids = torch.rand(13, 7).argsort(dim=-1)[:, :3].to(dtype)
-    routing = a_routing(ids, 7, torch.rand(13, 3) < 0.6)
-    x = torch.randn(13, 5)
+@pytest.mark.parametrize("n_tokens", [13, 120])  # many choices are sorted in another way than few
+def test_all_dispatches_write_the_same_record(
+    n_tokens: int, dtype: torch.dtype, backend: str
+) -> None:
+    ids = torch.rand(n_tokens, 7).argsort(dim=-1)[:, :3].to(dtype)
+    routing = a_routing(ids, 7, torch.rand(n_tokens, 3) < 0.6)
+    x = torch.randn(n_tokens, 5)
 
     rows, record = dispatch(x, routing, backend=backend)
 
@@ -157,9 +160,10 @@ def test_out_and_back_is_the_formula_and_so_is_every_gradient(shape, backend, dt
 
 
 def test_more_experts_than_two_bytes_can_number() -> None:
-    routing = a_routing(torch.tensor([[40_000], [3], [32_768]]), 40_001, torch.ones(3, 1).bool())
-    _, sent = dispatch(torch.zeros(3, 1), routing, backend="torch")
-    assert sent.token_idx.tolist() == [1, 2, 0]
+    ids = torch.tensor([[40_000], [3], [32_768]]).repeat(100, 1)
+    routing = a_routing(ids, 40_001, torch.ones(300, 1).bool())
+    _, sent = dispatch(torch.zeros(300, 1), routing, backend="torch")
+    assert sent.token_idx.tolist() == [*range(1, 300, 3), *range(2, 300, 3), *range(0, 300, 3)]
 
 
 @every_combine

@@ -5,7 +5,7 @@ One test body serves all backends, all edge shapes and all dtypes, for outputs a
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import pytest
@@ -173,6 +173,33 @@ def compare(case: Case, activation: str, dtype: torch.dtype, function: Callable)
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_every_backend_is_the_formula(case: Case, backend: str, dtype: str) -> None:
     compare(case, "swiglu", DTYPES[dtype], partial(routed_ffn, backend=backend))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("backend", [b for b in EVERY_BACKEND if b != "triton"])
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_outside_training_every_backend_is_the_formula_too(
+    case: Case, backend: str, dtype: str
+) -> None:
+    """Without gradients some take another way, and memory is used again."""
+    kind = getattr(torch, dtype)
+    tensors = {name: tensor.to(kind) for name, tensor in leaves(case, "swiglu").items()}
+    x, gates, *matrices = tensors.values()
+    expert_ids = (case.ids or anyone)(case.n_tokens, case.n_experts, case.top_k)
+    kept = None if case.keep is None else case.keep(expert_ids).bool()
+    blank = torch.zeros(case.n_tokens, case.n_experts)
+    before = {name: tensor.clone() for name, tensor in tensors.items()}
+
+    with torch.no_grad():
+        routing = Routing(blank, blank, gates, expert_ids, kept)
+        y = routed_ffn(x, routing, ExpertWeights(*matrices), "swiglu", backend=backend)
+        exact = replace(routing, gates=gates.double())
+        exactly = ExpertWeights(*(matrix.double() for matrix in matrices))
+        expected = brute_force(x.double(), exact, exactly, "swiglu")
+
+    assert y.dtype == kind
+    assert_all_close({"y": y.double()}, {"y": expected}, TOLERANCE[kind])
+    assert_all_close(tensors, before, 0.0)
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)

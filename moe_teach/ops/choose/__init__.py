@@ -12,7 +12,7 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor
 
-from moe_teach.config import RouterConfig, refuse
+from moe_teach.config import RouterConfig
 from moe_teach.ops.backends import kernel_of
 from moe_teach.ops.choice import decide, kernels_serve
 from moe_teach.ops.choose.reference import choose_reference
@@ -25,6 +25,7 @@ _IMPLEMENTATIONS = {
     "triton": kernel_of("moe_teach.ops.choose.fused", "choose_triton"),
 }
 BACKENDS = tuple(_IMPLEMENTATIONS)
+ROUTER_INPUT = "The router's input"
 MOST_EXPERTS = 512
 """How many experts the kernel can choose from: their weights have to fit in shared memory."""
 
@@ -55,15 +56,13 @@ def choose(
     Raises:
         ValueError: if shapes do not fit, or a logit is NaN or infinite (see above).
     """
-    demand_rows(x, "The router's input", weight.shape[-1])
-    refuse(
-        not 1 <= config.top_k <= len(weight),
-        f"top_k is {config.top_k}, but weight scores only {len(weight)} experts.",
-    )
-    refuse(
-        not is_plain(config),
-        "choose() knows neither groups of experts nor experts that choose: use a Router.",
-    )
+    demand_rows(x, ROUTER_INPUT, weight.shape[-1])
+    if config.top_k > len(weight):
+        raise ValueError(f"top_k is {config.top_k}, but weight scores only {len(weight)} experts.")
+    if not is_plain(config):
+        raise ValueError(
+            "choose() knows neither groups of experts nor experts that choose: use a Router."
+        )
     backend = backend or decide("choose", _fitting, x, weight)
     if backend not in _IMPLEMENTATIONS:
         raise unknown_backend(backend, BACKENDS)
@@ -73,11 +72,6 @@ def choose(
 def is_plain(config: RouterConfig) -> bool:
     """Tell whether tokens choose freely among all experts."""
     return config.choice == "token" and config.n_groups == 1
-
-
-def in_one_kernel(x: Tensor, weight: Tensor) -> bool:
-    """Tell whether the kernel decides about these tokens where nobody names a backend."""
-    return decide("choose", _fitting, x, weight) == "triton"
 
 
 def _fitting(x: Tensor, weight: Tensor) -> tuple[str, str]:

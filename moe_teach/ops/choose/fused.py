@@ -10,7 +10,7 @@ from moe_teach.config import RouterConfig, refuse
 from moe_teach.ops.choose import MOST_EXPERTS
 from moe_teach.ops.choose.kernels import choose_kernel, decide_kernel, partial_logits_kernel
 from moe_teach.ops.choose.reference import precise_logits
-from moe_teach.ops.route import gates_of, score
+from moe_teach.ops.route import gates_for, score
 from moe_teach.ops.triton_host import INTERPRETED, demand_launchable, triton
 from moe_teach.types import Routing
 
@@ -124,7 +124,7 @@ def _through_choice(
     with torch.enable_grad():
         leaf = logits.detach().requires_grad_()
         probs = leaf.softmax(dim=-1) if config.score_fn == "softmax" else leaf.sigmoid()
-        gates = gates_of(probs, expert_ids, normalize=_normalizes(config), scale=config.gate_scale)
+        gates = gates_for(config, leaf, probs, expert_ids)
         outputs = (leaf * 1.0, probs, gates)
     arrived = [i for i, gradient in enumerate(gradients) if gradient is not None]
     if not arrived:

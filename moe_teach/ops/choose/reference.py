@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from moe_teach.config import RouterConfig
-from moe_teach.ops.route import score, topk_gates
+from moe_teach.ops.route import gates_for, score, top_experts
 from moe_teach.types import Routing
 
 
@@ -15,17 +15,9 @@ def choose_reference(
     """Compute logits, then probabilities, then the choice, then the gates."""
     logits = precise_logits(x, weight)
     probs = score(logits, config.score_fn)
-    ranking = probs.detach() if expert_bias is None else probs.detach() + expert_bias
-    gates, expert_ids = topk_gates(
-        probs,
-        config.top_k,
-        ranking=ranking,
-        normalize=config.normalize_gates,
-        scale=config.gate_scale,
-    )
-    if config.topk_first:
-        gates = logits.gather(-1, expert_ids).softmax(dim=-1) * config.gate_scale
-    return Routing(logits, probs, gates, expert_ids)
+    ranking = probs if expert_bias is None else probs + expert_bias
+    expert_ids = top_experts(ranking, config.top_k)
+    return Routing(logits, probs, gates_for(config, logits, probs, expert_ids), expert_ids)
 
 
 def precise_logits(x: Tensor, weight: Tensor) -> Tensor:

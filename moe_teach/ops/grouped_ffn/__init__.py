@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from moe_teach.config import Activation, refuse
+from moe_teach.config import Activation
 from moe_teach.ops.backends import kernel_of
 from moe_teach.ops.choice import ON_GPU, decide, kernels_serve
 from moe_teach.ops.demand import demand_rows, unknown_backend
@@ -35,6 +35,7 @@ _IMPLEMENTATIONS = {
 }
 BACKENDS = tuple(_IMPLEMENTATIONS)
 _ONE_VISIT = 2**20
+_FEW = 8  # rows an expert has on average, up to which its work is not worth a visit
 _SHORT = 48  # rows an expert has on average, below which its matmuls are too small alone
 _MOST_PADDING = 1.6  # rows computed over rows needed, up to which a batched matmul pays
 
@@ -65,10 +66,10 @@ def grouped_ffn(
     """
     demand_rows(rows, "rows", weights.w_up.shape[-1])
     n_experts = weights.w_up.shape[0]
-    refuse(
-        expert_offsets.shape[0] != n_experts,
-        f"expert_offsets ends {expert_offsets.shape[0]} slices, but there are {n_experts} experts.",
-    )
+    if len(expert_offsets) != n_experts:
+        raise ValueError(
+            f"expert_offsets ends {len(expert_offsets)} slices, but there are {n_experts} experts."
+        )
     rows, up, down, gate = in_one_precision(rows, weights.w_up, weights.w_down, weights.w_gate)
     weights = ExpertWeights(w_up=up, w_down=down, w_gate=gate)
     backend = backend or decide("grouped_ffn", _fitting, rows, up, expert_offsets)
@@ -84,17 +85,16 @@ def _fitting(rows: Tensor, w_up: Tensor, expert_offsets: Tensor) -> tuple[str, s
     if rows.device.type != "cpu" or not len(rows):
         return "composed", "it serves every device and no rows at all"
     n_experts, d_ff, d_model = w_up.shape
-    # With fewer rows than experts most are never visited, but a grouped matmul asks them all.
-    everyone_works = len(rows) > n_experts
-    is_precise = rows.dtype.itemsize > 2
-    is_short = len(rows) <= _SHORT * n_experts
-    is_small = len(rows) * d_model * d_ff < n_experts * _ONE_VISIT
+    n_rows, is_precise = len(rows), rows.dtype.itemsize > 2
+    is_short = n_rows <= _SHORT * n_experts
+    is_small = n_rows * d_model * d_ff < n_experts * _ONE_VISIT or n_rows <= _FEW * n_experts
     # Laying rows out for the padded block pays when a backward pass uses the block again.
     is_small = is_small or (is_short and not torch.is_grad_enabled())
-    if is_precise and is_small and everyone_works and torch_can_group(rows, w_up):
-        return "composed", "one call for all experts costs less than visiting each"
-    if everyone_works and (is_short or not is_precise) and _is_even(expert_offsets, len(rows)):
+    may_pad = not is_small and is_short if is_precise else n_rows > n_experts
+    if may_pad and _is_even(expert_offsets, n_rows):
         return "padded", "the load is even, and the matmuls of single experts are slow here"
+    if is_small and torch_can_group(rows, w_up):
+        return "composed", "one call for all experts costs less than visiting each"
     return "expertwise", "every expert has enough to do, or the load is uneven"
 
 

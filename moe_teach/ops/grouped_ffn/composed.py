@@ -4,7 +4,7 @@ from torch import Tensor
 
 from moe_teach.config import Activation
 from moe_teach.ops.activation import activate
-from moe_teach.ops.grouped_mm import grouped_mm
+from moe_teach.ops.grouped_mm import multiplication
 from moe_teach.types import ExpertWeights
 
 
@@ -12,8 +12,9 @@ def grouped_ffn_composed(
     rows: Tensor, expert_offsets: Tensor, weights: ExpertWeights, activation: Activation
 ) -> Tensor:
     """Multiply up, activate, multiply down; autograd writes the backward pass."""
-    up = grouped_mm(rows, weights.w_up, expert_offsets)
+    multiply = multiplication(rows, weights.w_up)
+    up = multiply(rows, weights.w_up, expert_offsets)
     gate = None
     if weights.w_gate is not None:
-        gate = grouped_mm(rows, weights.w_gate, expert_offsets)
-    return grouped_mm(activate(up, gate, activation), weights.w_down, expert_offsets)
+        gate = multiply(rows, weights.w_gate, expert_offsets)
+    return multiply(activate(up, gate, activation), weights.w_down, expert_offsets)

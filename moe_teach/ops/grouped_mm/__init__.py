@@ -6,12 +6,12 @@ Expert e owns `rows[expert_offsets[e - 1] : expert_offsets[e]]`. No row is padde
 by a matrix that is not its own.
 """
 
+from collections.abc import Callable
 from typing import Literal
 
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from moe_teach.config import refuse
 from moe_teach.ops.backends import kernel_of
 from moe_teach.ops.choice import ON_GPU, decide, kernels_serve
 from moe_teach.ops.demand import demand_rows, unknown_backend
@@ -54,15 +54,21 @@ def grouped_mm(
             do it.
     """
     demand_rows(rows, "rows", w.shape[-1])
-    refuse(
-        expert_offsets.shape[0] != w.shape[0],
-        f"expert_offsets ends {expert_offsets.shape[0]} slices, but w holds {w.shape[0]} experts.",
-    )
+    if len(expert_offsets) != len(w):
+        raise ValueError(
+            f"expert_offsets ends {len(expert_offsets)} slices, but w holds {len(w)} experts."
+        )
     rows, w = in_one_precision(rows, w)
-    backend = backend or decide("grouped_mm", _fitting, rows, w)
+    if backend is None:
+        return multiplication(rows, w)(rows, w, expert_offsets)
     if backend not in _IMPLEMENTATIONS:
         raise unknown_backend(backend, BACKENDS)
     return _IMPLEMENTATIONS[backend](rows, w, expert_offsets)
+
+
+def multiplication(rows: Tensor, w: Tensor) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """Choose once for several products of the same two widths, whose operands were checked."""
+    return _IMPLEMENTATIONS[decide("grouped_mm", _fitting, rows, w)]
 
 
 def _fitting(rows: Tensor, w: Tensor) -> tuple[str, str]:

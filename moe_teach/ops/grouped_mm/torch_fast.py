@@ -4,8 +4,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from moe_teach.config import refuse
-
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 _ALIGNMENT = 16  # bytes: every row of every operand must start on such a boundary
 
@@ -21,8 +19,8 @@ def grouped_mm_torch(rows: Tensor, w: Tensor, expert_offsets: Tensor) -> Tensor:
     Raises:
         ValueError: naming the reason, where torch's function cannot take the operands.
     """
-    obstacle = _obstacle(rows, w)
-    refuse(bool(obstacle), f"torch's grouped matmul is not possible here: {obstacle}.")
+    if obstacle := _obstacle(rows, w):
+        raise ValueError(f"torch's grouped matmul is not possible here: {obstacle}.")
     ends = expert_offsets.to(torch.int32)
     out = F.grouped_mm(rows.contiguous(), w.contiguous().mT, offs=ends)
     return _ContiguousGradient.apply(out) if out.requires_grad else out
@@ -37,7 +35,8 @@ def _obstacle(rows: Tensor, w: Tensor) -> str:
         return "there are no rows"
     if rows.is_cuda and rows.dtype != torch.bfloat16:
         return f"on a GPU it knows bfloat16 only, not {rows.dtype}"
-    if any(width * rows.element_size() % _ALIGNMENT for width in w.shape[1:]):
+    _, d_out, d_in = w.shape
+    if d_out * rows.element_size() % _ALIGNMENT or d_in * rows.element_size() % _ALIGNMENT:
         return f"widths {tuple(w.shape[1:])} in {rows.dtype} are not multiples of 16 bytes"
     return ""
 

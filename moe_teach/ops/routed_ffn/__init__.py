@@ -1,4 +1,4 @@
-"""The whole work of the routed experts in seven ways that give the same answer.
+"""The whole work of the routed experts in eight ways that give the same answer.
 
     out[t] = sum over k of gates[t, k] * expert_{expert_ids[t, k]}(x[t])     for the kept choices
 
@@ -10,6 +10,7 @@
 | "sorted"  | sort the choices, then one matmul per expert and matrix  | many small matmuls       |
 | "grouped" | sort the choices, then one grouped matmul per matrix     | a sorted copy of x       |
 | "parts"   | dispatch, experts and combine, each as is fastest here   | a sorted copy of x       |
+| "each"    | visit the chosen experts, without laying out any rows    | steps in Python          |
 | "triton"  | gather, experts and combine in kernels of our own        | needs Triton, and a GPU  |
 
 Chapter 04 builds the first five in this order. The file of each is named after it; that of the
@@ -19,6 +20,7 @@ kernels is `fused.py`.
 from functools import partial
 from typing import Literal
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -26,6 +28,7 @@ from moe_teach.config import Activation
 from moe_teach.ops.backends import kernel_of
 from moe_teach.ops.choice import ON_GPU, decide, kernels_serve
 from moe_teach.ops.demand import demand_routing_of, demand_rows, unknown_backend
+from moe_teach.ops.routed_ffn.each import routed_ffn_each
 from moe_teach.ops.routed_ffn.grouped import routed_ffn_grouped
 from moe_teach.ops.routed_ffn.loop import routed_ffn_loop
 from moe_teach.ops.routed_ffn.one_hot import routed_ffn_one_hot
@@ -33,7 +36,7 @@ from moe_teach.ops.routed_ffn.padded import routed_ffn_padded
 from moe_teach.ops.routed_ffn.sorted import routed_ffn_sorted
 from moe_teach.types import ExpertWeights, Routing
 
-Backend = Literal["loop", "one_hot", "padded", "sorted", "grouped", "parts", "triton"]
+Backend = Literal["loop", "one_hot", "padded", "sorted", "grouped", "parts", "each", "triton"]
 _IMPLEMENTATIONS = {
     "loop": routed_ffn_loop,
     "one_hot": routed_ffn_one_hot,
@@ -41,11 +44,13 @@ _IMPLEMENTATIONS = {
     "sorted": routed_ffn_sorted,
     "grouped": routed_ffn_grouped,
     "parts": partial(routed_ffn_grouped, ffn=None),
+    "each": routed_ffn_each,
     "triton": kernel_of("moe_teach.ops.routed_ffn.fused", "routed_ffn_triton"),
 }
 EVERY_BACKEND = tuple(_IMPLEMENTATIONS)
-BACKENDS = EVERY_BACKEND[:-2]
+BACKENDS = EVERY_BACKEND[:5]
 """Those that chapter 04 builds by hand; they need nothing but torch."""
+_HANDFUL = 4  # choices; or an eighth of the experts, whom a grouped matmul would all ask
 
 
 def routed_ffn(
@@ -63,7 +68,8 @@ def routed_ffn(
         routing: who is chosen, with which gates, and which choices are kept.
         weights: the matrices of all experts.
         activation: "swiglu", "gelu" or "relu".
-        backend: one of `EVERY_BACKEND`; by default "triton" on a GPU and "parts" elsewhere.
+        backend: one of `EVERY_BACKEND`; by default "triton" on a GPU, "each" for a handful of
+            choices outside training, and "parts" elsewhere.
 
     Returns:
         One row per token in the dtype of `x`, differentiable in `x`, the gates and the weights.
@@ -78,19 +84,22 @@ def routed_ffn(
             f"The routing chooses among {routing.n_experts} experts, but the weights hold "
             f"{weights.w_up.shape[0]}."
         )
-    backend = backend or preferred(x)
+    backend = backend or preferred(x, routing)
     if backend not in _IMPLEMENTATIONS:
         raise unknown_backend(backend, EVERY_BACKEND)
     return _IMPLEMENTATIONS[backend](x, routing, weights, activation)
 
 
-def preferred(x: Tensor) -> Backend:
+def preferred(x: Tensor, routing: Routing) -> Backend:
     """Name the backend that tokens like these take where nobody names one."""
-    return decide("routed_ffn", _fitting, x)
+    return decide("routed_ffn", _fitting, x, routing)
 
 
-def _fitting(x: Tensor) -> tuple[Backend, str]:
+def _fitting(x: Tensor, routing: Routing) -> tuple[Backend, str]:
     """Choose a backend, and say why."""
     if kernels_serve(x):
         return "triton", ON_GPU
+    is_handful = routing.expert_ids.numel() <= max(_HANDFUL, routing.n_experts // 8)
+    if x.device.type == "cpu" and is_handful and not torch.is_grad_enabled():
+        return "each", "sorting so few choices costs more than visiting them one by one"
     return "parts", "without kernels of our own nothing is gained by doing all in one"

@@ -18,6 +18,13 @@ choose_mode()
 is_marked = shape_checks._is_no_type_check
 shape_checks._is_no_type_check = lambda node: ast.unparse(node) == "triton.jit" or is_marked(node)
 
+# The watcher follows every operation of every program: checked, it is most of a kernel's time.
+UNCHECKED = "moe_teach.analysis.kernel_watch."
+is_checked = shape_checks._JaxtypingFinder.should_instrument
+shape_checks._JaxtypingFinder.should_instrument = lambda finder, module: (
+    not module.startswith(UNCHECKED) and is_checked(finder, module)
+)
+
 
 @pytest.fixture(autouse=True, scope="session")
 def one_thread() -> None:

@@ -10,6 +10,7 @@
 
 # %%
 import math
+from dataclasses import replace
 from statistics import median
 
 import torch
@@ -18,7 +19,8 @@ from torch import Tensor
 from moe_teach.config import RouterConfig
 from moe_teach.course import by_mode, check, show
 from moe_teach.nn.router import Router
-from moe_teach.ops.route import noisy_logits, score, top_experts, topk_gates
+from moe_teach.ops.choose.reference import choose_reference
+from moe_teach.ops.route import gates_for, noisy_logits, score, top_experts, topk_gates
 from moe_teach.plots.router import audit_and_entropy, training_by_rule, walk_across_a_tie
 from moe_teach.plots.style import show_figure
 from moe_teach.types import Routing
@@ -142,10 +144,10 @@ print("PASS: by hand and by library, the same experts and the same gates")
 # lines. `ranking` decides who is chosen, `probs` decides the gates.
 
 # %%
-show(Router.forward)
+show(choose_reference)
 
 # %%
-show(topk_gates)
+show(gates_for)
 
 # %% [markdown]
 # ## Softmax before or after top-k
@@ -369,7 +371,7 @@ print("PASS: every living top-1 router ends below every dead one, for every seed
 #
 # ## Control: an audit that cannot fail is worth nothing
 #
-# Here is a router with a real bug: somebody detached the logits, perhaps to log them. The audit has
+# Here is a router with a real bug: somebody detached the gates, perhaps to log them. The audit has
 # to call it dead for **every** k.
 
 
@@ -377,8 +379,9 @@ print("PASS: every living top-1 router ends below every dead one, for every seed
 class LoggedRouter(Router):
     """A router whose author cut the graph by accident."""
 
-    def _logits(self, x: Tensor) -> Tensor:
-        return super()._logits(x).detach()
+    def forward(self, x: Tensor) -> Routing:
+        routing = super().forward(x)
+        return replace(routing, gates=routing.gates.detach())
 
 
 # %% tags=["nbval-check-output"]

@@ -148,6 +148,8 @@ def run_with_nbval(notebook: Path, scratch: Path) -> tuple[int, str, dict[str, f
         "MOE_TEACH_FAST": "1",
         "MOE_TEACH_HOME": str(scratch / "home"),
         "JUPYTER_PLATFORM_DIRS": "1",
+        # Two lessons run at a time. With a thread for each core in both, they wait for each other.
+        "OMP_NUM_THREADS": "1",
     }
     begin = time.perf_counter()
     with (scratch / "said.txt").open("w+") as said:

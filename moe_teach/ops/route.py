@@ -88,16 +88,11 @@ def gates_for(
     probs: Float[Tensor, "T E"],
     expert_ids: Int[Tensor, "T K"],
 ) -> Float[Tensor, "T K"]:
-    """Weigh the chosen experts as `config` says.
-
-    The softmax over the chosen logits alone is the softmax over all, renormalised: where both are
-    meant the first is taken, which is fewer steps and cannot underflow.
-    """
-    sums_up = config.normalize_gates or config.topk_first
-    if config.score_fn == "softmax" and sums_up:
+    """Weigh the chosen experts as `config` says: by `gates_of`, or by a softmax over them alone."""
+    if config.topk_first:
         gates = logits.gather(-1, expert_ids).softmax(dim=-1)
         return gates if config.gate_scale == 1 else gates * config.gate_scale
-    return gates_of(probs, expert_ids, normalize=sums_up, scale=config.gate_scale)
+    return gates_of(probs, expert_ids, normalize=config.normalize_gates, scale=config.gate_scale)
 
 
 def topk_gates(

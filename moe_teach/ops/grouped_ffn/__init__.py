@@ -2,11 +2,11 @@
 
     y[n] = w_down[e] @ activation(w_up[e] @ rows[n])        for the expert e that owns row n
 
-"composed" is the definition in terms of grouped matmuls and serves every device. "expertwise"
-finishes one expert before the next begins and is the fast path of the CPU in float32, unless the
-experts are so small that visiting them costs more than their work. "padded" gives all experts
-slices of equal length and is the fast path of the CPU in bfloat16 while the load is even.
-"triton" is two kernels of our own and the fast path of a GPU.
+"composed" is the definition in terms of grouped matmuls; it serves every device and, on a CPU, the
+experts that have so little to do that visiting them costs more than their work. "expertwise"
+finishes one expert before the next begins and is the fast path of the CPU in float32. "padded"
+gives all experts slices of equal length and is the fast path of the CPU in bfloat16 while the load
+is even. "triton" is two kernels of our own and the fast path of a GPU.
 """
 
 from typing import Literal
@@ -90,7 +90,7 @@ def _fitting(rows: Tensor, w_up: Tensor, expert_offsets: Tensor) -> tuple[str, s
     is_small = n_rows * d_model * d_ff < n_experts * _ONE_VISIT or n_rows <= _FEW * n_experts
     # Laying rows out for the padded block pays when a backward pass uses the block again.
     is_small = is_small or (is_short and not torch.is_grad_enabled())
-    may_pad = not is_small and is_short if is_precise else n_rows > n_experts
+    may_pad = (is_short and not is_small) if is_precise else n_rows > n_experts
     if may_pad and _is_even(expert_offsets, n_rows):
         return "padded", "the load is even, and the matmuls of single experts are slow here"
     if is_small and torch_can_group(rows, w_up):

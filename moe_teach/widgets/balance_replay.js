@@ -1,6 +1,8 @@
 // Browser half of `balance_replay.py`: what the recorded loads and routes say at one step, and
 // their picture. Every name read with model.get is a trait there.
 
+import { copied, make, mount, namedNumbers, oneOf, save, slider } from "./drawing.js";
+
 // ---- the arithmetic ---------------------------------------------------------------------------
 
 export const DEAD = 0.1; // of the fair share, as in balance_replay.py
@@ -29,9 +31,6 @@ export function rowAt(steps, step) {
 /** Cut `count` rows of `width` numbers from `numbers`, beginning at `start`. */
 const rows = (numbers, start, count, width) =>
   Array.from({ length: count }, (_, i) => [...numbers.slice(start + i * width, start + (i + 1) * width)]);
-
-/** A DataView need not begin where a number may: copy it. */
-const copied = (view) => view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength);
 
 /** Unpack the bytes: for every method its rows of loads, of skills or null, and of choices. */
 export function unpack({ methods, loads, skills, choices, text }) {
@@ -152,13 +151,6 @@ export function sentence(methods, { step, method, token, text }) {
 
 // ---- drawing ----------------------------------------------------------------------------------
 
-function make(tag, attributes = {}, ...children) {
-  const element = document.createElement(tag);
-  Object.entries(attributes).forEach(([name, value]) => element.setAttribute(name, value));
-  element.append(...children);
-  return element;
-}
-
 /** The look of an expert: a hue of eight, and a border that tells the eights apart. */
 const look = (e) => ({ style: `--hue: var(--expert-${e % HUES})`, "data-round": Math.floor(e / HUES) % 4 });
 
@@ -276,7 +268,7 @@ function history(method, text) {
 
 function buildPanel(method, text, pick) {
   const names = ["entropy", "MaxVio", "dead experts", ...(method.losses ? ["validation loss"] : [])];
-  const values = names.map(() => make("dd"));
+  const list = namedNumbers(names);
   const when = make("span", { class: "when" });
   const [loadSaid, skillSaid, routeSaid] = [1, 2, 3].map(() => make("p", { class: "said" }));
   const parts = [expertRows(method), probeText(text, pick), history(method, text)];
@@ -284,7 +276,7 @@ function buildPanel(method, text, pick) {
   const node = make("section", { class: "panel", "aria-label": method.name },
     make("div", { class: "inner" },
       make("div", { class: "title" }, make("strong", {}, method.name), when),
-      make("dl", {}, ...names.map((name, i) => make("div", {}, make("dt", {}, name), values[i]))),
+      list.node,
       make("div", { class: "who" }, experts, loadSaid, skillSaid),
       make("div", { class: "where" }, probe, routeSaid, past)));
   const update = (state, scale) => {
@@ -293,7 +285,7 @@ function buildPanel(method, text, pick) {
     const panel = panelAt(method, state.step);
     const texts = [panel.entropy.toFixed(2), panel.violation.toFixed(2), `${panel.dead.length} of ${panel.load.length}`];
     if (method.losses) texts.push(panel.loss.toFixed(3));
-    values.forEach((value, i) => { value.textContent = texts[i]; });
+    list.update(texts);
     when.textContent = panel.recorded === state.step ? `step ${state.step}` : `recorded at step ${panel.recorded}`;
     loadSaid.textContent = loadWords(panel);
     skillSaid.textContent = skillWords(panel);
@@ -309,28 +301,17 @@ function buildPanel(method, text, pick) {
 function buildControls(player, names, focus) {
   const play = make("button", { type: "button", class: "play" });
   play.addEventListener("click", player.toggle);
-  const input = make("input", { type: "range", min: 0, step: 1, "aria-label": "training step" });
-  input.addEventListener("input", () => player.jump(Number(input.value)));
-  const value = make("output");
-  const buttons = ["", ...names].map((name) => {
-    const button = make("button", { type: "button" }, name || "all");
-    button.addEventListener("click", () => focus(name));
-    return [name, button];
-  });
-  const choices = make("div", { class: "choices", role: "group", "aria-label": "method" }, ...buttons.map(([, b]) => b));
-  const node = make("div", { class: "controls" }, play,
-    make("label", { class: "field" }, make("span", {}, "training step"), value, input), choices);
-  choices.hidden = names.length < 2;
+  const place = slider("training step", { min: 0 }, player.jump);
+  const method = oneOf("method", ["", ...names].map((name) => [name, name || "all"]), focus);
+  method.node.hidden = names.length < 2;
   const update = (state, steps, playing) => {
-    input.max = steps.length - 1;
-    input.value = rowAt(steps, state.step);
-    input.setAttribute("aria-valuetext", `step ${state.step}`);
-    value.textContent = `${state.step} of ${steps.at(-1)}`;
+    place.update(rowAt(steps, state.step), `${state.step} of ${steps.at(-1)}`, steps.length - 1);
+    place.input.setAttribute("aria-valuetext", `step ${state.step}`); // heard at every key: kept short
     play.textContent = playing ? "❚❚ pause" : "▶ play";
     play.disabled = steps.length < 2;
-    buttons.forEach(([name, button]) => button.setAttribute("aria-pressed", name === state.method));
+    method.update(state.method);
   };
-  return { node, update, input };
+  return { node: make("div", { class: "controls" }, play, place.node, method.node), update, input: place.input };
 }
 
 /** Walk through the records by a clock; `read` and `go` are the present row and the way to another. */
@@ -377,10 +358,7 @@ function render({ model, el }) {
   const { note, ...data } = read(model); // a replay is a record: what was recorded does not change
   const methods = unpack(data);
   const [steps, scale] = [allSteps(methods), scales(methods)];
-  const change = (name, value) => {
-    model.set(name, value);
-    model.save_changes();
-  };
+  const change = (name, value) => save(model, { [name]: value });
   const player = makePlayer({
     count: () => steps.length,
     read: () => rowAt(steps, model.get("step")),
@@ -397,8 +375,6 @@ function render({ model, el }) {
     "Colour and number: the expert · dotted outline: the route changed at this record · †: dead, less than a tenth of the fair share");
   const root = make("div", { class: "moe-widget moe-balance-replay", role: "group", "aria-label": "Balance replay" },
     make("div", { class: "body" }, origin, controls.node, grid, key, status));
-  // Arrow keys belong to what has the focus: JupyterLab looks for this mark on the element itself.
-  root.addEventListener("focusin", ({ target }) => target.setAttribute("data-lm-suppress-shortcuts", "true"));
   controls.input.addEventListener("keydown", (event) => {
     if (event.key !== " ") return;
     event.preventDefault();
@@ -412,13 +388,10 @@ function render({ model, el }) {
     // While it plays, a reader of the screen would be talked over at every record.
     if (!player.playing()) status.textContent = `${sentence(methods, state)} ${note}`.trim();
   }
-  el.append(root);
-  const events = ["change:step", "change:method", "change:token"];
-  events.forEach((event) => model.on(event, update));
-  update();
+  const unmount = mount({ model, el }, root, ["step", "method", "token"], update);
   return () => {
     player.stop();
-    events.forEach((event) => model.off(event, update));
+    unmount();
   };
 }
 

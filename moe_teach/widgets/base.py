@@ -10,14 +10,22 @@ A displayed widget offers three faces, and each reader takes the best it can sho
 import base64
 import hashlib
 import json
+import re
 from html import escape
 from pathlib import Path
 from typing import Any, ClassVar
 
 import anywidget
 
+from moe_teach.config import refuse
+
 _HERE = Path(__file__).parent
-_THEME = (_HERE / "theme.css").read_text(encoding="utf-8")
+_STYLE = "\n".join((_HERE / name).read_text("utf-8") for name in ("theme.css", "controls.css"))
+_DRAWING = (_HERE / "drawing.js").read_text(encoding="utf-8")
+_FROM_DRAWING = re.compile(
+    r'^import \{(\s*\w+(?:,\s*\w+)*,?\s*)\} from "\./drawing\.js";$', re.MULTILINE
+)
+_FROM_ELSEWHERE = re.compile(r"^\s*(?:import\b|export\s*[{*].*\bfrom\b)|\bimport\(", re.MULTILINE)
 _SHIM = (_HERE / "static_twin.js").read_text(encoding="utf-8")
 _INHERITED = frozenset(anywidget.AnyWidget.class_trait_names(sync=True))
 
@@ -28,7 +36,8 @@ class CourseWidget(anywidget.AnyWidget):
     A subclass sets `_esm` and `_css` to its files, `alt` to the picture in words, `what_to_try` to
     three things worth doing, and tags its traits with `sync=True`. Trait values are what JSON can
     carry, or bytes (the browser sees a `DataView`, live and static). `_css` comes after theme.css,
-    which gives the colours of the light and the dark theme to everything of class `moe-widget`.
+    which gives the colours of the light and the dark theme to everything of class `moe-widget`,
+    and controls.css; `_esm` may import from drawing.js beside it, and from nowhere else.
     """
 
     alt: ClassVar[str] = ""
@@ -38,9 +47,13 @@ class CourseWidget(anywidget.AnyWidget):
     _ipython_display_ = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        style = cls.__dict__.get("_css")
-        if isinstance(style, Path):  # traitlets derives classes too, with a trait of that name
-            cls._css = f"{_THEME}\n{style.read_text(encoding='utf-8')}"
+        script, style = cls.__dict__.get("_esm"), cls.__dict__.get("_css")
+        # traitlets derives classes too, with traits of these names
+        if isinstance(script, Path | str):
+            is_file = isinstance(script, Path)
+            cls._esm = _joined(script.read_text("utf-8") if is_file else script, cls.__name__)
+        if isinstance(style, Path):
+            cls._css = _styled(style.read_text("utf-8"), cls.__name__)
         super().__init_subclass__(**kwargs)
 
     @classmethod
@@ -98,6 +111,34 @@ class CourseWidget(anywidget.AnyWidget):
         """Offer the live view, the static twin and the words, in one bundle."""
         live, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})
         return {**live, "text/html": self.html(), "text/plain": self.words()}, metadata
+
+
+def _joined(script: str, name: str) -> str:
+    """Put drawing.js where a script imports from it, for anywidget ships one file."""
+    body = re.sub(r"^export (?=const|function)", "", _DRAWING, flags=re.MULTILINE)
+    # Inside a function no name of drawing.js can clash with one of the script.
+    joined = _FROM_DRAWING.sub(
+        lambda found: f"const {{{found[1]}}} = (() => {{\n{body}\nreturn {{{found[1]}}};\n}})();",
+        script,
+    )
+    refuse(
+        _FROM_ELSEWHERE.search(joined) is not None,
+        f"The script of {name} imports what a notebook would not find. It may only import names "
+        "from drawing.js, by 'import { make, draw } from \"./drawing.js\";' on lines of its own; "
+        "write everything else into the script itself.",
+    )
+    return joined
+
+
+def _styled(style: str, name: str) -> str:
+    """Put the shared rules before a widget's own, all under the class that its style names first.
+
+    Under `.moe-widget` they would reach every widget of a page, and the copy that came with the
+    last one would overrule what the styles before it had said for themselves.
+    """
+    own = re.search(r"\.moe-[\w-]+", style)
+    refuse(own is None, f"The style of {name} names no class that begins with '.moe-'.")
+    return f"{_STYLE.replace('.moe-widget', own and own[0])}\n{style}"
 
 
 def _split_bytes(state: dict[str, Any]) -> dict[str, Any]:

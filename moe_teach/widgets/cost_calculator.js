@@ -1,6 +1,8 @@
 // Browser half of `cost_calculator.py`: the arithmetic of moe_teach.cost, and its picture.
 // Every name read with model.get is a trait there.
 
+import { draw, make, mount, save, spread } from "./drawing.js";
+
 // ---- the arithmetic ------------------------------------------------------------------------
 
 /** Parameters part by part, as `moe_teach.cost.count_params` counts them. */
@@ -141,16 +143,6 @@ export function curves(preset, state, device, bits) {
   ];
 }
 
-/** Move labels apart so that none covers another; keeps their order from top to bottom. */
-export function spread(heights, gap) {
-  const order = heights.map((_, i) => i).sort((a, b) => heights[a] - heights[b] || a - b);
-  const placed = [...heights];
-  order.forEach((i, n) => {
-    if (n) placed[i] = Math.max(placed[i], placed[order[n - 1]] + gap);
-  });
-  return placed;
-}
-
 // ---- words ---------------------------------------------------------------------------------
 
 /** Three significant digits and a unit: 72.0B, 1.03T; sizes in bytes as 144 GB. */
@@ -200,22 +192,14 @@ const SLIDERS = {
   usd_per_hour: ["Price of a device", (value) => `$${value.toFixed(2)} / h`],
 };
 
-const node = (tag, attributes = {}, ...children) => {
-  const svg = ["svg", "g", "path", "line", "circle", "text", "rect"].includes(tag);
-  const made = svg ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
-  Object.entries(attributes).forEach(([name, value]) => made.setAttribute(name, value));
-  made.append(...children);
-  return made;
-};
-
 function slider(name, choose) {
   const [label] = SLIDERS[name];
-  const value = node("output", { class: "moe-cost-value" });
-  const input = node("input", { type: "range", min: 0, step: 1, "data-trait": name });
-  const row = node("label", { class: "moe-cost-slider" }, node("span", {}, label), value, input);
+  const value = make("output", { class: "moe-cost-value" });
+  const input = make("input", { type: "range", min: 0, step: 1, "data-trait": name });
+  const row = make("label", { class: "moe-cost-slider" }, make("span", {}, label), value, input);
   let stops = [];
   input.addEventListener("input", () => choose(name, stops[Number(input.value)]));
-  const draw = (state, preset) => {
+  const update = (state, preset) => {
     stops = stopsOf(name, state, preset);
     const index = stops.indexOf(Math.min(state[name], stops.at(-1)));
     const text = SLIDERS[name][1](stops[index]);
@@ -225,72 +209,72 @@ function slider(name, choose) {
     input.style.setProperty("--filled", `${(100 * index) / Math.max(1, stops.length - 1)}%`);
     value.textContent = text;
   };
-  return { row, draw };
+  return { row, update };
 }
 
 function chooser(name, label, choose) {
-  const select = node("select", { "data-trait": name });
+  const select = make("select", { "data-trait": name });
   select.addEventListener("change", () => choose(name, select.value));
-  const row = node("label", { class: "moe-cost-chooser" }, node("span", {}, label), select);
-  const draw = (options, value) => {
+  const row = make("label", { class: "moe-cost-chooser" }, make("span", {}, label), select);
+  const update = (options, value) => {
     if (select.options.length !== options.length) {
-      select.replaceChildren(...options.map((option) => node("option", { value: option }, option)));
+      select.replaceChildren(...options.map((option) => make("option", { value: option }, option)));
     }
     select.value = value;
   };
-  return { row, draw };
+  return { row, update };
 }
 
 /** One horizontal bar with its title, its number, its segments, marks and a line of small print. */
 function bar(title) {
   const [number, track, marks, note] = ["number", "track", "marks", "note"].map((part) =>
-    node("div", { class: `moe-cost-${part}` }),
+    make("div", { class: `moe-cost-${part}` }),
   );
-  const head = node("div", { class: "moe-cost-head" }, node("span", {}, title), number);
-  const rail = node("div", { class: "moe-cost-rail", "aria-hidden": "true" }, track, marks);
-  const draw = (text, parts, pointers, small) => {
+  const head = make("div", { class: "moe-cost-head" }, make("span", {}, title), number);
+  const rail = make("div", { class: "moe-cost-rail", "aria-hidden": "true" }, track, marks);
+  const update = (text, parts, pointers, small) => {
     const percent = (part) => `${(100 * part).toFixed(3)}%`;
     number.textContent = text;
     track.replaceChildren(
       ...parts.map(({ kind, start, width }) =>
-        node("i", { "data-kind": kind, style: `left:${percent(start)};width:${percent(width)}` }),
+        make("i", { "data-kind": kind, style: `left:${percent(start)};width:${percent(width)}` }),
       ),
     );
     marks.replaceChildren(
       ...pointers.map(({ kind, at, label }) => {
         const side = at > 0.6 ? "left" : "right"; // the label's side, so that it stays inside
-        return node("i", { "data-kind": kind, "data-side": side, style: `left:${percent(at)}` }, node("b", {}, label));
+        return make("i", { "data-kind": kind, "data-side": side, style: `left:${percent(at)}` }, make("b", {}, label));
       }),
     );
     note.replaceChildren(...small);
   };
-  return { row: node("section", { class: "moe-cost-bar" }, head, rail, note), draw };
+  return { row: make("section", { class: "moe-cost-bar" }, head, rail, note), update };
 }
 
 const key = (kind, text) =>
-  node("span", { class: "moe-cost-key" }, node("i", { "data-kind": kind }), text);
+  make("span", { class: "moe-cost-key" }, make("i", { "data-kind": kind }), text);
 
 function figures() {
   const cells = ["FLOPs for a token", "Tokens a second, at most", "A million tokens, at least"].map(
     (label) => {
-      const [value, note] = [node("strong"), node("small")];
-      return { value, note, cell: node("div", {}, node("span", {}, label), value, note) };
+      const [value, note] = [make("strong"), make("small")];
+      return { value, note, cell: make("div", {}, make("span", {}, label), value, note) };
     },
   );
-  const row = node("div", { class: "moe-cost-figures" }, ...cells.map(({ cell }) => cell));
-  const draw = (texts) =>
+  const row = make("div", { class: "moe-cost-figures" }, ...cells.map(({ cell }) => cell));
+  const update = (texts) =>
     cells.forEach(({ value, note }, i) => ([value.textContent, note.textContent] = texts[i]));
-  return { row, draw };
+  return { row, update };
 }
 
 function chart(choose) {
   const { width, height, left, right, top, bottom } = CHART;
-  const svg = node("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", class: "moe-cost-chart" });
-  const head = node(
+  const svg = draw("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", class: "moe-cost-chart" });
+  const head = make(
     "div",
     { class: "moe-cost-head" },
-    node("span", {}, "A million tokens, by batch size"),
-    node("small", {}, "drag to choose the batch"),
+    make("span", {}, "A million tokens, by batch size"),
+    make("small", {}, "drag to choose the batch"),
   );
   let scale = null;
   const pick = (event) => {
@@ -305,12 +289,12 @@ function chart(choose) {
   svg.addEventListener("pointermove", (event) => {
     if (svg.hasPointerCapture(event.pointerId)) pick(event);
   });
-  const text = (x, y, words, attributes) => node("text", { x, y, ...attributes }, words);
-  const draw = (lines, batch, price) => {
+  const text = (x, y, words, attributes) => draw("text", { x, y, ...attributes }, words);
+  const update = (lines, batch, price) => {
     scale = chartScale(lines.flatMap(({ points }) => points.map(({ usd }) => usd)));
     const end = width - right;
     const grid = scale.ticks.flatMap((tick) => [
-      node("line", { class: "grid", x1: left, x2: end, y1: scale.y(tick), y2: scale.y(tick) }),
+      draw("line", { class: "grid", x1: left, x2: end, y1: scale.y(tick), y2: scale.y(tick) }),
       text(left - 8, scale.y(tick) + 4, dollars(tick).replace(/\.00$/, ""), { "text-anchor": "end" }),
     ]);
     const axis = [1, 4, 16, 64, 256, 1024].map((tick) =>
@@ -320,7 +304,7 @@ function chart(choose) {
     const tooLow = Math.max(0, Math.max(...names) - (height - bottom - 6)); // clear of the axis
     const ends = names.map((y) => y - tooLow);
     const paths = lines.flatMap(({ kind, label, points }, i) => [
-      node("path", {
+      draw("path", {
         "data-kind": kind,
         d: points.map((p, n) => `${n ? "L" : "M"}${scale.x(p.batch).toFixed(1)} ${scale.y(p.usd).toFixed(1)}`).join(""),
       }),
@@ -328,8 +312,8 @@ function chart(choose) {
     ]);
     const x = scale.x(Math.min(1024, batch));
     const here = [
-      node("line", { class: "here", x1: x, x2: x, y1: top, y2: height - bottom }),
-      node("circle", { cx: x, cy: scale.y(price), r: 6 }),
+      draw("line", { class: "here", x1: x, x2: x, y1: top, y2: height - bottom }),
+      draw("circle", { cx: x, cy: scale.y(price), r: 6 }),
     ];
     svg.replaceChildren(...grid, ...axis, ...paths, ...here);
     svg.setAttribute(
@@ -337,7 +321,7 @@ function chart(choose) {
       `Cost of a million tokens against the batch size; at ${whole(batch)} it is ${dollars(price)}.`,
     );
   };
-  return { row: node("section", { class: "moe-cost-bar" }, head, svg), draw };
+  return { row: make("section", { class: "moe-cost-bar" }, head, svg), update };
 }
 
 function controls(choose) {
@@ -345,20 +329,20 @@ function controls(choose) {
   const rows = sliders.map(({ row }) => row);
   const device = chooser("device", "Device", choose);
   const format = chooser("dtype", "Numbers", choose);
-  const group = (name, ...members) => node("fieldset", {}, node("legend", {}, name), ...members);
-  const root = node(
+  const group = (name, ...members) => make("fieldset", {}, make("legend", {}, name), ...members);
+  const root = make(
     "div",
     { class: "moe-cost-controls" },
     group("The model", ...rows.slice(0, SIZES.length)),
     group("The load", format.row, ...rows.slice(SIZES.length, SIZES.length + 2)),
     group("The machine", device.row, ...rows.slice(SIZES.length + 2)),
   );
-  const draw = (state, { presets, devices, formats }) => {
-    sliders.forEach(({ draw: drawOne }) => drawOne(state, presets[state.preset]));
-    device.draw(Object.keys(devices), state.device);
-    format.draw(Object.keys(formats), state.dtype);
+  const update = (state, { presets, devices, formats }) => {
+    sliders.forEach(({ update: updateOne }) => updateOne(state, presets[state.preset]));
+    device.update(Object.keys(devices), state.device);
+    format.update(Object.keys(formats), state.dtype);
   };
-  return { root, draw };
+  return { root, update };
 }
 
 /** The three bars: what is stored, what is resident, what a step reads. */
@@ -366,11 +350,11 @@ function bars() {
   const stored = bar("Parameters");
   const resident = bar("Bytes that must be resident");
   const read = bar("Bytes that one step reads");
-  const draw = (state, result, device, bits) => {
+  const update = (state, result, device, bits) => {
     const { total, active, shared, chosen, weights, cache, memory } = result;
     const [k, n] = [Math.min(state.top_k, state.n_experts), state.n_experts];
     const idle = total - active;
-    stored.draw(
+    stored.update(
       `${short(active)} of ${short(total)} at work: 1/${(total / active).toFixed(1)}`,
       segments([["shared", shared], ["chosen", chosen], ["idle", idle]], total),
       [{ kind: "naive", at: k / n, label: `${k}/${n} of all` }],
@@ -384,7 +368,7 @@ function bars() {
     const needed = weights + cache;
     const scale = Math.max(needed, memory) * 1.04;
     const devices = Math.ceil(needed / device.memory_bytes);
-    resident.draw(
+    resident.update(
       bytes(needed),
       segments([["shared", shared * size], ["chosen", chosen * size], ["idle", idle * size], ["cache", cache]], scale),
       [
@@ -397,53 +381,51 @@ function bars() {
       ],
     );
     const experts = (result.routed * result.experts * size) / n;
-    read.draw(
+    read.update(
       bytes(result.read),
       segments([["shared", (shared - result.input) * size], ["chosen", experts], ["cache", cache]], scale),
       [],
       [`${whole(state.batch)} tokens touch ${result.experts.toFixed(1)} of ${n} experts in each layer`],
     );
   };
-  return { rows: [stored.row, resident.row, read.row], draw };
+  return { rows: [stored.row, resident.row, read.row], update };
 }
 
 function build(choose) {
   const preset = chooser("preset", "Start from", choose);
-  const back = node("button", { type: "button", class: "moe-cost-back" }, "as published");
+  const back = make("button", { type: "button", class: "moe-cost-back" }, "as published");
   back.addEventListener("click", () => choose("preset", preset.row.querySelector("select").value));
   const [left, three, numbers, curve] = [controls(choose), bars(), figures(), chart(choose)];
-  const spoken = node("p", { class: "moe-cost-words", role: "status", "aria-live": "polite" });
-  const root = node(
+  const spoken = make("p", { class: "moe-cost-words", role: "status", "aria-live": "polite" });
+  const root = make(
     "div",
     { class: "moe-widget moe-cost" },
-    node("div", { class: "moe-cost-top" }, node("strong", {}, "What a sparse model costs"), back, preset.row),
-    node(
+    make("div", { class: "moe-cost-top" }, make("strong", {}, "What a sparse model costs"), back, preset.row),
+    make(
       "div",
       { class: "moe-cost-columns" },
       left.root,
-      node("div", { class: "moe-cost-results" }, ...three.rows, numbers.row, curve.row),
+      make("div", { class: "moe-cost-results" }, ...three.rows, numbers.row, curve.row),
     ),
     spoken,
   );
-  // Arrow keys belong to the focused slider: JupyterLab looks for this mark on the element itself.
-  root.addEventListener("focusin", ({ target }) => target.setAttribute("data-lm-suppress-shortcuts", "true"));
-  const draw = (state, data) => {
+  const update = (state, data) => {
     const shape = data.presets[state.preset];
     const [device, bits] = [data.devices[state.device], data.formats[state.dtype]];
     const result = costs(shape, state, device, bits);
-    preset.draw(Object.keys(data.presets), state.preset);
+    preset.update(Object.keys(data.presets), state.preset);
     back.hidden = SIZES.every((size) => state[size] === shape[size]);
-    left.draw(state, data);
-    three.draw(state, result, device, bits);
-    numbers.draw([
+    left.update(state, data);
+    three.update(state, result, device, bits);
+    numbers.update([
       [flopsText(result.flops), `and ${flopsText(2 * result.total)} if all worked`],
       [short(result.tokensPerSecond), `limited by ${result.limit}`],
       [dollars(result.usdPerMillion), `dense, full size: ${dollars(result.denseTotal.usdPerMillion)}`],
     ]);
-    curve.draw(curves(shape, state, device, bits), state.batch, result.usdPerMillion);
+    curve.update(curves(shape, state, device, bits), state.batch, result.usdPerMillion);
     spoken.textContent = sentence(state, result);
   };
-  return { root, draw };
+  return { root, update };
 }
 
 function render({ model, el }) {
@@ -467,28 +449,23 @@ function render({ model, el }) {
     if (name === "preset") SIZES.forEach((size) => (changes[size] = presets[value][size]));
     if (name === "device") changes.usd_per_hour = devices[value].usd_per_hour;
     if (name === "n_experts") changes.top_k = Math.min(value, model.get("top_k"));
-    Object.entries(changes).forEach(([trait, to]) => model.set(trait, to));
-    model.save_changes();
+    save(model, changes);
   };
   const view = build(choose);
-  const draw = () => {
+  const update = () => {
     const state = read();
-    view.draw(state, { presets, devices, formats });
+    view.update(state, { presets, devices, formats });
   };
   let waiting = false;
-  const drawSoon = () => {
+  const updateSoon = () => {
     if (waiting) return; // several traits change together: one picture is enough
     waiting = true;
     queueMicrotask(() => {
       waiting = false;
-      draw();
+      update();
     });
   };
-  const traits = Object.keys(read());
-  traits.forEach((name) => model.on(`change:${name}`, drawSoon));
-  draw();
-  el.append(view.root);
-  return () => traits.forEach((name) => model.off(`change:${name}`, drawSoon));
+  return mount({ model, el }, view.root, Object.keys(read()), update, updateSoon);
 }
 
 export default { render };

@@ -1,6 +1,8 @@
 // Browser half of `dispatch_explorer.py`: routing, capacity and drops as in moe_teach.ops, and
 // their picture. Every name read with model.get is a trait there.
 
+import { draw, make, mount, namedNumbers, oneOf, save, slider } from "./drawing.js";
+
 // ---- the arithmetic ---------------------------------------------------------------------------
 
 /** Uniform numbers in [0, 1) from a seed (a 32-bit mixing generator). */
@@ -135,54 +137,22 @@ export function sentence(state, result) {
 
 // ---- drawing ----------------------------------------------------------------------------------
 
-const NAMESPACE = "http://www.w3.org/2000/svg";
 const [WIDTH, LEFT, GAP, ROW] = [900, 78, 10, 30];
 
-function fill(element, attributes, children) {
-  Object.entries(attributes).forEach(([name, value]) => element.setAttribute(name, value));
-  element.append(...children);
-  return element;
-}
-const make = (tag, attributes = {}, ...children) => fill(document.createElement(tag), attributes, children);
-const draw = (tag, attributes = {}, ...children) =>
-  fill(document.createElementNS(NAMESPACE, tag), attributes, children);
-
-function slider(label, [min, max, step], show, onInput) {
-  const input = make("input", { type: "range", min, max, step, "aria-label": label });
-  const value = make("output");
-  input.addEventListener("input", () => onInput(Number(input.value)));
-  return {
-    node: make("label", { class: "field" }, make("span", {}, label), value, input),
-    update(now) {
-      input.value = now;
-      value.textContent = show(now);
-      input.setAttribute("aria-valuetext", show(now));
-    },
-  };
-}
-
-/** Buttons of which one is pressed. */
-function choice(label, options, onPick) {
-  const buttons = options.map(([value, text]) => {
-    const button = make("button", { type: "button" }, text);
-    button.addEventListener("click", () => onPick(value));
-    return [value, button];
-  });
-  const box = make("span", { class: "choices", role: "group", "aria-label": label }, ...buttons.map(([, b]) => b));
-  return {
-    node: make("div", { class: "field" }, make("span", {}, label), box),
-    update: (now) => buttons.forEach(([value, button]) => button.setAttribute("aria-pressed", value === now)),
-  };
+/** Buttons of which one is pressed, with their name above. */
+function field(label, options, onPick) {
+  const { node, update } = oneOf(label, options, onPick);
+  return { node: make("div", { class: "field" }, make("span", {}, label), node), update };
 }
 
 function buildControls(change) {
-  const factor = slider("capacity factor", [0.25, 3, 0.05], (v) => v.toFixed(2),
+  const factor = slider("capacity factor", { min: 0.25, max: 3, step: 0.05 },
     (capacityFactor) => change({ capacityFactor }));
-  const skew = slider("skew of the router", [0, 3, 0.1], (v) => v.toFixed(1), (v) => change({ skew: v }));
-  const policy = choice("who is served first",
+  const skew = slider("skew of the router", { min: 0, max: 3, step: 0.1 }, (v) => change({ skew: v }));
+  const policy = field("who is served first",
     [["first_come", "first come"], ["by_gate", "largest gate"], ["random", "random"]],
     (value) => change({ policy: value }));
-  const order = choice("order of the batch",
+  const order = field("order of the batch",
     [["as given", "as given"], ["reversed", "reversed"], ["shuffled", "shuffled"]],
     (value) => change({ order: value }));
   const again = make("button", { type: "button" }, "draw again");
@@ -192,8 +162,8 @@ function buildControls(change) {
     node: make("div", { class: "controls" }, factor.node, skew.node,
       make("div", { class: "field again" }, draws, again), policy.node, order.node),
     update(state) {
-      factor.update(state.capacityFactor);
-      skew.update(state.skew);
+      factor.update(state.capacityFactor, state.capacityFactor.toFixed(2));
+      skew.update(state.skew, state.skew.toFixed(1));
       policy.update(state.policy);
       order.update(state.order);
       again.disabled = state.policy !== "random" && state.order !== "shuffled";
@@ -275,25 +245,21 @@ function expertRow(e, slots, dropped, y, size, line, selected) {
 
 function buildNumbers() {
   const names = ["kept choices", "dropped choices", "padding", "tokens without expert"];
-  const values = names.map(() => [make("dd"), make("small")]);
+  const list = namedNumbers(names, ["dd", "small"]);
   const bars = [0, 1, 2, 3].map(() => [make("span", { class: "bar" }), make("span", { class: "share" })]);
   const labels = ["first", "second", "third", "last"];
   const node = make("div", { class: "numbers" },
-    make("dl", {}, ...names.map((name, i) => make("div", {}, make("dt", {}, name), ...values[i]))),
+    list.node,
     make("div", { class: "quarters", role: "img" }, make("p", {}, "choices lost, by quarter of the batch"),
       ...bars.map(([bar, share], i) => make("div", { class: "quarter" }, make("span", { class: "track" }, bar), share,
         make("span", { class: "where" }, labels[i])))));
   return {
     node,
     update(_, { kept, choices, dropped, padded, slots, orphans, tokens, quarters }) {
-      const texts = [
+      list.update([
         [kept, `of ${choices}`], [dropped, percent(dropped / choices)],
         [padded, `${percent(slots ? padded / slots : 0)} of the rows computed`], [orphans, `of ${tokens.length}`],
-      ];
-      texts.forEach(([value, small], i) => {
-        values[i][0].textContent = value;
-        values[i][1].textContent = small;
-      });
+      ]);
       bars.forEach(([bar, share], i) => {
         bar.style.height = percent(quarters[i]).replace(" ", "");
         share.textContent = percent(quarters[i]);
@@ -321,30 +287,20 @@ const read = (model) => ({
 });
 
 function render({ model, el }) {
-  const change = (update) => {
-    const updates = typeof update === "function" ? update(read(model)) : update;
-    Object.entries(updates).forEach(([key, value]) => model.set(TRAITS[key], value));
-    model.save_changes();
-  };
+  const change = (update) => save(model, typeof update === "function" ? update(read(model)) : update, TRAITS);
   const status = make("p", { class: "status", role: "status", "aria-live": "polite" });
   const parts = [buildControls(change), buildPicture((selected) => change({ selected })), buildNumbers()];
   const [controls, picture, numbers] = parts.map(({ node }) => node);
   const root = make("div", { class: "moe-widget moe-dispatch-explorer", role: "group",
     "aria-label": "Dispatch explorer" },
   make("div", { class: "body" }, controls, status, picture, numbers));
-  // Arrow keys belong to what has the focus: JupyterLab looks for this mark on the element itself.
-  root.addEventListener("focusin", ({ target }) => target.setAttribute("data-lm-suppress-shortcuts", "true"));
-  el.append(root);
   const update = () => {
     const state = read(model);
     const result = explore(state);
     parts.forEach((part) => part.update(state, result));
     status.textContent = sentence(state, result);
   };
-  const events = ["expert_ids", "gates", "logits", ...Object.values(TRAITS)].map((name) => `change:${name}`);
-  events.forEach((event) => model.on(event, update));
-  update();
-  return () => events.forEach((event) => model.off(event, update));
+  return mount({ model, el }, root, ["expert_ids", "gates", "logits", ...Object.values(TRAITS)], update);
 }
 
 export default { render };

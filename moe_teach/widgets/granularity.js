@@ -1,6 +1,8 @@
 // Browser half of `granularity.py`: the layer, its bill and its routes. Every name read with
 // model.get is a trait there.
 
+import { draw, make, mount, namedNumbers, save, slider } from "./drawing.js";
+
 // ---- the arithmetic ---------------------------------------------------------------------------
 
 /** The cuts that come out even, up to `most` experts in all. */
@@ -62,44 +64,21 @@ export function sentence(state, now) {
 
 // ---- drawing ----------------------------------------------------------------------------------
 
-const NAMESPACE = "http://www.w3.org/2000/svg";
 const [WIDTH, HEIGHT] = [900, 96];
-
-function fill(element, attributes, children) {
-  Object.entries(attributes).forEach(([name, value]) => element.setAttribute(name, value));
-  element.append(...children);
-  return element;
-}
-const make = (tag, attributes = {}, ...children) => fill(document.createElement(tag), attributes, children);
-const draw = (tag, attributes = {}, ...children) =>
-  fill(document.createElementNS(NAMESPACE, tag), attributes, children);
-
-function slider(label, onInput) {
-  const input = make("input", { type: "range", min: 0, step: 1, "aria-label": label });
-  const value = make("output");
-  input.addEventListener("input", () => onInput(Number(input.value)));
-  return {
-    node: make("label", { class: "field" }, make("span", {}, label), value, input),
-    update(now, last, text) {
-      input.max = last;
-      input.value = now;
-      input.disabled = last === 0;
-      value.textContent = text;
-      input.setAttribute("aria-valuetext", text);
-    },
-  };
-}
 
 function buildControls(change) {
   let splits = [1];
-  const cut = slider("parts per expert", (index) => change({ split: splits[index] }));
-  const share = slider("always on", (count) => change({ nShared: count }));
+  const cut = slider("parts per expert", { min: 0 }, (index) => change({ split: splits[index] }));
+  const share = slider("always on", { min: 0 }, (count) => change({ nShared: count }));
   return {
     node: make("div", { class: "controls" }, cut.node, share.node),
     update(state) {
       splits = splitsOf(state.dFf, state.nExperts);
-      cut.update(splits.indexOf(state.split), splits.length - 1, String(state.split));
-      share.update(state.nShared, state.topK * state.split - 1, String(state.nShared));
+      const [lastCut, lastShared] = [splits.length - 1, state.topK * state.split - 1];
+      cut.update(splits.indexOf(state.split), String(state.split), lastCut);
+      share.update(state.nShared, String(state.nShared), lastShared);
+      cut.input.disabled = lastCut === 0;
+      share.input.disabled = lastShared === 0;
     },
   };
 }
@@ -131,25 +110,20 @@ function buildLayer() {
 
 function buildNumbers() {
   const names = ["hidden units", "at work for a token", "routes", "router against experts", "kilobits measured"];
-  const values = names.map(() => [make("dd"), make("small")]);
-  const kinds = ["stays", "stays", "moves", "moves", "moves"];
-  const list = names.map((name, i) => make("div", { class: kinds[i] }, make("dt", {}, name), ...values[i]));
+  const list = namedNumbers(names, ["dd", "small"]);
+  [...list.node.children].forEach((row, i) => row.classList.add(i < 2 ? "stays" : "moves"));
   return {
-    node: make("dl", {}, ...list),
+    node: list.node,
     update(state, now) {
       const bits = now.measured;
-      const texts = [
+      list.update([
         [countText(BigInt(now.total)), "whatever you cut"],
         [countText(BigInt(now.active)), "whatever you cut"],
         [countText(now.routes), `${now.routed} choose ${now.chosen}`],
         [`${((100 * now.router) / now.experts).toFixed(0)} %`, `${countText(BigInt(now.router))} to ${countText(BigInt(now.experts))}`],
         bits ? [mean(bits).toFixed(1), `${Math.min(...bits).toFixed(1)} to ${Math.max(...bits).toFixed(1)}`]
           : ["–", "not measured"],
-      ];
-      texts.forEach(([value, small], i) => {
-        values[i][0].textContent = value;
-        values[i][1].textContent = small;
-      });
+      ]);
     },
   };
 }
@@ -211,9 +185,8 @@ function render({ model, el }) {
   const change = (updates) => {
     const { topK, nShared } = read(model);
     // A coarser cut may leave fewer places than are shared now.
-    if ("split" in updates) model.set("n_shared", Math.min(nShared, topK * updates.split - 1));
-    Object.entries(updates).forEach(([key, value]) => model.set(TRAITS[key], value));
-    model.save_changes();
+    const fewer = "split" in updates ? { nShared: Math.min(nShared, topK * updates.split - 1) } : {};
+    save(model, { ...fewer, ...updates }, TRAITS);
   };
   const status = make("p", { class: "status", role: "status", "aria-live": "polite" });
   const parts = [buildControls(change), buildLayer(), buildNumbers(), buildChart()];
@@ -221,8 +194,6 @@ function render({ model, el }) {
   const key = make("p", { class: "key" }, "tall: at work · with a dot: always on · low: at rest");
   const root = make("div", { class: "moe-widget moe-granularity", role: "group", "aria-label": "Granularity" },
     controls, status, layer, key, numbers, chart);
-  root.addEventListener("focusin", ({ target }) => target.setAttribute("data-lm-suppress-shortcuts", "true"));
-  el.append(root);
   const update = () => {
     const state = read(model);
     if (state.nShared >= state.topK * state.split) return; // between two messages of one change
@@ -230,10 +201,7 @@ function render({ model, el }) {
     parts.forEach((part) => part.update(state, now));
     status.textContent = sentence(state, now);
   };
-  const events = Object.values(TRAITS).map((name) => `change:${name}`);
-  events.forEach((event) => model.on(event, update));
-  update();
-  return () => events.forEach((event) => model.off(event, update));
+  return mount({ model, el }, root, Object.values(TRAITS), update);
 }
 
 export default { render };

@@ -1,13 +1,12 @@
 // Browser half of `loss_axes.py`: the same runs against steps, FLOPs or seconds, and who leads at
 // a budget. Every name read with model.get is a trait there.
 
+import { copied, draw, make, mount, oncePerFrame, oneOf, save, spread } from "./drawing.js";
+
 // ---- the arithmetic ---------------------------------------------------------------------------
 
 export const AXES = ["steps", "flops", "seconds"];
 const AXIS_NAMES = { steps: "steps", flops: "active FLOPs", seconds: "seconds" };
-
-/** A DataView need not begin where a number may: copy it. */
-const copied = (view) => view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength);
 
 /** Unpack the bytes into curves: name, seed, steps, losses, and what one step takes on each axis. */
 export function unpack({ runs, steps, losses }) {
@@ -145,19 +144,6 @@ export function ticks(low, high, count) {
   return { values: found, decimals: Math.max(0, -Math.floor(Math.log10(step) + 1e-9)) };
 }
 
-/** Move labels apart so that none covers another, and keep them above `bottom`. */
-export function spread(heights, distance, bottom = Infinity) {
-  const order = heights.map((_, i) => i).sort((a, b) => heights[a] - heights[b] || a - b);
-  const placed = [...heights];
-  order.forEach((i, n) => {
-    if (n) placed[i] = Math.max(placed[i], placed[order[n - 1]] + distance);
-  });
-  [...order].reverse().forEach((i, n, back) => {
-    placed[i] = Math.min(placed[i], n ? placed[back[n - 1]] - distance : bottom);
-  });
-  return placed;
-}
-
 const LETTER = 6.6; // the width of a letter of the labels, about
 export const letterOf = (i) => "ABCDEFGH"[i];
 
@@ -206,21 +192,11 @@ export function settled(budget, axis, most) {
 
 // ---- drawing ----------------------------------------------------------------------------------
 
-const NAMESPACE = "http://www.w3.org/2000/svg";
 const DASHES = ["none", "9 4", "2 4", "12 4 2 4", "6 2", "1 2", "14 3 2 3 2 3", "4 6"];
 const MARKS = [
   "M-4 0a4 4 0 1 0 8 0a4 4 0 1 0 -8 0", "M-4-4h8v8h-8z", "M0-5l5 9h-10z", "M0-5.5l5 5.5-5 5.5-5-5.5z",
   "M0 5l5-9h-10z", "M-5-2h3v-3h4v3h3v4h-3v3h-4v-3h-3z", "M-4-4l8 8m0-8l-8 8", "M0-5v10m-5-5h10",
 ];
-
-function fill(element, attributes, children) {
-  Object.entries(attributes).forEach(([name, value]) => element.setAttribute(name, value));
-  element.append(...children);
-  return element;
-}
-const make = (tag, attributes = {}, ...children) => fill(document.createElement(tag), attributes, children);
-const draw = (tag, attributes = {}, ...children) =>
-  fill(document.createElementNS(NAMESPACE, tag), attributes, children);
 
 const round = (value) => Math.round(10 * value) / 10;
 const path = (points) => points.map(([x, y], i) => `${i ? "L" : "M"}${round(x)} ${round(y)}`).join("");
@@ -364,19 +340,14 @@ function buildTable(curves) {
 }
 
 function buildControls(pick, toggle) {
-  const buttons = AXES.map((axis) => {
-    const button = make("button", { type: "button" }, AXIS_NAMES[axis]);
-    button.addEventListener("click", () => pick(axis));
-    return [axis, button];
-  });
+  const axes = oneOf("horizontal axis", AXES.map((axis) => [axis, AXIS_NAMES[axis]]), pick);
   const log = make("input", { type: "checkbox" });
   log.addEventListener("change", () => toggle(log.checked));
   return {
     node: make("div", { class: "controls" }, make("span", { class: "soft" }, "the runs at equal"),
-      make("span", { class: "choices", role: "group", "aria-label": "horizontal axis" }, ...buttons.map(([, b]) => b)),
-      make("label", { class: "switch" }, log, "loss on a log scale")),
+      axes.node, make("label", { class: "switch" }, log, "loss on a log scale")),
     update({ axis, logLoss }) {
-      buttons.forEach(([value, button]) => button.setAttribute("aria-pressed", value === axis));
+      axes.update(axis);
       log.checked = logLoss;
     },
   };
@@ -395,10 +366,7 @@ const read = (model) => ({
 function render({ model, el }) {
   const { note, ...data } = read(model); // the runs are records: they do not change
   const curves = unpack(data);
-  const change = (updates) => {
-    Object.entries(updates).forEach(([name, value]) => model.set(name, value));
-    model.save_changes();
-  };
+  const change = (updates) => save(model, updates);
   const controls = buildControls((axis) => change({ axis, budget: reach(curves, axis) }),
     (checked) => change({ log_loss: checked }));
   const picture = buildPicture(curves, (budget) => change({ budget }));
@@ -409,9 +377,6 @@ function render({ model, el }) {
   const root = make("div", { class: "moe-widget moe-loss-axes", role: "group", "aria-label": "Loss axes" },
     make("div", { class: "body" }, origin, controls.node, picture.node, status,
       make("div", { class: "scroll" }, table.node), key));
-  // Arrow keys belong to what has the focus: JupyterLab looks for this mark on the element itself.
-  root.addEventListener("focusin", ({ target }) => target.setAttribute("data-lm-suppress-shortcuts", "true"));
-  el.append(root);
   const update = () => {
     const state = read(model);
     state.budget = settled(state.budget, state.axis, furthest(curves, state.axis));
@@ -423,20 +388,14 @@ function render({ model, el }) {
     key.textContent = "Line: mean over seeds · band: lowest to highest seed · drag the budget, or use the arrow keys"
       + (picture.clipped() ? " · the start of the curves lies above the picture" : "");
   };
-  let waiting = 0; // one drawing per frame, however many traits changed
-  const schedule = () => {
-    cancelAnimationFrame(waiting);
-    waiting = requestAnimationFrame(update);
-  };
-  const events = ["change:axis", "change:budget", "change:log_loss"];
-  events.forEach((event) => model.on(event, schedule));
+  const { schedule, cancel } = oncePerFrame(update);
+  const unmount = mount({ model, el }, root, ["axis", "budget", "log_loss"], update, schedule);
   const watcher = new ResizeObserver(schedule);
   watcher.observe(root);
-  update();
   return () => {
-    events.forEach((event) => model.off(event, schedule));
+    unmount();
     watcher.disconnect();
-    cancelAnimationFrame(waiting);
+    cancel();
   };
 }
 

@@ -4,6 +4,8 @@
 // second part draws. The rule is that of `moe_teach.nn.router.Router`: scores from the logits,
 // choice by score + bias, gates from the scores alone.
 
+import { draw, make, mount, oncePerFrame, save, slider } from "./drawing.js";
+
 const MOST = 8; // experts: one colour of the theme each, and one bit in a region's set
 const EXTENT = 2; // the plane shows [-2, 2] x [-2, 2]
 const SIZE = 400; // its side in the units of the drawing
@@ -237,18 +239,6 @@ export function sentence(state) {
 
 // ---- drawing ----------------------------------------------------------------------------------
 
-const NAMESPACE = "http://www.w3.org/2000/svg";
-
-function fill(element, attributes, children) {
-  Object.entries(attributes).forEach(([name, value]) => element.setAttribute(name, value));
-  element.append(...children);
-  return element;
-}
-const make = (tag, attributes = {}, ...children) =>
-  fill(document.createElement(tag), attributes, children);
-const draw = (tag, attributes = {}, ...children) =>
-  fill(document.createElementNS(NAMESPACE, tag), attributes, children);
-
 const toPicture = ([x, y]) => [((x + EXTENT) / (2 * EXTENT)) * SIZE, ((EXTENT - y) / (2 * EXTENT)) * SIZE];
 const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
 const round = (value) => Math.round(value * 1000) / 1000;
@@ -274,20 +264,6 @@ const TRAITS = {
   topkFirst: "topk_first", normalizeGates: "normalize_gates",
 };
 
-function slider(label, [min, max, step], show, onInput) {
-  const input = make("input", { type: "range", min, max, step, "aria-label": label });
-  const value = make("output");
-  input.addEventListener("input", () => onInput(Number(input.value)));
-  return {
-    node: make("label", { class: "field" }, make("span", {}, label), value, input),
-    update(position, words = show(position)) {
-      input.value = position;
-      input.setAttribute("aria-valuetext", words);
-      value.textContent = words;
-    },
-  };
-}
-
 /** Buttons 1 .. n, of which one is pressed. */
 function stepper(label, onPick) {
   const box = make("span", { class: "choices", role: "group", "aria-label": label });
@@ -308,9 +284,9 @@ function stepper(label, onPick) {
 
 function buildControls(change, reset) {
   const k = stepper("experts per token (k)", (topK) => change({ topK }));
-  const temperature = slider("temperature", [-3, 3, 0.1], String,
+  const temperature = slider("temperature", { min: -3, max: 3, step: 0.1 },
     (power) => change({ temperature: round(2 ** power) }));
-  const noise = slider("noise on the logits", [0, 2, 0.05], (v) => v.toFixed(2),
+  const noise = slider("noise on the logits", { min: 0, max: 2, step: 0.05 },
     (value) => change({ noise: value }));
   const training = make("input", { type: "checkbox", role: "switch" });
   training.addEventListener("change", () => change({ training: training.checked }));
@@ -476,7 +452,7 @@ function cached(compute) {
 function expertRow(e, change) {
   const cell = (name, ...children) => make("div", { class: name }, ...children);
   const logit = cell("number logit");
-  const bias = slider(`bias of expert ${e}`, [-0.5, 0.5, 0.01], signed,
+  const bias = slider(`bias of expert ${e}`, { min: -0.5, max: 0.5, step: 0.01 },
     (value) => change((state) => ({ expertBias: state.expertBias.map((old, i) => (i === e ? value : old)) })));
   const [score, shift, band] = [cell("bar score"), cell("bar shift"), cell("band")];
   const selection = cell("number");
@@ -498,7 +474,7 @@ function expertRow(e, change) {
       node.classList.toggle("chosen", rank >= 0);
       logit.textContent = logits[e].toFixed(2);
       logit.title = noise[e] ? `of which noise ${signed(noise[e])}` : "";
-      bias.update(state.expertBias[e]);
+      bias.update(state.expertBias[e], signed(state.expertBias[e]));
       place(score, 0, ranked[e], span);
       place(shift, ranked[e], sel[e], span);
       shift.classList.toggle("down", sel[e] < ranked[e]);
@@ -603,38 +579,25 @@ function onTheme(callback) {
 
 function render({ model, el }) {
   const first = read(model);
-  const change = (update) => {
-    const updates = typeof update === "function" ? update(read(model)) : update;
-    Object.entries(updates).forEach(([key, value]) => model.set(TRAITS[key], value));
-    model.save_changes();
-  };
+  const change = (update) => save(model, typeof update === "function" ? update(read(model)) : update, TRAITS);
   const status = make("p", { class: "status", role: "status", "aria-live": "polite" });
   const parts = [buildControls(change, () => change(first)), buildPlane(change), buildRows(change), buildRules(change)];
   const [controls, plane, rows, rules] = parts.map(({ node }) => node);
   const root = make("div", { class: "moe-widget moe-router-playground", role: "group",
     "aria-label": "Router playground" },
     make("div", { class: "body" }, controls, status, make("div", { class: "pair" }, plane, rows), rules));
-  // Arrow keys belong to what has the focus: JupyterLab looks for this mark on the element itself.
-  root.addEventListener("focusin", ({ target }) => target.setAttribute("data-lm-suppress-shortcuts", "true"));
-  el.append(root);
   const update = () => {
     const state = read(model);
     const routed = routeToken(state);
     parts.forEach((part) => part.update(state, routed));
     status.textContent = sentence(state);
   };
-  let waiting = 0; // one drawing per frame, however many traits changed
-  const schedule = () => {
-    cancelAnimationFrame(waiting);
-    waiting = requestAnimationFrame(update);
-  };
-  const events = Object.values(TRAITS).map((name) => `change:${name}`);
-  events.forEach((event) => model.on(event, schedule));
+  const { schedule, cancel } = oncePerFrame(update);
+  const unmount = mount({ model, el }, root, Object.values(TRAITS), update, schedule);
   const stopTheme = onTheme(schedule);
-  update();
   return () => {
-    events.forEach((event) => model.off(event, schedule));
-    cancelAnimationFrame(waiting);
+    unmount();
+    cancel();
     stopTheme();
   };
 }

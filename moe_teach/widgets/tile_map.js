@@ -1,6 +1,8 @@
 // Browser half of `tile_map.py`: sorted rows, the tiles that cover them, and what they load.
 // Every name read with model.get is a trait there.
 
+import { draw, make, mount, namedNumbers, save, slider } from "./drawing.js";
+
 // ---- the arithmetic ---------------------------------------------------------------------------
 
 export const ORDERS = ["along the columns", "down the rows", "in groups of 4"];
@@ -91,35 +93,10 @@ export function sentence(state, plan) {
 
 // ---- drawing ----------------------------------------------------------------------------------
 
-const NAMESPACE = "http://www.w3.org/2000/svg";
 const HUES = 7;
 const [WIDTH, HEIGHT, TOP] = [900, 430, 24];
 const STRIP = { x: 74, width: 60 };
 const TILES = { x: 260, width: 630 };
-
-function fill(element, attributes, children) {
-  Object.entries(attributes).forEach(([name, value]) => element.setAttribute(name, value));
-  element.append(...children);
-  return element;
-}
-const make = (tag, attributes = {}, ...children) => fill(document.createElement(tag), attributes, children);
-const draw = (tag, attributes = {}, ...children) =>
-  fill(document.createElementNS(NAMESPACE, tag), attributes, children);
-
-function slider(label, least, onInput) {
-  const input = make("input", { type: "range", min: least, step: 1, "aria-label": label });
-  const value = make("output");
-  input.addEventListener("input", () => onInput(Number(input.value)));
-  return {
-    node: make("label", { class: "field" }, make("span", {}, label), value, input),
-    update(now, last, text = String(now)) {
-      input.max = last;
-      input.value = now;
-      value.textContent = text;
-      input.setAttribute("aria-valuetext", text);
-    },
-  };
-}
 
 function menu(label, choices, onChange) {
   const select = make("select", { "aria-label": label },
@@ -132,22 +109,22 @@ function menu(label, choices, onChange) {
 }
 
 function buildControls(change) {
-  const rows = slider("rows of a tile", 0, (i) => change({ blockRows: SIZES[i] }));
-  const columns = slider("columns of a tile", 0, (i) => change({ blockColumns: SIZES[i] }));
-  const skew = slider("rows moved to expert 0", 0, (skewed) => change({ skew: skewed }));
+  const rows = slider("rows of a tile", { min: 0 }, (i) => change({ blockRows: SIZES[i] }));
+  const columns = slider("columns of a tile", { min: 0 }, (i) => change({ blockColumns: SIZES[i] }));
+  const skew = slider("rows moved to expert 0", { min: 0, max: 100 }, (skewed) => change({ skew: skewed }));
   const order = menu("order of the programs", ORDERS, (chosen) => change({ order: chosen }));
-  const atOnce = slider("programs at once", 1, (count) => change({ atOnce: count }));
-  const program = slider("look at program", 0, (id) => change({ program: id }));
+  const atOnce = slider("programs at once", { min: 1, max: 64 }, (count) => change({ atOnce: count }));
+  const program = slider("look at program", { min: 0 }, (id) => change({ program: id }));
   const parts = [rows, columns, skew, order, atOnce, program];
   return {
     node: make("div", { class: "controls" }, ...parts.map(({ node }) => node)),
     update(state, plan) {
-      rows.update(SIZES.indexOf(state.blockRows), SIZES.length - 1, String(state.blockRows));
-      columns.update(SIZES.indexOf(state.blockColumns), SIZES.length - 1, String(state.blockColumns));
-      skew.update(state.skew, 100, `${state.skew} %`);
+      rows.update(SIZES.indexOf(state.blockRows), String(state.blockRows), SIZES.length - 1);
+      columns.update(SIZES.indexOf(state.blockColumns), String(state.blockColumns), SIZES.length - 1);
+      skew.update(state.skew, `${state.skew} %`);
       order.update(state.order);
-      atOnce.update(state.atOnce, 64);
-      program.update(plan.program, plan.programs.length - 1);
+      atOnce.update(state.atOnce);
+      program.update(plan.program, String(plan.program), plan.programs.length - 1);
     },
   };
 }
@@ -221,14 +198,14 @@ function buildPicture(change) {
 const rank = (id, plan) => (id === plan.program ? 2 : Number(id >= plan.first && id < plan.first + plan.inWave));
 
 function buildNumbers() {
-  const names = ["programs", "rows needed", "rows computed", "padding", "vectors loaded", "the least possible"];
-  const values = names.map(() => make("dd"));
+  const list = namedNumbers(
+    ["programs", "rows needed", "rows computed", "padding", "vectors loaded", "the least possible"]);
   return {
-    node: make("dl", {}, ...names.map((name, i) => make("div", {}, make("dt", {}, name), values[i]))),
+    node: list.node,
     update(state, plan) {
       const padding = (100 * (plan.computed - plan.rows)) / plan.computed;
-      [digits(plan.programs.length), digits(plan.rows), digits(plan.computed), `${padding.toFixed(0)} %`,
-        digits(plan.loaded), digits(plan.least)].forEach((text, i) => { values[i].textContent = text; });
+      list.update([digits(plan.programs.length), digits(plan.rows), digits(plan.computed), `${padding.toFixed(0)} %`,
+        digits(plan.loaded), digits(plan.least)]);
     },
   };
 }
@@ -254,8 +231,7 @@ function render({ model, el }) {
   const change = (updates) => {
     // Other tiles, fewer programs: the chosen one must still be there.
     const { program } = planOf({ ...read(model), ...updates });
-    Object.entries({ ...updates, program }).forEach(([key, value]) => model.set(TRAITS[key], value));
-    model.save_changes();
+    save(model, { ...updates, program }, TRAITS);
   };
   const status = make("p", { class: "status", role: "status", "aria-live": "polite" });
   const parts = [buildControls(change), buildPicture(change), buildNumbers()];
@@ -264,18 +240,13 @@ function render({ model, el }) {
     "hatched: padding · strong: the programs that run together · a vector: one row, or one row of a matrix, of length D");
   const root = make("div", { class: "moe-widget moe-tile-map", role: "group", "aria-label": "Tile map" },
     controls, status, picture, key, numbers);
-  root.addEventListener("focusin", ({ target }) => target.setAttribute("data-lm-suppress-shortcuts", "true"));
-  el.append(root);
   const update = () => {
     const state = read(model);
     const plan = planOf(state);
     parts.forEach((part) => part.update(state, plan));
     status.textContent = sentence(state, plan);
   };
-  const events = Object.values(TRAITS).map((name) => `change:${name}`);
-  events.forEach((event) => model.on(event, update));
-  update();
-  return () => events.forEach((event) => model.off(event, update));
+  return mount({ model, el }, root, Object.values(TRAITS), update);
 }
 
 export default { render };

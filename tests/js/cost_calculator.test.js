@@ -16,11 +16,6 @@ test("segments follow one another and fill the bar", () => {
   assert.equal(parts.reduce((total, { width }) => total + width, 0), 1);
 });
 
-test("labels are moved apart and keep their order", () => {
-  assert.deepEqual(m.spread([10, 11, 50], 15), [10, 25, 50]);
-  assert.deepEqual(m.spread([30, 10], 15), [30, 10]);
-});
-
 test("numbers are written with three digits and a unit", () => {
   assert.equal(m.short(72e9), "72.0B");
   assert.equal(m.short(999.7e6), "1.00B");

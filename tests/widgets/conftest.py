@@ -16,7 +16,8 @@ WIDGETS = Path(__file__).parents[2] / "moe_teach" / "widgets"
 def in_node() -> Callable[[str, str, list[Any]], list[Any]]:
     """Give `run(name, expression, cases)`: the expression's value for each case.
 
-    The expression sees `given`, one of the cases, and, as `m`, everything that `name.js` exports.
+    The expression sees `given`, one of the cases, and, as `m`, everything that `name.js` exports;
+    a full path names a script elsewhere.
     """
     if shutil.which("node") is None:
         pytest.skip("node is not installed, so the JavaScript half cannot be compared")

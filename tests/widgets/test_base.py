@@ -2,6 +2,8 @@
 
 import json
 import re
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import traitlets
@@ -79,3 +81,83 @@ def test_the_twin_names_no_address_on_the_network() -> None:
 def test_a_state_that_json_cannot_carry_is_refused_in_a_sentence() -> None:
     with pytest.raises(ValueError, match="finite numbers"):
         Sample(marks=[float("nan")]).html()
+
+
+def widget_of(script: str | Path, style: str | Path = "") -> type[CourseWidget]:
+    return type("Drawn", (CourseWidget,), {"_esm": script, "_css": style})
+
+
+IMPORTS = {
+    "one line": 'import { draw, make } from "./drawing.js";',
+    "several lines": 'import {\n  draw,\n  make,\n} from "./drawing.js";',
+}
+
+
+@pytest.mark.parametrize("statement", IMPORTS.values(), ids=IMPORTS)
+@pytest.mark.parametrize("kind", ["text", "file"])
+def test_a_script_that_imports_the_drawing_helpers_is_shipped_with_them(
+    statement: str, kind: str, tmp_path: Path
+) -> None:
+    script: str | Path = f"// A figure.\n\n{statement}\n{SCRIPT}\n"
+    if kind == "file":
+        (tmp_path / "drawn.js").write_text(script)
+        script = tmp_path / "drawn.js"
+
+    joined = widget_of(script)._esm
+
+    assert joined.startswith("// A figure.")
+    assert joined.endswith(f"{SCRIPT}\n")
+    assert "document.createElement(tag)" in joined
+    assert re.findall(r"^\s*(?:import|export)\b.*", joined, flags=re.MULTILINE) == [SCRIPT]
+
+
+def test_a_script_may_give_its_own_parts_the_names_of_other_helpers(
+    in_node: Callable, tmp_path: Path
+) -> None:
+    script = (
+        'import { spread } from "./drawing.js";\n'
+        'export const fill = () => "mine";\n'
+        "export const make = () => spread([1, 1], 5);\n"
+    )
+    (tmp_path / "drawn.js").write_text(widget_of(script)._esm)
+
+    assert in_node(str(tmp_path / "drawn"), "[m.fill(), m.make()]", [None]) == [["mine", [1, 6]]]
+
+
+def test_a_script_without_imports_is_shipped_as_it_is() -> None:
+    assert widget_of(SCRIPT)._esm == SCRIPT
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        'import * as d3 from "https://esm.sh/d3";',
+        'import { make } from "./other.js";',
+        'import { make as build } from "./drawing.js";',
+        'import "./drawing.js";',
+        'export { make } from "./drawing.js";',
+        'const later = () => import("./drawing.js");',
+    ],
+)
+def test_any_other_import_is_refused_in_a_sentence(statement: str) -> None:
+    with pytest.raises(
+        ValueError, match=r"The script of Drawn imports .* into the script itself\."
+    ):
+        widget_of(f"{statement}\n{SCRIPT}")
+
+
+def test_a_style_file_comes_after_the_colours_and_the_controls(tmp_path: Path) -> None:
+    (tmp_path / "drawn.css").write_text(".moe-drawn { color: red; }")
+
+    style = widget_of(SCRIPT, tmp_path / "drawn.css")._css
+
+    parts = ["--moe-ground:", ".moe-drawn .controls {", ".moe-drawn { color: red; }"]
+    assert [style.count(part) for part in parts] == [1, 1, 1]
+    assert parts == sorted(parts, key=style.index)
+
+
+def test_a_style_without_a_class_of_its_own_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "drawn.css").write_text("p { color: red; }")
+
+    with pytest.raises(ValueError, match=r"The style of Drawn names no class .*\."):
+        widget_of(SCRIPT, tmp_path / "drawn.css")

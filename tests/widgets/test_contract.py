@@ -4,6 +4,7 @@ import importlib
 import inspect
 import pkgutil
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -42,16 +43,25 @@ def test_both_halves_name_the_same_traits(widget: type[CourseWidget]) -> None:
 
 @every_widget
 def test_the_script_needs_nothing_from_elsewhere(widget: type[CourseWidget]) -> None:
-    script = half(widget, ".js")
+    script = widget._esm
 
     assert not re.search(r"^\s*import\b|\bimport\(|\bfetch\(", script, flags=re.MULTILINE)
     # The names of XML's vocabularies look like addresses and are none.
-    assert not re.search(r"https?://(?!www\.w3\.org/)", script + half(widget, ".css"))
+    assert not re.search(r"https?://(?!www\.w3\.org/)", script + widget._css)
+
+
+@every_widget
+def test_the_shipped_script_runs_as_one_module(
+    widget: type[CourseWidget], in_node: Callable, tmp_path: Path
+) -> None:
+    (tmp_path / "shipped.js").write_text(widget._esm, encoding="utf-8")
+
+    assert in_node(str(tmp_path / "shipped"), "typeof m.default.render", [None]) == ["function"]
 
 
 @every_widget
 def test_the_style_stays_inside_the_widget(widget: type[CourseWidget]) -> None:
-    style = re.sub(r"/\*.*?\*/", "", half(widget, ".css"), flags=re.DOTALL)
+    style = re.sub(r"/\*.*?\*/", "", widget._css, flags=re.DOTALL)
     # A selector is what stands before a brace, outside keyframes and at-rules.
     style = re.sub(r"@keyframes[^{]*\{(?:[^{}]*\{[^{}]*\})*\s*\}", "", style)
     selectors = [s.strip() for s in re.findall(r"([^{};]+)\{", style) if "@" not in s]
@@ -60,6 +70,7 @@ def test_the_style_stays_inside_the_widget(widget: type[CourseWidget]) -> None:
     for group in selectors:
         for selector in group.split(","):
             assert ".moe-" in selector, f"{selector!r} would style the page around the widget"
+            assert ".moe-widget" not in selector, f"{selector!r} would style its neighbours"
 
 
 @every_widget

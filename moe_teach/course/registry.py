@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any
 
 from moe_teach.course import answers, checks
-from moe_teach.course.exercise import Exercise, NamedAnswer, Question, named_answers
+from moe_teach.judging.exercise import Exercise, NamedAnswer, Question, named_answers
 
 Item = Exercise | Question
 

@@ -2,7 +2,7 @@
 
 import math
 
-from moe_teach.course.exercise import right, wrong
+from moe_teach.judging.exercise import right, wrong
 
 # --- 1.4 solve_model --------------------------------------------------------------------------
 

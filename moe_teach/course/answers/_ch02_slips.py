@@ -2,7 +2,7 @@
 
 import torch
 
-from moe_teach.course.exercise import wrong
+from moe_teach.judging.exercise import wrong
 
 
 @wrong("2.2", stage="shape", says="came as a NumPy array")

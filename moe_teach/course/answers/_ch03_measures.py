@@ -2,7 +2,7 @@
 
 import torch
 
-from moe_teach.course.exercise import right, wrong
+from moe_teach.judging.exercise import right, wrong
 
 # --- 3.4 router_gradient_norm -----------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 import torch
 from torch.nn.functional import softplus
 
-from moe_teach.course.exercise import wrong
+from moe_teach.judging.exercise import wrong
 
 
 @wrong("3.1", stage="float32", says="came in float64")

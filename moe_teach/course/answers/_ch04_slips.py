@@ -3,7 +3,7 @@
 import torch
 from torch.nn import functional
 
-from moe_teach.course.exercise import wrong
+from moe_teach.judging.exercise import wrong
 
 
 @wrong("4.2", stage="turned away", says="say dtype=torch.long")

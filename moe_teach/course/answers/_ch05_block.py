@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from moe_teach.course.exercise import right, wrong
+from moe_teach.judging.exercise import right, wrong
 
 
 class _Block(nn.Module):

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from moe_teach.course.exercise import right, wrong
+from moe_teach.judging.exercise import right, wrong
 
 
 def _entropy(logits, targets):

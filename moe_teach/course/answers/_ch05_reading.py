@@ -7,7 +7,7 @@ from statistics import mean, pstdev, stdev
 import numpy as np
 import torch
 
-from moe_teach.course.exercise import right, wrong
+from moe_teach.judging.exercise import right, wrong
 
 
 def _paid(steps, losses, price, budget):

@@ -8,7 +8,7 @@ from moe_teach.course.clinic.examination import examine
 from moe_teach.course.clinic.faults import FAULTS
 from moe_teach.course.clinic.signs import read
 from moe_teach.course.clinic.ward import behind
-from moe_teach.course.exercise import right, wrong
+from moe_teach.judging.exercise import right, wrong
 
 # --- 6.5 my_diagnoses -------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from moe_teach.course.exercise import right, wrong
+from moe_teach.judging.exercise import right, wrong
 
 # --- 7.1 equal_flop_config ----------------------------------------------------------------------
 

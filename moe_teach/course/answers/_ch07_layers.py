@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from moe_teach.config import MoEConfig, RouterConfig
-from moe_teach.course.exercise import right, wrong
+from moe_teach.judging.exercise import right, wrong
 from moe_teach.nn.experts import Experts
 from moe_teach.nn.feed_forward import FeedForward
 from moe_teach.nn.moe import MoE

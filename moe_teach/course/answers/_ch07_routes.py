@@ -3,7 +3,7 @@
 import torch
 from torch.nn.functional import logsigmoid
 
-from moe_teach.course.exercise import right, wrong
+from moe_teach.judging.exercise import right, wrong
 from moe_teach.ops.route import group_mask, topk_gates
 
 # --- 7.4 group_limited_topk ---------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """Chapter 09, exercise 9.5: wrong and other right kernels that combine."""
 
 from moe_teach.course.answers._ch09_text import COMBINE, changed, kernel
-from moe_teach.course.exercise import right, wrong
+from moe_teach.judging.exercise import right, wrong
 
 _HEAD, _BODY = COMBINE.split("    mixture = tl.zeros", 1)
 _STORE = "    tl.store" + COMBINE.rsplit("    tl.store", 1)[1]

@@ -1,7 +1,7 @@
 """Chapter 09, exercise 9.2: wrong and other right kernels that count."""
 
 from moe_teach.course.answers._ch09_text import COUNT, changed, kernel
-from moe_teach.course.exercise import right, wrong
+from moe_teach.judging.exercise import right, wrong
 
 
 @wrong("9.2", stage="memory", says="mask of the store")

@@ -1,7 +1,7 @@
 """Chapter 09, exercise 9.4: wrong and other right kernels that gather."""
 
 from moe_teach.course.answers._ch09_text import GATHER, changed, kernel
-from moe_teach.course.exercise import right, wrong
+from moe_teach.judging.exercise import right, wrong
 
 
 @wrong("9.4", stage="memory", says="loads element")

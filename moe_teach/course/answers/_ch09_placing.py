@@ -1,7 +1,7 @@
 """Chapter 09, exercise 9.3: wrong and other right kernels that place."""
 
 from moe_teach.course.answers._ch09_text import PLACE, changed, kernel
-from moe_teach.course.exercise import right, wrong
+from moe_teach.judging.exercise import right, wrong
 
 
 @wrong("9.3", stage="memory", says="include the choice itself")

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from moe_teach.course.launching import kernel_from
+from moe_teach.judging.launching import kernel_from
 
 COPY = """\
 @triton.jit

@@ -2,7 +2,7 @@
 
 from fractions import Fraction
 
-from moe_teach.course.exercise import right, wrong
+from moe_teach.judging.exercise import right, wrong
 
 
 def _bill(

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from moe_teach.course.launching import kernel_from
+from moe_teach.judging.launching import kernel_from
 
 LOOP = """
 @triton.jit

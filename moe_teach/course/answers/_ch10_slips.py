@@ -1,7 +1,7 @@
 """Chapter 10, exercises 10.3 and 10.4: wrong kernels and other right ones."""
 
 from moe_teach.course.answers._ch10_kernels import EPILOGUE, GRADIENT, slip
-from moe_teach.course.exercise import right, wrong
+from moe_teach.judging.exercise import right, wrong
 
 # --- 10.3 down_kernel -------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 import re
 from fractions import Fraction
 
-from moe_teach.course.exercise import right, wrong
+from moe_teach.judging.exercise import right, wrong
 
 
 @wrong("0.1", stage="one expert per token", says="not their names")

@@ -29,7 +29,7 @@ from moe_teach.course.answers._ch01_deciding import (  # noqa: F401 - found by n
     with_numpy,
     with_the_library,
 )
-from moe_teach.course.exercise import right, wrong
+from moe_teach.judging.exercise import right, wrong
 
 # --- 1.1 count_parts --------------------------------------------------------------------------
 

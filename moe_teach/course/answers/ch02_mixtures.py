@@ -31,7 +31,7 @@ from moe_teach.course.answers._ch02_sparse import (  # noqa: F401 - found by nam
     sums_without_gates,
     trusts_topk_with_ties,
 )
-from moe_teach.course.exercise import right, wrong
+from moe_teach.judging.exercise import right, wrong
 
 # --- 2.1 Expert ---------------------------------------------------------------------------------
 

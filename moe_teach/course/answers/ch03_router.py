@@ -36,7 +36,7 @@ from moe_teach.course.answers._ch03_slips import (  # noqa: F401 - found by name
     scores_by_softmax,
     seeds_by_itself,
 )
-from moe_teach.course.exercise import right, wrong
+from moe_teach.judging.exercise import right, wrong
 
 # --- 3.1 topk_route ---------------------------------------------------------------------------
 

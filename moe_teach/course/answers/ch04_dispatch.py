@@ -37,7 +37,7 @@ from moe_teach.course.answers._ch04_slips import (  # noqa: F401 - found by name
     marks_the_callers_ids,
     overlooks_row_zero,
 )
-from moe_teach.course.exercise import right, wrong
+from moe_teach.judging.exercise import right, wrong
 
 # --- 4.1 swiglu_expert ------------------------------------------------------------------------
 

@@ -59,7 +59,7 @@ from moe_teach.course.answers._ch06_rules import (  # noqa: F401 - found by name
     two_way_choice,
     writes_into_the_bias,
 )
-from moe_teach.course.exercise import right, wrong
+from moe_teach.judging.exercise import right, wrong
 
 # --- 6.1 load_balance_loss --------------------------------------------------------------------
 

@@ -53,7 +53,7 @@ from moe_teach.course.answers._ch09_placing import (  # noqa: F401 - found by na
     writes_one_expert_at_a_time,
 )
 from moe_teach.course.answers._ch09_text import COPY, changed, kernel
-from moe_teach.course.exercise import right, wrong
+from moe_teach.judging.exercise import right, wrong
 
 # --- 9.1 copy_and_sign ------------------------------------------------------------------------
 

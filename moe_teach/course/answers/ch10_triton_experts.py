@@ -42,7 +42,7 @@ from moe_teach.course.answers._ch10_slips import (  # noqa: F401 - found by name
     weighs_the_inner_rows,
     with_a_column_of_places,
 )
-from moe_teach.course.exercise import right, wrong
+from moe_teach.judging.exercise import right, wrong
 
 # --- 10.1 gathered_matmul_kernel --------------------------------------------------------------
 

@@ -5,7 +5,8 @@ from typing import Any
 import torch
 
 from moe_teach.course.checks._ch00_rules import require_list_of_ints
-from moe_teach.course.exercise import Exercise, Words, close, generator, require
+from moe_teach.judging.compare import close
+from moe_teach.judging.exercise import Exercise, Words, generator, require
 
 ACTIVE_FRACTION = Exercise(
     id="0.2",

@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from moe_teach.course.exercise import Exercise, generator, require
+from moe_teach.judging.exercise import Exercise, generator, require
 
 _WORDS = ("task", "a", "Router", "mixture", "x", "Ünder")
 _MARKS = (",", ".", "...", "?!", "-", "(")

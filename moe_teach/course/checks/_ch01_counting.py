@@ -6,7 +6,7 @@ from typing import Any
 
 from moe_teach.catalog import CATALOG
 from moe_teach.config import AttentionConfig, ModelConfig, MoEConfig, RouterConfig
-from moe_teach.course.exercise import Exercise, require
+from moe_teach.judging.exercise import Exercise, require
 
 KEYS = ("input_embedding", "output_head", "attention", "norms", "router", "experts")
 # layers, d_model, vocabulary, heads, key heads, d_head, experts, top_k, d_ff

@@ -5,7 +5,8 @@ import random
 from itertools import product
 from typing import Any
 
-from moe_teach.course.exercise import Exercise, Words, close, require
+from moe_teach.judging.compare import close
+from moe_teach.judging.exercise import Exercise, Words, require
 
 DISTINCT = Exercise(
     id="1.5",

@@ -3,7 +3,8 @@
 import random
 from typing import Any
 
-from moe_teach.course.exercise import Exercise, Words, close, require
+from moe_teach.judging.compare import close
+from moe_teach.judging.exercise import Exercise, Words, require
 
 SOLVE = Exercise(
     id="1.4",

@@ -4,7 +4,7 @@ import random
 from typing import Any
 
 from moe_teach.course.checks._ch01_counting import KEYS, require_integer
-from moe_teach.course.exercise import Exercise, require
+from moe_teach.judging.exercise import Exercise, require
 
 COUNT_ACTIVE = Exercise(
     id="1.2",

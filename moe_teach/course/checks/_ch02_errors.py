@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from moe_teach.course.checks._ch02_soft import SIZES, inputs
-from moe_teach.course.exercise import Exercise, close, require
-from moe_teach.course.kinds import require_tensor
+from moe_teach.judging.compare import close, require_tensor
+from moe_teach.judging.exercise import Exercise, require
 
 COMPETITIVE = Exercise(
     id="2.3",

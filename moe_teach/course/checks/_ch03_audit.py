@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from moe_teach.course.exercise import Exercise, Words, generator, require
+from moe_teach.judging.exercise import Exercise, Words, generator, require
 
 Route = Callable[[Tensor], tuple[Tensor, Tensor]]
 

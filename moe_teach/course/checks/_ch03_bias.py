@@ -5,7 +5,8 @@ from typing import Any
 import torch
 
 from moe_teach.course.checks._ch03_topk import SIZES, require_gates_and_ids
-from moe_teach.course.exercise import Exercise, close, generator, require
+from moe_teach.judging.compare import close
+from moe_teach.judging.exercise import Exercise, generator, require
 
 SIGMOID = Exercise(
     id="3.3",

@@ -5,8 +5,8 @@ from typing import Any
 
 import torch
 
-from moe_teach.course.exercise import Exercise, Words, close, generator, require
-from moe_teach.course.kinds import require_tensors
+from moe_teach.judging.compare import close, require_tensors
+from moe_teach.judging.exercise import Exercise, Words, generator, require
 
 STABLE = Exercise(
     id="3.5",

@@ -7,7 +7,8 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from moe_teach.course.checks._ch03_topk import SIZES, require_gates_and_ids
-from moe_teach.course.exercise import Exercise, Words, close, generator, require
+from moe_teach.judging.compare import close
+from moe_teach.judging.exercise import Exercise, Words, generator, require
 
 NOISY = Exercise(
     id="3.2",

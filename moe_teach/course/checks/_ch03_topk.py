@@ -4,8 +4,8 @@ from typing import Any
 
 import torch
 
-from moe_teach.course.exercise import Exercise, Words, close, generator, require
-from moe_teach.course.kinds import require_tensors
+from moe_teach.judging.compare import close, require_tensors
+from moe_teach.judging.exercise import Exercise, Words, generator, require
 
 SIZES = ((1, 1, 1), (1, 3, 2), (3, 5, 2), (7, 11, 3), (5, 4, 4))  # tokens, experts, top_k
 

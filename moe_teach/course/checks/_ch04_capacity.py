@@ -5,7 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from moe_teach.course.exercise import Exercise, Words, close, generator, require
+from moe_teach.judging.compare import close
+from moe_teach.judging.exercise import Exercise, Words, generator, require
 
 CAPACITY = Exercise(
     id="4.4",

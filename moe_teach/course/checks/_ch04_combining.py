@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from moe_teach.course.checks._ch04_sorting import SIZES, by_definition, choices
-from moe_teach.course.exercise import Exercise, Words, close, generator, require
-from moe_teach.course.kinds import require_tensor
+from moe_teach.judging.compare import close, require_tensor
+from moe_teach.judging.exercise import Exercise, Words, generator, require
 
 COMBINE = Exercise(
     id="4.3",

@@ -3,7 +3,7 @@
 import random
 from typing import Any
 
-from moe_teach.course.exercise import Exercise, Words, WrongAnswer, require
+from moe_teach.judging.exercise import Exercise, Words, WrongAnswer, require
 
 HIDDEN = Exercise(
     id="5.2",

@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from moe_teach.course.exercise import Exercise, Words, close, generator, require
+from moe_teach.judging.compare import close
+from moe_teach.judging.exercise import Exercise, Words, generator, require
 from moe_teach.types import Routing
 
 BLOCK = Exercise(

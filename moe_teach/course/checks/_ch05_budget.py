@@ -5,7 +5,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from moe_teach.course.exercise import Exercise, Words, require
+from moe_teach.judging.exercise import Exercise, Words, require
 
 BUDGET = Exercise(
     id="5.4",

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from moe_teach.course.exercise import Exercise, Words, generator, require
+from moe_teach.judging.exercise import Exercise, Words, generator, require
 
 FIRST = Exercise(
     id="5.3",

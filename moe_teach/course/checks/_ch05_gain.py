@@ -5,7 +5,7 @@ import random
 from statistics import mean, pstdev, stdev
 from typing import Any
 
-from moe_teach.course.exercise import Exercise, require
+from moe_teach.judging.exercise import Exercise, require
 
 GAIN = Exercise(
     id="5.5",

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from moe_teach.course.checks._ch06_losses import call_with_idle_experts, even_ids, random_ids
-from moe_teach.course.exercise import Exercise, close, generator, require
-from moe_teach.course.kinds import require_tensor
+from moe_teach.judging.compare import close, require_tensor
+from moe_teach.judging.exercise import Exercise, generator, require
 
 BIAS = Exercise(
     id="6.3",

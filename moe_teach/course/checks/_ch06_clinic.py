@@ -5,7 +5,7 @@ from typing import Any
 
 from moe_teach.course.clinic.diagnoses import DIAGNOSES
 from moe_teach.course.clinic.ward import cases, objection
-from moe_teach.course.exercise import Exercise, Words, require
+from moe_teach.judging.exercise import Exercise, Words, require
 
 CLINIC = Exercise(
     id="6.5",

@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from moe_teach.course.exercise import Exercise, WrongAnswer, close, generator, require
-from moe_teach.course.kinds import require_tensor
+from moe_teach.judging.compare import close, require_tensor
+from moe_teach.judging.exercise import Exercise, WrongAnswer, generator, require
 
 BALANCE = Exercise(
     id="6.1",

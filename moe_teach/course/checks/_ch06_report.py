@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from moe_teach.course.checks._ch06_losses import call_with_idle_experts, even_ids, random_ids
-from moe_teach.course.exercise import Exercise, require
+from moe_teach.judging.exercise import Exercise, require
 
 REPORT = Exercise(
     id="6.4",

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from moe_teach.course.checks._ch06_losses import SIZES, require_number
-from moe_teach.course.exercise import Exercise, Words, close, generator, require
+from moe_teach.judging.compare import close
+from moe_teach.judging.exercise import Exercise, Words, generator, require
 
 Z_LOSS = Exercise(
     id="6.2",

@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from moe_teach.course.exercise import Exercise, Words, require
+from moe_teach.judging.exercise import Exercise, Words, require
 
 EQUAL = Exercise(
     id="7.1",

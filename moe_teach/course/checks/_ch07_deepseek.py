@@ -7,7 +7,8 @@ from torch import Tensor
 
 from moe_teach.course.checks._ch03_topk import require_gates_and_ids
 from moe_teach.course.checks._ch07_groups import chosen
-from moe_teach.course.exercise import Exercise, Words, close, generator, require
+from moe_teach.judging.compare import close
+from moe_teach.judging.exercise import Exercise, Words, generator, require
 
 DEEPSEEK = Exercise(
     id="7.5",

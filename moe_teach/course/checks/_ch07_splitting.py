@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import silu
 
-from moe_teach.course.exercise import Exercise, close, generator, require
-from moe_teach.course.kinds import require_tensors
+from moe_teach.judging.compare import close, require_tensors
+from moe_teach.judging.exercise import Exercise, generator, require
 
 SPLIT = Exercise(
     id="7.2",

@@ -4,8 +4,9 @@ from typing import Any
 
 import torch
 
-from moe_teach.course.exercise import Exercise, close, generator, require
-from moe_teach.course.launching import Run, Runs, launch
+from moe_teach.judging.compare import close
+from moe_teach.judging.exercise import Exercise, generator, require
+from moe_teach.judging.launching import Run, Runs, launch
 
 COPY = Exercise(
     id="9.1",

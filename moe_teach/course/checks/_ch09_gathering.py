@@ -5,8 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from moe_teach.course.exercise import Exercise, close, generator, require
-from moe_teach.course.launching import Causes, Run, Runs, launch
+from moe_teach.judging.compare import close
+from moe_teach.judging.exercise import Exercise, generator, require
+from moe_teach.judging.launching import Causes, Run, Runs, launch
 
 GATHER = Exercise(
     id="9.4",

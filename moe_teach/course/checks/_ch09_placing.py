@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from moe_teach.course.checks._ch09_counting import choices, counts_of, power_of_two
-from moe_teach.course.exercise import Exercise, close, require
-from moe_teach.course.launching import Run, Runs, launch
+from moe_teach.judging.compare import close
+from moe_teach.judging.exercise import Exercise, require
+from moe_teach.judging.launching import Run, Runs, launch
 
 PLACE = Exercise(
     id="9.3",

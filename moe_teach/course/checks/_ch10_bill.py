@@ -4,7 +4,8 @@ from typing import Any
 
 import torch
 
-from moe_teach.course.exercise import Exercise, Words, close, generator, require
+from moe_teach.judging.compare import close
+from moe_teach.judging.exercise import Exercise, Words, generator, require
 
 BILL = Exercise(
     id="10.5",

@@ -13,8 +13,9 @@ from moe_teach.course.checks._ch10_tiles import (
     normal,
     tile_tables,
 )
-from moe_teach.course.exercise import Exercise, close, generator, require
-from moe_teach.course.launching import Run, launch
+from moe_teach.judging.compare import close
+from moe_teach.judging.exercise import Exercise, generator, require
+from moe_teach.judging.launching import Run, launch
 
 EPILOGUE = Exercise(
     id="10.3",

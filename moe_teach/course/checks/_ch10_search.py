@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from moe_teach.course.checks._ch10_tiles import offsets_of, tile_tables
-from moe_teach.course.exercise import Exercise, close, require
-from moe_teach.course.launching import Run, launch
+from moe_teach.judging.compare import close
+from moe_teach.judging.exercise import Exercise, require
+from moe_teach.judging.launching import Run, launch
 
 SEARCH = Exercise(
     id="10.2",

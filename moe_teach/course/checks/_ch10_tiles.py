@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from moe_teach.course.exercise import generator
+from moe_teach.judging.exercise import generator
 
 CHECKED = 3  # seeds of a learner's check; more would only draw other numbers, at 10 ms a program
 

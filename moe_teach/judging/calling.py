@@ -9,8 +9,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from moe_teach.course.closeness import is_tensor
-from moe_teach.course.exercise import Exercise, Words, WrongAnswer
+from moe_teach.judging.compare import is_tensor
+from moe_teach.judging.exercise import Exercise, Words, WrongAnswer
 
 _PLAIN = (bool, int, float, str, type(None))
 FORGOTTEN = "Does every path end in a return statement?"

@@ -5,12 +5,13 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from moe_teach.course import engine, materials, questions, registry
-from moe_teach.course import progress_file as ledger
-from moe_teach.course.exercise import MISSING, Exercise, Question
-from moe_teach.course.feedback import Score
-from moe_teach.course.notes import Note
-from moe_teach.course.outcome import Outcome
+from moe_teach.course import materials, registry
+from moe_teach.course.learner import progress_file as ledger
+from moe_teach.course.learner.feedback import Score
+from moe_teach.course.learner.notes import Note
+from moe_teach.judging import engine, questions
+from moe_teach.judging.exercise import MISSING, Exercise, Question
+from moe_teach.judging.outcome import Outcome
 
 
 def check(item_id: str = "", answer: Any = MISSING) -> Score:

@@ -7,8 +7,8 @@ import re
 import reprlib
 from typing import Any
 
-from moe_teach.course.closeness import is_tensor
-from moe_teach.course.exercise import Words
+from moe_teach.judging.compare import is_tensor
+from moe_teach.judging.exercise import Words
 
 _FEW = 48  # numbers of a tensor that are still worth reading
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")

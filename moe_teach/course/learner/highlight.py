@@ -3,7 +3,7 @@
 from pygments.lexers import PythonLexer
 from pygments.token import Comment, Keyword, Name, Number, Operator, String, _TokenType
 
-from moe_teach.course import html
+from moe_teach.course.learner import html
 
 # JupyterLab's editor colours where they exist; otherwise mid-tones that read on white and on black.
 _COLOURS: tuple[tuple[_TokenType, str], ...] = (

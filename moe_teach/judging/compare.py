@@ -1,8 +1,14 @@
-"""When two values count as equal in a check: shape and kind first, then floats by their dtype."""
+"""When two values count as equal in a check, and the words for an answer of another kind.
+
+Shape and kind come first, then floats by their dtype.
+"""
 
 import math
+import sys
 from numbers import Number
 from typing import Any
+
+from moe_teach.judging.exercise import require
 
 # Relative and absolute tolerance by significant bits. Loose enough for another order of summation
 # over some hundreds of terms, tight enough to tell a forgotten factor from rounding.
@@ -12,6 +18,15 @@ _TOLERANCE = {
     "torch.float16": (5e-3, 1e-3),
     "torch.bfloat16": (3e-2, 1e-2),
 }
+_WAYS = {
+    "ndarray": "a NumPy array. Leave out `.numpy()`, or use the torch function of the same name.",
+    "list": "a list. `torch.stack` joins tensors and `torch.tensor` takes numbers; `.tolist()` "
+    "leads the other way.",
+    "tuple": "a tuple. Return the one tensor alone; is there a comma too many?",
+    "float": "a plain Python number. Leave out `.item()`: it also cuts the gradient.",
+    "int": "a plain Python number. Leave out `.item()` or `int(...)`.",
+}
+_COUNTS = {2: "two", 3: "three", 4: "four"}
 
 
 def close(got: Any, expected: Any) -> bool:
@@ -58,11 +73,8 @@ def looks_rounded(got: Any, expected: Any) -> bool:
 
 def is_tensor(value: Any) -> bool:
     """Say whether `value` is a torch tensor, without importing torch."""
-    # By name along the bases, so that questions and numbers need no torch.
-    return any(
-        base.__name__ == "Tensor" and base.__module__.split(".")[0] == "torch"
-        for base in type(value).__mro__
-    )
+    torch = sys.modules.get("torch")  # who holds a tensor has imported it
+    return torch is not None and isinstance(value, torch.Tensor)
 
 
 def _close_numbers(got: Any, expected: Any) -> bool:
@@ -100,3 +112,36 @@ def _close_tensors(got: Any, expected: Any) -> bool:
 def _tolerance(got: Any, expected: Any) -> tuple[float, float]:
     known = [_TOLERANCE.get(str(value.dtype)) for value in (got, expected) if is_tensor(value)]
     return max([entry for entry in known if entry] or [_TOLERANCE["torch.float32"]])
+
+
+def require_tensors(got: Any, names: tuple[str, ...], example: dict[str, Any]) -> None:
+    """Reject what is not a tuple of exactly these tensors.
+
+    Says which of them came as what, so that nobody looks for a wrong shape in a right list.
+    """
+    listed = ", ".join(names)
+    require(
+        isinstance(got, tuple) and len(got) == len(names),
+        f"Return {_COUNTS[len(names)]} tensors, `{listed}`, in this order.",
+        got=got,
+        example=example,
+    )
+    for name, part in zip(names, got, strict=True):
+        _one(part, f"`{name}`", got, example)
+
+
+def require_tensor(got: Any, example: dict[str, Any]) -> None:
+    """Reject an answer that is anything but one tensor."""
+    _one(got, "The answer", got, example)
+
+
+def _one(part: Any, what: str, shown: Any, example: dict[str, Any]) -> None:
+    kind = type(part).__name__
+    article = "an" if kind[0].lower() in "aeiou" else "a"
+    way = _WAYS.get(kind, f"{article} {kind}.")
+    require(
+        is_tensor(part),
+        f"{what} must be a torch tensor, and came as {way}",
+        got=shown,
+        example=example,
+    )

@@ -4,9 +4,9 @@ import math
 from dataclasses import replace
 from typing import Any
 
-from moe_teach.course.describe import describe
-from moe_teach.course.exercise import MISSING, Question
-from moe_teach.course.outcome import Outcome
+from moe_teach.judging.describe import describe
+from moe_teach.judging.exercise import MISSING, Question
+from moe_teach.judging.outcome import Outcome
 
 
 def run_question(question: Question, answer: Any) -> Outcome:

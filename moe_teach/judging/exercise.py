@@ -5,14 +5,9 @@ the exercises. A stage calls the learner's answer on inputs from a seed and stat
 with `require`. Nothing here runs a check; that is the engine's work.
 """
 
-import hashlib
-import inspect
-import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
-
-from moe_teach.course.closeness import close
 
 __all__ = [
     "MISSING",
@@ -22,12 +17,10 @@ __all__ = [
     "Stage",
     "Words",
     "WrongAnswer",
-    "close",
     "generator",
     "named_answers",
     "require",
     "right",
-    "short_hash",
     "wrong",
 ]
 
@@ -99,8 +92,8 @@ class Exercise:
     """The card of one exercise and its stages, which run in the order of their definition.
 
     `id` is chapter.number and never changes; `name` is the function or class the learner writes.
-    `limit` is the soft time limit of one check in seconds of wall time. `version` changes with
-    what is asked, so that progress knows which form of the exercise was passed. A function that
+    `limit` is the soft time limit of one check in seconds of wall time. `version` is raised by
+    hand when what is asked changes, so that progress knows which form was passed. A function that
     changes its arguments is turned away, unless `changes_inputs` says that this is the task.
     """
 
@@ -116,6 +109,7 @@ class Exercise:
     needs: tuple[str, ...] = ()
     limit: float | int = 10
     changes_inputs: bool = False
+    version: int = 1
     stages: list[Stage] = field(default_factory=list)
 
     def stage(self, name: str) -> Callable[[StageFunction], StageFunction]:
@@ -134,20 +128,14 @@ class Exercise:
         """The chapter this exercise belongs to."""
         return int(self.id.split(".")[0])
 
-    @property
-    def version(self) -> str:
-        """Eight hex digits over what the check demands: name, points and the stages' source."""
-        parts = [self.id, self.name, str(self.points)]
-        parts += [stage.name + "\n" + _source(stage.run) for stage in self.stages]
-        return short_hash("\n".join(parts))
-
 
 @dataclass(kw_only=True)
 class Question:
     """A question of a lesson: choices with one right letter, or a number with a tolerance.
 
     `because` explains the right answer after it was given; `replies` answers tempting wrong
-    choices. `tolerance` is absolute, in the unit of the answer.
+    choices. `tolerance` is absolute, in the unit of the answer. `version` is raised by hand when
+    what is asked changes.
     """
 
     id: str
@@ -159,6 +147,7 @@ class Question:
     tolerance: float | int = 0
     hints: tuple[str, ...] = ()
     points: float | int = 1
+    version: int = 1
 
     def __post_init__(self) -> None:
         if self.choices and self.answer not in self.choices:
@@ -176,11 +165,6 @@ class Question:
     def chapter(self) -> int:
         """The chapter this question belongs to."""
         return int(self.id.split(".")[0])
-
-    @property
-    def version(self) -> str:
-        """Eight hex digits over what is asked."""
-        return short_hash("\n".join([self.id, self.prompt, repr(self.choices), repr(self.answer)]))
 
 
 @dataclass(frozen=True)
@@ -221,12 +205,3 @@ def generator(seed: int) -> Any:
     import torch
 
     return torch.Generator().manual_seed(seed)
-
-
-def short_hash(text: str) -> str:
-    """Eight hex digits that change with `text`."""
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
-
-
-def _source(function: Callable[..., Any]) -> str:
-    return textwrap.dedent(inspect.getsource(function)).strip()

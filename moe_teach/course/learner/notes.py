@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from moe_teach.course import html
-from moe_teach.course.highlight import python_html
+from moe_teach.course.learner import html
+from moe_teach.course.learner.highlight import python_html
 
 _COLOUR = "#0072b2"
 

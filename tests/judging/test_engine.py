@@ -6,9 +6,9 @@ import warnings
 import pytest
 import torch
 
-from moe_teach.course.engine import run_exercise
-from moe_teach.course.exercise import Exercise, require
-from moe_teach.course.guard import PRINT_LIMIT
+from moe_teach.judging.engine import run_exercise
+from moe_teach.judging.exercise import Exercise, require
+from moe_teach.judging.guard import PRINT_LIMIT
 
 
 def solution(x):

@@ -23,7 +23,7 @@ class Record:
 
     attempts: int = 0
     state: str = "not attempted"
-    passed_version: str = ""
+    passed_version: int = 0
     passed_on: str = ""
     points: float | int = 0
     hints: tuple[int, ...] = ()
@@ -77,7 +77,7 @@ def update(item_id: str, change: Callable[[Record], Record]) -> None:
         save(progress)
 
 
-def count_attempt(item_id: str, state: str, version: str, points: float | int) -> None:
+def count_attempt(item_id: str, state: str, version: int, points: float | int) -> None:
     """Record one judged attempt; a pass, once earned, is kept whatever comes later."""
 
     def change(before: Record) -> Record:
@@ -125,8 +125,14 @@ def from_json(text: str) -> Progress:
         kept["hints"] = tuple(int(level) for level in kept.get("hints", ()))
         kept["attempts"] = int(kept.get("attempts", 0))
         kept["points"] = float(kept.get("points", 0.0))
+        kept["passed_version"] = _version(kept.get("passed_version", 0))
         records[item_id] = Record(**kept)
     return Progress(records)
+
+
+def _version(stored: int | str) -> int:
+    """Read a version; courses up to 0.3.1 stored a hash of the check, of what is now version 1."""
+    return stored if isinstance(stored, int) else int(bool(stored))
 
 
 def _merge(one: Record, other: Record) -> Record:

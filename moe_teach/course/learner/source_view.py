@@ -4,7 +4,7 @@ import inspect
 import textwrap
 from typing import Any
 
-from moe_teach.course.notes import Note
+from moe_teach.course.learner.notes import Note
 
 
 def show(thing: Any) -> Note:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from moe_teach.course.exercise import close
+from moe_teach.judging.compare import close
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from typing import Any
 
 
 def card_text(card: dict[str, Any]) -> str:
-    """Return the card, as `moe_teach.course.shipping` makes it, in Markdown."""
+    """Return the card, as `moe_teach.course.authoring.shipping` makes it, in Markdown."""
     parts = [_head(card), _losses(card), _samples(card), _routing(card), _data(card), _again(card)]
     return "\n\n".join(parts) + "\n"
 

@@ -14,9 +14,9 @@ from typing import Any
 
 from torch import Tensor
 
-from moe_teach.course.calling import readable
-from moe_teach.course.exercise import Words, WrongAnswer, require
-from moe_teach.course.materials import file_source
+from moe_teach.judging.calling import readable
+from moe_teach.judging.exercise import Words, WrongAnswer, require
+from moe_teach.judging.filing import file_source
 
 _MIXED_MASK = (
     "A mask joins a block of conditions with a single one, as in `(column < width) & (slot >= 0)`. "

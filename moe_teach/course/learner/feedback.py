@@ -7,8 +7,8 @@ notebook it shows the outcome as static HTML, elsewhere as Markdown or text.
 import os
 from typing import Any
 
-from moe_teach.course import html
-from moe_teach.course.outcome import Outcome, State
+from moe_teach.course.learner import html
+from moe_teach.judging.outcome import Outcome, State
 
 # Mid-tone colours with a contrast of at least 3:1 on white and on JupyterLab's dark grey.
 _LOOKS: dict[State, tuple[str, str]] = {

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from urllib.parse import quote
 
-from moe_teach.course.exercise import Exercise
+from moe_teach.judging.exercise import Exercise
 
 _SETUP = """\
 # Set-up: on Colab this installs the course once; everywhere else it only imports it.

@@ -6,9 +6,9 @@ pytest.importorskip("triton")
 
 import torch
 
-from moe_teach.course.engine import run_exercise
-from moe_teach.course.exercise import Exercise, WrongAnswer
-from moe_teach.course.launching import Runs, kernel_from, launch, source_of
+from moe_teach.judging.engine import run_exercise
+from moe_teach.judging.exercise import Exercise, WrongAnswer
+from moe_teach.judging.launching import Runs, kernel_from, launch, source_of
 
 COPY = """\
 @triton.jit

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from moe_teach.course.engine import run_exercise
-from moe_teach.course.exercise import Exercise, Words, require
+from moe_teach.judging.engine import run_exercise
+from moe_teach.judging.exercise import Exercise, Words, require
 
 
 def solution(x):

@@ -17,7 +17,7 @@ from torch import Tensor
 from moe_teach import cost
 from moe_teach.analysis.load import loads_of
 from moe_teach.config import refuse
-from moe_teach.course.model_card import card_text
+from moe_teach.course.authoring.model_card import card_text
 from moe_teach.data.baselines import bigram_loss, uniform_loss, unigram_loss
 from moe_teach.data.batches import Batch
 from moe_teach.data.corpus import build_corpus

@@ -4,14 +4,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from moe_teach.course import build as builder
 from moe_teach.course import registry
-from moe_teach.course import verify as gates
-from moe_teach.course.execute import Run
-from moe_teach.course.execute import execute as run_lesson
-from moe_teach.course.exercise import Exercise
-from moe_teach.course.notes import Note
-from moe_teach.course.sources import SourceError
+from moe_teach.course.authoring import build as builder
+from moe_teach.course.authoring import verify as gates
+from moe_teach.course.authoring.execute import Run
+from moe_teach.course.authoring.execute import execute as run_lesson
+from moe_teach.course.authoring.sources import SourceError
+from moe_teach.course.learner.notes import Note
+from moe_teach.judging.exercise import Exercise
 
 DONE, FAILED, USAGE, FAULT = range(4)
 
@@ -64,7 +64,7 @@ def execute(root: Path, chapters: Sequence[int] = ()) -> int:
 
 def ship(recipe: str, folder: str | None = None) -> int:
     """Turn a finished training run into a folder that the package brings."""
-    from moe_teach.course.shipping import ship as write
+    from moe_teach.course.authoring.shipping import ship as write
 
     try:
         written = write(recipe, folder)

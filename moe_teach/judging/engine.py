@@ -9,13 +9,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from moe_teach.course import folding
-from moe_teach.course.calling import FORGOTTEN, Caller, readable
-from moe_teach.course.closeness import looks_rounded
-from moe_teach.course.describe import describe, difference
-from moe_teach.course.exercise import MISSING, Exercise, Stage, WrongAnswer
-from moe_teach.course.guard import PrintedText, TookTooLong, quiet, steady_torch, time_limit
-from moe_teach.course.outcome import Outcome
+from moe_teach.judging import folding
+from moe_teach.judging.calling import FORGOTTEN, Caller, readable
+from moe_teach.judging.compare import looks_rounded
+from moe_teach.judging.describe import describe, difference
+from moe_teach.judging.exercise import MISSING, Exercise, Stage, WrongAnswer
+from moe_teach.judging.guard import PrintedText, TookTooLong, quiet, steady_torch, time_limit
+from moe_teach.judging.outcome import Outcome
 
 SEEDS = (0, 1, 2)
 

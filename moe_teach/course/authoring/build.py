@@ -12,9 +12,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from moe_teach.course import materials, pages, registry
-from moe_teach.course.exercise import Exercise, short_hash
-from moe_teach.course.sources import Cell, Source, SourceError, all_sources
+from moe_teach.course import materials, registry
+from moe_teach.course.authoring import pages
+from moe_teach.course.authoring.sources import Cell, Source, SourceError, all_sources
+from moe_teach.judging.exercise import Exercise
 
 _NOTEBOOK_METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -148,7 +149,7 @@ def _practice_cell(cell: Cell, shelf: str) -> Cell:
         },
     }
     if cell.role == "solution":
-        metadata["moe_teach"]["starter"] = short_hash(materials.starter_of(cell.source))
+        metadata["moe_teach"]["starter"] = _short_hash(materials.starter_of(cell.source))
     return Cell(cell.kind, source, cell.role, cell.item_id, metadata)
 
 
@@ -172,3 +173,8 @@ def _metadata(cell: Cell) -> dict[str, Any]:
     if cell.role == "setup":
         return {"moe_teach": {"role": "setup"}}
     return cell.metadata
+
+
+def _short_hash(text: str) -> str:
+    """Eight hex digits that change with `text`."""
+    return hashlib.sha256(text.encode()).hexdigest()[:8]

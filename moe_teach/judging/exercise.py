@@ -18,10 +18,7 @@ __all__ = [
     "Words",
     "WrongAnswer",
     "generator",
-    "named_answers",
     "require",
-    "right",
-    "wrong",
 ]
 
 Answer = TypeVar("Answer", bound=Callable[..., Any])
@@ -87,6 +84,19 @@ class Stage:
     run: StageFunction
 
 
+@dataclass(frozen=True)
+class NamedAnswer:
+    """Somebody's answer to an exercise, and what the check must make of it.
+
+    A wrong one is turned away by `stage` with a message that contains `says`.
+    """
+
+    answer: Callable[..., Any]
+    is_right: bool
+    stage: str = ""
+    says: str = ""
+
+
 @dataclass(kw_only=True)
 class Exercise:
     """The card of one exercise and its stages, which run in the order of their definition.
@@ -111,6 +121,7 @@ class Exercise:
     changes_inputs: bool = False
     version: int = 1
     stages: list[Stage] = field(default_factory=list)
+    answers: list[NamedAnswer] = field(default_factory=list)
 
     def stage(self, name: str) -> Callable[[StageFunction], StageFunction]:
         """Add the decorated function as the next stage; it takes (answer, seed)."""
@@ -122,6 +133,25 @@ class Exercise:
             return function
 
         return add
+
+    def wrong(self, *, stage: str, says: str) -> Callable[[Answer], Answer]:
+        """Name the decorated function as a plausible mistake, and what it must be told."""
+
+        def add(answer: Answer) -> Answer:
+            self.answers.append(NamedAnswer(answer, is_right=False, stage=stage, says=says))
+            return answer
+
+        return add
+
+    def right(self, answer: Answer) -> Answer:
+        """Name the decorated function as another right way to solve the exercise."""
+        self.answers.append(NamedAnswer(answer, is_right=True))
+        return answer
+
+    @property
+    def module(self) -> str:
+        """The module that defines its stages; its named answers stand beside it."""
+        return self.stages[0].run.__module__
 
     @property
     def chapter(self) -> int:
@@ -165,39 +195,6 @@ class Question:
     def chapter(self) -> int:
         """The chapter this question belongs to."""
         return int(self.id.split(".")[0])
-
-
-@dataclass(frozen=True)
-class NamedAnswer:
-    """What `wrong` and `right` remember about a function of an answer module."""
-
-    exercise_id: str
-    is_right: bool
-    stage: str = ""
-    says: str = ""
-
-
-def wrong(exercise_id: str, *, stage: str, says: str) -> Callable[[Answer], Answer]:
-    """Name a plausible mistake, to be rejected by `stage` with a message containing `says`."""
-    return _named(NamedAnswer(exercise_id, is_right=False, stage=stage, says=says))
-
-
-def right(exercise_id: str) -> Callable[[Answer], Answer]:
-    """Name another right way to solve the exercise; the check must accept it."""
-    return _named(NamedAnswer(exercise_id, is_right=True))
-
-
-def named_answers(function: Any) -> tuple[NamedAnswer, ...]:
-    """Tell which exercises a function or class of an answer module was written for."""
-    return tuple(vars(function).get("_named_answers", ())) if hasattr(function, "__dict__") else ()
-
-
-def _named(card: NamedAnswer) -> Callable[[Answer], Answer]:
-    def mark(function: Answer) -> Answer:
-        function._named_answers = (*named_answers(function), card)  # type: ignore[attr-defined]
-        return function
-
-    return mark
 
 
 def generator(seed: int) -> Any:

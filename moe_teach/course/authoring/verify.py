@@ -161,15 +161,15 @@ def _starter_gate(report: Report, cells: list[materials.Cell]) -> None:
 
 def _wrong_gate(report: Report, reference: Any) -> None:
     item = report.exercise
-    named = [(f, card) for f, card in registry.answers_for(item) if not card.is_right]
+    named = [one for one in registry.answers_for(item) if not one.is_right]
     messages: Counter[str] = Counter()
     rejected = 0
-    for function, card in named:
-        outcome = run_exercise(item, function, reference=lambda _: reference)
-        complaint = _wrongly_treated(outcome, card.stage, card.says)
+    for one in named:
+        outcome = run_exercise(item, one.answer, reference=lambda _: reference)
+        complaint = _wrongly_treated(outcome, one.stage, one.says)
         messages[outcome.message] += 1
         if complaint:
-            report.problems.append(f"Wrong answer {function.__name__} {complaint}")
+            report.problems.append(f"Wrong answer {one.answer.__name__} {complaint}")
         else:
             rejected += 1
     report.rejected = f"{rejected}/{len(named)}"
@@ -192,7 +192,7 @@ def _wrongly_treated(outcome: Outcome, stage: str, says: str) -> str:
 
 def _right_gate(report: Report, reference: Any) -> None:
     item = report.exercise
-    named = [f for f, card in registry.answers_for(item) if card.is_right]
+    named = [one.answer for one in registry.answers_for(item) if one.is_right]
     accepted = 0
     for function in named:
         outcome = run_exercise(item, function, seeds=MANY_SEEDS, reference=lambda _: reference)

@@ -1,0 +1,52 @@
+"""Tries all mutants of some exercises, or a fixed share of them, and tells what the checks miss."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from moe_teach.course.authoring import verify
+from moe_teach.course.authoring.mutation import equal, report
+from moe_teach.course.authoring.mutation.crew import Work, judge
+from moe_teach.course.authoring.mutation.mutants import mutants_of
+from moe_teach.course.authoring.sources import Source
+from moe_teach.judging.exercise import Exercise
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What came of one exercise: its row of the table, and every complaint."""
+
+    row: tuple[str, ...]
+    complaints: tuple[str, ...]
+
+
+def mutate(
+    root: Path, exercises: Iterable[Exercise], *, jobs: int = 2, one_in: int = 1
+) -> Iterable[Finding]:
+    """Try the mutants of each exercise in child processes; findings come as they are done."""
+    known: dict[str, list[str]] = {}
+    works = []
+    source_of = cache(lambda chapter: verify.solution_source(root, chapter))
+    for exercise in exercises:
+        work = work_on(exercise, source_of(exercise.chapter))
+        known[exercise.id] = [mutant.key for mutant in work.mutants]
+        work.mutants = [mutant for mutant in work.mutants if mutant.is_in_share(one_in)]
+        works.append(work)
+    for work in judge(works, jobs):
+        item = work.exercise
+        listed = equal.read(equal.path_of(root, item.chapter)).get(item.id, {})
+        complaints = [
+            *([f"{item.id}: {work.problem}"] if work.problem else []),
+            *report.survivors(work, listed),
+            *report.stale(work, listed, known[item.id]),
+        ]
+        yield Finding(report.row(work, listed), tuple(complaints))
+
+
+def work_on(exercise: Exercise, source: Source) -> Work:
+    """Make the mutants of an exercise's solution cell."""
+    cells = [c for c in source.cells if c.role == "solution" and c.item_id == exercise.id]
+    if not cells:
+        raise LookupError(f"{source.path.name} has no solution cell for exercise {exercise.id}.")
+    return Work(exercise, source, mutants_of(exercise.id, cells[0].source))

@@ -63,6 +63,15 @@ def judge(works: Sequence[Work], jobs: int) -> Iterator[Work]:
                 shift.process.kill()
 
 
+def judge_here(works: Sequence[Work]) -> Iterator[Work]:
+    """Judge all mutants in this process, where nothing stands between them and us."""
+    for work in works:
+        if work.mutants:
+            trial = Trial(work.exercise, work.source)
+            work.verdicts = [trial.judge(mutant) for mutant in work.mutants]
+        yield work
+
+
 def _begin(work: Work, shifts: dict[Any, _Shift]) -> None:
     # A fork starts at once and knows the same exercises; a tool for authors may ask for POSIX.
     context = multiprocessing.get_context("fork")

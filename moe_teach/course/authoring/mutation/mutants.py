@@ -131,11 +131,8 @@ def _edited(cell: str, node: Any, change: Change) -> str:
         lines.insert(line, " " * node.col_offset + change.text + "\n")
         return "".join(lines)
     text = ast.unparse(ast.fix_missing_locations(change))
-    bare = _replaced(cell, node, text)
-    if not isinstance(change, ast.expr):
-        return bare
-    safe = _replaced(cell, node, f"({text})")
-    return bare if _tree(bare) == _tree(safe) else safe
+    bare, safe = _replaced(cell, node, text), _replaced(cell, node, f"({text})")
+    return bare if _tree(safe) in ("", _tree(bare)) else safe
 
 
 def _replaced(cell: str, node: Any, text: str) -> str:
@@ -155,6 +152,8 @@ def _tree(code: str) -> str:
 
 
 def _probe(cell: str, node: Any) -> str:
+    if isinstance(node, ast.stmt):
+        return _edited(cell, node, Before(f"@{PROBE}"))
     return _replaced(cell, node, f"{PROBE}({ast.get_source_segment(cell, node)})")
 
 

@@ -1,13 +1,13 @@
 """Tries all mutants of some exercises, or a fixed share of them, and tells what the checks miss."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from moe_teach.course.authoring import verify
 from moe_teach.course.authoring.mutation import equal, report
-from moe_teach.course.authoring.mutation.crew import Work, judge
+from moe_teach.course.authoring.mutation.crew import Work, judge, judge_here
 from moe_teach.course.authoring.mutation.mutants import mutants_of
 from moe_teach.course.authoring.sources import Source
 from moe_teach.judging.exercise import Exercise
@@ -23,23 +23,30 @@ class Finding:
 
 def mutate(
     root: Path, exercises: Iterable[Exercise], *, jobs: int = 2, one_in: int = 1
-) -> Iterable[Finding]:
-    """Try the mutants of each exercise in child processes; findings come as they are done."""
+) -> Iterator[Finding]:
+    """Try the mutants of each exercise, and give each finding when it is done.
+
+    `jobs` exercises are tried at a time in child processes; with none, all are tried here. Of a
+    share (`one_in` above 1) the listed mutants are left out: the whole run says if they still hold.
+    """
     known: dict[str, list[str]] = {}
     works = []
     source_of = cache(lambda chapter: verify.solution_source(root, chapter))
+    listed_in = cache(lambda chapter: equal.read(equal.path_of(root, chapter)))
     for exercise in exercises:
         work = work_on(exercise, source_of(exercise.chapter))
         known[exercise.id] = [mutant.key for mutant in work.mutants]
-        work.mutants = [mutant for mutant in work.mutants if mutant.is_in_share(one_in)]
+        if one_in > 1:
+            done = listed_in(exercise.chapter).get(exercise.id, {})
+            share = [mutant for mutant in work.mutants if mutant.is_in_share(one_in)]
+            work.mutants = [mutant for mutant in share if mutant.key not in done]
         works.append(work)
-    for work in judge(works, jobs):
-        item = work.exercise
-        listed = equal.read(equal.path_of(root, item.chapter)).get(item.id, {})
+    for work in judge(works, jobs) if jobs else judge_here(works):
+        listed = listed_in(work.exercise.chapter).get(work.exercise.id, {})
         complaints = [
-            *([f"{item.id}: {work.problem}"] if work.problem else []),
+            *([f"{work.exercise.id}: {work.problem}"] if work.problem else []),
             *report.survivors(work, listed),
-            *report.stale(work, listed, known[item.id]),
+            *report.stale(work, listed, known[work.exercise.id]),
         ]
         yield Finding(report.row(work, listed), tuple(complaints))
 

@@ -26,8 +26,8 @@ Strike = Callable[["Site"], Iterator[Change]]
 class Rule:
     """One kind of small fault.
 
-    `only` limits a change to places that hold "floats" or "integers" in tensors while the check
-    runs: elsewhere it would change nothing that anybody could see.
+    `only` limits a change to places that "floats" or "integers" (in tensors) or "gradients" pass
+    while the check runs: elsewhere it would change nothing that anybody could see.
     """
 
     name: str

@@ -42,21 +42,70 @@ _NARROW = {
     "int64": "int32",
     "long": "int",
 }
-_IN_PLACE = """
-abs add clamp clip copy cumsum div exp fill index_add index_copy index_fill log
-masked_fill masked_scatter mul neg relu scatter scatter_add scatter_reduce sigmoid sqrt
-sub tril triu
-""".split()
-_SAME_MEMORY = """
-view reshape flatten unflatten transpose permute movedim unsqueeze squeeze expand float
-contiguous detach T t
-""".split()
+_IN_PLACE = {
+    "abs",
+    "add",
+    "clamp",
+    "clip",
+    "copy",
+    "cumsum",
+    "div",
+    "exp",
+    "fill",
+    "index_add",
+    "index_copy",
+    "index_fill",
+    "log",
+    "masked_fill",
+    "masked_scatter",
+    "mul",
+    "neg",
+    "relu",
+    "scatter",
+    "scatter_add",
+    "scatter_reduce",
+    "sigmoid",
+    "sqrt",
+    "sub",
+    "tril",
+    "triu",
+}
+_SAME_MEMORY = {
+    "view",
+    "reshape",
+    "flatten",
+    "unflatten",
+    "transpose",
+    "permute",
+    "movedim",
+    "unsqueeze",
+    "squeeze",
+    "expand",
+    "float",
+    "contiguous",
+    "detach",
+    "T",
+    "t",
+}
 _IN_PLACE_OPERATOR = {ast.Add: "add_", ast.Sub: "sub_", ast.Mult: "mul_", ast.Div: "div_"}
 _AXES = {"-1": ("0", "-2"), "0": ("-1",), "1": ("0", "2"), "2": ("0", "1")}
-_NO_GRADIENT = """
-argsort argmax argmin bincount zeros_like ones_like full_like one_hot arange len int
-float range min max
-""".split()
+_NO_GRADIENT = {
+    "argsort",
+    "argmax",
+    "argmin",
+    "bincount",
+    "zeros_like",
+    "ones_like",
+    "full_like",
+    "one_hot",
+    "arange",
+    "len",
+    "int",
+    "float",
+    "range",
+    "min",
+    "max",
+}
 
 
 def axis(site: Site) -> Iterator[Change]:
@@ -184,8 +233,8 @@ TENSOR_RULES = [
     Rule("narrower", narrower),
     Rule("rounded result", rounded_result, only="floats"),
     Rule("short result", short_result, only="integers"),
-    Rule("detached", detached, only="floats"),
-    Rule("no gradient", no_gradient),
+    Rule("detached", detached, only="gradients"),
+    Rule("no gradient", no_gradient, only="gradients"),
     Rule("in place", in_place),
     Rule("layout", layout),
     Rule("fixed kind", fixed_kind),

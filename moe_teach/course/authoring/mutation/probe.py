@@ -63,8 +63,8 @@ class Probe:
         @functools.wraps(function)
         def call(*args: Any, **kwargs: Any) -> Any:
             result = function(*args, **kwargs)
-            for member in _members(result):
-                self(member)
+            if any(member.requires_grad for member in _members(result)):
+                self.kinds.add("gradients")
             return result
 
         return call

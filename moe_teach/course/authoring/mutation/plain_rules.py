@@ -41,6 +41,11 @@ _COMPUTED = {
 }
 _ORDERED = (ast.Sub, ast.Div, ast.FloorDiv, ast.Mod, ast.Pow, ast.MatMult)
 _LAST_AXIS = {"topk", "sort", "argsort", "kthvalue", "median", "mode"}
+_AXIS_FIRST = {
+    *("gather", "scatter", "scatter_", "scatter_add", "scatter_add_", "index_add", "index_select"),
+    *("unflatten", "unsqueeze", "squeeze", "softmax", "log_softmax", "cumsum", "sum", "mean"),
+}
+_SYMMETRIC = {"min", "max", "minimum", "maximum", "transpose", "logical_and", "logical_or"}
 _USUAL = {"int": ("1", "2"), "float": ("1.0",), "bool": ("True", "False")}
 
 
@@ -91,8 +96,9 @@ def half(site: Site) -> Iterator[Change]:
 
 
 def sign(site: Site) -> Iterator[Change]:
-    """Forget a minus, a `not` or a `~`."""
+    """Forget a minus, a `not` or a `~`, but not that of an axis: of two, -1 and 1 are one."""
     is_axis = isinstance(site.parent, ast.keyword) and site.parent.arg in ("dim", "axis")
+    is_axis |= method_name(site.parent) in _AXIS_FIRST and site.parent.args[0] is site.node
     if isinstance(site.node, ast.UnaryOp) and not is_axis:
         yield site.node.operand
 
@@ -131,7 +137,8 @@ def jump(site: Site) -> Iterator[Change]:
 def argument_order(site: Site) -> Iterator[Change]:
     """Exchange two neighbouring arguments of a call."""
     if isinstance(site.node, ast.Call):
-        given = site.node.args
+        called = ast.unparse(site.node.func).split(".")[-1]
+        given = site.node.args if called not in _SYMMETRIC else []
         for at in range(len(given) - 1):
             swapped = [*given[:at], given[at + 1], given[at], *given[at + 2 :]]
             yield changed(site.node, args=swapped)

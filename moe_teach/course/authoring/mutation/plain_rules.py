@@ -98,7 +98,7 @@ def half(site: Site) -> Iterator[Change]:
 def sign(site: Site) -> Iterator[Change]:
     """Forget a minus, a `not` or a `~`, but not that of an axis: of two, -1 and 1 are one."""
     is_axis = isinstance(site.parent, ast.keyword) and site.parent.arg in ("dim", "axis")
-    is_axis |= method_name(site.parent) in _AXIS_FIRST and site.parent.args[0] is site.node
+    is_axis |= method_name(site.parent) in _AXIS_FIRST and site.parent.args[:1] == [site.node]
     if isinstance(site.node, ast.UnaryOp) and not is_axis:
         yield site.node.operand
 

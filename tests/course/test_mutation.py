@@ -87,7 +87,7 @@ def test_a_parameter_is_ignored_in_favour_of_usual_values() -> None:
 @pytest.mark.parametrize(
     ("rule", "line", "expected"),
     [
-        ("axis", "return x.sum(dim=0)", ["return x.sum(dim=-1)"]),
+        ("axis", "return x.sum(dim=0)", ["return x.sum(dim=1)"]),
         ("twin", "return x.sum()", ["return x.mean()"]),
         ("twin", "return max(x, y)", ["return min(x, y)"]),
         ("narrower", "return x.to(torch.int64)", ["return x.to(torch.int32)"]),

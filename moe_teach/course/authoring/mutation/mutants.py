@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from types import CodeType
 from typing import Any
 
+from moe_teach.course.authoring.mutation.call_rules import CALL_RULES
 from moe_teach.course.authoring.mutation.plain_rules import PLAIN_RULES
 from moe_teach.course.authoring.mutation.site import Before, Change, Rule, Site
 from moe_teach.course.authoring.mutation.tensor_rules import TENSOR_RULES
 from moe_teach.course.materials import BEGIN, END
 
-RULES = [*TENSOR_RULES, *PLAIN_RULES]
+RULES = [*TENSOR_RULES, *PLAIN_RULES, *CALL_RULES]
 PROBE = "_seen_here_"  # notes what an expression holds and gives it back
 _COMMENT = re.compile(r"\s+# [^\"']*$")
 

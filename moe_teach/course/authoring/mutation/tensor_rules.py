@@ -88,7 +88,7 @@ _SAME_MEMORY = {
     "t",
 }
 _IN_PLACE_OPERATOR = {ast.Add: "add_", ast.Sub: "sub_", ast.Mult: "mul_", ast.Div: "div_"}
-_AXES = {"-1": ("0", "-2"), "0": ("-1",), "1": ("0", "2"), "2": ("0", "1")}
+_AXES = {"-1": ("0", "-2"), "0": ("1",), "1": ("0", "2"), "2": ("0", "1")}
 _NO_GRADIENT = {
     "argsort",
     "argmax",

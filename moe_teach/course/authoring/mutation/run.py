@@ -1,5 +1,6 @@
 """Tries all mutants of some exercises, or a fixed share of them, and tells what the checks miss."""
 
+import multiprocessing
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -26,8 +27,9 @@ def mutate(
 ) -> Iterator[Finding]:
     """Try the mutants of each exercise, and give each finding when it is done.
 
-    `jobs` exercises are tried at a time in child processes; with none, all are tried here. Of a
-    share (`one_in` above 1) the listed mutants are left out: the whole run says if they still hold.
+    `jobs` exercises are tried at a time in child processes; with none, or where the system cannot
+    fork, all are tried here. Of a share (`one_in` above 1) the listed mutants are left out:
+    the whole run says if they still hold.
     """
     known: dict[str, list[str]] = {}
     works = []
@@ -41,7 +43,8 @@ def mutate(
             share = [mutant for mutant in work.mutants if mutant.is_in_share(one_in)]
             work.mutants = [mutant for mutant in share if mutant.key not in done]
         works.append(work)
-    for work in judge(works, jobs) if jobs else judge_here(works):
+    can_fork = "fork" in multiprocessing.get_all_start_methods()
+    for work in judge(works, jobs) if jobs and can_fork else judge_here(works):
         listed = listed_in(work.exercise.chapter).get(work.exercise.id, {})
         complaints = [
             *([f"{work.exercise.id}: {work.problem}"] if work.problem else []),

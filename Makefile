@@ -13,7 +13,7 @@ AS_ROOT := $(shell [ "$$(id -u)" = 0 ] && echo --allow-root)
 export JUPYTER_PLATFORM_DIRS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab lab-check test lint test-js test-python browser notebooks verify bench picture constraints clean
+.PHONY: help setup lab lab-check test lint test-js test-python browser notebooks verify mutate bench picture constraints clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -58,6 +58,9 @@ notebooks: $(STAMP) ## rebuild all notebooks from their sources and run the less
 
 verify: $(STAMP) ## try every exercise with right, wrong and untouched answers
 	$(BIN)/moe-teach author verify
+
+mutate: $(STAMP) ## change every solution by rule and look for faults that no check sees
+	$(BIN)/moe-teach author mutate --jobs $(JOBS)
 
 bench: $(STAMP) ## time the layer against its rivals and the physical limit
 	$(BIN)/moe-teach bench layer

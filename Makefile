@@ -14,7 +14,7 @@ AS_ROOT := $(shell [ "$$(id -u)" = 0 ] && echo --allow-root)
 export JUPYTER_PLATFORM_DIRS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab lab-check test lint test-js test-python browser notebooks verify bench picture constraints clean
+.PHONY: help setup lab lab-check test test-quick lint test-js test-python browser notebooks verify bench picture constraints clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -45,6 +45,9 @@ test-js: ## test the pure functions of the widgets in node
 
 test-python: $(STAMP) browser ## run every Python, notebook and browser test
 	$(BIN)/python -m pytest -n $(JOBS)
+
+test-quick: lint ## the inner loop: the first case of every test, without notebooks and browser
+	$(BIN)/python -m pytest -n $(JOBS) -p tests.quick
 
 browser: ## make sure there is a Chromium for the browser tests
 	@for name in $(CHROMIUM); do command -v $$name >/dev/null && exit 0; done; \

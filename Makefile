@@ -63,7 +63,7 @@ bench: $(STAMP) ## time the layer against its rivals and the physical limit
 	$(BIN)/moe-teach bench layer
 
 picture: $(STAMP) ## redraw the picture of the README
-	$(BIN)/python -m moe_teach.course.front_door notebooks/00_start_here.ipynb .github/front-door.png
+	$(BIN)/python -m moe_teach.course.authoring.front_door notebooks/00_start_here.ipynb .github/front-door.png
 
 constraints: $(STAMP) ## write down the versions of this environment as the ones CI tests
 	$(BIN)/python -m pip freeze --exclude-editable | sed -E 's/\+(cpu|cu[0-9]+)$$//' > constraints.tmp

@@ -103,7 +103,7 @@ def _add(
 
 def _check(arguments: argparse.Namespace) -> int:
     from moe_teach.course import registry
-    from moe_teach.course.progress_file import read
+    from moe_teach.course.learner.progress_file import read
 
     done = read()
     items = [registry.find(i) for i in arguments.ids] or list(registry.every_item())
@@ -194,7 +194,7 @@ def _generate(arguments: argparse.Namespace) -> int:
 
 
 def _ship(arguments: argparse.Namespace) -> int:
-    from moe_teach.course.authoring import ship
+    from moe_teach.course.authoring.command import ship
 
     return ship(arguments.recipe, arguments.to)
 
@@ -211,19 +211,19 @@ def _experiment(arguments: argparse.Namespace) -> int:
 
 
 def _build(arguments: argparse.Namespace) -> int:
-    from moe_teach.course.authoring import build
+    from moe_teach.course.authoring.command import build
 
     return build(repository(), _numbers(arguments.chapters), check_only=arguments.check)
 
 
 def _execute(arguments: argparse.Namespace) -> int:
-    from moe_teach.course.authoring import execute
+    from moe_teach.course.authoring.command import execute
 
     return execute(repository(), _numbers(arguments.chapters))
 
 
 def _verify(arguments: argparse.Namespace) -> int:
-    from moe_teach.course.authoring import verify
+    from moe_teach.course.authoring.command import verify
 
     return verify(repository(), arguments.ids)
 

@@ -115,7 +115,7 @@ def check_browser() -> Finding:
 
 def check_progress() -> Finding:
     """Can your progress be written?"""
-    from moe_teach.course import progress_file
+    from moe_teach.course.learner import progress_file
 
     path = progress_file.path()
     folder = next(parent for parent in path.parents if parent.exists())

@@ -562,7 +562,7 @@ if can_watch():
 # that must stay as it was (this one works on a GPU too); and the **watcher**.
 
 # %%
-from moe_teach.course.launching import kernel_from, source_of
+from moe_teach.judging.launching import kernel_from, source_of
 
 MARGIN = 16
 

@@ -1,13 +1,18 @@
-"""What every test can rely on: one thread, a fixed seed, and a way past the shape checks."""
+"""What every test can rely on: one thread, a fixed seed, a home of its own, an exercise to try."""
 
 import ast
-from collections.abc import Iterator
+import linecache
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import jaxtyping
 import jaxtyping._import_hook as shape_checks
 import pytest
 import torch
 
+from moe_teach.judging.compare import close
+from moe_teach.judging.exercise import Exercise, generator, require
 from moe_teach.ops.triton_mode import choose_mode
 
 # Training imports Triton on its own account, and then it would be too late.
@@ -43,3 +48,60 @@ def as_a_user() -> Iterator[None]:
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("MOE_TEACH_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("NBGRADER_EXECUTION", raising=False)
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def double() -> Exercise:
+    exercise = Exercise(
+        id="9.1",
+        name="double",
+        title="Twice as much",
+        points=2,
+        hints=("an idea", "a sketch", "almost code"),
+        explanation="Adding is enough.",
+        limit=0.5,
+    )
+
+    @exercise.stage("shape")
+    def _shape(answer: Any, seed: int) -> None:
+        for n_tokens in (1, 3):
+            x = torch.randn(n_tokens, 2, generator=generator(seed))
+            got = answer(x)
+            require(
+                got.shape == x.shape,
+                "The shape must stay as it is.",
+                expected=tuple(x.shape),
+                got=tuple(got.shape),
+                example={"x": x},
+            )
+
+    @exercise.stage("values")
+    def _values(answer: Any, seed: int) -> None:
+        for n_tokens in (1, 3):
+            x = torch.randn(n_tokens, 2, generator=generator(seed))
+            got = answer(x)
+            message = "Every number must be twice as large."
+            require(close(got, 2 * x), message, expected=2 * x, got=got, example={"x": x})
+
+    return exercise
+
+
+@pytest.fixture
+def learner() -> Callable[[str], Any]:
+    """Define what a learner typed in a cell and return the last thing it defines."""
+
+    def define(code: str) -> Any:
+        name = "<a learner's cell>"
+        linecache.cache[name] = (len(code), None, code.splitlines(keepends=True), name)
+        namespace: dict[str, Any] = {"torch": torch}
+        exec(compile(code, name, "exec"), namespace)
+        return list(namespace.values())[-1]
+
+    return define

@@ -19,6 +19,8 @@ FLOORS = [
     {"data", "checkpoint"},
     {"train", "analysis", "compose", "parallel", "deploy"},
     {"widgets", "plots"},
+    {"judging"},
+    {"chapters"},
     {"course", "bench"},
     {"doctor", "lab_check"},
     {"cli"},  # the front door: it may call any floor
@@ -26,7 +28,7 @@ FLOORS = [
 FLOOR_OF = {room: height for height, rooms in enumerate(FLOORS) for room in rooms}
 # Only these rooms may bring in something heavy; everyone else stays light.
 HEAVY = {
-    "triton": {"ops", "bench", "analysis", "course"},
+    "triton": {"ops", "bench", "analysis", "judging"},
     "transformers": {"checkpoint", "deploy", "bench"},
     "anywidget": {"widgets"},
     "matplotlib": {"plots"},

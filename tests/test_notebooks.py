@@ -16,8 +16,8 @@ import psutil
 import pytest
 from nbclient import NotebookClient
 
-from moe_teach.course import build as builder
-from moe_teach.course import sources
+from moe_teach.course.authoring import build as builder
+from moe_teach.course.authoring import sources
 
 ROOT = Path(__file__).parents[1]
 LESSONS = sorted((ROOT / "notebooks").glob("*.py"))

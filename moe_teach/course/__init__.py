@@ -3,8 +3,8 @@
 `from moe_teach.course import check, hint, solution, progress, reset, show, by_mode, setup`
 """
 
-from moe_teach.course.session import by_mode, setup
-from moe_teach.course.source_view import show
-from moe_teach.course.verbs import check, hint, progress, reset, solution
+from moe_teach.course.learner.session import by_mode, setup
+from moe_teach.course.learner.source_view import show
+from moe_teach.course.learner.verbs import check, hint, progress, reset, solution
 
 __all__ = ["by_mode", "check", "hint", "progress", "reset", "setup", "show", "solution"]

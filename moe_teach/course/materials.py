@@ -4,22 +4,20 @@ They hold everything that `solution`, `reset` and the engine need of an exercise
 solution and the imports both rely on. Plain JSON, so no notebook library is needed.
 """
 
-import itertools
 import json
-import linecache
 import re
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from moe_teach.course import registry
-from moe_teach.course.exercise import Exercise
+from moe_teach.judging.exercise import Exercise
+from moe_teach.judging.filing import file_source
 
 BEGIN = "### BEGIN SOLUTION"
 END = "### END SOLUTION"
 STUB = "raise NotImplementedError"
 _REGION = re.compile(rf"^([ \t]*){BEGIN}[ \t]*\n.*?^[ \t]*{END}[ \t]*(?:\n|\Z)", re.M | re.S)
-_NUMBERS = itertools.count()
 _MARKER = re.compile(rf"^[ \t]*(?:{BEGIN}|{END})[ \t]*(?:\n|\Z)", re.M)
 
 Cell = tuple[str, str, str]  # role, exercise id, source
@@ -59,16 +57,6 @@ def build_namespace(cells: list[Cell]) -> dict[str, Any]:
         if role in ("code", "solution"):
             exec(compile(source, file_source(source, f"solution cell {number}"), "exec"), namespace)
     return namespace
-
-
-def file_source(source: str, label: str) -> str:
-    """File source text where `inspect` looks for it, and give its file name.
-
-    Triton reads the source of a kernel, to compile and to interpret it, and tracebacks show it.
-    """
-    name = f"<{label}, {next(_NUMBERS)}>"
-    linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
-    return name
 
 
 @cache

@@ -1,14 +1,12 @@
 """Finds exercises, questions and named answers by id, importing chapters when first asked for."""
 
 import importlib
-import pkgutil
 from collections.abc import Iterator
 from functools import cache
 from types import ModuleType
-from typing import Any
 
-from moe_teach.course import answers, checks
-from moe_teach.course.exercise import Exercise, NamedAnswer, Question, named_answers
+from moe_teach.chapters import CHAPTERS
+from moe_teach.judging.exercise import Exercise, NamedAnswer, Question
 
 Item = Exercise | Question
 
@@ -19,24 +17,29 @@ class UnknownId(LookupError):
 
 def chapters() -> dict[int, str]:
     """Give the slug of every chapter that has checks, e.g. `{3: "03_router"}`."""
-    names = (module.name for module in pkgutil.iter_modules(checks.__path__))
-    return {int(name[2:4]): name[2:] for name in sorted(names) if name.startswith("ch")}
+    return {int(room[2:4]): room[2:] for room in CHAPTERS}
 
 
 @cache
-def load(chapter: int) -> dict[str, Item]:
-    """Give a chapter's exercises and questions by id, in the order of their definition."""
+def room(chapter: int) -> ModuleType:
+    """Import a chapter's room; `UnknownId` says which chapters there are."""
     slug = chapters().get(chapter)
     if slug is None:
         known = ", ".join(f"{number:02d}" for number in chapters())
         raise UnknownId(f"There is no chapter {chapter:02d} with exercises. There are: {known}.")
-    module = importlib.import_module(f"{checks.__name__}.ch{slug}")
+    return importlib.import_module(f"moe_teach.chapters.ch{slug}")
+
+
+@cache
+def load(chapter: int) -> dict[str, Item]:
+    """Give a chapter's exercises and questions by id, in the order of the room's lists."""
+    home = room(chapter)
     found: dict[str, Item] = {}
-    for item in _items_of(module):
-        if found.get(item.id, item) is not item:
-            raise ValueError(f"Two definitions in {module.__name__} carry the id {item.id!r}.")
+    for item in (*home.EXERCISES, *home.QUESTIONS):
+        if item.id in found:
+            raise ValueError(f"Two definitions in {home.__name__} carry the id {item.id!r}.")
         if item.chapter != chapter:
-            raise ValueError(f"{module.__name__} defines {item.id!r}, of another chapter.")
+            raise ValueError(f"{home.__name__} defines {item.id!r}, of another chapter.")
         found[item.id] = item
     return found
 
@@ -73,21 +76,7 @@ def every_item() -> Iterator[Item]:
         yield from load(chapter).values()
 
 
-def answers_for(exercise: Exercise) -> list[tuple[Any, NamedAnswer]]:
-    """Give the named right and wrong answers to an exercise, with their cards."""
-    name = f"ch{chapters()[exercise.chapter]}"
-    if name not in {module.name for module in pkgutil.iter_modules(answers.__path__)}:
-        return []
-    module = importlib.import_module(f"{answers.__name__}.{name}")
-    return [
-        (function, card)
-        for function in vars(module).values()
-        for card in named_answers(function)
-        if card.exercise_id == exercise.id
-    ]
-
-
-def _items_of(module: ModuleType) -> Iterator[Item]:
-    for value in vars(module).values():
-        members = value if isinstance(value, list | tuple) else (value,)
-        yield from (member for member in members if isinstance(member, Exercise | Question))
+def answers_for(exercise: Exercise) -> list[NamedAnswer]:
+    """Give the named right and wrong answers to an exercise; they stand beside its check."""
+    importlib.import_module(f"{exercise.module}_answers")
+    return exercise.answers

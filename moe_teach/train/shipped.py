@@ -4,7 +4,8 @@
 
 Its folder in `moe_teach/weights` holds the weights in bfloat16, the tokenizer, the recipe that
 trains it again, and a card: what it was trained on, where, how long, and what came out.
-`moe-teach author ship` (`moe_teach.course.shipping`) writes such a folder from a finished run.
+`moe-teach author ship` (`moe_teach.course.authoring.shipping`) writes such a folder from a
+finished run.
 """
 
 import hashlib

@@ -2,7 +2,7 @@
 
 from nbformat import v4
 
-from moe_teach.course.execute import clean
+from moe_teach.course.authoring.execute import clean
 
 
 def stream(text, name="stdout"):

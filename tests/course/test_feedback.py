@@ -6,11 +6,11 @@ from html.parser import HTMLParser
 
 import pytest
 
-from moe_teach.course.engine import run_exercise
-from moe_teach.course.feedback import Score
-from moe_teach.course.highlight import python_html
-from moe_teach.course.notes import Note
-from moe_teach.course.outcome import Outcome
+from moe_teach.course.learner.feedback import Score
+from moe_teach.course.learner.highlight import python_html
+from moe_teach.course.learner.notes import Note
+from moe_teach.judging.engine import run_exercise
+from moe_teach.judging.outcome import Outcome
 
 EVIL = "<script>alert(1)</script> & `</pre>` ```"
 STATES = ("passed", "wrong", "raised", "not attempted", "course problem")

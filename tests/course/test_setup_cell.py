@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from moe_teach.course import pages, setup
+from moe_teach.course import setup
+from moe_teach.course.authoring import pages
 
 URL = "https://github.com/who/what"
 CODE = pages.setup_code(URL)

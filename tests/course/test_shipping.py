@@ -11,7 +11,7 @@ from safetensors import safe_open
 
 from moe_teach import cli
 from moe_teach.checkpoint.store import DamagedCheckpoint
-from moe_teach.course import model_card
+from moe_teach.course.authoring import model_card
 from moe_teach.data.baselines import bigram_loss
 from moe_teach.data.text import read_text
 from moe_teach.train.evaluate import evaluate

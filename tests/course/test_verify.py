@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from moe_teach.course import registry, verify
-from moe_teach.course.exercise import NamedAnswer
-from moe_teach.course.sources import read
+from moe_teach.course import registry
+from moe_teach.course.authoring.command import verify
+from moe_teach.course.authoring.sources import read
+from moe_teach.judging.exercise import NamedAnswer
 
 PRACTICE = '''\
 # %% [markdown]
@@ -154,7 +155,7 @@ def test_a_check_that_fails_for_some_seed_is_caught(bench):
     @bench.exercise.stage("flaky")
     def _flaky(answer, seed):
         verify_seed = seed != 13
-        from moe_teach.course.exercise import require
+        from moe_teach.judging.exercise import require
 
         require(verify_seed, "An unlucky seed.")
 
@@ -176,7 +177,7 @@ def test_checks_that_depend_on_each_other_are_caught(bench):
 
     @bench.exercise.stage("remembers")
     def _remembers(answer, seed):
-        from moe_teach.course.exercise import require
+        from moe_teach.judging.exercise import require
 
         first_run.append(seed)
         require(len(first_run) < 4, "It ran before.")

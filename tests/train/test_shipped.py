@@ -115,7 +115,7 @@ def test_the_card_is_complete(shipped):
 
 
 def test_the_page_says_what_the_card_says(shipped):
-    from moe_teach.course.model_card import card_text
+    from moe_teach.course.authoring.model_card import card_text
 
     assert (FOLDER / "card.md").read_text(encoding="utf-8") == card_text(shipped.card)
 

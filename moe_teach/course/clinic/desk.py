@@ -4,8 +4,8 @@ from moe_teach.course.clinic.diagnoses import DIAGNOSES
 from moe_teach.course.clinic.examination import N_STEPS, examine
 from moe_teach.course.clinic.faults import FAULTS
 from moe_teach.course.clinic.ward import behind, cases
-from moe_teach.course.notes import Note
-from moe_teach.course.session import by_mode
+from moe_teach.course.learner.notes import Note
+from moe_teach.course.learner.session import by_mode
 from moe_teach.plots.clinic_chart import Chart
 
 

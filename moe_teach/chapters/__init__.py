@@ -1,0 +1,15 @@
+"""One room a chapter: exercises, their right and wrong answers, questions, figures."""
+
+CHAPTERS = (
+    "ch00_start_here",
+    "ch01_why_sparse",
+    "ch02_mixtures",
+    "ch03_router",
+    "ch04_dispatch",
+    "ch05_language_model",
+    "ch06_load_balancing",
+    "ch07_modern_moe",
+    "ch09_triton_dispatch",
+    "ch10_triton_experts",
+)
+"""The rooms, in the order of the course."""

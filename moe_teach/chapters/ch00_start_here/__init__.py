@@ -1,0 +1,15 @@
+"""Chapter 00: three small exercises to meet the checks, and the lesson's questions."""
+
+from moe_teach.chapters.ch00_start_here import (
+    active_fraction,
+    questions,
+    route_by_rule,
+    tokens_that_notice,
+)
+
+EXERCISES = (
+    route_by_rule.EXERCISE,
+    active_fraction.EXERCISE,
+    tokens_that_notice.EXERCISE,
+)
+QUESTIONS = questions.QUESTIONS

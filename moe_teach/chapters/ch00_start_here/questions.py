@@ -1,0 +1,55 @@
+"""Chapter 00: the lesson's questions."""
+
+from moe_teach.judging.exercise import Question
+
+QUESTIONS = (
+    Question(
+        id="0.q1",
+        prompt="How many of the twelve tokens notice when the content expert is destroyed?",
+        answer=11,
+        because="Every token except one has the content expert among its two choices, often with "
+        "a small gate. A gate need not be large for its expert to matter.",
+        hints=(
+            "A token notices if the expert is its first or its second choice.",
+            "Count the discs in the row of the content expert in the picture further down.",
+            "`(routing.expert_ids == 2).any(dim=-1).sum()` counts them for you.",
+        ),
+    ),
+    Question(
+        id="0.q2",
+        prompt="A model stores 60 parameters and uses 44 for one token. What must fit in memory?",
+        choices={
+            "a": "44 parameters, because the others are never called",
+            "b": "60 parameters, because another token may need any of them",
+            "c": "16 parameters, one expert at a time",
+        },
+        answer="b",
+        because="The router decides token by token, so every expert has to be ready. Sparse models "
+        "save work, not memory.",
+        replies={
+            "a": "True for one token. But which experts rest changes from token to token: think of "
+            "the whole sentence.",
+            "c": "That would mean loading an expert again and again. It can be done (chapter 14), "
+            "but it must then be read from somewhere.",
+        },
+        hints=("How many different experts does the whole sentence use?",),
+    ),
+    Question(
+        id="0.q3",
+        prompt="In this chapter, who decided that `1991` goes to the numbers expert?",
+        choices={
+            "a": "the expert: it is good at numbers",
+            "b": "the training: experts specialise by themselves",
+            "c": "the router: its row for numbers weighs one feature highly",
+        },
+        answer="c",
+        because="Experts never choose. In a trained model the router's rows are learned, and what "
+        "they come to mean has to be measured.",
+        replies={
+            "a": "We could exchange the matrices of two experts and `1991` would go to the same "
+            "place: nobody asks the expert.",
+            "b": "Nothing was trained here. We wrote every number by hand.",
+        },
+        hints=("Which matrix is multiplied with the features before anything is chosen?",),
+    ),
+)

@@ -1,0 +1,86 @@
+"""Exercise 0.3: who would notice?."""
+
+from typing import Any
+
+import torch
+
+from moe_teach.chapters.ch00_start_here.route_by_rule import require_list_of_ints
+from moe_teach.judging.exercise import Exercise, generator, require
+
+EXERCISE = Exercise(
+    id="0.3",
+    name="tokens_that_notice",
+    title="Who would notice?",
+    difficulty=1,
+    importance=3,
+    minutes=5,
+    hints=(
+        "A token depends on an expert if and only if it chose it. No numbers need to be computed.",
+        "Walk through the rows with their positions (`enumerate`) and keep the positions whose row "
+        "contains the expert.",
+        "`[position for position, chosen in enumerate(expert_ids) if ...]`, where the condition "
+        "asks whether `expert` is `in` the row.",
+    ),
+    explanation="This is the question behind every sparse computation: which rows go to expert e? "
+    "Chapter 04 answers it for all experts at once with a single sort, because a list per "
+    "expert would be too slow.",
+)
+
+
+def _rows(n_tokens: int, n_experts: int, top_k: int, random: torch.Generator) -> list[list[int]]:
+    draws = torch.rand(n_tokens, n_experts, generator=random)
+    return draws.argsort(dim=-1)[:, :top_k].tolist()
+
+
+def _compare_notice(answer: Any, rows: list[list[int]], expert: int, message: str) -> None:
+    expected = [position for position, chosen in enumerate(rows) if expert in chosen]
+    got = answer([list(row) for row in rows], expert)
+    example = {"expert_ids": rows, "expert": expert}
+    require_list_of_ints(
+        got,
+        "The list must hold token positions, which are whole numbers: where the expert stands, "
+        "not whether.",
+        example,
+    )
+    require(got == expected, message, expected=expected, got=got, example=example)
+
+
+@EXERCISE.stage("one choice per token")
+def _one_choice(answer: Any, seed: int) -> None:
+    random = generator(seed)
+    for n_tokens in (1, 3, 7):
+        rows = _rows(n_tokens, 3, 1, random)
+        for expert in sorted({row[0] for row in rows}):
+            _compare_notice(
+                answer,
+                rows,
+                expert,
+                "With one choice per token, return the positions (counted from zero) of the rows "
+                "that hold the expert.",
+            )
+
+
+@EXERCISE.stage("several choices")
+def _several_choices(answer: Any, seed: int) -> None:
+    random = generator(seed)
+    for n_tokens, n_experts, top_k in ((2, 3, 2), (5, 5, 3), (11, 7, 2)):
+        rows = _rows(n_tokens, n_experts, top_k, random)
+        for expert in sorted({chosen for row in rows for chosen in row}):
+            _compare_notice(
+                answer,
+                rows,
+                expert,
+                "A second or third choice counts too: its gate is smaller, but it is not zero. "
+                "Look at the whole row, and list each token once.",
+            )
+
+
+@EXERCISE.stage("an expert that nobody chose")
+def _nobody(answer: Any, seed: int) -> None:
+    rows = _rows(5, 3, 2, generator(seed))
+    _compare_notice(
+        answer,
+        rows,
+        3,
+        "If nobody chose the expert, nobody notices: the answer is the empty list.",
+    )

@@ -1,0 +1,133 @@
+"""Exercise 1.3: the FLOPs of a whole answer."""
+
+import random
+from typing import Any
+
+from moe_teach.chapters.ch01_why_sparse.count_parts import require_integer
+from moe_teach.judging.exercise import Exercise, require
+
+EXERCISE = Exercise(
+    id="1.3",
+    name="answer_flops",
+    title="The FLOPs of a whole answer",
+    points=2,
+    difficulty=3,
+    importance=3,
+    minutes=15,
+    hints=(
+        "Count two things apart: how many tokens are computed at all, and how many pairs of a "
+        "token and a position it sees there are.",
+        "With one prompt token and one new token, one token is computed. In general it is "
+        "n_prompt + n_new - 1 tokens, and they see 1, 2, 3, ... positions.",
+        "n = n_prompt + n_new - 1; pairs = n * (n + 1) // 2; then 2 * n_matrix_params * n "
+        "+ 4 * n_layers * n_heads * d_head * pairs.",
+    ),
+    explanation="The first term grows with the length, the second with its square. For short "
+    "answers the matrices dominate, and only these shrink when experts rest: sparsity of the "
+    "feed-forward does nothing for a long context.",
+)
+
+
+# matrix parameters, layers, heads, d_head, prompt, new
+LENGTHS = ((1, 1, 1, 1, 1, 1), (5, 1, 1, 2, 1, 3), (7, 3, 2, 4, 4, 1), (101, 5, 4, 6, 11, 7))
+
+
+def _flops(sizes: tuple[int, ...], n_computed: int, n_pairs: int) -> int:
+    n_params, n_layers, n_heads, d_head = sizes[:4]
+    return 2 * n_params * n_computed + 4 * n_layers * n_heads * d_head * n_pairs
+
+
+def _flops_example(sizes: tuple[int, ...]) -> dict[str, Any]:
+    names = ("n_matrix_params", "n_layers", "n_heads", "d_head", "n_prompt", "n_new")
+    return dict(zip(names, sizes, strict=True))
+
+
+def _cases(seed: int) -> list[tuple[int, ...]]:
+    draw = random.Random(seed)
+    drawn = tuple(draw.randrange(2, 40) for _ in range(6))
+    return [*LENGTHS, drawn]
+
+
+@EXERCISE.stage("whole number")
+def _flops_integer(answer: Any, seed: int) -> None:
+    for sizes in _cases(seed):
+        require_integer(answer(*sizes), "The number of FLOPs", _flops_example(sizes))
+
+
+def _flops_mistakes(alone: tuple[int, ...]) -> tuple[tuple[int, str], ...]:
+    """List what the usual slips count for a single token, with a sentence for each."""
+    right = _flops(alone, 1, 1)
+    n_params, n_layers, n_heads, d_head = alone[:4]
+    # With more heads, half of attention may as well be a forgotten head.
+    one_product = right - 2 * d_head if n_layers * n_heads == 1 else -1
+    return (
+        (
+            right // 2,
+            "Exactly half of it: a multiplication and an addition are two FLOPs, for matrices as "
+            "for scores and mixing.",
+        ),
+        (
+            one_product,
+            "One of two products is missing: 2 d_head for the score with a position, and 2 d_head "
+            "more for mixing in its value.",
+        ),
+        (
+            2 * n_params,
+            "Attention costs nothing here. The first token sees one position, itself: t + 1 and "
+            "not t.",
+        ),
+        (
+            _flops(alone, 2, 3),
+            "Two tokens were computed here, and one is enough: the answer's only token is written "
+            "from the output at the prompt, and nobody computes with it any more.",
+        ),
+    )
+
+
+@EXERCISE.stage("one token")
+def _flops_one(answer: Any, seed: int) -> None:
+    for sizes in _cases(seed):
+        alone = (*sizes[:4], 1, 1)
+        expected, got = _flops(alone, 1, 1), answer(*alone)
+        tell = {"expected": expected, "got": got, "example": _flops_example(alone)}
+        for mistaken, sentence in _flops_mistakes(alone):
+            require(got != mistaken or got == expected, sentence, **tell)
+        require(
+            got == expected,
+            "One prompt token and one new token make a single forward pass: 2 FLOPs a matrix "
+            "parameter, and in each layer and head 2 d_head for the score with itself and 2 d_head "
+            "for mixing. Are all layers and all heads counted?",
+            **tell,
+        )
+
+
+@EXERCISE.stage("matrices")
+def _flops_matrices(answer: Any, seed: int) -> None:
+    for sizes in _cases(seed):
+        without = (*sizes[:2], 0, *sizes[3:])  # no heads: only the matrices are left
+        n_computed = sizes[4] + sizes[5] - 1
+        expected, got = _flops(without, n_computed, 0), answer(*without)
+        require(
+            got == expected,
+            "The matrices work once for every computed token. With a cache these are the prompt "
+            "and all new tokens but the last, which is written and never read.",
+            expected=expected,
+            got=got,
+            example=_flops_example(without),
+        )
+
+
+@EXERCISE.stage("attention")
+def _flops_attention(answer: Any, seed: int) -> None:
+    for sizes in _cases(seed):
+        n_computed = sizes[4] + sizes[5] - 1
+        expected = _flops(sizes, n_computed, n_computed * (n_computed + 1) // 2)
+        got = answer(*sizes)
+        require(
+            got == expected,
+            "The attention part is off. A token at position t sees t + 1 positions: itself and "
+            "those before it, not the whole final length.",
+            expected=expected,
+            got=got,
+            example=_flops_example(sizes),
+        )

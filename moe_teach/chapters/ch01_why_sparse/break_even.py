@@ -1,0 +1,110 @@
+"""Exercise 1.6: buy or rent?."""
+
+import math
+import random
+from typing import Any
+
+from moe_teach.judging.compare import close
+from moe_teach.judging.exercise import Exercise, Words, require
+
+EXERCISE = Exercise(
+    id="1.6",
+    name="break_even",
+    title="Buy or rent?",
+    points=1,
+    difficulty=1,
+    importance=3,
+    minutes=10,
+    hints=(
+        "What does owning the machine save you in one average hour on the calendar?",
+        "In an hour you would pay use_share * rent; owning, you pay the running cost. The "
+        "difference pays back the purchase, if there is a difference.",
+        "saved = use_share * rent_usd_per_hour - running_usd_per_hour; "
+        'return purchase_usd / saved if saved > 0 else float("inf")',
+    ),
+    explanation="The share of hours in use decides, not the price tag: at or below running / rent, "
+    "buying never pays, however long you wait. The formula leaves out that hardware ages, that "
+    "prices fall, and that money now is not money later; each of these speaks for renting.",
+)
+
+
+def _prices(seed: int) -> list[tuple[float, float, float, float]]:
+    draw = random.Random(seed)
+    rows = [(100.0, 0.0, 1.0, 1.0), (1000.0, 1.0, 3.0, 1.0), (1000.0, 0.5, 3.0, 0.5)]
+    for _ in range(4):
+        running = draw.uniform(0.1, 1.0)
+        share = draw.uniform(0.2, 0.9)
+        rent = (running + draw.uniform(0.1, 2.0)) / share
+        rows.append((draw.uniform(1e3, 1e5), running, rent, share))
+    return rows
+
+
+def _price_example(prices: tuple[float, float, float, float]) -> dict[str, float]:
+    names = ("purchase_usd", "running_usd_per_hour", "rent_usd_per_hour", "use_share")
+    return dict(zip(names, prices, strict=True))
+
+
+def _hours(prices: tuple[float, float, float, float]) -> float:
+    purchase, running, rent, share = prices
+    saved = share * rent - running
+    return purchase / saved if saved > 0 else math.inf
+
+
+def _compare(answer: Any, prices: tuple[float, float, float, float], sentence: str) -> None:
+    expected, got = _hours(prices), answer(*prices)
+    example = _price_example(prices)
+    require(close(got, expected), sentence, expected=expected, got=got, example=example)
+
+
+@EXERCISE.stage("always in use")
+def _even_always(answer: Any, seed: int) -> None:
+    for purchase, running, rent, share in _prices(seed):
+        prices = (purchase, running, rent * share, 1.0)
+        sentence = (
+            "Always in use, an hour of owning saves rent minus running cost. Owning is not free: "
+            "does the running cost come in, with the right sign?"
+        )
+        _compare(answer, prices, sentence)
+
+
+@EXERCISE.stage("partly in use")
+def _even_partly(answer: Any, seed: int) -> None:
+    for prices in _prices(seed):
+        expected, got = _hours(prices), answer(*prices)
+        require(
+            prices[3] == 1.0 or not close(got, prices[3] * expected),
+            "These are hours of use. The question asks for hours on the calendar, of which you use "
+            "only a part.",
+            expected=expected,
+            got=got,
+            example=_price_example(prices),
+        )
+        sentence = (
+            "Rent is paid only in the hours of use, running cost in every hour on the calendar. "
+            "Which of the two does use_share multiply?"
+        )
+        _compare(answer, prices, sentence)
+
+
+@EXERCISE.stage("never")
+def _even_never(answer: Any, seed: int) -> None:
+    draw = random.Random(seed)
+    size = draw.uniform(1.0, 9.0)
+    for prices in ((10.0, 1.0, 1.0, 1.0), (10.0, 2.0, 3.0, 0.5), (500.0, size, size, 0.0)):
+        try:
+            got = answer(*prices)
+        except ZeroDivisionError:
+            got = Words("a ZeroDivisionError")
+        require(
+            not isinstance(got, Words),
+            "Owning saves exactly nothing in an hour here, and nothing cannot be divided by. Look "
+            'at the saving first, and return float("inf") when it is not positive.',
+            expected=math.inf,
+            got=got,
+            example=_price_example(prices),
+        )
+        sentence = (
+            "Owning saves nothing in any hour here, so the purchase is never paid back. Return "
+            'float("inf"), the number: a negative number of hours says something else.'
+        )
+        _compare(answer, prices, sentence)

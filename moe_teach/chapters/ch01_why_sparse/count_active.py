@@ -1,0 +1,103 @@
+"""Exercise 1.2: count what one token uses."""
+
+import random
+from typing import Any
+
+from moe_teach.chapters.ch01_why_sparse.count_parts import KEYS, require_integer
+from moe_teach.judging.exercise import Exercise, require
+
+EXERCISE = Exercise(
+    id="1.2",
+    name="count_active",
+    title="Count what one token uses",
+    points=1,
+    difficulty=1,
+    importance=5,
+    minutes=10,
+    needs=("1.1",),
+    hints=(
+        "Start from everything and take away what rests: the experts that were not chosen.",
+        'One expert, over all layers, is parts["experts"] // n_experts. How many of them rest?',
+        'active = sum of all parts - parts["experts"] // n_experts * (n_experts - top_k); then, if '
+        'not input_embedding, subtract parts["input_embedding"] too.',
+    ),
+    explanation="Only the experts are scaled by top_k / n_experts. The router cannot choose "
+    "without scoring every expert, so all of its rows work. Both conventions for the input table "
+    "are in use: 3.6 and 4.2 billion may be the same model (gpt-oss-20b is).",
+)
+
+
+def _parts(seed: int, n_experts: int) -> dict[str, int]:
+    draw = random.Random(f"{seed} {n_experts}")
+    parts = {key: draw.randrange(1, 90) for key in KEYS}
+    parts["experts"] = n_experts * draw.randrange(1, 90)
+    return parts
+
+
+def _expected_active(parts: dict[str, int], n_experts: int, top_k: int) -> int:
+    return sum(parts.values()) - parts["experts"] + parts["experts"] * top_k // n_experts
+
+
+@EXERCISE.stage("whole number")
+def _active_integer(answer: Any, seed: int) -> None:
+    for n_experts, top_k in ((1, 1), (5, 2)):
+        parts = _parts(seed, n_experts)
+        example = {"parts": parts, "n_experts": n_experts, "top_k": top_k}
+        require_integer(answer(dict(parts), n_experts, top_k), "The active count", example)
+
+
+@EXERCISE.stage("dense")
+def _active_dense(answer: Any, seed: int) -> None:
+    for n_experts in (1, 3):
+        parts = _parts(seed, n_experts)
+        got = answer(dict(parts), n_experts, n_experts)
+        require(
+            got == sum(parts.values()),
+            "With top_k = n_experts every parameter works on every token, so the active count is "
+            "the total. Did you leave a part out, or count one twice?",
+            expected=sum(parts.values()),
+            got=got,
+            example={"parts": parts, "n_experts": n_experts, "top_k": n_experts},
+        )
+
+
+@EXERCISE.stage("sparse")
+def _active_sparse(answer: Any, seed: int) -> None:
+    for n_experts, top_k in ((2, 1), (5, 2), (16, 2), (7, 6)):
+        parts = _parts(seed, n_experts)
+        expected = _expected_active(parts, n_experts, top_k)
+        got = answer(dict(parts), n_experts, top_k)
+        example = {"parts": parts, "n_experts": n_experts, "top_k": top_k}
+        router = parts["router"] - parts["router"] * top_k / n_experts
+        require(
+            got == expected or abs(expected - got - router) >= 1,
+            "The router is scaled with the experts here. It scores every expert before it can "
+            "choose, so all its rows work on every token.",
+            expected=expected,
+            got=got,
+            example=example,
+        )
+        require(
+            got == expected,
+            "Only the experts are used in part: top_k of n_experts. Attention, norms and tables "
+            "work for every token.",
+            expected=expected,
+            got=got,
+            example=example,
+        )
+
+
+@EXERCISE.stage("convention")
+def _active_convention(answer: Any, seed: int) -> None:
+    for n_experts, top_k in ((3, 2), (11, 4)):
+        parts = _parts(seed, n_experts)
+        expected = _expected_active(parts, n_experts, top_k) - parts["input_embedding"]
+        got = answer(dict(parts), n_experts, top_k, input_embedding=False)
+        require(
+            got == expected,
+            "With input_embedding=False the input table is left out, and nothing else: the output "
+            "matrix multiplies every token.",
+            expected=expected,
+            got=got,
+            example={"parts": parts, "n_experts": n_experts, "top_k": top_k},
+        )

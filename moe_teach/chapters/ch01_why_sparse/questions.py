@@ -1,0 +1,85 @@
+"""Chapter 01: the questions of the lesson."""
+
+from moe_teach.judging.exercise import Question
+
+QUESTIONS = (
+    Question(
+        id="1.q1",
+        prompt="A model with 72 billion parameters in total uses 12 billion for a token. You "
+        "want to run it with weights of 2 bytes each. How much memory do the weights need?",
+        choices={
+            "a": "24 GB: the 12 billion that are used",
+            "b": "18 GB: one eighth of all, because 2 of 16 experts work",
+            "c": "144 GB: all of them",
+            "d": "between 24 and 144 GB, depending on the text",
+        },
+        answer="c",
+        because="The next token may choose any expert, so all of them must be within reach. "
+        "Sparsity saves computing and reading, not storage. Chapter 14 keeps a part of the experts "
+        "on disk and measures what that costs.",
+        replies={
+            "a": "These 12 billion serve *this* token. Which ones the next token needs, nobody "
+            "knows before its router has spoken.",
+            "b": "One eighth is about experts at work, and even there it leaves out what is "
+            "shared. The other fourteen experts must wait somewhere.",
+            "d": "What is *read* depends on the text, what must be *there* does not.",
+        },
+        hints=("Where do the experts wait that this token did not choose?",),
+    ),
+    Question(
+        id="1.q2",
+        prompt="Mixtral 8x7B stores 46.70 billion parameters and uses 12.88 billion for a token. "
+        "Two of eight experts work, so an article would say one quarter. What share is it? "
+        "(three decimals)",
+        answer=0.276,
+        tolerance=0.0011,
+        because="12.88 / 46.70 = 0.276. Attention, norms and the two tables work for every token "
+        "and push the share above 2/8.",
+        hints=("Divide the two numbers that are given.",),
+    ),
+    Question(
+        id="1.q3",
+        prompt="The same server decodes first 1, then 16 sequences at once. What happens to the "
+        "weights that the 72B/12B model must read from memory for *one step*, compared with a "
+        "dense model of 12 billion?",
+        choices={
+            "a": "nothing in either: a step reads the active parameters",
+            "b": "dense: 16 times as much; sparse: 16 times as much",
+            "c": "dense: the same as before; sparse: about five times as much",
+            "d": "dense: the same as before; sparse: less, because experts are shared",
+        },
+        answer="c",
+        because="Sixteen tokens choose 14 of the 16 experts on average, so the step reads about 64 "
+        "of the 72 billion parameters instead of 12. The dense model reads its 12 billion once for "
+        "all sixteen.",
+        replies={
+            "a": "Each token has active parameters of its own. Sixteen tokens do not all choose "
+            "the same two experts.",
+            "b": "Weights are read once a step and serve every sequence in the batch that needs "
+            "them.",
+            "d": "Sharing helps only once all experts are awake. On the way there, every further "
+            "token wakes more of them.",
+        },
+        hints=("How many different experts do sixteen tokens choose? See the figure of batches.",),
+    ),
+    Question(
+        id="1.q4",
+        prompt="In the calculator, load the 72B/12B preset and double the number of experts, with "
+        "everything else unchanged. What happens to the FLOPs of one token?",
+        choices={
+            "a": "they double, because the model has twice the experts",
+            "b": "they halve, because the share of active experts halves",
+            "c": "they hardly move: only the router gets more rows",
+            "d": "they grow with the square root of the number of experts",
+        },
+        answer="c",
+        because="A token still visits two experts of the same width. Only the router scores more "
+        "rows, a few millions among twelve billion. The memory nearly doubles.",
+        replies={
+            "a": "This is what happens to the memory. Look at the other number.",
+            "b": "The share halves because the whole grew, not because a token does less.",
+            "d": "No square root is at work here: count the matrices that one token meets.",
+        },
+        hints=("Move the slider for experts and watch two numbers at once.",),
+    ),
+)

@@ -1,0 +1,109 @@
+"""Exercise 2.3: the competitive error."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from moe_teach.chapters.ch02_mixtures.inputs import _own_errors, _scalar
+from moe_teach.chapters.ch02_mixtures.soft_mixture import SIZES, inputs
+from moe_teach.judging.compare import close
+from moe_teach.judging.exercise import Exercise, require
+
+EXERCISE = Exercise(
+    id="2.3",
+    name="competitive_loss",
+    title="The competitive error",
+    points=2,
+    difficulty=2,
+    importance=5,
+    minutes=15,
+    needs=("2.2",),
+    hints=(
+        "The order of two operations is everything here: first each expert's own squared error, "
+        "(T, E), then the gates.",
+        "`targets[:, None, :] - outputs` is (T, E, O). Square, sum over the last dimension, "
+        "multiply with the softmax of the logits, sum over the experts, mean over the tokens.",
+        "errors = (targets[:, None, :] - outputs).square().sum(-1); "
+        "return (logits.softmax(-1) * errors).sum(-1).mean()",
+    ),
+    explanation="An expert's error here does not contain the other experts, so it cannot lean on "
+    "them. The gate only says how much it counts. That is why these experts can be used alone.",
+)
+
+
+@EXERCISE.stage("shape")
+def _competitive_shape(answer: Any, seed: int) -> None:
+    for sizes in SIZES:
+        outputs, logits, targets = inputs(sizes, seed)
+        got = answer(outputs, logits, targets)
+        _scalar(got, outputs=outputs, logits=logits, targets=targets)
+
+
+def _competitive_mistakes(
+    outputs: Tensor, logits: Tensor, targets: Tensor
+) -> tuple[tuple[Tensor, str], ...]:
+    """List what the usual slips compute, with a sentence for each."""
+    gates, errors = logits.softmax(dim=-1), _own_errors(outputs, targets)
+    weighted = (gates * errors).sum(dim=-1)
+    blend = (gates[..., None] * outputs).sum(dim=1)
+    return (
+        (
+            (targets - blend).square().sum(dim=-1).mean(),
+            "This is the cooperative error (1.1): the blend was compared with the target. Square "
+            "each expert's own error first, then weigh.",
+        ),
+        (
+            weighted.mean() / outputs.shape[2],
+            "The squared norm is a sum over the outputs, not a mean.",
+        ),
+        (
+            (gates * errors).mean(),
+            "The right sum, divided by the number of experts. `.mean()` without a dimension "
+            "averages over the experts too: sum over them first, then take the mean.",
+        ),
+        (
+            weighted.sum(),
+            "This is the sum over the tokens. Take their mean, so that the loss does not grow with "
+            "the batch.",
+        ),
+        (
+            (gates * errors.sqrt()).sum(dim=-1).mean(),
+            "These are the norms themselves. Equation (1.2) has their squares.",
+        ),
+    )
+
+
+@EXERCISE.stage("values")
+def _competitive_values(answer: Any, seed: int) -> None:
+    for sizes in SIZES:
+        outputs, logits, targets = inputs(sizes, seed)
+        got = answer(outputs, logits, targets)
+        expected = (logits.softmax(dim=-1) * _own_errors(outputs, targets)).sum(dim=-1).mean()
+        example = {"outputs": outputs, "logits": logits, "targets": targets}
+        tell = {"expected": expected, "got": got, "example": example}
+        for mistaken, sentence in _competitive_mistakes(**example):
+            is_it = close(got, mistaken) and not close(mistaken, expected)
+            require(not is_it, sentence, **tell)
+        require(
+            close(got, expected),
+            "The error is off. Check the three sums: over the outputs (sum), over the experts "
+            "(weighted by the gates), over the tokens (mean).",
+            **tell,
+        )
+
+
+@EXERCISE.stage("gradient")
+def _competitive_gradient(answer: Any, seed: int) -> None:
+    outputs, logits, targets = inputs((5, 3, 2), seed)
+    leaves = [outputs.requires_grad_(), logits.requires_grad_()]
+    got = answer(outputs, logits, targets)
+    grads = (
+        torch.autograd.grad(got, leaves, allow_unused=True) if got.requires_grad else (None, None)
+    )
+    require(
+        all(grad is not None and bool(grad.abs().sum() > 0) for grad in grads),
+        "A gradient must reach both the experts' outputs and the logits: the experts learn to "
+        "answer and the router learns whom to trust. Is there a detach() or no_grad()?",
+        example={"outputs": outputs, "logits": logits, "targets": targets},
+    )

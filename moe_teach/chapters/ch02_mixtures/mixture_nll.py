@@ -1,0 +1,123 @@
+"""Exercise 2.4: the likelihood of the mixture."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from moe_teach.chapters.ch02_mixtures.inputs import _own_errors, _scalar
+from moe_teach.chapters.ch02_mixtures.soft_mixture import SIZES, inputs
+from moe_teach.judging.compare import close
+from moe_teach.judging.exercise import Exercise, require
+
+EXERCISE = Exercise(
+    id="2.4",
+    name="mixture_nll",
+    title="The likelihood of the mixture",
+    points=2,
+    difficulty=3,
+    importance=4,
+    minutes=20,
+    needs=("2.3",),
+    hints=(
+        "The logarithm of a sum of products: each term is a gate times an exponential. What is the "
+        "logarithm of one such term?",
+        "log(p_i) is `logits.log_softmax(-1)`, and the log of the exponential is its exponent. Add "
+        "them, then `logsumexp` over the experts does the rest without overflow.",
+        "-(logits.log_softmax(-1) - errors / (2 * variance)).logsumexp(-1).mean()",
+    ),
+    explanation="logsumexp subtracts the largest term before it exponentiates, so nothing rounds "
+    "to log(0). Its gradient is the posterior of equation (1.5): whoever explains the example best "
+    "learns most from it.",
+)
+
+
+@EXERCISE.stage("shape")
+def _likelihood_shape(answer: Any, seed: int) -> None:
+    for sizes in SIZES:
+        outputs, logits, targets = inputs(sizes, seed)
+        got = answer(outputs, logits, targets, 0.5)
+        _scalar(got, outputs=outputs, logits=logits, targets=targets, variance=0.5)
+
+
+def _nll(gates: Tensor, exponents: Tensor) -> Tensor:
+    return -(gates * (-exponents).exp()).sum(dim=-1).log().mean()
+
+
+def _likelihood_mistakes(
+    logits: Tensor, errors: Tensor, variance: float
+) -> tuple[tuple[Tensor, str], ...]:
+    """List what the usual slips compute, with a sentence for each."""
+    logits, errors = logits.double(), errors.double()  # no slip may round to infinity
+    gates, exponents = logits.softmax(dim=-1), errors / (2 * variance)
+    terms = (gates * (-exponents).exp()).sum(dim=-1)
+    return (
+        (
+            -_nll(gates, exponents),
+            "The sign is turned: this is the log-likelihood, and a loss is its negative.",
+        ),
+        (
+            _nll(gates, 2 * exponents),
+            "The exponent is divided by the variance and not by twice the variance.",
+        ),
+        (
+            _nll(gates, exponents / variance),
+            "The variance was squared. It is the square already: `variance` stands for sigma^2.",
+        ),
+        (
+            _nll(logits.exp(), exponents),
+            "The logits stand in the place of the gates' logarithms. Normalise them first: "
+            "log_softmax over the experts.",
+        ),
+        (
+            -terms.mean().log(),
+            "The mean over the tokens was taken inside the logarithm. Every token has a "
+            "logarithm of its own; average those.",
+        ),
+    )
+
+
+@EXERCISE.stage("values")
+def _likelihood_values(answer: Any, seed: int) -> None:
+    for sizes in SIZES:
+        for variance in (1.0, 0.25):
+            outputs, logits, targets = inputs(sizes, seed)
+            got = answer(outputs, logits, targets, variance)
+            errors, gates = _own_errors(outputs, targets), logits.softmax(dim=-1)
+            expected = _nll(gates, errors / (2 * variance))
+            example = {"outputs": outputs, "logits": logits, "targets": targets}
+            tell = {"expected": expected, "got": got, "example": {**example, "variance": variance}}
+            for mistaken, sentence in _likelihood_mistakes(logits, errors, variance):
+                is_it = close(got, mistaken) and not close(mistaken, expected)
+                require(not is_it, sentence, **tell)
+            require(
+                close(got, expected),
+                "The likelihood is off. For each token: sum over the experts of gate times "
+                "exp(-error / (2 variance)), then the logarithm, then minus the mean.",
+                **tell,
+            )
+
+
+@EXERCISE.stage("far off")
+def _likelihood_far(answer: Any, seed: int) -> None:
+    outputs, logits, targets = inputs((3, 4, 2), seed)
+    targets = targets + 100.0
+    got = answer(outputs, logits, targets, 0.01)
+    errors = _own_errors(outputs, targets)
+    expected = -(logits.log_softmax(-1) - errors / 0.02).logsumexp(-1).mean()
+    require(
+        bool(torch.isfinite(got)),
+        "With all experts far off, every exponential rounds to zero, and the loss became infinite "
+        "or NaN. Stay in logarithms: log-softmax for the gates, logsumexp for the sum.",
+        expected=expected,
+        got=got,
+        example={"outputs": outputs, "logits": logits, "targets": targets, "variance": 0.01},
+    )
+    require(
+        close(got, expected),
+        "Far from the target the value is off. Was something added inside the logarithm to keep it "
+        "finite? Use logsumexp, which needs no such help.",
+        expected=expected,
+        got=got,
+        example={"outputs": outputs, "logits": logits, "targets": targets, "variance": 0.01},
+    )

@@ -1,0 +1,91 @@
+"""Exercise 2.5: a mask for the top k."""
+
+from typing import Any
+
+import torch
+
+from moe_teach.judging.compare import require_tensor
+from moe_teach.judging.exercise import Exercise, generator, require
+
+EXERCISE = Exercise(
+    id="2.5",
+    name="top_k_mask",
+    title="A mask for the top k",
+    points=1,
+    difficulty=2,
+    importance=4,
+    minutes=10,
+    hints=(
+        "Find the *positions* of the k largest logits first; turning positions into a mask is a "
+        "separate step.",
+        "A stable descending sort gives positions with ties in the order of the experts. A tensor "
+        "of False and `scatter(-1, positions, True)` give the mask. (PyTorch wants `stable=True` "
+        "together with `dim=-1`, by name.)",
+        "chosen = logits.sort(dim=-1, descending=True, stable=True).indices[:, :k]; "
+        "torch.zeros_like(logits, dtype=torch.bool).scatter(-1, chosen, True)",
+    ),
+    explanation="Comparing with the k-th largest value looks simpler, and marks too many experts "
+    "as soon as two logits are equal. `topk` gives no promise about ties; a stable sort does.",
+)
+
+
+@EXERCISE.stage("shape")
+def _mask_shape(answer: Any, seed: int) -> None:
+    for n_tokens, n_experts, k in ((1, 1, 1), (1, 5, 2), (4, 3, 3), (7, 11, 3)):
+        logits = torch.randn(n_tokens, n_experts, generator=generator(seed))
+        got = answer(logits, k)
+        require_tensor(got, {"logits": logits, "k": k})
+        require(
+            got.shape == logits.shape and got.dtype == torch.bool,
+            f"Return a boolean tensor of the logits' own shape, {tuple(logits.shape)}: a mask, not "
+            "the positions or the values of the chosen ones.",
+            got=got,
+            example={"logits": logits, "k": k},
+        )
+
+
+@EXERCISE.stage("choice")
+def _mask_choice(answer: Any, seed: int) -> None:
+    for n_tokens, n_experts, k in ((1, 1, 1), (1, 5, 2), (4, 3, 3), (7, 11, 3)):
+        logits = torch.randn(n_tokens, n_experts, generator=generator(seed))
+        got = answer(logits, k)
+        ranks = logits.argsort(dim=-1, descending=True).argsort(dim=-1)
+        tell = {"expected": ranks < k, "got": got, "example": {"logits": logits, "k": k}}
+        require(
+            k == n_experts or not torch.equal(got, ranks >= n_experts - k),
+            "These are the *smallest* logits. Sort in descending order.",
+            **tell,
+        )
+        require(
+            torch.equal(got, ranks < k),
+            "These are not the k largest logits of each token. Choose along the last dimension, "
+            "the experts.",
+            **tell,
+        )
+
+
+@EXERCISE.stage("ties")
+def _mask_ties(answer: Any, seed: int) -> None:
+    for n_tokens, n_experts, k in ((1, 3, 1), (1, 4, 2), (3, 40, 5)):
+        logits = torch.randint(0, 2, (n_tokens, n_experts), generator=generator(seed)).float()
+        logits[0] = 1.0  # everybody equal
+        got = answer(logits, k)
+        order = logits.sort(dim=-1, descending=True, stable=True).indices
+        expected = torch.zeros_like(got).scatter(-1, order[:, :k], True)
+        example = {"logits": logits, "k": k}
+        require(
+            bool((got.sum(dim=-1) == k).all()),
+            f"With equal logits a row does not have exactly k = {k} marks. Comparing with the k-th "
+            "largest value marks all that are equal to it.",
+            expected=expected,
+            got=got,
+            example=example,
+        )
+        require(
+            torch.equal(got, expected),
+            "Of two equal logits the expert with the lower number must win, always. `topk` leaves "
+            "that open; a stable sort does not.",
+            expected=expected,
+            got=got,
+            example=example,
+        )

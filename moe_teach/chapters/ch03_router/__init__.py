@@ -1,0 +1,21 @@
+"""Chapter 03: its exercises and the lesson's questions, in their order."""
+
+from moe_teach.chapters.ch03_router import (
+    changed_share,
+    noisy_topk_route,
+    questions,
+    router_gradient_norm,
+    sigmoid_route,
+    stable_topk_with_margin,
+    topk_route,
+)
+
+EXERCISES = (
+    topk_route.EXERCISE,
+    noisy_topk_route.EXERCISE,
+    sigmoid_route.EXERCISE,
+    router_gradient_norm.EXERCISE,
+    stable_topk_with_margin.EXERCISE,
+    changed_share.EXERCISE,
+)
+QUESTIONS = questions.QUESTIONS

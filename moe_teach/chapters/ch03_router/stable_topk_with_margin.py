@@ -1,0 +1,131 @@
+"""Exercise 3.5: top-k with a tie rule and a margin."""
+
+from contextlib import suppress
+from typing import Any
+
+import torch
+
+from moe_teach.judging.compare import close, require_tensors
+from moe_teach.judging.exercise import Exercise, Words, generator, require
+
+EXERCISE = Exercise(
+    id="3.5",
+    name="stable_topk_with_margin",
+    title="Top-k with a tie rule and a margin",
+    points=2,
+    difficulty=3,
+    importance=4,
+    minutes=15,
+    hints=(
+        "`topk` promises nothing about ties. A *stable* sort does: equal scores stay in the order "
+        "in which they stood.",
+        "`scores.sort(dim=-1, descending=True, stable=True)` gives values and indices (with "
+        "`stable`, PyTorch wants `dim` by name too). The margin is the last "
+        "chosen value minus the first one left out.",
+        "values, order = the stable sort; expert_ids = order[:, :top_k]; the margin is "
+        "values[:, top_k - 1] - values[:, top_k], or infinity for all tokens when top_k == E.",
+    ),
+    explanation="The margin tells how far a token stands from another choice. A test of two "
+    "implementations compares the ids first, and only for tokens whose margin is larger than the "
+    "rounding it tolerates; then it compares floats.",
+)
+
+
+# All experts chosen is the last stage's case: the margin needs a thought of its own there.
+STABLE_SIZES = ((1, 2, 1), (2, 5, 2), (7, 11, 3), (3, 5, 4))
+
+
+@EXERCISE.stage("shape")
+def _stable_shape(answer: Any, seed: int) -> None:
+    for n_tokens, n_experts, top_k in STABLE_SIZES:
+        scores = torch.randn(n_tokens, n_experts, generator=generator(seed))
+        got = answer(scores, top_k)
+        require_tensors(got, ("expert_ids", "margin"), {"scores": scores, "top_k": top_k})
+        ids, margin = got
+        require(
+            ids.shape == (n_tokens, top_k) and margin.shape == (n_tokens,),
+            f"Return expert_ids of shape ({n_tokens}, {top_k}) and one margin per token, "
+            f"({n_tokens},), in this order.",
+            got=(ids, margin),
+            example={"scores": scores, "top_k": top_k},
+        )
+
+
+@EXERCISE.stage("choice")
+def _stable_choice(answer: Any, seed: int) -> None:
+    for n_tokens, n_experts, top_k in STABLE_SIZES:
+        scores = torch.randn(n_tokens, n_experts, generator=generator(seed))
+        # Two scores that differ in the last place only: still different.
+        scores[0, -1] = torch.nextafter(scores[0, 0], torch.tensor(torch.inf))
+        ids, _ = answer(scores, top_k)
+        expected = scores.argsort(dim=-1, descending=True, stable=True)[:, :top_k]
+        require(
+            close(ids, expected),
+            "Without any tie, the k largest scores must win, best first. If only the first token "
+            "is wrong: two of its scores differ in the last digit, so do not break ties by "
+            "changing scores.",
+            expected=expected,
+            got=ids,
+            example={"scores": scores, "top_k": top_k},
+        )
+
+
+@EXERCISE.stage("ties")
+def _stable_ties(answer: Any, seed: int) -> None:
+    for n_tokens, n_experts, top_k in (*STABLE_SIZES, (5, 23, 4)):
+        scores = torch.randint(0, 3, (n_tokens, n_experts), generator=generator(seed)).float()
+        ids, _ = answer(scores, top_k)
+        expected = scores.argsort(dim=-1, descending=True, stable=True)[:, :top_k]
+        require(
+            close(ids, expected),
+            "Among equal scores the expert with the lower number comes first. `topk`, and sorts "
+            "that are not stable, pick whichever they meet.",
+            expected=expected,
+            got=ids,
+            example={"scores": scores, "top_k": top_k},
+        )
+
+
+@EXERCISE.stage("margin")
+def _stable_margin(answer: Any, seed: int) -> None:
+    for n_tokens, n_experts, top_k in ((1, 2, 1), (2, 5, 2), (7, 11, 3)):
+        scores = torch.randn(n_tokens, n_experts, generator=generator(seed))
+        scores[-1] = 0.5  # a token that cannot decide: margin 0
+        _, margin = answer(scores, top_k)
+        best = scores.sort(dim=-1, descending=True).values
+        expected = best[:, top_k - 1] - best[:, top_k]
+        require(
+            close(margin, expected),
+            "The margin is the score of the last chosen expert minus the score of the first one "
+            "left out, number top_k + 1 in the order.",
+            expected=expected,
+            got=margin,
+            example={"scores": scores, "top_k": top_k},
+        )
+
+
+@EXERCISE.stage("everyone chosen")
+def _stable_everyone(answer: Any, seed: int) -> None:
+    scores = torch.randn(3, 4, generator=generator(seed))
+    example, expected = {"scores": scores, "top_k": 4}, torch.full((3,), torch.inf)
+    margin: Any = None
+    with suppress(IndexError):  # said below, in words
+        _, margin = answer(scores, 4)
+    require(
+        margin is not None,
+        "When every expert is chosen, no score comes after the last chosen one, and reading it "
+        "fails. Ask for this case first: nothing can change the choice, so the margin is infinite.",
+        expected=expected,
+        got=Words("an IndexError"),
+        example=example,
+    )
+    require(
+        isinstance(margin, torch.Tensor)
+        and margin.shape == (3,)
+        and bool(torch.isposinf(margin).all()),
+        "When every expert is chosen nothing can change the choice: the margin is infinite "
+        "(`torch.inf`) for each token, a tensor of shape (T,) as always.",
+        expected=expected,
+        got=margin,
+        example=example,
+    )

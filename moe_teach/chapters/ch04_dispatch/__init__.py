@@ -1,0 +1,21 @@
+"""Chapter 04: its exercises and the lesson's questions, in their order."""
+
+from moe_teach.chapters.ch04_dispatch import (
+    capacity_dispatch,
+    combine,
+    drop_report,
+    padding_bill,
+    questions,
+    sort_dispatch,
+    swiglu_expert,
+)
+
+EXERCISES = (
+    swiglu_expert.EXERCISE,
+    sort_dispatch.EXERCISE,
+    combine.EXERCISE,
+    capacity_dispatch.EXERCISE,
+    drop_report.EXERCISE,
+    padding_bill.EXERCISE,
+)
+QUESTIONS = questions.QUESTIONS

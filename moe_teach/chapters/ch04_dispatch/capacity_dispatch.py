@@ -1,0 +1,187 @@
+"""Chapter 04, exercise 4.4: capacity under three policies."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from moe_teach.judging.compare import close
+from moe_teach.judging.exercise import Exercise, Words, generator, require
+
+EXERCISE = Exercise(
+    id="4.4",
+    name="capacity_dispatch",
+    title="Capacity, under three policies",
+    points=2,
+    difficulty=3,
+    importance=5,
+    minutes=20,
+    hints=(
+        "Separate two things: the *queue*, an order of all T · K choices, and the *door*, which "
+        "lets the first `capacity` of each expert in. Only the queue depends on the policy.",
+        "With `queue` as a list of choice numbers, the choices of expert e in their order are "
+        "`queue[chosen[queue] == e]`. Its first `capacity` entries are served.",
+        "queue = arange(N), or gates.flatten().argsort(descending=True), or "
+        "torch.randperm(N, generator=generator); kept = all False; for e in chosen.unique(): "
+        "kept[queue[chosen[queue] == e][:capacity]] = True; back to the shape of expert_ids.",
+    ),
+    explanation="How many choices each expert serves is min(count, capacity) under every policy: "
+    "the queue decides who, never how many. First come spares the front of the batch; by gate "
+    "loses the least weight, but lets a later token take an earlier one's place; random is fair "
+    "and gives another answer every time.",
+)
+
+SIZES = ((1, 1, 1, 1), (3, 1, 1, 2), (3, 2, 2, 1), (7, 4, 2, 3), (23, 5, 3, 4))  # T, E, K, C
+
+
+def _case(sizes: tuple[int, ...], seed: int, policy: str) -> dict[str, Any]:
+    n_tokens, n_experts, top_k, capacity = sizes
+    random = generator(seed)
+    wish = torch.rand(n_tokens, n_experts, generator=random)
+    wish[:, 0] += 0.4  # a favourite, so that somebody is turned away
+    gates = torch.rand(n_tokens, top_k, generator=random)
+    ids = wish.argsort(dim=-1, descending=True)[:, :top_k]
+    return {"expert_ids": ids, "gates": gates, "capacity": capacity, "policy": policy}
+
+
+def _served(ids: Tensor, queue: list[int], capacity: int) -> Tensor:
+    room = dict.fromkeys(ids.flatten().tolist(), capacity)
+    kept = torch.zeros(ids.numel(), dtype=torch.bool)
+    for i in queue:
+        e = int(ids.flatten()[i])
+        if room[e] > 0:
+            room[e] -= 1
+            kept[i] = True
+    return kept.view_as(ids)
+
+
+@EXERCISE.stage("shape")
+def _capacity_shape(answer: Any, seed: int) -> None:
+    for policy in ("first_come", "by_gate", "random"):
+        for sizes in SIZES:
+            given = _case(sizes, seed, policy)
+            got = answer(**given, generator=generator(seed))
+            is_mask = isinstance(got, Tensor) and got.dtype == torch.bool
+            require(
+                is_mask and got.shape == given["expert_ids"].shape,
+                "Return one boolean for each choice, in the shape of `expert_ids`.",
+                expected=Words(f"booleans of shape {tuple(given['expert_ids'].shape)}"),
+                got=got,
+                example=given,
+            )
+
+
+@EXERCISE.stage("room")
+def _capacity_room(answer: Any, seed: int) -> None:
+    for policy in ("first_come", "by_gate", "random"):
+        for sizes in (*SIZES, (5, 3, 2, 0)):
+            given = _case(sizes, seed, policy)
+            ids, capacity = given["expert_ids"], given["capacity"]
+            got = answer(**given, generator=generator(seed))
+            counts = torch.bincount(ids.flatten(), minlength=sizes[1])
+            served = torch.bincount(ids[got], minlength=sizes[1])
+            facts = {"expected": counts.clamp(max=capacity), "got": served, "example": given}
+            require(
+                (served <= capacity).all(),
+                f"Under {policy!r} some expert serves more than `capacity` choices. The limit "
+                "holds for each expert, and all K columns count.",
+                **facts,
+            )
+            require(
+                close(served, counts.clamp(max=capacity)),
+                f"Under {policy!r} a choice was turned away although its expert had room. Each "
+                "expert has its own queue and its own limit.",
+                **facts,
+            )
+
+
+@EXERCISE.stage("first come")
+def _capacity_first_come(answer: Any, seed: int) -> None:
+    for sizes in SIZES:
+        given = _case(sizes, seed, "first_come")
+        expected = _served(given["expert_ids"], list(range(sizes[0] * sizes[2])), sizes[3])
+        got = answer(**given)
+        require(
+            close(got, expected),
+            "First come means the order of the flattened batch: all choices of token 0, then all "
+            "of token 1, ... Did the last ones win, or all first choices before all second ones?",
+            expected=expected,
+            got=got,
+            example=given,
+        )
+
+
+@EXERCISE.stage("by gate")
+def _capacity_by_gate(answer: Any, seed: int) -> None:
+    for sizes in SIZES:
+        given = _case(sizes, seed, "by_gate")
+        order = given["gates"].flatten().argsort(descending=True).tolist()
+        expected = _served(given["expert_ids"], order, sizes[3])
+        got = answer(**given)
+        backwards = _served(given["expert_ids"], order[::-1], sizes[3])
+        facts = {"expected": expected, "got": got, "example": given}
+        require(
+            close(got, expected) or not close(got, backwards),
+            "The smallest gates were served first. `argsort` goes upwards unless you say "
+            "descending=True.",
+            **facts,
+        )
+        require(
+            close(got, expected),
+            "By gate means that each expert serves the choices with the largest gates *of its "
+            "own*. Single choices compete, not whole tokens.",
+            **facts,
+        )
+
+
+@EXERCISE.stage("random")
+def _capacity_random(answer: Any, seed: int) -> None:
+    crowd = {
+        "expert_ids": torch.zeros(24, 1, dtype=torch.long),
+        "gates": torch.rand(24, 1, generator=generator(seed)),
+        "capacity": 12,
+        "policy": "random",
+    }
+    # In words: 24 tokens with their gates would bury the message.
+    example = {
+        "expert_ids": Words("24 tokens, all to expert 0"),
+        "capacity": 12,
+        "policy": "random",
+    }
+    first, again = (answer(**crowd, generator=generator(seed)) for _ in range(2))
+    require(
+        close(first, again),
+        "Two calls with equal generators served different choices. Hand `generator` on to the "
+        "function that draws.",
+        expected=Words("the same 12 choices twice"),
+        got=Words(f"{int((first & ~again).sum())} of 12 choices are others the second time"),
+        example=example,
+    )
+    random = generator(seed)
+    draws = torch.stack([answer(**crowd, generator=random) for _ in range(64)]).float()
+    front = draws[:, :12].mean().item()
+    require(
+        abs(front - 0.5) < 0.08 and bool((draws != draws[0]).any()),
+        "Under 'random' every token must have the same chance, and the next draw from the same "
+        "generator must differ. Over 64 draws, the first half of the batch should get half of the "
+        "places.",
+        expected=Words("about 0.5 of the places for the first half"),
+        got=round(front, 2),
+        example=example,
+    )
+
+
+@EXERCISE.stage("unknown policy")
+def _capacity_unknown(answer: Any, seed: int) -> None:
+    given = _case((3, 2, 1, 1), seed, "by_age")
+    raised = False
+    try:
+        answer(**given)
+    except ValueError:
+        raised = True
+    require(
+        raised,
+        "A policy that does not exist must raise a `ValueError`, or a typing mistake quietly turns "
+        "into some other policy.",
+        example=given,
+    )

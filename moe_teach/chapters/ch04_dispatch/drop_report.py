@@ -1,0 +1,115 @@
+"""Exercise 4.5: who was turned away?."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from moe_teach.judging.compare import close
+from moe_teach.judging.exercise import Exercise, generator, require
+
+EXERCISE = Exercise(
+    id="4.5",
+    name="drop_report",
+    title="Who was turned away?",
+    points=1,
+    difficulty=2,
+    importance=4,
+    minutes=15,
+    needs=("4.4",),
+    hints=(
+        "A mean of booleans is a share. Only the shape decides which mean you take: over all, over "
+        "the choices of a row, or over the choices of a token.",
+        "`(~kept).view(n_rows, -1)` has one line per row of the batch: its tokens stand together, "
+        "and so do their choices.",
+        'lost = ~kept; "dropped": lost.float().mean().item(); "by_row": lost.view(n_rows, '
+        '-1).float().mean(dim=1); "unserved": int(lost.all(dim=1).sum())',
+    ),
+    explanation="One number hides the problem, and the same data by row shows it: under first come "
+    "the last rows pay for all. `unserved` is the worst case, a token for which the whole layer "
+    "was skipped without a word.",
+)
+
+
+SIZES = ((1, 1, 1), (2, 1, 2), (2, 3, 1), (3, 5, 2), (7, 4, 3))  # rows, positions, choices
+
+
+def _case(sizes: tuple[int, int, int], seed: int) -> dict[str, Any]:
+    n_rows, n_positions, top_k = sizes
+    drawn = torch.rand(n_rows, n_positions * top_k, generator=generator(seed))
+    fate = torch.linspace(0.9, 0.3, n_rows)[:, None]  # later rows lose more
+    return {"kept": (drawn < fate).view(n_rows * n_positions, top_k), "n_rows": n_rows}
+
+
+@EXERCISE.stage("a dictionary")
+def _report_form(answer: Any, seed: int) -> None:
+    for sizes in SIZES:
+        given = _case(sizes, seed)
+        got = answer(**given)
+        require(
+            isinstance(got, dict) and set(got) == {"dropped", "by_row", "unserved"},
+            'Return a dictionary with the keys "dropped", "by_row" and "unserved".',
+            got=got,
+            example=given,
+        )
+        is_plain = type(got["dropped"]) is float and type(got["unserved"]) is int
+        is_row = isinstance(got["by_row"], Tensor) and got["by_row"].shape == (sizes[0],)
+        require(
+            is_plain and is_row,
+            f'"dropped" is a plain float, "unserved" a plain int (`.item()` makes them so), and '
+            f'"by_row" a tensor with one entry per row, ({sizes[0]},) here.',
+            got=got,
+            example=given,
+        )
+
+
+@EXERCISE.stage("dropped")
+def _report_dropped(answer: Any, seed: int) -> None:
+    for sizes in SIZES:
+        given = _case(sizes, seed)
+        expected = 1 - given["kept"].float().mean().item()
+        got = answer(**given)["dropped"]
+        require(
+            abs(got - expected) < 1e-5,
+            '"dropped" is the share of all T · K choices that were turned away: the share of '
+            "False in `kept`, choices and not tokens.",
+            expected=expected,
+            got=got,
+            example=given,
+        )
+
+
+@EXERCISE.stage("by row")
+def _report_rows(answer: Any, seed: int) -> None:
+    for sizes in SIZES:
+        given = _case(sizes, seed)
+        expected = torch.stack([1 - part.float().mean() for part in given["kept"].chunk(sizes[0])])
+        got = answer(**given)["by_row"]
+        facts = {"expected": expected, "got": got, "example": given}
+        require(
+            close(got, expected) or not close(got, expected * sizes[1] * sizes[2]),
+            '"by_row" counts the lost choices; return their share of the row\'s choices.',
+            **facts,
+        )
+        require(
+            close(got, expected),
+            '"by_row" is wrong. Row 0 is the *first* T / n_rows tokens in one piece, and each row '
+            "is divided by its own number of choices.",
+            **facts,
+        )
+
+
+@EXERCISE.stage("unserved")
+def _report_unserved(answer: Any, seed: int) -> None:
+    for sizes in SIZES:
+        given = _case(sizes, seed)
+        expected = sum(not any(token) for token in given["kept"].tolist())
+        got = answer(**given)["unserved"]
+        require(
+            got == expected,
+            '"unserved" counts tokens that lost *all* their choices. A token with one expert left '
+            "is served.",
+            expected=expected,
+            got=got,
+            example=given,
+        )

@@ -1,0 +1,100 @@
+"""Exercise 4.6: the bill for the rectangle."""
+
+from typing import Any
+
+import torch
+
+from moe_teach.judging.exercise import Exercise, generator, require
+
+EXERCISE = Exercise(
+    id="4.6",
+    name="padding_bill",
+    title="The bill for the rectangle",
+    points=1,
+    difficulty=2,
+    importance=3,
+    minutes=10,
+    hints=(
+        "Count rows first and multiply at the end. How many choices of one expert find a place?",
+        "`tokens_per_expert.clamp(max=capacity)` is that, for all experts. All places together: "
+        "E · capacity. A row costs 3 matrices · 2 FLOPs · d_model · d_ff.",
+        "used = int(tokens_per_expert.clamp(max=capacity).sum()); useful, wasted, missing = used, "
+        "E * capacity - used, int(tokens_per_expert.sum()) - used; times 6 * d_model * d_ff.",
+    ),
+    explanation="A capacity below the busiest expert's count makes both mistakes at once: places "
+    "stay empty at the unpopular experts while choices are lost at the popular ones. At factor 1.0 "
+    "the two are equal, up to the rounding of the capacity.",
+)
+
+
+COUNTS = ([3], [0, 2], [5, 1], [4, 4, 1], [0, 9, 2, 3, 3])
+
+
+def _bill_case(counts: list[int], seed: int) -> tuple[dict[str, Any], tuple[int, int, int]]:
+    extra = int(torch.randint(0, 3, (1,), generator=generator(seed)))
+    d_model, d_ff, capacity = 3 + extra, 7 + extra, 2 + extra
+    used = sum(min(count, capacity) for count in counts)
+    rows = (used, capacity * len(counts) - used, sum(counts) - used)
+    useful, wasted, missing = (6 * d_model * d_ff * n for n in rows)
+    given = {"capacity": capacity, "d_model": d_model, "d_ff": d_ff}
+    return {"tokens_per_expert": torch.tensor(counts), **given}, (useful, wasted, missing)
+
+
+@EXERCISE.stage("three integers")
+def _bill_form(answer: Any, seed: int) -> None:
+    for counts in COUNTS:
+        given, _ = _bill_case(counts, seed)
+        got = answer(**given)
+        is_triple = isinstance(got, tuple) and len(got) == 3
+        require(
+            is_triple and all(type(part) is int for part in got),
+            "Return three plain integers, `useful, wasted, missing`. `int(...)` turns a tensor "
+            "with one entry into one.",
+            got=got,
+            example=given,
+        )
+
+
+@EXERCISE.stage("useful")
+def _bill_useful(answer: Any, seed: int) -> None:
+    for counts in COUNTS:
+        given, expected = _bill_case(counts, seed)
+        got = answer(**given)
+        facts = {"expected": expected[0], "got": got[0], "example": given}
+        row = 6 * given["d_model"] * given["d_ff"]
+        others = [row * part // 6 * (expected[0] // row) for part in (1, 2, 3, 4)]
+        require(
+            got[0] == expected[0] or got[0] not in others,
+            "The number of rows is right, their price is not. A SwiGLU expert has *three* matrices "
+            "and each of their numbers costs a multiplication *and* an addition: 6 · D · F.",
+            **facts,
+        )
+        require(
+            got[0] == expected[0],
+            "`useful` is for choices that got a place: at most `capacity` for each expert, and no "
+            "more than it was chosen.",
+            **facts,
+        )
+
+
+@EXERCISE.stage("wasted and missing")
+def _bill_rest(answer: Any, seed: int) -> None:
+    for counts in COUNTS:
+        given, expected = _bill_case(counts, seed)
+        got = answer(**given)
+        require(
+            got[1] >= 0 and got[2] >= 0,
+            "A negative bill: empty places at one expert were set off against missing ones at "
+            "another. They do not help each other; count both expert by expert.",
+            expected=expected,
+            got=got,
+            example=given,
+        )
+        require(
+            got == expected,
+            "`wasted` is for places that stayed empty, `missing` for choices without a place: "
+            "all places minus the used ones, all choices minus the used ones.",
+            expected=expected,
+            got=got,
+            example=given,
+        )

@@ -1,0 +1,166 @@
+"""Chapter 04, exercise 4.2: lay out the choices, sorted by expert."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from moe_teach.judging.compare import close, require_tensors
+from moe_teach.judging.exercise import Exercise, generator, require
+
+EXERCISE = Exercise(
+    id="4.2",
+    name="sort_dispatch",
+    title="Sort the choices by expert",
+    points=2,
+    difficulty=3,
+    importance=5,
+    minutes=20,
+    hints=(
+        "Flatten the choices and sort them by expert with a *stable* sort, which keeps equal "
+        "experts in token order. Give the choices that were turned away a number behind the last "
+        "expert, so that they end up at the end.",
+        "`order = chosen.argsort(stable=True)` says which choice stands in each row. Choice number "
+        "i belongs to token i // K. `slot` is the inverse: slot[order[row]] = row.",
+        "chosen = expert_ids.masked_fill(~kept, n_experts).flatten(); order as above; "
+        "n = kept.sum(); token_idx = order[:n] // K; slot = all -1, then slot[order[:n]] = "
+        "arange(n); counts = torch.bincount(chosen, minlength=n_experts + 1)[:n_experts].",
+    ),
+    explanation="One sort of T · K small integers replaces E masks over all choices. Its inverse "
+    "is free: a permutation is undone by writing row numbers to the places it read from. Stability "
+    "is what makes the layout, and so the sum of the gradients, the same on every run.",
+)
+
+# tokens, experts, choices; one more expert exists that nobody chooses
+SIZES = ((1, 1, 1), (2, 2, 1), (3, 3, 2), (5, 4, 2), (13, 7, 3))
+
+
+def choices(n_tokens: int, n_experts: int, top_k: int, seed: int) -> Tensor:
+    """Draw different experts for each token; expert 0 of `n_experts` + 1 is never chosen."""
+    drawn = torch.rand(n_tokens, n_experts, generator=generator(seed)).argsort(dim=-1)
+    return drawn[:, :top_k] + 1
+
+
+def by_definition(expert_ids: Tensor, kept: Tensor, n_experts: int) -> tuple[Tensor, ...]:
+    """Walk through the experts, then the tokens, and note each row as it comes."""
+    tokens, counts, slot = [], [0] * n_experts, torch.full_like(expert_ids, -1)
+    for e in range(n_experts):
+        for t, k in (kept & (expert_ids == e)).nonzero().tolist():
+            slot[t, k] = len(tokens)
+            tokens.append(t)
+            counts[e] += 1
+    return torch.tensor(tokens, dtype=torch.long), slot, torch.tensor(counts)
+
+
+def _case(sizes: tuple[int, int, int], seed: int, share_kept: float) -> dict[str, Any]:
+    ids = choices(*sizes, seed)
+    kept = torch.rand(ids.shape, generator=generator(seed + 1)) < share_kept
+    return {"expert_ids": ids, "kept": kept, "n_experts": sizes[1] + 1}
+
+
+@EXERCISE.stage("shape")
+def _sort_shape(answer: Any, seed: int) -> None:
+    for sizes in SIZES:
+        given = _case(sizes, seed, share_kept=1.0)
+        got = answer(**given)
+        names = ("token_idx", "slot", "tokens_per_expert")
+        require_tensors(got, names, given)
+        for name, part, wanted in zip(names, got, by_definition(**given), strict=True):
+            require(
+                part.shape == wanted.shape and not part.is_floating_point(),
+                f"`{name}` must hold integers in the shape {tuple(wanted.shape)} here. An expert "
+                "that nobody chose still has its count, 0 (`minlength` of bincount).",
+                expected=wanted,
+                got=part,
+                example=given,
+            )
+
+
+@EXERCISE.stage("counts")
+def _sort_counts(answer: Any, seed: int) -> None:
+    for sizes in SIZES:
+        given = _case(sizes, seed, share_kept=1.0)
+        expected = by_definition(**given)[2]
+        got = answer(**given)[2]
+        require(
+            close(got, expected),
+            "`tokens_per_expert` counts how often each expert stands in `expert_ids`, all K "
+            "columns of it.",
+            expected=expected,
+            got=got,
+            example=given,
+        )
+
+
+@EXERCISE.stage("tokens")
+def _sort_tokens(answer: Any, seed: int) -> None:
+    # The last size is large enough for an unstable sort to show itself.
+    for sizes in (*SIZES, (101, 3, 2)):
+        given = _case(sizes, seed, share_kept=1.0)
+        expected = by_definition(**given)[0]
+        got = answer(**given)[0]
+        require(
+            int(got.max()) < sizes[0],
+            "`token_idx` names tokens, but it holds numbers of *choices*: there are T · K of them. "
+            "Choice number i belongs to token i // K.",
+            expected=expected,
+            got=got,
+            example=given,
+        )
+        require(
+            close(got, expected),
+            "The rows are not sorted by expert and, within an expert, by token. Is the sort "
+            "stable, and is the list of choices flattened token by token?",
+            expected=expected,
+            got=got,
+            example=given,
+        )
+
+
+@EXERCISE.stage("slot")
+def _sort_slot(answer: Any, seed: int) -> None:
+    for sizes in SIZES:
+        given = _case(sizes, seed, share_kept=1.0)
+        expected = by_definition(**given)[1]
+        got = answer(**given)[1]
+        require(
+            close(got, expected),
+            "`slot` must lead each choice to its own row, so that token_idx[slot[t, k]] is t. The "
+            "sort's indices lead from rows to choices; slot is the *inverse* of that.",
+            expected=expected,
+            got=got,
+            example=given,
+        )
+
+
+@EXERCISE.stage("turned away")
+def _sort_dropped(answer: Any, seed: int) -> None:
+    for share in (0.6, 0.0):
+        for sizes in SIZES:
+            given = _case(sizes, seed, share_kept=share)
+            token_idx, slot, counts = by_definition(**given)
+            got = answer(**given)
+            facts = {"expected": (token_idx, slot, counts), "got": got, "example": given}
+            require(
+                close(got[1] == -1, ~given["kept"]),
+                "A choice with `kept` False has no row: its slot is -1, and nobody else's is.",
+                **facts,
+            )
+            require(
+                close(got[2], counts) and got[0].shape == token_idx.shape,
+                "Choices that were turned away still have a row in `token_idx`, or are still "
+                "counted. Only the kept ones take up room.",
+                **facts,
+            )
+            require(
+                not got[0].is_floating_point(),
+                "`token_idx` came as floats, and floats cannot index. With nobody kept there is "
+                "nothing to tell torch.tensor([]) its kind: say dtype=torch.long.",
+                **facts,
+            )
+            require(
+                close(got[0], token_idx) and close(got[1], slot),
+                "With choices turned away the rows no longer fit together: the ones that remain "
+                "close ranks, so later slots move up.",
+                **facts,
+            )

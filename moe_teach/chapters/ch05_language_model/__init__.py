@@ -1,0 +1,19 @@
+"""Chapter 05: its exercises and the lesson's questions, in their order."""
+
+from moe_teach.chapters.ch05_language_model import (
+    initial_loss_test,
+    iso_flop_hidden,
+    loss_at_budget,
+    moe_block,
+    paired_gain,
+    questions,
+)
+
+EXERCISES = (
+    moe_block.EXERCISE,
+    iso_flop_hidden.EXERCISE,
+    initial_loss_test.EXERCISE,
+    loss_at_budget.EXERCISE,
+    paired_gain.EXERCISE,
+)
+QUESTIONS = questions.QUESTIONS

@@ -1,0 +1,234 @@
+"""Chapter 05, exercise 5.3: what to ask of a model before it is trained."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from moe_teach.judging.exercise import Exercise, Words, generator, require
+
+EXERCISE = Exercise(
+    id="5.3",
+    name="initial_loss_test",
+    title="A test for the first minute",
+    points=2,
+    difficulty=3,
+    importance=5,
+    minutes=20,
+    hints=(
+        "Two small experiments. For the loss, line logits and targets up: drop the last logits and "
+        "the first token. For causality, call the model twice and compare what must be equal.",
+        "`functional.cross_entropy` wants logits (N, V) and targets (N,): flatten both. Work on a "
+        "`clone()` when you change the last token; `(token + 1) % vocab_size` is always another.",
+        "loss = functional.cross_entropy(logits[:, :-1].flatten(0, 1), token_ids[:, 1:].flatten()"
+        ").item(); near = abs(loss - math.log(vocab_size)) <= tolerance; causal = allclose of both "
+        "logits at [:, :-1].",
+    ),
+    explanation="The first test costs one forward pass and catches a start that shouts, an answer "
+    "among the inputs, and a loss that was summed or counted in another unit. It is blind to a "
+    "leak that the model has not learned to use: with the whole future in sight, an untrained "
+    "model still says ln V. That is what the second test is for.",
+)
+Model = Callable[[Tensor], Tensor]
+SIZES = ((1, 2, 3), (1, 4, 5), (3, 5, 7))  # sequences, positions, vocabulary
+
+
+def _causal(vocab_size: int, size: float, seed: int) -> Model:
+    """Logits from running sums of embeddings: each position sees itself and the past."""
+    table = size * torch.randn(vocab_size, vocab_size, generator=generator(seed))
+
+    def model(token_ids: Tensor) -> Tensor:
+        return table[token_ids].cumsum(dim=1)
+
+    return model
+
+
+def _peeking(vocab_size: int, seed: int) -> Model:
+    """The same, but each position also sees the sum of everything, the future included."""
+    table = 0.01 * torch.randn(vocab_size, vocab_size, generator=generator(seed))
+
+    def model(token_ids: Tensor) -> Tensor:
+        return table[token_ids].cumsum(dim=1) + table[token_ids].sum(dim=1, keepdim=True)
+
+    return model
+
+
+def _knowing(vocab_size: int) -> Model:
+    """Says the next token aloud, as if the answer stood among the inputs."""
+
+    def model(token_ids: Tensor) -> Tensor:
+        following = torch.cat([token_ids[:, 1:], token_ids[:, :1]], dim=1)
+        return 3.0 * functional.one_hot(following, vocab_size).float()
+
+    return model
+
+
+def _text(sizes: tuple[int, int, int], seed: int) -> Tensor:
+    return torch.randint(sizes[2], sizes[:2], generator=generator(seed + 1))
+
+
+def _cross_entropy(logits: Tensor, targets: Tensor) -> float:
+    return functional.cross_entropy(logits.flatten(0, 1).float(), targets.flatten()).item()
+
+
+@EXERCISE.stage("three results")
+def _first_form(answer: Any, seed: int) -> None:
+    for sizes in SIZES:
+        ids = _text(sizes, seed)
+        got = answer(_causal(sizes[2], 1.0, seed), ids, sizes[2], 0.2)
+        example = {"token_ids": ids, "vocab_size": sizes[2], "tolerance": 0.2}
+        require(
+            isinstance(got, tuple) and len(got) == 3,
+            "Return three things: the loss, whether it is near ln V, whether the model is causal.",
+            got=got,
+            example=example,
+        )
+        kinds = [type(part) for part in got]
+        require(
+            kinds == [float, bool, bool],
+            "Return a plain float and two plain bools. `.item()` makes a number of a tensor with "
+            "one entry, and `bool(...)` a truth value.",
+            expected=Words("a float, a bool, a bool"),
+            got=got,
+            example=example,
+        )
+
+
+def _slips(logits: Tensor, ids: Tensor, expected: float) -> dict[str, float]:
+    """What the usual slips give, under the sentence that names each."""
+    asked, answers = logits[:, :-1], ids[:, 1:]
+    return {
+        "Nothing is shifted: the logits at t are held against the token at t, which the model has "
+        "just read. They are for the token at t + 1.": _cross_entropy(logits, ids),
+        "The shift goes the wrong way: the logits at t + 1 are held against the token at t. Drop "
+        "the *last* logits and the *first* token.": _cross_entropy(logits[:, 1:], ids[:, :-1]),
+        "The targets were rolled, so the last position of each row is asked for the first token. S "
+        "tokens ask S - 1 questions: drop the last logits.": _cross_entropy(
+            logits, ids.roll(-1, dims=1)
+        ),
+        "This is the sum over all positions. Divide by their number.": expected * answers.numel(),
+        "This is the loss in bits. Nats use the natural logarithm; do not divide by ln 2.": (
+            expected / math.log(2)
+        ),
+        "This is the perplexity. Return its logarithm, the mean loss in nats.": math.exp(expected),
+        "The softmax was taken twice: cross_entropy wants the logits as they are.": (
+            _cross_entropy(asked.softmax(dim=-1), answers)
+        ),
+    }
+
+
+@EXERCISE.stage("the loss")
+def _first_loss(answer: Any, seed: int) -> None:
+    for sizes in SIZES:
+        ids = _text(sizes, seed)
+        model = _causal(sizes[2], 1.0, seed)
+        logits = model(ids)
+        expected = _cross_entropy(logits[:, :-1], ids[:, 1:])
+        got = answer(model, ids, sizes[2], 0.2)[0]
+        facts = {"expected": expected, "got": got, "example": {"token_ids": ids, "logits": logits}}
+        if math.isclose(got, expected, rel_tol=1e-4, abs_tol=1e-5):
+            continue
+        for sentence, slip in _slips(logits, ids, expected).items():
+            require(not math.isclose(got, slip, rel_tol=1e-4, abs_tol=1e-5), sentence, **facts)
+        require(
+            False,
+            "This is not the mean cross-entropy of the next tokens. Are rows and positions "
+            "flattened together, with the vocabulary left as the last dimension, and is every row "
+            "counted?",
+            **facts,
+        )
+
+
+@EXERCISE.stage("near ln V")
+def _first_near(answer: Any, seed: int) -> None:
+    sizes = (5, 7, 11)
+    ids, vocab_size = _text(sizes, seed), sizes[2]
+    for name, model in (
+        ("knows nothing", _causal(vocab_size, 0.001, seed)),
+        ("shouts", _causal(vocab_size, 5.0, seed)),
+        ("sees the answers", _knowing(vocab_size)),
+    ):
+        loss, near, _ = answer(model, ids, vocab_size, 0.2)
+        expected = abs(loss - math.log(vocab_size)) <= 0.2
+        facts = {
+            "expected": expected,
+            "got": near,
+            "example": {"model": Words(f"one that {name}"), "loss": loss, "vocab_size": vocab_size},
+        }
+        require(
+            near == expected or loss > math.log(vocab_size) or expected,
+            "A loss far *below* ln V was let through. Nobody can know that much before training: "
+            "the answers leak. Measure the distance on both sides.",
+            **facts,
+        )
+        require(
+            near == expected,
+            "The loss must lie within `tolerance` of ln V, the natural logarithm of vocab_size: "
+            "the distance is a difference in nats, not a ratio.",
+            **facts,
+        )
+    _, near, _ = answer(_causal(vocab_size, 5.0, seed), ids, vocab_size, 1e6)
+    require(
+        near,
+        "With an enormous tolerance every loss is near. Is `tolerance` used at all, or a number "
+        "of your own?",
+        expected=True,
+        got=near,
+        example={"tolerance": 1e6},
+    )
+
+
+@EXERCISE.stage("causal")
+def _first_causal(answer: Any, seed: int) -> None:
+    for sizes in ((1, 3, 5), (3, 5, 7)):
+        ids, vocab_size = _text(sizes, seed), sizes[2]
+        facts = {"expected": True, "got": False, "example": {"token_ids": ids}}
+        require(
+            answer(_causal(vocab_size, 0.01, seed), ids, vocab_size, 0.2)[2],
+            "A causal model was called a cheat. The logits at the *last* position may change, "
+            "because it reads the token you replaced; compare the earlier ones only. And was only "
+            "the last token of each row replaced, `[:, -1]`, not the last row, `[-1]`?",
+            **facts,
+        )
+        loud = answer(_causal(vocab_size, 9.0, seed), ids, vocab_size, 0.2)[2]
+        cheat = answer(_peeking(vocab_size, seed), ids, vocab_size, 0.2)[2]
+        require(
+            loud or not cheat,
+            "Causality was judged by the size of a loss: a loud causal model failed and a quiet "
+            "cheat passed. The two findings are independent; compare logits.",
+            **facts,
+        )
+        require(
+            loud,
+            "A causal model whose first loss is far from ln V was called a cheat. Compare the "
+            "logits of the two calls, position by position, and nothing computed from them: the "
+            "token you replaced is also an answer, so the loss may change.",
+            **facts,
+        )
+
+
+@EXERCISE.stage("a cheat")
+def _first_cheat(answer: Any, seed: int) -> None:
+    for sizes in ((1, 3, 5), (3, 5, 7)):
+        ids, vocab_size = _text(sizes, seed), sizes[2]
+        texts = [torch.cat([ids[:, :-1], torch.full_like(ids[:, -1:], v)], 1) for v in range(5)]
+        texts.append(torch.cat([ids[:, :-1], torch.full_like(ids[:, -1:], vocab_size - 1)], 1))
+        passed = [answer(_peeking(vocab_size, seed), text, vocab_size, 0.2)[2] for text in texts]
+        first = passed.index(True) if any(passed) else 0
+        facts = {"expected": False, "got": True, "example": {"token_ids": texts[first]}}
+        require(
+            all(passed) or not any(passed),
+            "This model sees the future, and with this last token it was called causal. Was the "
+            "token replaced by one that stood there already? `(token + 1) % vocab_size` never is.",
+            **facts,
+        )
+        require(
+            not any(passed),
+            "This model sees the future and was called causal. Replace the last token, and compare "
+            "the *logits* of all earlier positions. A loss hides small differences, and an "
+            "untrained cheat starts near ln V like everybody else.",
+            **facts,
+        )

@@ -1,0 +1,201 @@
+"""Chapter 05, exercise 5.2: the dense net that equals an MoE layer."""
+
+import random
+from typing import Any
+
+from moe_teach.judging.exercise import Exercise, Words, WrongAnswer, require
+
+EXERCISE = Exercise(
+    id="5.2",
+    name="iso_flop_hidden",
+    title="The dense net to compare with",
+    points=2,
+    difficulty=3,
+    importance=5,
+    minutes=15,
+    hints=(
+        "Count the numbers of the MoE layer in units of d_model: an expert has n_matrices · "
+        "d_expert of them, the router n_experts, a dense net of width F n_matrices · F. Set equal.",
+        'For "active" count top_k experts, for "total" all n_experts. Shared expert and router '
+        "work on every token and are stored once: they count fully both times. Then round up.",
+        "rows = n_matrices * (n_counted * d_expert + d_shared) + n_experts; "
+        "width = ceil(rows / (n_matrices * multiple_of)) * multiple_of",
+    ),
+    explanation="A router of n_experts rows costs as much as n_experts / n_matrices hidden units: "
+    "nothing beside wide experts, and quite something beside 256 thin ones. Rounding up is a rule "
+    "of good manners: the baseline gets the benefit of the doubt.",
+)
+# n_experts, top_k, d_expert, d_shared, n_matrices, multiple_of; small cases first
+CASES = (
+    (4, 1, 6, 0, 2, 1),
+    (3, 2, 5, 0, 3, 1),
+    (6, 2, 7, 5, 3, 1),
+    (5, 2, 9, 4, 2, 1),
+    (7, 3, 10, 6, 3, 8),
+    (64, 8, 96, 192, 3, 64),
+)
+_NAMES = ("n_experts", "top_k", "d_expert", "d_shared", "n_matrices", "multiple_of")
+
+
+def _drawn(seed: int) -> list[tuple[int, ...]]:
+    draw = random.Random(seed)
+    made = []
+    for _ in range(4):
+        n_experts = draw.randrange(3, 40)
+        sizes = (n_experts, draw.randrange(1, n_experts), draw.randrange(8, 99))
+        made.append((*sizes, draw.randrange(1, 50), draw.choice((2, 3)), draw.choice((1, 4, 16))))
+    return [*CASES, *made]
+
+
+def _up(rows: float | int, n_matrices: int, multiple_of: int) -> int:
+    return int(-(-rows // (n_matrices * multiple_of)) * multiple_of)
+
+
+def _right(case: tuple[int, ...], equal: str) -> int:
+    n_experts, top_k, d_expert, d_shared, n_matrices, multiple_of = case
+    n_counted = top_k if equal == "active" else n_experts
+    rows = n_matrices * (n_counted * d_expert + d_shared) + n_experts
+    return _up(rows, n_matrices, multiple_of)
+
+
+def _slips(case: tuple[int, ...], equal: str) -> dict[str, int]:
+    """What the usual slips give, under the sentence that names each."""
+    return _slips_of_counting(case, equal) | _slips_of_rounding(case, equal)
+
+
+def _slips_of_counting(case: tuple[int, ...], equal: str) -> dict[str, int]:
+    n_experts, top_k, d_expert, d_shared, n_matrices, multiple_of = case
+    n_counted = top_k if equal == "active" else n_experts
+    n_other = n_experts if equal == "active" else top_k
+    ffn = n_counted * d_expert + d_shared
+
+    def up(width: float | int) -> int:
+        return _up(width * n_matrices, n_matrices, multiple_of)
+
+    return {
+        "The router is missing. It is a matrix of d_model times n_experts that works on every "
+        "token, as much as n_experts / n_matrices hidden units.": up(ffn),
+        "The router counts too much: its n_experts rows are rows of *one* matrix, and a hidden "
+        "unit has n_matrices of them. Divide.": up(ffn + n_experts),
+        'The two meanings are mixed up. "active" counts top_k experts, "total" counts all of '
+        "them.": up(n_other * d_expert + d_shared + n_experts / n_matrices),
+        "Only one expert was counted; top_k of them work on a token, and all are stored.": up(
+            d_expert + d_shared + n_experts / n_matrices
+        ),
+        "The shared expert is missing: it works on every token and it is stored.": up(
+            n_counted * d_expert + n_experts / n_matrices
+        ),
+        "The shared expert was multiplied by the number of experts. It exists once.": up(
+            n_counted * (d_expert + d_shared) + n_experts / n_matrices
+        ),
+        "Of the router only the chosen rows were counted. Every token is multiplied with all "
+        "n_experts rows, or nobody could be chosen.": up(ffn + top_k / n_matrices),
+        "The number of matrices is fixed at 3 in your formula. Use n_matrices: SwiGLU has 3, GELU "
+        "has 2.": up(ffn + n_experts / 3),
+        "The number of matrices is fixed at 2 in your formula. Use n_matrices: GELU has 2, SwiGLU "
+        "has 3.": up(ffn + n_experts / 2),
+    }
+
+
+def _slips_of_rounding(case: tuple[int, ...], equal: str) -> dict[str, int]:
+    n_experts, top_k, d_expert, d_shared, n_matrices, multiple_of = case
+    ffn = (top_k if equal == "active" else n_experts) * d_expert + d_shared
+    true = ffn + n_experts / n_matrices
+    early = _up((ffn + n_experts // n_matrices) * n_matrices, n_matrices, multiple_of)
+    return {
+        "The router's share was rounded down before it was added. Add first, round once, and "
+        "round up.": early,
+        "This is rounded down. Round *up*: a baseline must never lose because it was given "
+        "less.": int(true // multiple_of * multiple_of),
+        "This is rounded to the nearest. Round *up*: a baseline must never lose because it was "
+        "given less.": int(true / multiple_of + 0.5) * multiple_of,
+        "The width is not rounded to a multiple of multiple_of.": _whole(true),
+    }
+
+
+def _whole(width: float | int) -> int:
+    return int(-(-width // 1))
+
+
+def _judge(answer: Any, equal: str, seed: int) -> None:
+    """Judge all cases before speaking: one case alone may fit two slips."""
+    cases = _drawn(seed)
+    given = [dict(zip(_NAMES, case, strict=True)) | {"equal": equal} for case in cases]
+    got = [answer(**example) for example in given]
+    expected = [_right(case, equal) for case in cases]
+    if got == expected:
+        return
+    first = next(i for i, pair in enumerate(zip(got, expected, strict=True)) if len(set(pair)) > 1)
+    facts = {"expected": expected[first], "got": got[first], "example": given[first]}
+    slips = [_slips(case, equal) for case in cases]
+    for sentence in slips[0]:
+        require(got != [slip[sentence] for slip in slips], sentence, **facts)
+    require(
+        False,
+        "This is not the width of an equal net. Count in units of d_model: the routed experts, "
+        "the shared one and the router of the MoE on one side, n_matrices · width on the other, "
+        "and round once, at the end.",
+        **facts,
+    )
+
+
+@EXERCISE.stage("an integer")
+def _hidden_form(answer: Any, seed: int) -> None:
+    given = dict(zip(_NAMES, CASES[0], strict=True))
+    for equal in ("active", "total"):
+        got = answer(**given, equal=equal)
+        require(
+            type(got) is int,
+            "A width is a plain whole number, an `int`: a layer cannot have 7.5 hidden units. "
+            "`math.ceil` gives one.",
+            got=got,
+            example=given | {"equal": equal},
+        )
+
+
+@EXERCISE.stage("equal active")
+def _hidden_active(answer: Any, seed: int) -> None:
+    _judge(answer, "active", seed)
+
+
+@EXERCISE.stage("equal total")
+def _hidden_total(answer: Any, seed: int) -> None:
+    _judge(answer, "total", seed)
+
+
+@EXERCISE.stage("defaults")
+def _hidden_defaults(answer: Any, seed: int) -> None:
+    got = answer(9, 2, 10)
+    require(
+        got == 23,
+        "With only the first three arguments there is no shared expert, three matrices, equal "
+        'active parameters, and any width. Keep the defaults of the stub, equal="active" too.',
+        expected=23,
+        got=got,
+        example={"n_experts": 9, "top_k": 2, "d_expert": 10},
+    )
+
+
+@EXERCISE.stage("another word")
+def _hidden_refuses(answer: Any, seed: int) -> None:
+    facts = {
+        "expected": Words("a ValueError"),
+        "example": {"n_experts": 4, "top_k": 1, "d_expert": 6, "equal": "seconds"},
+    }
+    try:
+        got = answer(4, 1, 6, equal="seconds")
+    except ValueError:
+        return
+    except (UnboundLocalError, NameError, KeyError, TypeError, AssertionError) as problem:
+        got = Words(type(problem).__name__)
+    except WrongAnswer as problem:
+        if "returned None" not in str(problem):
+            raise
+        got = None
+    require(
+        False,
+        'A word that is neither "active" nor "total" must raise a ValueError. A typo that quietly '
+        "gives the other baseline is a wrong result nobody notices.",
+        got=got,
+        **facts,
+    )

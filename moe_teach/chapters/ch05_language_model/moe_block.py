@@ -1,0 +1,241 @@
+"""Chapter 05, exercise 5.1: the MoE in a pre-norm transformer block."""
+
+import inspect
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from moe_teach.judging.compare import close
+from moe_teach.judging.exercise import Exercise, Words, generator, require
+from moe_teach.types import Routing
+
+EXERCISE = Exercise(
+    id="5.1",
+    name="MoEBlock",
+    title="A transformer block with experts",
+    points=2,
+    difficulty=2,
+    importance=5,
+    minutes=15,
+    hints=(
+        "Two branches, one after the other. Each is: normalise, compute, add to the stream. The "
+        "second one reads the stream that the first has already added to.",
+        "`__init__`: super().__init__(), keep attention and moe as attributes, make two norms. "
+        "`forward`: the first branch is `x = x + self.attention(self.attention_norm(x))`.",
+        "y, routing = self.moe(self.moe_norm(x)); return x + y, routing",
+    ),
+    explanation="The stream runs through the block untouched, and both branches only add to it. So "
+    "a gradient reaches the first layer whatever the branches do, and a token that an expert drops "
+    "loses one addition and nothing else. The routing is returned, not stored in the layer: what a "
+    "loss needs travels in the open.",
+)
+SIZES = ((1, 1, 2), (1, 3, 4), (2, 5, 7))  # sequences, positions, width
+
+
+class _Attention(nn.Module):
+    """Stands in for attention: linear, and it mixes a position with all before it."""
+
+    def __init__(self, d_model: int, seed: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(d_model, d_model, generator=generator(seed)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Mean over the past, times a matrix."""
+        ages = torch.arange(1, x.shape[1] + 1, dtype=x.dtype)[:, None]
+        return (x.cumsum(dim=1) / ages) @ self.weight
+
+
+class _MoE(nn.Module):
+    """Stands in for an MoE layer: one matrix, and a routing record that it remembers."""
+
+    def __init__(self, d_model: int, seed: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(d_model, d_model, generator=generator(seed)))
+        self.last: Routing | None = None
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Routing]:
+        """A matrix and a record of one expert."""
+        n_tokens = x.shape[0] * x.shape[1]
+        ones = torch.ones(n_tokens, 1)
+        self.last = Routing(0 * ones, ones, ones, torch.zeros(n_tokens, 1, dtype=torch.long))
+        return (x @ self.weight).tanh(), self.last
+
+
+def _takes_one(forward: Any, x: Tensor) -> bool:
+    try:
+        inspect.signature(forward).bind(x)
+    except TypeError:
+        return False
+    return True
+
+
+def _norm(x: Tensor) -> Tensor:
+    return x / (x.square().mean(dim=-1, keepdim=True) + torch.finfo(x.dtype).eps).sqrt()
+
+
+def _case(answer: Any, sizes: tuple[int, int, int], seed: int) -> tuple[Any, Any, Any, Tensor]:
+    n_rows, length, d_model = sizes
+    attention, moe = _Attention(d_model, seed), _MoE(d_model, seed + 1)
+    block = answer(d_model, attention, moe)
+    x = 3 * torch.randn(n_rows, length, d_model, generator=generator(seed + 2))
+    return block, attention, moe, x
+
+
+@EXERCISE.stage("a module")
+def _block_module(answer: Any, seed: int) -> None:
+    block, attention, moe, _ = _case(answer, (1, 3, 4), seed)
+    require(
+        isinstance(block, nn.Module) and hasattr(block, "_parameters"),
+        "`MoEBlock` must be an `nn.Module`, and its `__init__` must call `super().__init__()` "
+        "before it sets anything.",
+        got=block,
+    )
+    kept = {id(parameter) for parameter in block.parameters()}
+    require(
+        {id(attention.weight), id(moe.weight)} <= kept,
+        "The block does not know the parameters of its attention or its MoE, so no optimiser would "
+        "train them. Keep both modules as attributes of `self`, bare: not in a list, not copied.",
+    )
+    others = [p for p in block.parameters() if id(p) not in {id(attention.weight), id(moe.weight)}]
+    require(
+        len(others) != 4 or any(p.shape != (4,) for p in others),
+        "These look like two LayerNorms, which have a bias besides the weight and subtract the "
+        "mean. Use `nn.RMSNorm(d_model)`.",
+        got=[tuple(p.shape) for p in others],
+        example={"d_model": 4},
+    )
+    require(
+        len(others) == 2 and all(p.shape == (4,) for p in others),
+        "The block needs two norms with weights of their own, `nn.RMSNorm(d_model)` each: one in "
+        "front of attention, one in front of the MoE, and nothing else that can be trained.",
+        expected=Words("two more parameters, of shape (4,) each"),
+        got=[tuple(p.shape) for p in others],
+        example={"d_model": 4},
+    )
+
+
+@EXERCISE.stage("what comes back")
+def _block_pair(answer: Any, seed: int) -> None:
+    for sizes in SIZES:
+        block, _, moe, x = _case(answer, sizes, seed)
+        kept = x.clone()
+        require(
+            _takes_one(block.forward, x),
+            "The check cannot call the block as `block(x)`: `forward` takes the stream and nothing "
+            "else. Keep the stub's parameters.",
+            got=Words(f"forward{inspect.signature(block.forward)}"),
+        )
+        got = block(x)
+        require(
+            close(x, kept),
+            "`forward` changed its input in place, and the caller still needs it as it was. Write "
+            "`x = x + ...` and not `x += ...`.",
+            expected=kept,
+            got=x,
+        )
+        require(
+            isinstance(got, tuple | list) and len(got) == 2,
+            "`forward` returns two things, the new stream and the routing. Without the record "
+            "nobody could compute a balancing loss.",
+            got=got,
+            example={"x": x},
+        )
+        require(
+            isinstance(got[0], Tensor) and got[0].shape == x.shape,
+            "The first of the two must be the new stream, of the same shape as x. The MoE's output "
+            "is a pair: take it apart first.",
+            expected=Words(f"a tensor of shape {tuple(x.shape)}"),
+            got=got[0],
+            example={"x": x},
+        )
+        require(
+            got[1] is moe.last,
+            "The second must be the very routing that the MoE returned in this call.",
+            got=got[1],
+            example={"x": x},
+        )
+
+
+def _slips(x: Tensor, attention: nn.Module, moe: nn.Module) -> dict[str, Tensor]:
+    """What the usual slips compute, under the sentence that names each."""
+
+    def mixed(h: Tensor) -> Tensor:
+        return moe(h)[0]
+
+    h = x + attention(_norm(x))
+    return {
+        "The residual of the MoE is missing: return the stream *plus* the MoE's output.": mixed(
+            _norm(h)
+        ),
+        "The residual around attention is missing: its output is *added* to x.": (
+            attention(_norm(x)) + mixed(_norm(attention(_norm(x))))
+        ),
+        "The residual is added twice. The stream goes on once: after attention, x has already been "
+        "counted.": x + h + mixed(_norm(h)),
+        "Attention's work is lost on the way out: the MoE's output is added to the old x and not "
+        "to the stream after attention.": x + mixed(_norm(h)),
+        "The two branches stand side by side. The MoE must read the stream after attention, not "
+        "the old x.": h + mixed(_norm(x)),
+        "The MoE reads the stream as it is. Its norm is made but never used.": h + mixed(h),
+        "Attention reads x as it is. Its norm is made but never used.": (
+            x + attention(x) + mixed(_norm(x + attention(x)))
+        ),
+        "The norms stand behind the branches (post-norm). In a pre-norm block they stand in front, "
+        "and the stream itself is never normalised.": _norm(
+            _norm(x + attention(x)) + mixed(_norm(x + attention(x)))
+        ),
+        "The stream was normalised: what is added to must be x itself, and not its norm.": (
+            _norm(h) + mixed(_norm(h))
+        ),
+        "The MoE runs before attention: the order is attention first.": (
+            x + mixed(_norm(x)) + attention(_norm(x + mixed(_norm(x))))
+        ),
+    }
+
+
+@EXERCISE.stage("values")
+def _block_values(answer: Any, seed: int) -> None:
+    for sizes in SIZES[1:]:
+        block, attention, moe, x = _case(answer, sizes, seed)
+        got, _ = block(x)
+        h = x + attention(_norm(x))
+        expected = h + moe(_norm(h))[0]
+        facts = {"expected": expected, "got": got, "example": {"x": x}}
+        if not close(got, expected):
+            for sentence, slip in _slips(x, attention, moe).items():
+                require(not close(got, slip), sentence, **facts)
+        require(
+            close(got, expected),
+            "The shape is right and the numbers are not. The stream after attention is "
+            "x + attention(norm(x)); the result is that stream plus moe(norm(of that stream)). "
+            "Are the norms RMSNorm, with their default eps?",
+            **facts,
+        )
+
+
+@EXERCISE.stage("a norm for each")
+def _block_norms(answer: Any, seed: int) -> None:
+    block, attention, moe, x = _case(answer, (2, 5, 7), seed)
+    own = {id(attention.weight), id(moe.weight)}
+    norms = [p for p in block.parameters() if id(p) not in own]
+    before = block(x)[0].detach()
+    for norm in norms:
+        with torch.no_grad():
+            norm.mul_(2)
+        after = block(x)[0].detach()
+        with torch.no_grad():
+            norm.div_(2)
+        require(
+            not close(after, before),
+            "One of the two norms does nothing: changing its weight changes no output. Is one "
+            "norm used in both places?",
+            example={"x": x},
+        )
+    grads = torch.autograd.grad(block(x)[0].sum(), list(block.parameters()), allow_unused=True)
+    require(
+        all(grad is not None for grad in grads),
+        "Some parameter gets no gradient, so it could not learn. Is there a detach(), a no_grad() "
+        "or a `.data` on the way?",
+        example={"x": x},
+    )

@@ -1,0 +1,160 @@
+"""Chapter 05, exercise 5.5: calling a win a win, and noise noise."""
+
+import math
+import random
+from statistics import mean, pstdev, stdev
+from typing import Any
+
+from moe_teach.judging.exercise import Exercise, require
+
+EXERCISE = Exercise(
+    id="5.5",
+    name="paired_gain",
+    title="Is it a win?",
+    points=2,
+    difficulty=3,
+    importance=5,
+    minutes=15,
+    hints=(
+        "Everything is done on the list of differences, seed by seed. The two lists of losses are "
+        "not needed after that.",
+        "gains = [b - c for b, c in zip(baseline, candidate)]. `statistics.stdev` divides by "
+        "n - 1. The uncertainty of a mean shrinks with the root of n.",
+        'gain = mean(gains); uncertainty = t * stdev(gains) / math.sqrt(len(gains)); "better" if '
+        'gain > uncertainty, "worse" if gain < -uncertainty, else "inside the noise".',
+    ),
+    explanation="Pairing removes what a seed does to both models, such as an easy order of the "
+    "data; what is left is the difference itself. With 3 seeds t is 4.3. That is strict, and has "
+    "to be: three runs that agree by chance are not rare.",
+)
+VERDICTS = ("better", "worse", "inside the noise")
+
+
+def _pairs(seed: int) -> list[tuple[list[float], list[float]]]:
+    """Small lists first; a wide spread of the seeds and a narrow one of the differences."""
+    draw = random.Random(seed)
+    made = []
+    for n, shift in ((2, 0.3), (3, 0.4), (3, -0.4), (5, 0.0), (7, 0.5)):
+        base = [draw.uniform(1.0, 3.0) for _ in range(n)]
+        other = [b - shift + draw.gauss(0, 0.05) for b in base]
+        made.append((base, other))
+    return made
+
+
+def _facts(answer: Any, pair: tuple[list[float], list[float]], t: float) -> dict[str, Any]:
+    given = {"baseline": pair[0], "candidate": pair[1], "t": t}
+    return {"got": answer(**given), "example": given}
+
+
+@EXERCISE.stage("three results")
+def _gain_form(answer: Any, seed: int) -> None:
+    for pair in _pairs(seed):
+        facts = _facts(answer, pair, 4.303)
+        got = facts["got"]
+        require(
+            isinstance(got, tuple) and len(got) == 3,
+            "Return three things: the mean gain, its uncertainty, and the verdict.",
+            **facts,
+        )
+        require(
+            all(isinstance(part, float) for part in got[:2]) and isinstance(got[2], str),
+            "The first two must be plain floats and the third a word. `.item()` or `float(...)` "
+            "makes a number of a tensor.",
+            **facts,
+        )
+
+
+@EXERCISE.stage("mean gain")
+def _gain_mean(answer: Any, seed: int) -> None:
+    for pair in _pairs(seed):
+        facts = _facts(answer, pair, 4.303)
+        got, expected = facts["got"][0], mean(b - c for b, c in zip(*pair, strict=True))
+        require(
+            math.isclose(got, expected, rel_tol=1e-4, abs_tol=1e-6)
+            or not math.isclose(got, -expected, rel_tol=1e-4, abs_tol=1e-6),
+            "The sign is turned round. A gain is positive when the *candidate* has the lower loss: "
+            "baseline minus candidate.",
+            expected=expected,
+            **{**facts, "got": got},
+        )
+        require(
+            math.isclose(got, expected, rel_tol=1e-4, abs_tol=1e-6),
+            "The gain is the mean of baseline minus candidate, seed by seed: a difference in nats, "
+            "not a ratio, and the mean, not the sum or the median.",
+            expected=expected,
+            **{**facts, "got": got},
+        )
+
+
+@EXERCISE.stage("uncertainty")
+def _gain_uncertainty(answer: Any, seed: int) -> None:
+    for pair in _pairs(seed)[1:]:  # with two seeds, some slips coincide
+        facts = _facts(answer, pair, 3.7)
+        gains = [b - c for b, c in zip(*pair, strict=True)]
+        n, got = len(gains), facts["got"][1]
+        spread, root = stdev(gains), math.sqrt(len(gains))
+        expected = 3.7 * spread / root
+        apart = math.sqrt((stdev(pair[0]) ** 2 + stdev(pair[1]) ** 2) / n)
+        slips = {
+            "The standard deviation was divided by n. For a sample of seeds divide by n - 1 "
+            "(`statistics.stdev`, or `torch.std` as it comes).": 3.7 * pstdev(gains) / root,
+            "The root of n is missing: a mean of n runs is surer than one run.": 3.7 * spread,
+            "Divide by the *root* of n, not by n.": 3.7 * spread / n,
+            "The factor t is missing, or it is a number of your own.": spread / root,
+            "The two lists were treated as strangers. Take the differences first, seed by seed, "
+            "and then their standard deviation.": 3.7 * apart,
+            "This is the spread of the baseline alone. What varies in a comparison is the "
+            "difference: take it first.": 3.7 * stdev(pair[0]) / root,
+            "This is the variance's size. Take its root: the standard deviation.": (
+                3.7 * spread**2 / root
+            ),
+        }
+
+        def near(value: float, got: float = got) -> bool:
+            return math.isclose(got, value, rel_tol=1e-3, abs_tol=1e-7)
+
+        told = {**facts, "got": got, "expected": expected}
+        if near(expected):
+            continue
+        for sentence, slip in slips.items():
+            require(not near(slip), sentence, **told)
+        require(
+            not near(4.303 * spread / root),
+            "4.303 is the value for three seeds. Use the argument `t`.",
+            **told,
+        )
+        require(False, "The uncertainty is t · s / √n, with s and n of the differences.", **told)
+
+
+@EXERCISE.stage("verdict")
+def _gain_verdict(answer: Any, seed: int) -> None:
+    shift = 0.01 * (seed % 7)
+    cases = (
+        ([2.0 + shift, 2.4, 2.2], [1.5 + shift, 1.91, 1.69], 4.303, "better"),
+        ([1.5 + shift, 1.91, 1.69], [2.0 + shift, 2.4, 2.2], 4.303, "worse"),
+        ([2.0 + shift, 2.4, 2.2], [1.9 + shift, 2.45, 2.18], 4.303, "inside the noise"),
+        ([1.9 + shift, 2.45, 2.18], [2.0 + shift, 2.4, 2.2], 4.303, "inside the noise"),
+        ([2.0 + shift, 2.4, 2.2], [1.9 + shift, 2.2, 2.18], 4.303, "inside the noise"),
+        ([2.0 + shift, 2.4, 2.2], [1.9 + shift, 2.2, 2.18], 0.5, "better"),
+    )
+    for *pair, t, expected in cases:
+        facts = _facts(answer, (pair[0], pair[1]), t)
+        got = facts["got"][2]
+        told = {**facts, "got": got, "expected": expected}
+        require(
+            got in VERDICTS,
+            'The verdict is one of "better", "worse" and "inside the noise", spelled like this.',
+            **told,
+        )
+        require(
+            got == expected or expected != "worse",
+            "The candidate is worse by more than the uncertainty, and that is a finding too. Look "
+            "at both sides of zero.",
+            **told,
+        )
+        require(
+            got == expected,
+            "Compare the mean gain with its uncertainty: above it is better, below minus it is "
+            "worse, and everything between is noise, even if every seed points the same way.",
+            **told,
+        )

@@ -1,0 +1,189 @@
+"""Chapter 06, exercise 6.4: three numbers that say whether a router is balanced."""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from moe_teach.chapters.ch06_load_balancing.load_balance_loss import (
+    call_with_idle_experts,
+    even_ids,
+    random_ids,
+)
+from moe_teach.judging.exercise import Exercise, require
+
+EXERCISE = Exercise(
+    id="6.4",
+    name="balance_report",
+    title="Read a load",
+    points=2,
+    difficulty=2,
+    importance=5,
+    minutes=15,
+    hints=(
+        "All three numbers are read off the load, the share of the choices for each of the E "
+        "experts. Make it first, with zeros for those whom nobody chose.",
+        "MaxVio is `load.max() / (1 / E) - 1`. `torch.special.entr(load)` is -f ln f and knows "
+        "that 0 ln 0 is 0. Dead means load < 0.1 / E.",
+        'load = bincount(...).double() / expert_ids.numel(); "max_violation": float(load.max() * E '
+        '- 1); "entropy": entr(load).sum() / math.log(E), 1.0 if E is 1; "dead": int((load < 0.1 / '
+        "E).sum())",
+    ),
+    explanation="The three look at different ends. MaxVio sees the busiest expert, the one the "
+    "others wait for in parallel training. Dead experts are paid for in memory and give nothing. "
+    "Entropy sums everything up, and hides both: of 64 experts 6 can be dead while it still says "
+    "0.976.",
+)
+
+KEYS = ("max_violation", "entropy", "dead")
+SIZES = ((2, 2, 1), (3, 5, 2), (7, 11, 3), (31, 13, 1), (97, 5, 1))  # tokens, experts, top_k
+
+
+def _case(sizes: tuple[int, int, int], seed: int) -> dict[str, Any]:
+    return {"expert_ids": random_ids(*sizes, seed), "n_experts": sizes[1]}
+
+
+def _load(given: dict[str, Any]) -> Tensor:
+    ids = given["expert_ids"].flatten()
+    return torch.bincount(ids, minlength=given["n_experts"]).double() / ids.numel()
+
+
+def _entropy(load: Tensor) -> float:
+    return float(torch.special.entr(load).sum())
+
+
+@EXERCISE.stage("a dictionary")
+def _report_form(answer: Any, seed: int) -> None:
+    for sizes in ((3, 3, 1), (5, 5, 2)):
+        given = {"expert_ids": even_ids(*sizes), "n_experts": sizes[1]}
+        got = answer(**given)
+        require(
+            isinstance(got, dict) and set(got) == set(KEYS),
+            'Return a dictionary with the keys "max_violation", "entropy" and "dead".',
+            got=got,
+            example=given,
+        )
+        require(
+            all(isinstance(got[key], float | int) for key in KEYS) and type(got["dead"]) is int,
+            'Plain Python numbers, please: a float for "max_violation" and "entropy", an int for '
+            '"dead". `float(...)` and `int(...)` turn a tensor with one number into one.',
+            got=got,
+            example=given,
+        )
+
+
+@EXERCISE.stage("idle experts")
+def _report_idle(answer: Any, seed: int) -> None:
+    given = {"expert_ids": torch.tensor([[0], [1], [0]]), "n_experts": 5}
+    got = call_with_idle_experts(
+        answer, given, "They need a load, 0: give bincount `minlength=n_experts`."
+    )
+    require(
+        not math.isnan(got["entropy"]),
+        "The entropy is not a number, because 0 * log(0) is none in floating point. Its limit is "
+        "0: `torch.special.entr` knows that, or leave the idle experts out of this sum.",
+        got=got,
+        example=given,
+    )
+
+
+@EXERCISE.stage("max_violation")
+def _report_violation(answer: Any, seed: int) -> None:
+    for sizes in SIZES:
+        given = _case(sizes, seed)
+        load, n_experts = _load(given), sizes[1]
+        top, mean = float(load.max()), 1 / n_experts
+        expected, got = top / mean - 1, answer(**given)["max_violation"]
+        alive = float(load[load > 0].mean())
+        slips = {
+            "This is the busiest load over the fair share, and MaxVio is that minus 1: even "
+            "routing must give 0.": top / mean,
+            "This is the difference between the busiest load and the fair share. Take their "
+            "ratio, minus 1: a difference shrinks as experts become more.": top - mean,
+            "This is the difference between the busiest count and the mean count. Take their "
+            "ratio, minus 1: a difference grows with the batch.": (top - mean)
+            * given["expert_ids"].numel(),
+            "The mean was taken over the experts that have tokens. The idle ones belong to it, "
+            "with 0: the fair share is 1/E.": top / alive - 1,
+            "The busiest was compared with the idlest. MaxVio compares it with the fair share, "
+            "1/E.": top / max(float(load.min()), 1e-30) - 1 if load.min() > 0 else math.inf,
+            "The counts were divided by T. Each token makes k choices, and the loads must sum to "
+            "1: divide by all of them.": top / mean * sizes[2] - 1,
+            "The deviation to either side was taken. MaxVio looks up only, at the busiest "
+            "expert.": float((load / mean - 1).abs().max()),
+        }
+        _require_value(got, expected, slips, "max_violation", given)
+
+
+@EXERCISE.stage("entropy")
+def _report_entropy(answer: Any, seed: int) -> None:
+    one = {"expert_ids": torch.zeros(3, 1, dtype=torch.long), "n_experts": 1}
+    try:
+        alone = answer(**one)["entropy"]
+    except ZeroDivisionError:
+        alone = math.nan
+    require(
+        abs(alone - 1) < 1e-6,
+        "A single expert is even, entropy 1. ln 1 is 0, so the division needs a way around it.",
+        expected=1.0,
+        got=alone,
+        example=one,
+    )
+    for sizes in SIZES:
+        given = _case(sizes, seed)
+        load, n_experts = _load(given), sizes[1]
+        nats, n_alive = _entropy(load), int((load > 0).sum())
+        got = answer(**given)["entropy"]
+        slips = {
+            "The entropy is in nats and grows with the number of experts. Divide it by its "
+            "maximum, ln E.": nats,
+            "The entropy is in bits and grows with the number of experts. Divide it by its "
+            "maximum: log2(E) for bits.": nats / math.log(2),
+            "Two different logarithms were mixed, one of base 2. The base cancels only if both "
+            "have the same.": nats / math.log2(n_experts),
+            "The entropy is a sum over the experts, and here it was averaged.": nats
+            / n_experts
+            / math.log(n_experts),
+            "The sign is wrong: f ln f is never positive, and the entropy is minus its sum.": -nats
+            / math.log(n_experts),
+            "The entropy was divided by the logarithm of the number of experts that have tokens. "
+            "Then two of 100 experts look even: divide by ln E.": nats / math.log(n_alive)
+            if n_alive > 1
+            else 1.0,
+        }
+        _require_value(got, nats / math.log(n_experts), slips, "entropy", given)
+
+
+@EXERCISE.stage("dead")
+def _report_dead(answer: Any, seed: int) -> None:
+    # 199 tokens: one expert with a single token is under a tenth of the fair share, not idle.
+    ids = torch.cat([torch.arange(198) % 4, torch.tensor([4])])[:, None]
+    for given in ({"expert_ids": ids, "n_experts": 7}, *(_case(sizes, seed) for sizes in SIZES)):
+        load, n_experts = _load(given), given["n_experts"]
+        got = answer(**given)["dead"]
+        slips = {
+            "Only experts without any token were counted. Less than a tenth of the fair share is "
+            "dead too: such an expert hardly learns.": int((load == 0).sum()),
+            "The limit is a tenth of the *fair share*, 0.1 / E, and not a tenth of all "
+            "choices.": int((load < 0.1).sum()),
+            "These are the experts that live. Count those below the limit.": int(
+                (load >= 0.1 / n_experts).sum()
+            ),
+            "The limit is a tenth of the fair share; here everyone below the whole fair share was "
+            "called dead.": int((load < 1 / n_experts).sum()),
+        }
+        _require_value(got, int((load < 0.1 / n_experts).sum()), slips, "dead", given)
+
+
+def _require_value(
+    got: Any, expected: float | int, slips: dict[str, Any], key: str, given: dict[str, Any]
+) -> None:
+    words = f'"{key}" is not what its definition says: look at it once more, on this small example.'
+    for sentence, value in slips.items():
+        is_it = got == value or abs(got - value) < 1e-5
+        if is_it and abs(value - expected) > 1e-5:
+            words = sentence
+            break
+    is_right = abs(got - expected) < 1e-5
+    require(is_right, words, expected=expected, got=got, example=given)

@@ -1,0 +1,172 @@
+"""Chapter 06, exercise 6.3: one step of balancing without a loss."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from moe_teach.chapters.ch06_load_balancing.load_balance_loss import (
+    call_with_idle_experts,
+    even_ids,
+    random_ids,
+)
+from moe_teach.judging.compare import close, require_tensor
+from moe_teach.judging.exercise import Exercise, generator, require
+
+EXERCISE = Exercise(
+    id="6.3",
+    name="bias_update",
+    title="The bias that needs no loss",
+    points=1,
+    difficulty=2,
+    importance=4,
+    minutes=10,
+    hints=(
+        "Compare each expert's count with the mean count. Only the direction of the difference "
+        "matters, and `torch.sign` gives it: -1, 0 or 1.",
+        "Count with `torch.bincount(expert_ids.flatten(), minlength=len(expert_bias))`, turn the "
+        "counts to float, and take the sign of mean minus count.",
+        "return expert_bias + rate * torch.sign(counts.mean() - counts)",
+    ),
+    explanation="An idle expert's bias rises until it is chosen. Because only the sign counts, one "
+    "wild batch cannot throw the bias off, but near balance it keeps trembling by `rate`: so the "
+    "rate must be small beside the differences between scores. The task's gradient is not "
+    "touched; that is the point of the method.",
+)
+
+SIZES = ((1, 1, 1), (1, 3, 2), (3, 5, 2), (7, 11, 3), (31, 7, 1))  # tokens, experts, top_k
+
+
+def _case(sizes: tuple[int, int, int], seed: int) -> dict[str, Any]:
+    n_tokens, n_experts, top_k = sizes
+    bias = torch.randn(n_experts, generator=generator(seed))
+    return {
+        "expert_bias": bias,
+        "expert_ids": random_ids(n_tokens, n_experts, top_k, seed),
+        "rate": 0.125,
+    }
+
+
+def _telling_case(seed: int) -> dict[str, Any]:
+    """A load on which known mistakes give different steps: 8, 3, 2, 1, 0 and 0 choices."""
+    experts = torch.randperm(6, generator=generator(seed))
+    ids = experts[torch.tensor([0] * 8 + [1] * 3 + [2] * 2 + [3])][:, None]
+    bias = torch.randn(6, generator=generator(seed))
+    return {"expert_bias": bias, "expert_ids": ids, "rate": 0.125}
+
+
+def _counts(given: dict[str, Any]) -> Tensor:
+    return torch.bincount(given["expert_ids"].flatten(), minlength=len(given["expert_bias"]))
+
+
+@EXERCISE.stage("idle experts")
+def _bias_idle(answer: Any, seed: int) -> None:
+    bias = torch.randn(5, generator=generator(seed))
+    given = {"expert_bias": bias, "expert_ids": torch.tensor([[0], [2], [0]]), "rate": 0.125}
+    call_with_idle_experts(
+        answer,
+        given,
+        "They are the ones this rule is for: give bincount `minlength=len(expert_bias)`.",
+    )
+
+
+@EXERCISE.stage("shape")
+def _bias_shape(answer: Any, seed: int) -> None:
+    for sizes in SIZES:
+        given = _case(sizes, seed)
+        got = answer(**given)
+        require_tensor(got, given)
+        require(
+            got.shape == (sizes[1],) and got.is_floating_point(),
+            f"The new bias has one number per expert, shape ({sizes[1]},) here.",
+            got=got,
+            example=given,
+        )
+
+
+@EXERCISE.stage("at the mean")
+def _bias_still(answer: Any, seed: int) -> None:
+    for n_tokens, n_experts, top_k in ((3, 3, 1), (1, 1, 1), (5, 5, 2)):
+        bias = torch.randn(n_experts, generator=generator(seed))
+        ids = even_ids(n_tokens, n_experts, top_k)
+        given = {"expert_bias": bias, "expert_ids": ids, "rate": 0.125}
+        got = answer(**given)
+        require(
+            not close(got, torch.zeros(n_experts)),
+            "Nothing is left of the old bias. Return the new one: the old one plus the step, which "
+            "is 0 for everybody here.",
+            expected=bias,
+            got=got,
+            example=given,
+        )
+        require(
+            n_experts == 1 or not close(got, bias - bias.mean()),
+            "The bias was centred as well. A common shift changes no choice, but nobody asked for "
+            "it here.",
+            expected=bias,
+            got=got,
+            example=given,
+        )
+        require(
+            close(got, bias),
+            "Every expert has exactly the mean count here, so no bias may move. An expert at the "
+            "mean belongs to neither side: `torch.sign(0)` is 0, a plain `if`/`else` has no third "
+            "way.",
+            expected=bias,
+            got=got,
+            example=given,
+        )
+
+
+@EXERCISE.stage("step")
+def _bias_step(answer: Any, seed: int) -> None:
+    for given in (_telling_case(seed), *(_case(sizes, seed) for sizes in SIZES[1:])):
+        counts, bias = _counts(given).float(), given["expert_bias"]
+        step = 0.125 * torch.sign(counts.mean() - counts)
+        got = answer(**given)
+        words = (
+            "The step is wrong: plus `rate` below the mean count, minus `rate` above it, the mean "
+            "taken over all experts, chosen or not."
+        )
+        for value, sentence in _slips(given, counts):
+            if close(got, bias + value) and not close(value, step):
+                words = sentence
+                break
+        require(close(got, bias + step), words, expected=bias + step, got=got, example=given)
+
+
+def _slips(given: dict[str, Any], counts: Tensor) -> tuple[tuple[Tensor, str], ...]:
+    """Steps of known mistakes, and what to say to them."""
+    rate, mean = given["rate"], counts.mean()
+    used = counts[counts > 0].mean()
+    first = torch.bincount(given["expert_ids"][:, 0], minlength=len(counts)).float()
+    steps = {
+        "rounded": rate * (mean.floor() - counts).sign(),
+        "reversed": rate * (counts - mean).sign(),
+        "grows": rate * (mean - counts),
+        "grows with the load": rate * (mean - counts) / counts.sum(),
+        "first choice": rate * (first.mean() - first).sign(),
+        "used experts": rate * (used - counts).sign(),
+        "upwards only": rate * (counts < mean),
+        "median": rate * (counts.median() - counts).sign(),
+    }
+    return tuple((step, _WORDS[name]) for name, step in steps.items())
+
+
+_WORDS = {
+    "rounded": "The mean was rounded down to a whole number. It is the number of choices divided "
+    "by E, and may have a fraction.",
+    "reversed": "The sign is reversed: busy experts went up. That is collapse by design; it is the "
+    "idle ones that need a higher bias.",
+    "grows": "The step grows with the error. In this rule only its sign counts: every step is "
+    "`rate` or 0.",
+    "grows with the load": "The step grows with the error in the load. In this rule only its sign "
+    "counts: every step is `rate` or 0, whatever the error.",
+    "first choice": "Only the first choice of each token was counted. All k choices make work.",
+    "used experts": "The mean was taken over the experts that were chosen. The idle ones belong to "
+    "it, with 0: divide by E.",
+    "upwards only": "Experts below the mean go up, but those above it stay. They must go down by "
+    "`rate`.",
+    "median": "The counts were compared with their median. The rule compares with the mean: half "
+    "of all experts may be idle, and then the median is 0.",
+}

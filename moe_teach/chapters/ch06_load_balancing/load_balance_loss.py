@@ -1,0 +1,211 @@
+"""Chapter 06, exercise 6.1: the loss that makes busy experts dear."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from moe_teach.judging.compare import close, require_tensor
+from moe_teach.judging.exercise import Exercise, WrongAnswer, generator, require
+
+EXERCISE = Exercise(
+    id="6.1",
+    name="load_balance_loss",
+    title="The balancing loss",
+    points=2,
+    difficulty=3,
+    importance=5,
+    minutes=15,
+    hints=(
+        "Two vectors with one entry per expert, multiplied entry by entry and summed: how much an "
+        "expert was chosen, and how probable it was on average. The first is counted.",
+        "`torch.bincount(expert_ids.flatten(), minlength=E)` counts all k choices; divide by "
+        "`expert_ids.numel()`. The mean probability is `probs.mean(dim=0)`.",
+        "n_experts = probs.shape[-1]; load = bincount(...) / expert_ids.numel(); return n_experts "
+        "* (load * probs.mean(dim=0)).sum()",
+    ),
+    explanation="The count has no gradient, so the load works as a fixed price for each expert: "
+    "the busier, the dearer its probability. Dividing by T * K and not by T makes even routing "
+    "cost 1 for every k. Published code differs here (Hugging Face and flaxformer divide by T, "
+    "and even routing costs k), so a coefficient only has a meaning beside its formula.",
+)
+
+EVEN = ((1, 1, 1), (6, 3, 2), (6, 3, 1), (7, 7, 3))  # tokens, experts, top_k: everyone equally busy
+SIZES = ((1, 3, 2), (3, 5, 2), (7, 11, 3), (5, 4, 4), (31, 13, 1))
+
+
+def even_ids(n_tokens: int, n_experts: int, top_k: int) -> Tensor:
+    """Deal the experts out like cards."""
+    return torch.arange(n_tokens * top_k).view(n_tokens, top_k) % n_experts
+
+
+def random_ids(n_tokens: int, n_experts: int, top_k: int, seed: int) -> Tensor:
+    """Choose at random; low numbers more often, and the last expert never where possible."""
+    wish = torch.rand(n_tokens, n_experts, generator=generator(seed))
+    wish = wish - torch.linspace(0, 0.7, n_experts)
+    if n_experts > top_k:
+        wish[:, -1] = -9.0
+    return wish.topk(top_k, dim=-1).indices
+
+
+def _random_probs(n_tokens: int, n_experts: int, seed: int) -> Tensor:
+    return (2 * torch.randn(n_tokens, n_experts, generator=generator(seed))).softmax(dim=-1)
+
+
+def require_number(got: Any, example: dict[str, Any]) -> None:
+    """Reject what is not a tensor with a single number."""
+    require_tensor(got, example)
+    require(
+        got.numel() == 1,
+        f"A loss is one number, and this tensor holds {got.numel()}. Which axes are still to be "
+        "summed or averaged?",
+        got=got,
+        example=example,
+    )
+
+
+def call_with_idle_experts(answer: Any, given: dict[str, Any], advice: str) -> Any:
+    """Call the answer where some experts have no tokens; explain the error this often causes."""
+    try:
+        return answer(**given)
+    except (RuntimeError, ValueError, IndexError) as error:
+        if not any(word in str(error) for word in ("size", "shape", "out of bounds")):
+            raise  # another mistake, or the stub; its own words say more
+        raise WrongAnswer(
+            f"It failed when the last experts were chosen by nobody ({type(error).__name__}). "
+            f"{advice}",
+            example=given,
+        ) from error
+
+
+@EXERCISE.stage("a number")
+def _balance_number(answer: Any, seed: int) -> None:
+    for n_tokens, n_experts, top_k in EVEN:
+        probs = _random_probs(n_tokens, n_experts, seed)
+        example = {"probs": probs, "expert_ids": even_ids(n_tokens, n_experts, top_k)}
+        require_number(answer(**example), example)
+
+
+@EXERCISE.stage("even is 1")
+def _balance_even(answer: Any, seed: int) -> None:
+    for n_tokens, n_experts, top_k in EVEN:
+        # Counts are even, so the sum of load * mean_probs is 1 / E for every probs.
+        probs, ids = (
+            _random_probs(n_tokens, n_experts, seed),
+            even_ids(n_tokens, n_experts, top_k),
+        )
+        got, one = answer(probs, ids), torch.ones(())
+        words = "All experts are equally busy here, so the loss must be 1 for any probabilities."
+        for value, sentence in (*_factors(n_tokens, n_experts, top_k), *_slips(probs, ids)):
+            if close(got, value) and not close(value, one):
+                words = sentence
+                break
+        example = {"probs": probs, "expert_ids": ids}
+        require(abs(float(got) - 1) < 1e-4, words, expected=1.0, got=got, example=example)
+
+
+def _factors(n_tokens: int, n_experts: int, top_k: int) -> tuple[tuple[Tensor, str], ...]:
+    """What comes out for even routing when a factor is wrong, and what to say to it."""
+    slips = {
+        float(top_k): "It is k times too large: each token makes k choices, so the load is the "
+        "count divided by T * K and not by T.",
+        1 / n_experts: "It is E times too small: the factor E in front is missing, or a mean over "
+        "the experts stands where their sum belongs.",
+        float(n_tokens): "It is T times too large: average the probabilities over the tokens "
+        "instead of summing them.",
+        float(n_tokens * top_k): "It is T * K times too large: the load is a share, not a count. "
+        "Divide by the number of choices.",
+        float(n_experts): "It is E times too large: the loads of all experts must sum to 1. Divide "
+        "the counts by the number of choices.",
+        0.0: "Even routing costs 1 in this normalisation, not 0. Is something subtracted, or did "
+        "`//` round the load down?",
+    }
+    return tuple((torch.tensor(value), words) for value, words in slips.items())
+
+
+@EXERCISE.stage("idle experts")
+def _balance_idle(answer: Any, seed: int) -> None:
+    probs, ids = _random_probs(3, 5, seed), torch.tensor([[0, 1], [1, 0], [0, 2]])
+    example = {"probs": probs, "expert_ids": ids}
+    call_with_idle_experts(
+        answer,
+        example,
+        "Experts without tokens still need a load, 0: give bincount `minlength=E`.",
+    )
+
+
+@EXERCISE.stage("value")
+def _balance_value(answer: Any, seed: int) -> None:
+    for n_tokens, n_experts, top_k in SIZES:
+        probs = _random_probs(n_tokens, n_experts, seed)
+        ids = random_ids(n_tokens, n_experts, top_k, seed)
+        example = {"probs": probs, "expert_ids": ids}
+        got, expected = answer(**example), _expected(probs, ids)
+        words = (
+            "Even routing is right and uneven routing is not. The loss is E times the sum over "
+            "all experts of (share of the choices) times (mean probability over all tokens)."
+        )
+        for value, sentence in _slips(probs, ids):
+            if close(got, value) and not close(value, expected):
+                words = sentence
+                break
+        require(close(got, expected), words, expected=expected, got=got, example=example)
+
+
+def _slips(probs: Tensor, ids: Tensor) -> tuple[tuple[Tensor, str], ...]:
+    """Values of known mistakes, and what to say to them."""
+    n_experts, gates = probs.shape[-1], probs.gather(1, ids)
+    by_gate = torch.zeros(n_experts).index_add(0, ids.flatten(), gates.flatten())
+    return (
+        (
+            _expected(probs, ids[:, :1]),
+            "Only the first choice of each token was counted. All k choices make work: count the "
+            "whole of `expert_ids`.",
+        ),
+        (
+            n_experts * probs.mean(dim=0).square().sum(),
+            "Mean probability was multiplied with itself. The load is what was *chosen*: count "
+            "`expert_ids`. A router can be undecided in every token and still send all to one.",
+        ),
+        (
+            n_experts * (by_gate / by_gate.sum() * probs.mean(dim=0)).sum(),
+            "The load was weighed by the gates. A choice is one row of work, whatever its gate: "
+            "count the choices.",
+        ),
+        (
+            _expected(probs.softmax(dim=-1), ids),
+            "The probabilities went through a second softmax, which makes them all alike. `probs` "
+            "is a softmax already.",
+        ),
+    )
+
+
+@EXERCISE.stage("gradient")
+def _balance_gradient(answer: Any, seed: int) -> None:
+    for n_tokens, n_experts, top_k in SIZES:
+        probs = _random_probs(n_tokens, n_experts, seed).requires_grad_()
+        ids = random_ids(n_tokens, n_experts, top_k, seed)
+        got = answer(probs, ids)
+        example = {"probs": probs, "expert_ids": ids}
+        require(
+            got.requires_grad,
+            "The value is right, but no gradient reaches the probabilities: this loss would never "
+            "move the router. Is there a detach(), item() or no_grad() in between?",
+            example=example,
+        )
+        load = torch.bincount(ids.flatten(), minlength=n_experts) / ids.numel()
+        (gradient,) = torch.autograd.grad(got, probs)
+        expected = (n_experts * load / n_tokens).expand_as(probs)
+        require(
+            close(gradient, expected),
+            "The gradient of each probability must be E * load / T of its expert, for every "
+            "token. Take the mean over all tokens and let the load be a plain count.",
+            expected=expected,
+            got=gradient,
+            example=example,
+        )
+
+
+def _expected(probs: Tensor, ids: Tensor) -> Tensor:
+    load = torch.bincount(ids.flatten(), minlength=probs.shape[-1]) / ids.numel()
+    return probs.shape[-1] * (load * probs.mean(dim=0)).sum()

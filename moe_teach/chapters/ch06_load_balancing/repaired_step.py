@@ -1,0 +1,199 @@
+"""Chapter 06, exercise 6.6: repair one routing step, and be judged by the clinic's observations."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from moe_teach.judging.compare import close, require_tensors
+from moe_teach.judging.exercise import Exercise, generator, require
+
+EXERCISE = Exercise(
+    id="6.6",
+    name="repaired_step",
+    title="Repair a patient",
+    points=2,
+    difficulty=3,
+    importance=4,
+    minutes=20,
+    needs=("6.1", "6.5"),
+    hints=(
+        "Examine it as the clinic does: what does it log for even routing at k = 1, 2, 4, and for "
+        "a crowd of second choices? Which gradients reach the logits at k = 1?",
+        "There is one fault in the gates, one in the counts and one in the total. Gates: "
+        "probabilities over all experts, divided by their sum for k >= 2 only. Counts: all T · K "
+        "choices. Total: a tensor that still has a graph.",
+        "probs = logits.softmax(-1); gates, expert_ids = probs.topk(top_k, -1), gates divided by "
+        "their sum if top_k > 1; load = bincount of expert_ids.flatten() / expert_ids.numel(); "
+        "logged = E * (load * probs.mean(0)).sum(); total = task_loss + coef * logged.",
+    ),
+    explanation="Three lines were wrong, and each came from another project. Not one of them "
+    "raises an error, and all three together still train: the experts learn, the task loss falls, "
+    "and the log shows a number near 1. Known values of small cases find what a falling curve "
+    "hides.",
+)
+
+SIZES = ((1, 1, 1), (1, 3, 2), (5, 3, 1), (7, 5, 2), (11, 7, 4))  # tokens, experts, top_k
+PARTS = ("gates", "expert_ids", "logged", "total")
+COEF = 0.25
+
+
+def _call(answer: Any, logits: Tensor, top_k: int, task_loss: Tensor | None = None) -> Any:
+    task_loss = torch.tensor(2.0) if task_loss is None else task_loss
+    got = answer(logits, top_k, task_loss, COEF)
+    require_tensors(got, PARTS, {"logits": logits.detach(), "top_k": top_k})
+    return got
+
+
+def _logits(n_tokens: int, n_experts: int, seed: int) -> Tensor:
+    return torch.randn(n_tokens, n_experts, generator=generator(seed))
+
+
+@EXERCISE.stage("shape")
+def _repair_shape(answer: Any, seed: int) -> None:
+    for n_tokens, n_experts, top_k in SIZES:
+        logits = _logits(n_tokens, n_experts, seed)
+        got = dict(zip(PARTS, _call(answer, logits, top_k), strict=True))
+        shapes = {"gates": (n_tokens, top_k), "expert_ids": (n_tokens, top_k)}
+        for name, part in got.items():
+            require(
+                tuple(part.shape) == shapes.get(name, ()),
+                f"`{name}` has the wrong shape: it needs {shapes.get(name, ())}, and losses are "
+                "single numbers.",
+                got=part,
+                example={"logits": logits, "top_k": top_k},
+            )
+
+
+@EXERCISE.stage("gates")
+def _repair_gates(answer: Any, seed: int) -> None:
+    for n_tokens, n_experts, top_k in SIZES:
+        logits = _logits(n_tokens, n_experts, seed)
+        gates, ids = _call(answer, logits, top_k)[:2]
+        expected, best = logits.softmax(dim=-1).topk(top_k)
+        example = {"logits": logits, "top_k": top_k}
+        require(
+            torch.equal(ids, best),
+            "These are not the best experts. The choice was sound before: leave it as it was.",
+            expected=best,
+            got=ids,
+            example=example,
+        )
+        if top_k == 1:
+            require(
+                n_experts == 1 or not close(gates, torch.ones_like(gates)),
+                "At k = 1 every gate is the constant 1, so the task teaches the router nothing. "
+                "Read the gate from the softmax over all experts, and do not divide it.",
+                expected=expected,
+                got=gates,
+                example=example,
+            )
+        else:
+            expected = expected / expected.sum(dim=-1, keepdim=True)
+        require(
+            close(gates, expected),
+            "The gates are wrong: probabilities over all experts, divided by the sum of the "
+            "chosen ones where k is 2 or more.",
+            expected=expected,
+            got=gates,
+            example=example,
+        )
+
+
+@EXERCISE.stage("even routing")
+def _repair_even(answer: Any, seed: int) -> None:
+    for top_k in (1, 2, 4):
+        n_experts = 5
+        # Every expert comes first, second, ... equally often, and by a hair's breadth only.
+        ranks = (torch.arange(n_experts)[:, None] + torch.arange(n_experts)) % n_experts
+        logits = 1e-3 * ranks.float()
+        logged = _call(answer, logits, top_k)[2].detach()
+        facts = {"expected": 1.0, "got": logged, "example": {"logits": logits, "top_k": top_k}}
+        require(
+            top_k == 1 or not close(logged, torch.tensor(float(top_k))),
+            "Even routing logs k and not 1. A token has k choices: divide the counts by all "
+            "T · K of them.",
+            **facts,
+        )
+        require(
+            close(logged, torch.tensor(1.0)),
+            "Even routing must log exactly 1, for every k and every number of experts.",
+            **facts,
+        )
+
+
+@EXERCISE.stage("second choices")
+def _repair_second(answer: Any, seed: int) -> None:
+    n_tokens, n_experts, top_k = 12, 5, 2
+    logits = _logits(n_tokens, n_experts, seed).clamp(-1, 1)
+    logits[torch.arange(n_tokens), torch.arange(n_tokens) % (n_experts - 1)] = 4.0
+    logits[:, -1] = 3.0
+    probs = logits.softmax(dim=-1)
+    ids = probs.topk(top_k).indices
+    load = torch.bincount(ids.flatten(), minlength=n_experts) / ids.numel()
+    expected = n_experts * (load * probs.mean(dim=0)).sum()
+    logged = _call(answer, logits, top_k)[2].detach()
+    first = torch.bincount(ids[:, 0], minlength=n_experts) / n_tokens
+    seen = n_experts * (first * probs.mean(dim=0)).sum()
+    facts = {"expected": expected, "got": logged, "example": {"logits": logits, "top_k": top_k}}
+    require(
+        not close(logged, seen),
+        "Every second choice goes to one expert here, and the logged loss does not notice: only "
+        "first choices are counted. Count all columns of expert_ids.",
+        **facts,
+    )
+    require(
+        close(logged, expected),
+        "The logged loss is not E times the sum of load · mean probability. The load is counted; "
+        "the mean runs over the tokens, and over probabilities and not over gates.",
+        **facts,
+    )
+
+
+@EXERCISE.stage("what arrives")
+def _repair_arrives(answer: Any, seed: int) -> None:
+    for n_tokens, n_experts, top_k in SIZES[2:]:
+        logits = _logits(n_tokens, n_experts, seed).requires_grad_()
+        _, _, logged, total = _call(answer, logits, top_k)
+        example = {"logits": logits.detach(), "top_k": top_k}
+        require(
+            close(total.detach(), 2.0 + COEF * logged.detach()),
+            "The total must be task_loss + coef * logged.",
+            expected=2.0 + COEF * logged.detach(),
+            got=total.detach(),
+            example={**example, "task_loss": 2.0, "coef": COEF},
+        )
+        require(
+            total.requires_grad,
+            "The total has the right value and no graph: nothing of the balance loss arrives at "
+            "the router. `.item()`, `float()` and `.detach()` all make a bare number.",
+            example=example,
+        )
+        (found,) = torch.autograd.grad(total, logits)
+        probs = logits.softmax(dim=-1)
+        ids = probs.topk(top_k).indices
+        load = torch.bincount(ids.flatten(), minlength=n_experts) / ids.numel()
+        (expected,) = torch.autograd.grad(
+            COEF * n_experts * (load * probs.mean(dim=0)).sum(), logits
+        )
+        require(
+            close(found, expected),
+            "What arrives at the logits is not the gradient of coef times the logged loss. It "
+            "flows through the mean probabilities of all experts.",
+            expected=expected,
+            got=found,
+            example=example,
+        )
+
+
+@EXERCISE.stage("task gradient")
+def _repair_task(answer: Any, seed: int) -> None:
+    for top_k in (1, 2):
+        logits = _logits(7, 5, seed).requires_grad_()
+        gates = _call(answer, logits, top_k)[0]
+        require(
+            gates.requires_grad,
+            "The gates have no graph any more, so the task's gradient on the router is 0.",
+            got=gates.detach(),
+            example={"logits": logits.detach(), "top_k": top_k},
+        )

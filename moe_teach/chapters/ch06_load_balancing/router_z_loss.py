@@ -1,0 +1,132 @@
+"""Chapter 06, exercise 6.2: the loss that keeps logits small."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from moe_teach.chapters.ch06_load_balancing.load_balance_loss import SIZES, require_number
+from moe_teach.judging.compare import close
+from moe_teach.judging.exercise import Exercise, Words, generator, require
+
+EXERCISE = Exercise(
+    id="6.2",
+    name="router_z_loss",
+    title="The z-loss",
+    points=1,
+    difficulty=2,
+    importance=4,
+    minutes=10,
+    hints=(
+        "For each token there is one number, the logarithm of the softmax's denominator. Square "
+        "it, then average over the tokens.",
+        "`torch.logsumexp(logits, dim=-1)` is that number and does not overflow. Square first, "
+        "then take the mean: the order matters.",
+        "return logits.float().logsumexp(dim=-1).square().mean()",
+    ),
+    explanation="A softmax does not change when a constant is added to all logits of a token; this "
+    "loss does, and so it takes the freedom away in which logits drift upwards until rounding "
+    "hides the difference between two experts. `logsumexp` subtracts the maximum first, which is "
+    "why it survives logits of 1000.",
+)
+
+
+@EXERCISE.stage("a number")
+def _z_number(answer: Any, seed: int) -> None:
+    for n_tokens, n_experts, _ in SIZES:
+        example = {"logits": torch.randn(n_tokens, n_experts, generator=generator(seed))}
+        require_number(answer(**example), example)
+
+
+@EXERCISE.stage("value")
+def _z_value(answer: Any, seed: int) -> None:
+    for n_tokens, n_experts, _ in ((1, 1, 1), (2, 3, 1), *SIZES):
+        logits = 1 + torch.randn(n_tokens, n_experts, generator=generator(seed))
+        got, expected = answer(logits), logits.logsumexp(dim=-1).square().mean()
+        words = (
+            "This is not the mean over the tokens of the squared log-sum-exp over the experts. Is "
+            "something subtracted, or squared in another place?"
+        )
+        for value, sentence in _slips(logits):
+            if close(got, value) and not close(value, expected):
+                words = sentence
+                break
+        require(close(got, expected), words, expected=expected, got=got, example={"logits": logits})
+
+
+def _slips(logits: Tensor) -> tuple[tuple[Tensor, str], ...]:
+    """Values of known mistakes, and what to say to them."""
+    log_total = logits.logsumexp(dim=-1)
+    values = {
+        "not squared": log_total.mean(),
+        "summed": log_total.square().sum(),
+        "over experts too": log_total.square().sum() / logits.numel(),
+        "coefficient": 0.001 * log_total.square().mean(),
+        "squared late": log_total.mean().square(),
+        "over tokens": logits.logsumexp(dim=0).square().mean(),
+        "logits": logits.square().mean(),
+        "probabilities": logits.softmax(dim=-1).logsumexp(dim=-1).square().mean(),
+        "log-probabilities": logits.log_softmax(dim=-1).square().mean(),
+    }
+    return tuple((value, _WORDS[name]) for name, value in values.items())
+
+
+_WORDS = {
+    "not squared": "The log-sum-exp is not squared. Without the square a router would earn by "
+    "pushing its logits towards minus infinity.",
+    "summed": "This is the sum over the tokens. Take the mean, or the loss grows with the batch.",
+    "over experts too": "It was divided by T * E. There is one value per token: take the mean over "
+    "the T tokens.",
+    "coefficient": "A coefficient slipped in. This function measures; the trainer multiplies.",
+    "squared late": "Here the mean was squared. Square each token's value first: otherwise a large "
+    "positive and a large negative one cancel.",
+    "over tokens": "The log-sum-exp ran over the tokens. It belongs to one token and runs over its "
+    "experts, dim=-1.",
+    "logits": "These are the squared logits themselves. The loss squares one number per token, the "
+    "log-sum-exp over its experts.",
+    "probabilities": "Probabilities went in where logits belong: no softmax before the "
+    "log-sum-exp.",
+    "log-probabilities": "These are squared log-probabilities. `log_softmax` has the log-sum-exp "
+    "subtracted already, so a shift of all logits leaves no trace, and the shift is what is "
+    "punished.",
+}
+
+
+@EXERCISE.stage("large logits")
+def _z_large(answer: Any, seed: int) -> None:
+    logits = 1000 + torch.randn(3, 5, generator=generator(seed))
+    got = answer(logits)
+    require(
+        bool(torch.isfinite(got).all()),
+        "Logits near 1000 overflow: exp(1000) is infinite in float32. `torch.logsumexp` subtracts "
+        "the maximum before it exponentiates.",
+        expected=logits.logsumexp(dim=-1).square().mean(),
+        got=got,
+        example={"logits": logits},
+    )
+
+
+@EXERCISE.stage("float32")
+def _z_float32(answer: Any, seed: int) -> None:
+    logits = (3 * torch.randn(7, 5, generator=generator(seed))).bfloat16()
+    got, expected = answer(logits), logits.float().logsumexp(dim=-1).square().mean()
+    require(
+        got.dtype in (torch.float32, torch.float64) and close(got.float(), expected),
+        "Logits in bfloat16 must be turned to float32 first: bfloat16 keeps 8 bits, and this loss "
+        "is there because logits get large.",
+        expected=expected,
+        got=Words(f"{float(got):.6f} in {str(got.dtype).removeprefix('torch.')}"),
+        example={"logits": logits},
+    )
+
+
+@EXERCISE.stage("gradient")
+def _z_gradient(answer: Any, seed: int) -> None:
+    logits = torch.randn(3, 5, generator=generator(seed)).requires_grad_()
+    got = answer(logits)
+    require(
+        got.requires_grad,
+        "The value is right, but no gradient reaches the logits, so nothing would shrink. Is "
+        "there a detach(), item() or no_grad() in between?",
+        example={"logits": logits},
+    )

@@ -1,0 +1,21 @@
+"""Chapter 07: its exercises and the lesson's questions, in their order."""
+
+from moe_teach.chapters.ch07_modern_moe import (
+    equal_flop_config,
+    group_limited_topk,
+    questions,
+    sequence_balance_loss,
+    shared_expert_moe,
+    sigmoid_bias_route,
+    split_experts,
+)
+
+EXERCISES = (
+    equal_flop_config.EXERCISE,
+    split_experts.EXERCISE,
+    shared_expert_moe.EXERCISE,
+    group_limited_topk.EXERCISE,
+    sigmoid_bias_route.EXERCISE,
+    sequence_balance_loss.EXERCISE,
+)
+QUESTIONS = questions.QUESTIONS

@@ -1,0 +1,225 @@
+"""Chapter 07, exercise 7.4: top-k inside the best groups."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from moe_teach.judging.compare import close, require_tensor
+from moe_teach.judging.exercise import Exercise, generator, require
+
+EXERCISE = Exercise(
+    id="7.4",
+    name="group_limited_topk",
+    title="Only a few groups for each token",
+    points=2,
+    difficulty=4,
+    importance=4,
+    minutes=20,
+    needs=("3.5",),
+    hints=(
+        "Two choices, one after the other: first groups, then experts. Between them every expert "
+        "of a closed group has to become unchoosable, whatever the scores are.",
+        "`scores.unflatten(-1, (n_groups, -1))` is (T, G, E / G). A `topk(2)` along the last axis "
+        "and a sum give the worth of each group, (T, G); `topk(top_groups)` of that opens groups.",
+        "is_open = torch.zeros_like(worth, dtype=torch.bool).scatter_(-1, best_groups, True); "
+        "groups.masked_fill(~is_open[..., None], -torch.inf).flatten(1).topk(top_k).indices",
+    ),
+    explanation="Why not zero? A sigmoid is positive, but a bias can push the ranking below zero, "
+    "and then a zero wins: the token goes to a machine that was closed to it. Published code has "
+    "done this. Minus infinity is the only number that no score can fall below.",
+)
+
+Case = tuple[int, int, int, int, int]  # tokens, experts, top_k, n_groups, top_groups
+ONE_GROUP: tuple[Case, ...] = ((1, 2, 1, 1, 1), (3, 5, 2, 1, 1), (5, 6, 4, 3, 3))
+SEVERAL: tuple[Case, ...] = ((1, 4, 1, 2, 1), (3, 6, 2, 3, 1), (5, 12, 4, 3, 2), (31, 20, 3, 4, 2))
+SINGLES: tuple[Case, ...] = ((1, 1, 1, 1, 1), (2, 3, 1, 3, 2), (7, 5, 2, 5, 3))
+
+
+def inputs(case: Case, seed: int, shift: float = 0.0) -> dict[str, Any]:
+    """Draw the arguments of a call; `shift` moves all scores."""
+    n_tokens, n_experts, top_k, n_groups, top_groups = case
+    scores = torch.randn(n_tokens, n_experts, generator=generator(seed)) + shift
+    return {"scores": scores, "top_k": top_k, "n_groups": n_groups, "top_groups": top_groups}
+
+
+def chosen(
+    scores: Tensor,
+    top_k: int,
+    n_groups: int,
+    top_groups: int,
+    *,
+    worth: Callable[[Tensor], Tensor] | None = None,
+    closed: float = -torch.inf,
+    interleaved: bool = False,
+) -> Tensor:
+    """Route by groups, right by default and wrong in the ways that the keywords name."""
+    n_tokens, n_experts = scores.shape
+    group = torch.arange(n_experts) // (n_experts // n_groups)
+    if interleaved:
+        group = torch.arange(n_experts) % n_groups
+    members = torch.stack([scores[:, group == g] for g in range(n_groups)], dim=1)
+    value = (worth or best_two)(members)
+    best = value.topk(top_groups, dim=-1).indices
+    is_open = torch.zeros(n_tokens, n_groups, dtype=torch.bool).scatter(-1, best, True)
+    return scores.masked_fill(~is_open[:, group], closed).topk(top_k, dim=-1).indices
+
+
+def best_two(members: Tensor) -> Tensor:
+    """The worth of a group in DeepSeek-V3: the sum of its two best."""
+    return members.topk(min(2, members.shape[-1]), dim=-1).values.sum(dim=-1)
+
+
+def _of_all_tokens(members: Tensor) -> Tensor:
+    return best_two(members).mean(dim=0, keepdim=True).expand(len(members), -1)
+
+
+def _slip(**how: Any) -> Callable[..., Tensor]:
+    return lambda **call: chosen(**call, **how)
+
+
+def _inside(scores: Tensor, top_k: int, n_groups: int, top_groups: int) -> Tensor:
+    return chosen(scores, top_k, n_groups, top_groups) % (scores.shape[-1] // n_groups)
+
+
+TEMPTING = (
+    (
+        "These are the k best of all experts: the limit to the best groups has no effect.",
+        lambda **call: call["scores"].topk(call["top_k"], dim=-1).indices,
+    ),
+    (
+        "These are positions inside a group. Return the numbers of the experts among all E.",
+        _inside,
+    ),
+    (
+        "The groups are ranked by their best expert alone, which is the rule of DeepSeek-V2. In V3 "
+        "a group is worth the sum of its *two* best.",
+        _slip(worth=lambda members: members.amax(dim=-1)),
+    ),
+    (
+        "The groups are ranked by all of their experts. Only the two best count: the others would "
+        "not be chosen anyway.",
+        _slip(worth=lambda members: members.sum(dim=-1)),
+    ),
+    (
+        "Groups hold neighbours: with 6 experts in 3 groups these are 0 1, 2 3 and 4 5. Yours look "
+        "like 0 3, 1 4, 2 5; is it `view(-1, E // n_groups, n_groups)`?",
+        _slip(interleaved=True),
+    ),
+    (
+        "One choice of groups was made for all tokens together. Each token opens its own groups.",
+        _slip(worth=_of_all_tokens),
+    ),
+    (
+        "The groups that were opened are the worst ones. `topk` gives the largest first.",
+        _slip(worth=lambda members: -best_two(members)),
+    ),
+)
+
+
+def _set(expert_ids: Tensor) -> Tensor:
+    return expert_ids.sort(dim=-1).values
+
+
+def _judge(answer: Any, cases: tuple[Case, ...], seed: int, shift: float, otherwise: str) -> None:
+    """Compare choices; a slip is named when it explains the answers to *all* cases."""
+    given = [inputs(case, seed, shift) for case in cases]
+    got = [answer(**call) for call in given]
+    expected = [chosen(**call) for call in given]
+    wrong = [i for i in range(len(cases)) if not close(_set(got[i]), _set(expected[i]))]
+    if not wrong:
+        return
+    message = otherwise
+    for sentence, slip in TEMPTING:
+        slipped = [slip(**call) for call in given]
+        if all(close(_set(a), _set(b)) for a, b in zip(got, slipped, strict=True)):
+            message = sentence
+            break
+    first = wrong[0]
+    require(False, message, expected=expected[first], got=got[first], example=given[first])
+
+
+@EXERCISE.stage("shape")
+def _shape(answer: Any, seed: int) -> None:
+    for case in (*ONE_GROUP, *SEVERAL):
+        given = inputs(case, seed, shift=5.0)
+        got = answer(**given)
+        require(
+            not isinstance(got, tuple),
+            "Return the numbers of the experts alone. `topk` gives values and indices: take its "
+            "`.indices`.",
+            got=got,
+            example=given,
+        )
+        require_tensor(got, given)
+        require(
+            got.shape == (case[0], case[2]) and not got.is_floating_point(),
+            f"Return the numbers of the chosen experts, integers of shape (T, K), here "
+            f"({case[0]}, {case[2]}).",
+            got=got,
+            example=given,
+        )
+        require(
+            bool((got >= 0).all() and (got < case[1]).all()),
+            "Expert numbers lie between 0 and E - 1.",
+            got=got,
+            example=given,
+        )
+
+
+@EXERCISE.stage("all groups open")
+def _all_open(answer: Any, seed: int) -> None:
+    sentence = (
+        "With every group open the limit forbids nothing: these must be the plain k best experts. "
+        "If you gathered the open groups first, turn positions back into expert numbers."
+    )
+    _judge(answer, ONE_GROUP, seed, 5.0, sentence)
+
+
+@EXERCISE.stage("groups")
+def _groups(answer: Any, seed: int) -> None:
+    sentence = (
+        "These are not the k best experts of the token's best groups. A group is worth the sum of "
+        "its two best scores; then top-k among the open groups only."
+    )
+    _judge(answer, SEVERAL, seed, 5.0, sentence)
+
+
+@EXERCISE.stage("groups of one")
+def _singles(answer: Any, seed: int) -> None:
+    sentence = "With one expert in each group, a group is worth its only score."
+    try:
+        answer(**inputs(SINGLES[0], seed, 5.0))
+    except (RuntimeError, IndexError):
+        require(
+            False,
+            f"{sentence} There is no second best to add: take `topk(min(2, size))`.",
+            example=inputs(SINGLES[0], seed, 5.0),
+        )
+    _judge(answer, SINGLES, seed, 5.0, sentence)
+
+
+@EXERCISE.stage("negative scores")
+def _negative(answer: Any, seed: int) -> None:
+    for shift in (-0.5, -5.0):
+        sentence = (
+            "With negative scores an expert of a closed group was chosen. Were closed groups set "
+            "to 0, or multiplied by a mask? A zero beats every negative score: use -torch.inf."
+        )
+        _judge(answer, SEVERAL, seed, shift, sentence)
+
+
+@EXERCISE.stage("order")
+def _order(answer: Any, seed: int) -> None:
+    for case in SEVERAL:
+        given = inputs(case, seed)
+        got = answer(**given)
+        require(
+            close(got, chosen(**given)),
+            "The right experts, but not best first. Take the top k of the masked scores last, and "
+            "do not sort the numbers.",
+            expected=chosen(**given),
+            got=got,
+            example=given,
+        )

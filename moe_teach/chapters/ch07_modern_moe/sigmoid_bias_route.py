@@ -1,0 +1,222 @@
+"""Chapter 07, exercise 7.5: the whole rule of DeepSeek-V3."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from moe_teach.chapters.ch03_router.topk_route import require_gates_and_ids
+from moe_teach.chapters.ch07_modern_moe.group_limited_topk import chosen
+from moe_teach.judging.compare import close
+from moe_teach.judging.exercise import Exercise, Words, generator, require
+
+EXERCISE = Exercise(
+    id="7.5",
+    name="sigmoid_bias_route",
+    title="DeepSeek-V3's rule, from logits to gates",
+    points=3,
+    difficulty=4,
+    importance=5,
+    minutes=20,
+    needs=("3.3", "7.4"),
+    hints=(
+        "Keep two tensors apart from the first line to the last. `scores` are the sigmoids; "
+        "`ranking` is scores plus bias. Groups and experts are chosen by one, gates are read from "
+        "the other.",
+        "scores = sigmoid(logits in float32); ranking = scores + bias; choose as in 7.4 on "
+        "`ranking`; `scores.gather(-1, expert_ids)` are the raw gates.",
+        "expert_ids = group_limited_topk(ranking, top_k, n_groups, top_groups); gates = "
+        "scores.gather(-1, expert_ids); return gate_scale * gates / gates.sum(-1, keepdim=True), "
+        "expert_ids",
+    ),
+    explanation="Everything that steers the load lives in `ranking`, and everything that the layer "
+    "computes lives in `scores`. So balancing can change who works, never how much a chosen "
+    "expert's own opinion of itself weighs.",
+)
+
+Case = tuple[int, int, int, int, int]  # tokens, experts, top_k, n_groups, top_groups
+FREE: tuple[Case, ...] = ((1, 1, 1, 1, 1), (3, 5, 2, 1, 1), (31, 11, 3, 1, 1))
+GROUPED: tuple[Case, ...] = ((1, 4, 2, 2, 1), (3, 6, 2, 3, 1), (31, 12, 4, 3, 2), (31, 20, 3, 4, 2))
+
+
+def _inputs(case: Case, seed: int, shift: float = 0.0, scale: float = 1.0) -> dict[str, Any]:
+    n_tokens, n_experts, top_k, n_groups, top_groups = case
+    random = generator(seed)
+    return {
+        "logits": 2 * torch.randn(n_tokens, n_experts, generator=random),
+        "expert_bias": 0.5 * torch.randn(n_experts, generator=random) + shift,
+        "top_k": top_k,
+        "n_groups": n_groups,
+        "top_groups": top_groups,
+        "gate_scale": scale,
+    }
+
+
+def _ids(given: dict[str, Any], ranking: Tensor, **slip: Any) -> Tensor:
+    return chosen(ranking, given["top_k"], given["n_groups"], given["top_groups"], **slip)
+
+
+def _tempting(given: dict[str, Any]) -> dict[str, Tensor]:
+    """Give the choices that common slips lead to, by the sentence that names the slip."""
+    logits, bias = given["logits"], given["expert_bias"]
+    scores = logits.sigmoid()
+    per_group = logits.shape[-1] // given["n_groups"]
+
+    def groups_without_bias(members: Tensor) -> Tensor:
+        plain = scores.unflatten(-1, (given["n_groups"], per_group))
+        return plain.topk(min(2, per_group), dim=-1).values.sum(dim=-1)
+
+    ranking = scores + bias
+    return {
+        "The choice is the one without any bias. Rank by sigmoid(logits) + expert_bias.": _ids(
+            given, scores
+        ),
+        "The bias was subtracted. It is added: balancing makes it negative for busy experts.": _ids(
+            given, scores - bias
+        ),
+        "The bias went into the sigmoid. It is added to the scores, after it.": _ids(
+            given, (logits + bias).sigmoid()
+        ),
+        "The experts were scored by a softmax, against each other. Here each is scored alone: take "
+        "the sigmoid.": _ids(given, logits.softmax(dim=-1) + bias),
+        "These are the k best of all experts, and the groups have no effect.": ranking.topk(
+            given["top_k"], dim=-1
+        ).indices,
+        "The groups were ranked without the bias. The biased scores choose groups, too.": _ids(
+            given, ranking, worth=groups_without_bias
+        ),
+        "The groups are ranked by their best expert alone; a group is worth the sum of its two "
+        "best.": _ids(given, ranking, worth=lambda members: members.amax(dim=-1)),
+        "Closed groups were set to zero, and with a negative bias a zero beats the open experts: "
+        "use -torch.inf.": _ids(given, ranking, closed=0.0),
+    }
+
+
+def _judge(answer: Any, cases: tuple[Case, ...], seed: int, shift: float) -> None:
+    given = [_inputs(case, seed, shift) for case in cases]
+    got = [answer(**call)[1] for call in given]
+    expected = [_ids(call, call["logits"].sigmoid() + call["expert_bias"]) for call in given]
+    wrong = [i for i in range(len(cases)) if not close(got[i], expected[i])]
+    if not wrong:
+        return
+    message = "The choice must follow sigmoid(logits) + expert_bias inside the open groups."
+    slips = [_tempting(call) for call in given]
+    for sentence in slips[0]:
+        if all(close(a, slip[sentence]) for a, slip in zip(got, slips, strict=True)):
+            message = sentence
+            break
+    at = wrong[0]
+    if close(got[at].sort(dim=-1).values, expected[at].sort(dim=-1).values):
+        message = "The right experts in another order: best *biased* score first."
+    require(False, message, expected=expected[at], got=got[at], example=given[at])
+
+
+@EXERCISE.stage("shape")
+def _shape(answer: Any, seed: int) -> None:
+    for case in (*FREE, *GROUPED):
+        given = _inputs(case, seed)
+        require_gates_and_ids(answer(**given), case[0], case[2], **given)
+
+
+@EXERCISE.stage("choice")
+def _choice(answer: Any, seed: int) -> None:
+    _judge(answer, FREE, seed, shift=0.0)
+
+
+@EXERCISE.stage("groups")
+def _groups(answer: Any, seed: int) -> None:
+    _judge(answer, GROUPED, seed, shift=2.0)
+
+
+@EXERCISE.stage("negative ranking")
+def _negative(answer: Any, seed: int) -> None:
+    _judge(answer, GROUPED, seed, shift=-3.0)
+
+
+@EXERCISE.stage("gates")
+def _gates(answer: Any, seed: int) -> None:
+    for case in (*FREE[1:], *GROUPED):
+        given = _inputs(case, seed)
+        gates, ids = answer(**given)
+        scores = given["logits"].sigmoid()
+        own, all_of_them = scores.gather(-1, ids), scores.sum(dim=-1, keepdim=True)
+        expected = own / own.sum(dim=-1, keepdim=True)
+        shown = {"expected": expected, "got": gates, "example": given}
+        require(
+            close(gates, expected) or not close(gates, own),
+            "These are the scores as they come; with gate_scale=1 the gates of a token sum to one. "
+            "Divide by the sum over the chosen experts.",
+            **shown,
+        )
+        require(
+            close(gates, expected) or not close(gates, own / all_of_them),
+            "The gates were divided by the sum over *all* experts. Divide by the sum over the "
+            "chosen ones.",
+            **shown,
+        )
+        require(
+            close(gates, expected) or not close(gates, own / own.sum()),
+            "The gates of *all tokens together* sum to one. Divide within each row: "
+            "`sum(dim=-1, keepdim=True)`.",
+            **shown,
+        )
+        require(
+            close(gates, expected) or not close(gates, own.softmax(dim=-1)),
+            "A softmax came on top of the sigmoids. Divide by the sum, without an exponential.",
+            **shown,
+        )
+        require(
+            close(gates, expected),
+            "The gates are not the normalised sigmoids of the chosen experts. Most likely the bias "
+            "leaked in: read them from the unbiased scores.",
+            **shown,
+        )
+
+
+@EXERCISE.stage("scale")
+def _scale(answer: Any, seed: int) -> None:
+    given = _inputs((3, 6, 2, 3, 2), seed, scale=2.5)
+    sums = answer(**given)[0].sum(dim=-1)
+    require(
+        close(sums, torch.full((3,), 2.5)),
+        "`gate_scale` multiplies the gates after the division, so each row sums to gate_scale. Was "
+        "it left out, or applied before, where the factor would cancel?",
+        expected=torch.full((3,), 2.5),
+        got=sums,
+        example=given,
+    )
+
+
+@EXERCISE.stage("float32")
+def _float32(answer: Any, seed: int) -> None:
+    order = torch.randperm(128, generator=generator(seed))[:104].reshape(8, 13)
+    logits = (0.25 + order / 512).bfloat16()  # neighbours, whose sigmoids are equal in bfloat16
+    given = {**_inputs((8, 13, 5, 1, 1), seed), "logits": logits, "expert_bias": torch.zeros(13)}
+    gates, ids = answer(**given)
+    require(
+        gates.dtype != torch.float64,
+        "The gates came in float64. The contract says float32: the experts' outputs are multiplied "
+        "with them.",
+        got=gates,
+        example=given,
+    )
+    require(
+        gates.dtype == torch.float32 and close(ids, logits.float().topk(5, dim=-1).indices),
+        "Low-precision logits must be read in float32 before the sigmoid, and the gates are "
+        "float32. In bfloat16 neighbouring scores round to the same number, and another expert "
+        "wins.",
+        expected=Words("gates in float32, and the choice of the exact scores"),
+        got=(gates, ids),
+        example=given,
+    )
+
+
+@EXERCISE.stage("gradient")
+def _gradient(answer: Any, seed: int) -> None:
+    given = _inputs((3, 6, 2, 3, 2), seed)
+    given["logits"].requires_grad_()
+    require(
+        answer(**given)[0].requires_grad,
+        "No gradient flows from the gates to the logits, so this router could never learn.",
+        example=given,
+    )

@@ -1,0 +1,127 @@
+"""Exercise 7.5: wrong answers with what they must be told, and other right ones."""
+
+import torch
+from torch.nn.functional import logsigmoid
+
+from moe_teach.chapters.ch07_modern_moe.answer_parts import _best_two, _limited
+from moe_teach.chapters.ch07_modern_moe.sigmoid_bias_route import EXERCISE
+from moe_teach.ops.route import group_mask, topk_gates
+
+
+def _choose(ranking, top_k, n_groups, top_groups, closed=-torch.inf, worth=None):
+    groups = ranking.unflatten(-1, (n_groups, -1))
+    return _limited(
+        groups, _best_two(groups) if worth is None else worth, top_k, top_groups, closed
+    )
+
+
+def _weigh(scores, ids, scale):
+    gates = scores.gather(-1, ids)
+    return scale * gates / gates.sum(-1, keepdim=True), ids
+
+
+@EXERCISE.wrong(stage="choice", says="without any bias")
+def forgets_the_bias(logits, expert_bias, top_k, n_groups=1, top_groups=1, gate_scale=2.5):
+    scores = logits.float().sigmoid()
+    return _weigh(scores, _choose(scores, top_k, n_groups, top_groups), gate_scale)
+
+
+@EXERCISE.wrong(stage="choice", says="went into the sigmoid")
+def biases_the_logits(logits, expert_bias, top_k, n_groups=1, top_groups=1, gate_scale=2.5):
+    ids = _choose((logits + expert_bias).sigmoid(), top_k, n_groups, top_groups)
+    return _weigh(logits.float().sigmoid(), ids, gate_scale)
+
+
+@EXERCISE.wrong(stage="choice", says="take the sigmoid")
+def scores_by_softmax(logits, expert_bias, top_k, n_groups=1, top_groups=1, gate_scale=2.5):
+    scores = logits.float().softmax(-1)
+    return _weigh(scores, _choose(scores + expert_bias, top_k, n_groups, top_groups), gate_scale)
+
+
+@EXERCISE.wrong(stage="groups", says="the groups have no effect")
+def forgets_groups(logits, expert_bias, top_k, n_groups=1, top_groups=1, gate_scale=2.5):
+    scores = logits.float().sigmoid()
+    return _weigh(scores, (scores + expert_bias).topk(top_k).indices, gate_scale)
+
+
+@EXERCISE.wrong(stage="groups", says="The biased scores choose groups, too")
+def unbiased_groups(logits, expert_bias, top_k, n_groups=1, top_groups=1, gate_scale=2.5):
+    scores = logits.float().sigmoid()
+    worth = _best_two(scores.unflatten(-1, (n_groups, -1)))
+    ids = _choose(scores + expert_bias, top_k, n_groups, top_groups, worth=worth)
+    return _weigh(scores, ids, gate_scale)
+
+
+@EXERCISE.wrong(stage="negative ranking", says="a zero beats the open experts")
+def zero_closes_groups(logits, expert_bias, top_k, n_groups=1, top_groups=1, gate_scale=2.5):
+    scores = logits.float().sigmoid()
+    ids = _choose(scores + expert_bias, top_k, n_groups, top_groups, closed=0.0)
+    return _weigh(scores, ids, gate_scale)
+
+
+@EXERCISE.wrong(stage="gates", says="the bias leaked in")
+def weighs_with_the_bias(logits, expert_bias, top_k, n_groups=1, top_groups=1, gate_scale=2.5):
+    ranking = logits.float().sigmoid() + expert_bias
+    return _weigh(ranking, _choose(ranking, top_k, n_groups, top_groups), gate_scale)
+
+
+@EXERCISE.wrong(stage="gates", says="scores as they come")
+def forgets_to_normalise(logits, expert_bias, top_k, n_groups=1, top_groups=1, gate_scale=2.5):
+    scores = logits.float().sigmoid()
+    ids = _choose(scores + expert_bias, top_k, n_groups, top_groups)
+    return gate_scale * scores.gather(-1, ids), ids
+
+
+@EXERCISE.wrong(stage="gates", says="the sum over *all* experts")
+def normalises_over_all(logits, expert_bias, top_k, n_groups=1, top_groups=1, gate_scale=2.5):
+    scores = logits.float().sigmoid()
+    ids = _choose(scores + expert_bias, top_k, n_groups, top_groups)
+    return gate_scale * (scores / scores.sum(-1, keepdim=True)).gather(-1, ids), ids
+
+
+@EXERCISE.wrong(stage="scale", says="the factor would cancel")
+def scales_too_early(logits, expert_bias, top_k, n_groups=1, top_groups=1, gate_scale=2.5):
+    scores = logits.float().sigmoid()
+    ids = _choose(scores + expert_bias, top_k, n_groups, top_groups)
+    return _weigh(gate_scale * scores, ids, 1.0)
+
+
+@EXERCISE.wrong(stage="float32", says="Low-precision logits")
+def stays_in_bfloat16(logits, expert_bias, top_k, n_groups=1, top_groups=1, gate_scale=2.5):
+    scores = logits.sigmoid()
+    return _weigh(scores, _choose(scores + expert_bias, top_k, n_groups, top_groups), gate_scale)
+
+
+@EXERCISE.wrong(stage="gradient", says="could never learn")
+def without_gradient(logits, expert_bias, top_k, n_groups=1, top_groups=1, gate_scale=2.5):
+    scores = logits.detach().float().sigmoid()
+    return _weigh(scores, _choose(scores + expert_bias, top_k, n_groups, top_groups), gate_scale)
+
+
+@EXERCISE.wrong(stage="choice", says="The bias was subtracted")
+def subtracts_the_bias(logits, expert_bias, top_k, n_groups=1, top_groups=1, gate_scale=2.5):
+    scores = logits.float().sigmoid()
+    return _weigh(scores, _choose(scores - expert_bias, top_k, n_groups, top_groups), gate_scale)
+
+
+@EXERCISE.wrong(stage="gates", says="Divide within each row")
+def one_sum_for_all_tokens(logits, expert_bias, top_k, n_groups=1, top_groups=1, gate_scale=2.5):
+    scores = logits.float().sigmoid()
+    ids = _choose(scores + expert_bias, top_k, n_groups, top_groups)
+    gates = scores.gather(-1, ids)
+    return gate_scale * gates / gates.sum(), ids
+
+
+@EXERCISE.right
+def with_library_parts(logits, expert_bias, top_k, n_groups=1, top_groups=1, gate_scale=2.5):
+    scores = logits.float().sigmoid()
+    mask = group_mask(scores + expert_bias, n_groups, top_groups)
+    ranking = (scores + expert_bias).masked_fill(~mask, -torch.inf)
+    return topk_gates(scores, top_k, ranking=ranking, scale=gate_scale)
+
+
+@EXERCISE.right
+def in_log_space(logits, expert_bias, top_k, n_groups=1, top_groups=1, gate_scale=2.5):
+    logs = logsigmoid(logits.float())
+    ids = _choose(logs.exp() + expert_bias[None], top_k, n_groups, top_groups)
+    return logs.gather(-1, ids).softmax(-1) * gate_scale, ids

@@ -1,0 +1,153 @@
+"""Chapter 07, exercise 7.2: experts cut into parts whose outputs add up."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import silu
+
+from moe_teach.judging.compare import close, require_tensors
+from moe_teach.judging.exercise import Exercise, generator, require
+
+EXERCISE = Exercise(
+    id="7.2",
+    name="split_experts",
+    title="Cut experts into parts",
+    points=2,
+    difficulty=3,
+    importance=4,
+    minutes=20,
+    needs=("7.1",),
+    hints=(
+        "Find the axis of hidden units in each matrix: it is F, and it is not the same axis in all "
+        "three. Cut that axis and no other, and give the same units to the same part everywhere.",
+        "In w_gate and w_up the hidden units are the second axis, right after E, so a reshape is "
+        "enough. In w_down they are the last: cut it with `unflatten(-1, (split, F // split))`, "
+        "and then move the new axis next to E before you flatten.",
+        "w_up.reshape(E * split, F // split, D), the same for w_gate; "
+        "w_down.unflatten(-1, (split, F // split)).movedim(2, 1).flatten(0, 1)",
+    ),
+    explanation="No hidden unit talks to another inside an expert, so the sum over them can be cut "
+    "anywhere. This is why a finer layer can do all that the coarse one could: choose all parts of "
+    "an expert together. A reshape of w_down keeps the numbers and mixes the units up, because it "
+    "cuts the memory in order, and in memory the last axis runs fastest.",
+)
+
+SIZES = ((1, 2, 1, 2), (1, 4, 3, 2), (1, 15, 4, 5), (1, 6, 7, 1))  # E, F, D, split
+MANY = ((2, 2, 3, 2), (3, 6, 5, 3), (7, 10, 4, 2), (5, 3, 2, 1))
+
+
+def _inputs(sizes: tuple[int, ...], seed: int) -> dict[str, Any]:
+    n_experts, d_ff, d_model, split = sizes
+    random = generator(seed)
+    wide, narrow = (n_experts, d_ff, d_model), (n_experts, d_model, d_ff)
+    shapes = {"w_gate": wide, "w_up": wide, "w_down": narrow}
+    drawn = {name: torch.randn(shape, generator=random) for name, shape in shapes.items()}
+    return {**drawn, "split": split}
+
+
+def _say(x: Tensor, w_gate: Tensor, w_up: Tensor, w_down: Tensor) -> Tensor:
+    """What every expert says of every token: (E, T, D)."""
+    x = x.to(w_gate.dtype)
+    return (silu(x @ w_gate.mT) * (x @ w_up.mT)) @ w_down.mT
+
+
+@EXERCISE.stage("shape")
+def _shape(answer: Any, seed: int) -> None:
+    for sizes in (*SIZES, *MANY):
+        n_experts, d_ff, d_model, split = sizes
+        given = _inputs(sizes, seed)
+        got = answer(**given)
+        require_tensors(got, ("w_gate", "w_up", "w_down"), given)
+        part = (n_experts * split, d_ff // split, d_model)
+        expected = (part, part, (part[0], part[2], part[1]))
+        shapes = tuple(tuple(tensor.shape) for tensor in got)
+        require(
+            shapes == expected or shapes[0] != (part[0], d_ff, d_model),
+            "The parts are as wide as the whole: these are copies of the experts. Each part keeps "
+            "only its share of the F hidden units.",
+            expected=expected,
+            got=shapes,
+            example=given,
+        )
+        down = (expected[2][0], expected[2][2], expected[2][1])
+        require(
+            shapes == expected or shapes != (part, part, down),
+            "w_down lies on its side: cut with the hidden units in front, it has to be turned back "
+            "so that D comes first.",
+            expected=expected,
+            got=shapes,
+            example=given,
+        )
+        require(
+            shapes == expected,
+            "There are E * split parts, and each has F / split hidden units: the second axis of "
+            "w_gate and w_up, and the last of w_down. The width D of a token is never cut.",
+            expected=expected,
+            got=shapes,
+            example=given,
+        )
+
+
+@EXERCISE.stage("one expert")
+def _one_expert(answer: Any, seed: int) -> None:
+    for sizes in SIZES:
+        given = _inputs(sizes, seed)
+        split = given["split"]
+        matrices = [given[name] for name in ("w_gate", "w_up", "w_down")]
+        x = torch.randn(5, sizes[2], generator=generator(seed + 1))
+        parts = answer(**given)
+        expected, got = _say(x, *matrices)[0], _say(x, *parts).sum(dim=0)
+        shown = {"expected": expected, "got": got, "example": given}
+        require(
+            close(got, expected) or not close(split * got, expected),
+            "The parts add up to 1 / split of the whole. Outputs are summed, not averaged: leave "
+            "the numbers in w_down as they are.",
+            **shown,
+        )
+        turned = _say(x, parts[1], parts[0], parts[2]).sum(dim=0)
+        require(
+            close(got, expected) or not close(turned, expected),
+            "w_gate and w_up changed places. silu opens by w_gate; return w_gate first.",
+            **shown,
+        )
+        cut = matrices[2].reshape(parts[2].shape)
+        require(
+            close(got, expected) or sizes[2] == 1 or not close(parts[2], cut),
+            "`reshape` cuts w_down in the order of memory, and there the hidden units run fastest: "
+            "the parts got pieces of rows. Cut the last axis alone, then move the parts to the "
+            "front.",
+            **shown,
+        )
+        require(
+            close(got, expected),
+            "The outputs of the parts do not add up to the expert's output. Does a part hold the "
+            "*same* hidden units in w_gate, w_up and w_down, each unit in exactly one part?",
+            **shown,
+        )
+
+
+@EXERCISE.stage("side by side")
+def _side_by_side(answer: Any, seed: int) -> None:
+    for sizes in MANY:
+        given = _inputs(sizes, seed)
+        n_experts, split = sizes[0], sizes[3]
+        matrices = [given[name] for name in ("w_gate", "w_up", "w_down")]
+        x = torch.randn(3, sizes[2], generator=generator(seed + 1))
+        said = _say(x, *answer(**given))
+        expected = _say(x, *matrices)
+        got = said.unflatten(0, (n_experts, split)).sum(dim=1)
+        apart = said.unflatten(0, (split, n_experts)).sum(dim=0)
+        shown = {"expected": expected, "got": got, "example": given}
+        require(
+            close(got, expected) or not close(apart, expected),
+            "The parts are right and stand in another order: first the first part of every expert, "
+            "then the second. Keep the parts of one expert side by side.",
+            **shown,
+        )
+        require(
+            close(got, expected),
+            "With one expert the parts add up, with several they do not. New expert "
+            "e * split + j must be a part of expert e, in all three matrices.",
+            **shown,
+        )

@@ -1,0 +1,19 @@
+"""Chapter 09: its exercises and the lesson's questions, in their order."""
+
+from moe_teach.chapters.ch09_triton_dispatch import (
+    combine_rows,
+    copy_and_sign,
+    count_choices,
+    gather_rows,
+    place_choices,
+    questions,
+)
+
+EXERCISES = (
+    copy_and_sign.EXERCISE,
+    count_choices.EXERCISE,
+    place_choices.EXERCISE,
+    gather_rows.EXERCISE,
+    combine_rows.EXERCISE,
+)
+QUESTIONS = questions.QUESTIONS

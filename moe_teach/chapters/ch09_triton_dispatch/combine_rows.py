@@ -1,0 +1,193 @@
+"""Chapter 09, exercise 9.5: bring the answers home."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from moe_teach.judging.compare import close
+from moe_teach.judging.exercise import Exercise, generator, require
+from moe_teach.judging.launching import Run, Runs, launch
+
+EXERCISE = Exercise(
+    id="9.5",
+    name="combine_rows",
+    title="Bring the answers home",
+    points=3,
+    difficulty=4,
+    importance=5,
+    minutes=25,
+    needs=("9.4",),
+    hints=(
+        "Start a tile of float32 zeros and let each of the K choices add its part: load the slots "
+        "of your tokens, then the rows they name, then add gate times answer.",
+        "In pass k, token t finds its slot and its gate at `token * TOP_K + k`. Load the answers "
+        "with a mask that is false where the slot is -1, and with other=0.0.",
+        "mixture = tl.zeros((BLOCK_T, BLOCK_D), tl.float32); for k in range(TOP_K): slot (other=-1)"
+        " and gate (other=0.0) at token * TOP_K + k; answer = tl.load(y_ptr + slot[:, None] * "
+        "d_model + column[None, :], mask=(slot >= 0)[:, None] & (column < d_model)[None, :], "
+        "other=0.0); mixture += gate[:, None] * answer.to(tl.float32)",
+    ),
+    explanation="Each token collects; no row adds itself to a token. So every tile has one owner "
+    "and every sum one order, and the result is the same to the last bit on every run. The other "
+    "direction needs atomic additions of floats, whose order the hardware picks anew each time.",
+)
+
+SIZES = ((1, 1, 1, 2, 4), (3, 4, 2, 2, 4), (2, 6, 2, 2, 4))  # tokens, width, choices, blocks
+
+
+def _routed(sizes: tuple[int, ...], seed: int, share_kept: float) -> tuple[Tensor, Tensor, Tensor]:
+    n_tokens, d_model, top_k = sizes[:3]
+    random = generator(seed)
+    kept = torch.rand(n_tokens, top_k, generator=random) < share_kept
+    n_rows = int(kept.sum())
+    slot = torch.full((n_tokens, top_k), -1, dtype=torch.int32)
+    slot[kept] = torch.randperm(n_rows, generator=random).to(torch.int32)
+    gates = torch.rand(n_tokens, top_k, generator=random) + 0.2
+    gates = gates / gates.sum(dim=1, keepdim=True)
+    y = torch.randn(n_rows, d_model, generator=random).to(torch.float16)
+    return y, gates, slot
+
+
+def _mixture(y: Tensor, gates: Tensor, slot: Tensor) -> Tensor:
+    out = torch.zeros(len(gates), y.shape[1], dtype=torch.float64)
+    for t, k in (slot >= 0).nonzero().tolist():
+        out[t] += gates[t, k].double() * y[slot[t, k]].double()
+    return out.to(torch.float16)
+
+
+def _launch(
+    kernel: Any, y: Tensor, gates: Tensor, slot: Tensor, blocks: tuple[int, int] = (2, 4)
+) -> Run:
+    n_tokens, d_model = len(gates), y.shape[1]
+    arguments = {
+        "y_ptr": y,
+        "gates_ptr": gates,
+        "slot_ptr": slot,
+        "out_ptr": torch.full((n_tokens, d_model), torch.nan, dtype=torch.float16),
+        "n_tokens": n_tokens,
+        "d_model": d_model,
+        "TOP_K": gates.shape[1],
+        "BLOCK_T": blocks[0],
+        "BLOCK_D": blocks[1],
+    }
+    grid = (-(-n_tokens // blocks[0]), -(-d_model // blocks[1]))
+    return launch(kernel, grid, arguments, outputs=("out",))
+
+
+def _facts(run: Run, expected: Tensor) -> dict[str, Any]:
+    return {"expected": expected, "got": run.outputs["out"], "example": run.given}
+
+
+def _launches(kernel: Any, seed: int) -> list[Run]:
+    return [_launch(kernel, *_routed(sizes, seed, 1.0), sizes[3:]) for sizes in SIZES]
+
+
+RUNS = Runs(_launches)
+
+
+@EXERCISE.stage("memory")
+def _combine_memory(answer: Any, seed: int) -> None:
+    RUNS.fresh(answer, seed)
+
+
+@EXERCISE.stage("everybody once")
+def _combine_once(answer: Any, seed: int) -> None:
+    for run in RUNS.of(answer, seed):
+        run.demand_no_atomics(
+            "On a GPU the additions would come in another order on each run, and float sums "
+            "depend on it. Sum in a tile of your own and store once."
+        )
+        run.demand_no_races("Each tile of `out` belongs to one program, which stores it once.")
+        run.demand_not_read_early("out")
+        run.demand_written(
+            "out",
+            "Program (i, j) owns the tokens from i · BLOCK_T on and the columns from j · BLOCK_D "
+            "on.",
+        )
+
+
+@EXERCISE.stage("mixture")
+def _combine_mixture(answer: Any, seed: int) -> None:
+    for run in RUNS.of(answer, seed):
+        y, gates, slot = (run.given[f"{name}_ptr"] for name in ("y", "gates", "slot"))
+        expected, got = _mixture(y, gates, slot), run.outputs["out"]
+        facts = _facts(run, expected)
+        plain = _mixture(y, torch.ones_like(gates), slot)
+        require(
+            close(got, expected) or not close(got, plain),
+            "The answers were added up without their gates, so the router has no say.",
+            **facts,
+        )
+        last = _mixture(y, gates * (torch.arange(gates.shape[1]) == gates.shape[1] - 1), slot)
+        require(
+            close(got, expected) or not close(got, last),
+            "Only the last choice arrives: each pass of the loop replaces the tile, where it "
+            "should add to it.",
+            **facts,
+        )
+        beyond_zero = _mixture(y, gates * (slot > 0), slot)
+        require(
+            close(got, expected) or not close(got, beyond_zero),
+            "The answer in row 0 is missing. Slot 0 is a row like any other; only -1 means turned "
+            "away, so the mask asks for slot >= 0.",
+            **facts,
+        )
+        require(
+            close(got, expected),
+            "Nobody was turned away here, and the mixtures are still wrong. Token t finds slot and "
+            "gate of its choice k at t · TOP_K + k, and its answer in row `slot` of y.",
+            **facts,
+        )
+
+
+@EXERCISE.stage("turned away")
+def _combine_dropped(answer: Any, seed: int) -> None:
+    for sizes in ((2, 3, 2), (2, 4, 3)):
+        y, gates, slot = _routed(sizes, seed, 0.5)
+        slot[0] = torch.where(slot[0] == slot[0].max(), slot[0], -1)  # one choice at most is left
+        run = _launch(answer, y, gates, slot)
+        expected, got = _mixture(y, gates, slot), run.outputs["out"]
+        left = gates * (slot >= 0)
+        raised = left / left.sum(dim=1, keepdim=True)
+        is_raised = close(got.nan_to_num(), _mixture(y, raised.nan_to_num(), slot))
+        require(
+            close(got, expected) or not is_raised,
+            "The gates of the remaining choices were raised to make up for the lost one. Leave "
+            "them as they are.",
+            **_facts(run, expected),
+        )
+        require(
+            close(got, expected),
+            "A choice with slot -1 must add nothing. Read from row 0 instead, it adds somebody "
+            "else's answer.",
+            **_facts(run, expected),
+        )
+
+
+@EXERCISE.stage("nobody served")
+def _combine_nobody(answer: Any, seed: int) -> None:
+    y, gates, slot = _routed((2, 4, 2), seed, 0.0)
+    run = _launch(answer, y, gates, slot)
+    expected = torch.zeros(2, 4, dtype=torch.float16)
+    require(
+        close(run.outputs["out"], expected),
+        "A token that lost all its choices gets zeros, and they have to be stored too: `out` comes "
+        "to you full of old numbers.",
+        **_facts(run, expected),
+    )
+
+
+@EXERCISE.stage("precision")
+def _combine_precision(answer: Any, seed: int) -> None:
+    odd = 1 + 2 * torch.randint(0, 15, (3,), generator=generator(seed))
+    y = torch.stack([torch.full((3,), 4096), odd, torch.full((3,), -4096)]).to(torch.float16)
+    slot = torch.tensor([[0, 1, 2]], dtype=torch.int32)
+    run = _launch(answer, y, torch.ones(1, 3), slot)
+    expected = odd[None].to(torch.float16)
+    require(
+        torch.equal(run.outputs["out"], expected),
+        "4096 plus an odd number minus 4096 should give the odd number back. float16 has no odd "
+        "numbers above 2048: sum in float32, and round only when you store.",
+        **_facts(run, expected),
+    )

@@ -1,0 +1,135 @@
+"""Chapter 09, exercise 9.2: count the choices of each block."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from moe_teach.judging.compare import close
+from moe_teach.judging.exercise import Exercise, generator, require
+from moe_teach.judging.launching import Run, Runs, launch
+
+EXERCISE = Exercise(
+    id="9.2",
+    name="count_choices",
+    title="Count the choices of each block",
+    points=2,
+    difficulty=3,
+    importance=5,
+    minutes=20,
+    needs=("9.1",),
+    hints=(
+        "Compare every choice of the block with every expert at once. That is a small table of "
+        "yes and no, BLOCK by EXPERTS; its column sums are the counts.",
+        "`expert_ids[:, None] == expert[None, :]` is the table, with `expert = tl.arange(0, "
+        "EXPERTS)`. Lanes behind the end must match no expert: what value should `other` give "
+        "them? Row b of the output starts at `b * n_experts`.",
+        "ids = tl.load(expert_ids_ptr + at, mask=at < n_choices, other=-1); hits = (ids[:, None] "
+        "== expert[None, :]).to(tl.int32); tl.store(counts_ptr + b * n_experts + expert, "
+        "tl.sum(hits, axis=0), mask=expert < n_experts)",
+    ),
+    explanation="Every block has a row of its own, so nobody has to wait for anybody: no atomic "
+    "operation, and the same numbers in any order of execution. The rows are added up afterwards. "
+    "`other=-1` does double duty: lanes without a choice look like choices that were turned away.",
+)
+
+SIZES = ((1, 1, 4), (3, 2, 4), (7, 3, 4), (11, 5, 4))  # choices, experts, block
+
+
+def choices(n: int, n_experts: int, seed: int, *, turned_away: bool = False) -> Tensor:
+    """Draw expert ids of n choices, with some -1 among them where choices are turned away."""
+    random = generator(seed)
+    ids = torch.randint(0, n_experts, (n,), generator=random, dtype=torch.int32)
+    if turned_away:
+        ids = ids.masked_fill(torch.rand(n, generator=random) < 0.4, -1)
+        ids[n // 2] = -1
+    return ids
+
+
+def counts_of(expert_ids: Tensor, n_experts: int, block: int) -> Tensor:
+    """Count by definition: (n_blocks, n_experts)."""
+    rows = [[int((part == e).sum()) for e in range(n_experts)] for part in expert_ids.split(block)]
+    return torch.tensor(rows, dtype=torch.int32)
+
+
+def power_of_two(n: int) -> int:
+    """The smallest power of two that is not below n."""
+    return 1 << (n - 1).bit_length()
+
+
+def _launch(kernel: Any, expert_ids: Tensor, n_experts: int, block: int) -> Run:
+    n = len(expert_ids)
+    n_blocks = -(-n // block)
+    arguments = {
+        "expert_ids_ptr": expert_ids,
+        "counts_ptr": torch.full((n_blocks, n_experts), -7, dtype=torch.int32),
+        "n_choices": n,
+        "n_experts": n_experts,
+        "BLOCK": block,
+        "EXPERTS": power_of_two(n_experts),
+    }
+    causes = {
+        ("counts", "store"): "The table has n_experts columns and not EXPERTS: that is true for "
+        "the start of a row, and for the mask of the store.",
+    }
+    return launch(kernel, (n_blocks,), arguments, outputs=("counts",), causes=causes)
+
+
+def _launches(kernel: Any, seed: int) -> list[Run]:
+    return [_launch(kernel, choices(n, e, seed), e, block) for n, e, block in SIZES]
+
+
+RUNS = Runs(_launches)
+
+
+@EXERCISE.stage("memory")
+def _count_memory(answer: Any, seed: int) -> None:
+    RUNS.fresh(answer, seed)
+
+
+@EXERCISE.stage("everybody once")
+def _count_once(answer: Any, seed: int) -> None:
+    for run in RUNS.of(answer, seed):
+        run.demand_no_races("Block b writes row b of the table and nothing else.")
+        run.demand_not_read_early("counts")
+        run.demand_written("counts", "An expert that nobody chose still has its count, 0.")
+
+
+@EXERCISE.stage("counts")
+def _count_values(answer: Any, seed: int) -> None:
+    for run in RUNS.of(answer, seed):
+        ids, n_experts, block = (run.given[k] for k in ("expert_ids_ptr", "n_experts", "BLOCK"))
+        expected, got = counts_of(ids, n_experts, block), run.outputs["counts"]
+        facts = {"expected": expected, "got": got, "example": run.given}
+        too_many = got - expected
+        idle = -len(ids) % block
+        in_one_column = bool((too_many[-1] > 0).sum() == 1) and int(too_many[-1].sum()) == idle
+        require(
+            close(got, expected) or not (idle and in_one_column and not too_many[:-1].any()),
+            f"The last block counts {idle} choice{'s' if idle > 1 else ''} too many: its lanes "
+            "behind the end were given the id of an expert. A masked load fills them with "
+            "`other`, with 0 here and with anything at all on a GPU if you do not say what.",
+            **facts,
+        )
+        require(
+            close(got, expected),
+            "Row b must count the choices from b · BLOCK to (b + 1) · BLOCK, column e those with "
+            "the id e.",
+            **facts,
+        )
+
+
+@EXERCISE.stage("turned away")
+def _count_dropped(answer: Any, seed: int) -> None:
+    for n, n_experts, block in ((3, 2, 4), (7, 3, 4)):
+        ids = choices(n, n_experts, seed, turned_away=True)
+        run = _launch(answer, ids, n_experts, block)
+        expected = counts_of(ids, n_experts, block)
+        require(
+            close(run.outputs["counts"], expected),
+            "A choice with the id -1 was turned away and counts for nobody, not for the first "
+            "expert and not for the last.",
+            expected=expected,
+            got=run.outputs["counts"],
+            example=run.given,
+        )

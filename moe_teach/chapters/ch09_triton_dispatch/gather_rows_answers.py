@@ -1,0 +1,107 @@
+"""Exercise 9.4: wrong answers with what they must be told, and other right ones."""
+
+from moe_teach.chapters.ch09_triton_dispatch.answer_parts import changed, kernel
+from moe_teach.chapters.ch09_triton_dispatch.gather_rows import EXERCISE
+
+GATHER = """\
+@triton.jit
+def kernel(
+    x_ptr, token_idx_ptr, rows_ptr, n_rows, d_model, stride_x, stride_rows,
+    BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
+):
+    row = tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)
+    column = tl.program_id(1) * BLOCK_D + tl.arange(0, BLOCK_D)
+    token = tl.load(token_idx_ptr + row, mask=row < n_rows, other=0).to(tl.int64)
+    mine = (row < n_rows)[:, None] & (column < d_model)[None, :]
+    values = tl.load(x_ptr + token[:, None] * stride_x + column[None, :], mask=mine)
+    tl.store(rows_ptr + row[:, None] * stride_rows + column[None, :], values, mask=mine)
+"""
+
+
+@EXERCISE.wrong(stage="memory", says="loads element")
+@kernel
+def forgets_the_rows_mask():
+    return changed(GATHER, (", mask=row < n_rows, other=0", ""))
+
+
+@EXERCISE.wrong(stage="memory", says="Python's `and` keeps")
+@kernel
+def joins_masks_with_and():
+    return changed(GATHER, ("[:, None] & (column", "[:, None] and (column"))
+
+
+@EXERCISE.wrong(stage="memory", says="another index than the address uses")
+@kernel
+def forgets_the_columns_mask():
+    return changed(GATHER, (" & (column < d_model)[None, :]", ""))
+
+
+@EXERCISE.wrong(stage="memory", says="between its elements")
+@kernel
+def takes_the_width_for_the_stride():
+    return changed(GATHER, ("token[:, None] * stride_x", "token[:, None] * d_model"))
+
+
+@EXERCISE.wrong(stage="memory", says="of rows")
+@kernel
+def writes_with_the_stride_of_x():
+    return changed(GATHER, ("row[:, None] * stride_rows", "row[:, None] * stride_x"))
+
+
+@EXERCISE.wrong(stage="everybody once", says="axis 0 of the grid counts blocks of rows")
+@kernel
+def swaps_the_axes_of_the_grid():
+    return changed(
+        GATHER,
+        ("tl.program_id(0)", "tl.program_id(axis)"),
+        ("tl.program_id(1)", "tl.program_id(0)"),
+        ("tl.program_id(axis)", "tl.program_id(1)"),
+    )
+
+
+@EXERCISE.wrong(stage="values", says="load that number first")
+@kernel
+def reads_row_r():
+    return changed(GATHER, ("token[:, None] * stride_x", "row[:, None] * stride_x"))
+
+
+@EXERCISE.wrong(stage="far apart", says="wrapped around")
+@kernel
+def wraps_around_at_2_to_the_31():
+    return changed(GATHER, (".to(tl.int64)", ""))
+
+
+@EXERCISE.right
+@kernel
+def one_row_after_the_other():
+    return """\
+@triton.jit
+def kernel(
+    x_ptr, token_idx_ptr, rows_ptr, n_rows, d_model, stride_x, stride_rows,
+    BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
+):
+    first = tl.program_id(0) * BLOCK_N
+    column = tl.program_id(1) * BLOCK_D + tl.arange(0, BLOCK_D)
+    for row in range(first, tl.minimum(first + BLOCK_N, n_rows)):
+        source = x_ptr + tl.load(token_idx_ptr + row).to(tl.int64) * stride_x
+        target = rows_ptr + row * stride_rows
+        values = tl.load(source + column, mask=column < d_model)
+        tl.store(target + column, values, mask=column < d_model)
+"""
+
+
+@EXERCISE.right
+@kernel
+def as_one_flat_row():
+    return changed(
+        GATHER,
+        (
+            "row = tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)",
+            "cell = tl.arange(0, BLOCK_N * BLOCK_D)\n"
+            "    row = (tl.program_id(0) * BLOCK_N + cell // BLOCK_D).to(tl.int64)",
+        ),
+        ("BLOCK_D + tl.arange(0, BLOCK_D)", "BLOCK_D + cell % BLOCK_D"),
+        ("[:, None]", ""),
+        ("[None, :]", ""),
+        (".to(tl.int64)\n    mine", " * tl.full((1,), 1, tl.int64)\n    mine"),
+    )

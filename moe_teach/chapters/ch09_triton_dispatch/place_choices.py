@@ -1,0 +1,171 @@
+"""Chapter 09, exercise 9.3: give every choice its row."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from moe_teach.chapters.ch09_triton_dispatch.count_choices import choices, counts_of, power_of_two
+from moe_teach.judging.compare import close
+from moe_teach.judging.exercise import Exercise, require
+from moe_teach.judging.launching import Run, Runs, launch
+
+EXERCISE = Exercise(
+    id="9.3",
+    name="place_choices",
+    title="Give every choice its row",
+    points=3,
+    difficulty=4,
+    importance=5,
+    minutes=25,
+    needs=("9.2",),
+    hints=(
+        "A choice needs two numbers: where its block's rows for its expert begin, and how many "
+        "choices of the *same* expert stand before it in the block. Their sum is its row.",
+        "Down the columns of the table of 9.2, a running sum (`tl.cumsum`, axis 0) counts the "
+        "choices so far, including the choice itself. Each line of the table has one 1 at most, "
+        "so a sum over the experts picks the number that belongs to the choice.",
+        "hits as in 9.2; earlier = tl.cumsum(hits, axis=0) - hits; row = tl.sum(hits * (earlier + "
+        "base[None, :]), axis=1); store tl.where(ids >= 0, row, -1) for every choice, and "
+        "choice // TOP_K at token_idx_ptr + row, masked by ids >= 0.",
+    ),
+    explanation="This is the step for which others sort. The order within an expert is fixed by "
+    "arithmetic, so it is the order of the choices on every run and on every machine. Handing out "
+    "rows with an atomic counter would be shorter, and then the layout would change from run to "
+    "run: the same sums, in another order.",
+)
+
+SIZES = ((1, 1, 1), (3, 2, 1), (10, 3, 2))  # choices, experts, choices of a token
+
+
+def _base(counts: Tensor) -> Tensor:
+    ends = counts.sum(0).cumsum(0)
+    before = counts.cumsum(0) - counts
+    return (ends - counts.sum(0) + before).to(torch.int32)
+
+
+def _slots(expert_ids: Tensor, n_experts: int) -> tuple[Tensor, list[int]]:
+    order = [i for e in range(n_experts) for i in (expert_ids == e).nonzero()[:, 0].tolist()]
+    slot = torch.full_like(expert_ids, -1)
+    slot[order] = torch.arange(len(order), dtype=torch.int32)
+    return slot, order
+
+
+def _launch(kernel: Any, expert_ids: Tensor, n_experts: int, top_k: int, block: int) -> Run:
+    n = len(expert_ids)
+    counts = counts_of(expert_ids, n_experts, block)
+    n_rows = int(counts.sum())
+    arguments = {
+        "expert_ids_ptr": expert_ids,
+        "base_ptr": _base(counts),
+        "slot_ptr": torch.full((n,), -7, dtype=torch.int32),
+        "token_idx_ptr": torch.full((n_rows,), -7, dtype=torch.int32),
+        "n_choices": n,
+        "n_experts": n_experts,
+        "TOP_K": top_k,
+        "BLOCK": block,
+        "EXPERTS": power_of_two(n_experts),
+    }
+    causes = {
+        ("token_idx", "store"): "Rows go from 0 to N - 1. Does the count of earlier choices "
+        "include the choice itself?",
+        ("base", "load"): "The table has n_experts columns, one row for each block.",
+    }
+    outputs = ("slot", "token_idx")
+    return launch(kernel, (len(counts),), arguments, outputs=outputs, causes=causes)
+
+
+def _launches(kernel: Any, seed: int) -> list[Run]:
+    return [
+        _launch(kernel, choices(n, n_experts, seed), n_experts, top_k, 4)
+        for n, n_experts, top_k in SIZES
+    ]
+
+
+RUNS = Runs(_launches)
+
+
+@EXERCISE.stage("memory")
+def _place_memory(answer: Any, seed: int) -> None:
+    RUNS.fresh(answer, seed)
+
+
+@EXERCISE.stage("a row of its own")
+def _place_once(answer: Any, seed: int) -> None:
+    for run in RUNS.of(answer, seed):
+        run.demand_no_races(
+            "Two blocks use the same rows: each must begin where `base` tells *it* to.",
+            within="Two choices of one block share a row: count the earlier choices of the *same* "
+            "expert.",
+        )
+        run.demand_written("slot", "Every choice needs its slot.")
+        run.demand_written(
+            "token_idx",
+            "Every choice that was not turned away has a row, so every row has a token.",
+        )
+
+
+@EXERCISE.stage("slots")
+def _place_slots(answer: Any, seed: int) -> None:
+    for run in RUNS.of(answer, seed):
+        expected, _ = _slots(run.given["expert_ids_ptr"], run.given["n_experts"])
+        require(
+            close(run.outputs["slot"], expected),
+            "Each choice has a row of its own, but not the right one: within an expert the rows "
+            "follow the order of the choices, earlier ones first.",
+            expected=expected,
+            got=run.outputs["slot"],
+            example=run.given,
+        )
+
+
+@EXERCISE.stage("tokens")
+def _place_tokens(answer: Any, seed: int) -> None:
+    for run in RUNS.of(answer, seed):
+        _, order = _slots(run.given["expert_ids_ptr"], run.given["n_experts"])
+        top_k, got = run.given["TOP_K"], run.outputs["token_idx"]
+        expected = torch.tensor(order, dtype=torch.int32) // top_k
+        facts = {"expected": expected, "got": got, "example": run.given}
+        require(
+            top_k == 1 or not close(got, torch.tensor(order, dtype=torch.int32)),
+            "`token_idx` names choices where it should name tokens: the K choices of a token stand "
+            "side by side, so choice i belongs to token i // TOP_K.",
+            **facts,
+        )
+        require(
+            close(got, expected),
+            "The slots are right, but `token_idx` is not: at row `slot[i]` stands the token of "
+            "choice i.",
+            **facts,
+        )
+
+
+@EXERCISE.stage("turned away")
+def _place_dropped(answer: Any, seed: int) -> None:
+    nobody = torch.full((3,), -1, dtype=torch.int32)
+    for ids, n_experts in (
+        (choices(5, 2, seed, turned_away=True), 2),
+        (nobody, 2),
+    ):
+        run = _launch(answer, ids, n_experts, 1, 4)
+        slot, order = _slots(ids, n_experts)
+        got = run.outputs
+        require(
+            close(got["slot"], slot),
+            "A choice with the id -1 has the slot -1, and the others close ranks. A sum over an "
+            "empty line of the table gives 0, which is somebody else's row.",
+            expected=slot,
+            got=got["slot"],
+            example=run.given,
+        )
+        run.demand_no_races(
+            "Is one of them a choice that was turned away? Mask the store to `token_idx` by who "
+            "was kept, not by who exists."
+        )
+        require(
+            close(got["token_idx"], torch.tensor(order, dtype=torch.int32)),
+            "With choices turned away the tokens no longer stand in the rows of their choices.",
+            expected=torch.tensor(order, dtype=torch.int32),
+            got=got["token_idx"],
+            example=run.given,
+        )

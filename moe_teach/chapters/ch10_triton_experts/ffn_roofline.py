@@ -1,0 +1,170 @@
+"""Chapter 10, exercise 10.5: FLOPs, bytes and the limit that holds."""
+
+from typing import Any
+
+import torch
+
+from moe_teach.judging.compare import close
+from moe_teach.judging.exercise import Exercise, Words, generator, require
+
+EXERCISE = Exercise(
+    id="10.5",
+    name="ffn_roofline",
+    title="The bill, before anything runs",
+    points=2,
+    difficulty=2,
+    importance=5,
+    minutes=15,
+    hints=(
+        "Count in rows and in matrices first. Which experts are awake at all? FLOPs follow rows; "
+        "bytes of matrices follow experts that are awake.",
+        "Three matrices of D · F numbers for each awake expert; rows in and answers out, N · D "
+        "each; the inner rows are written once and read once, 2 · N · F. Time is the larger of "
+        "FLOPs over peak and bytes over bandwidth.",
+        "n_rows = int(tokens_per_expert.sum()); n_awake = int((tokens_per_expert > 0).sum()); "
+        "flops = 6 * n_rows * D * F; n_bytes = bytes_per_number * (3 * n_awake * D * F + 2 * "
+        "n_rows * D + 2 * n_rows * F); seconds = max(flops / peak_flops, n_bytes / bandwidth).",
+    ),
+    explanation="The roofline of Williams, Waterman and Patterson (2009). Both clocks run at the "
+    "same time, so the slower one decides, and making the other faster changes nothing. One token "
+    "wakes K experts and reads all of their numbers for 2 FLOPs each: no kernel helps there.",
+)
+
+COUNTS = ([3], [0, 2], [5, 1, 0], [700, 900], [0, 90, 2, 0, 3, 40])
+NAMES = ("flops", "n_bytes", "seconds", "limit")
+
+
+def _case(counts: list[int], seed: int) -> tuple[dict[str, Any], dict[str, int]]:
+    extra = int(torch.randint(0, 5, (1,), generator=generator(seed)))
+    d_model, d_ff = 16 + extra, 40 + 2 * extra
+    n_rows, n_awake = sum(counts), sum(count > 0 for count in counts)
+    given = {"tokens_per_expert": torch.tensor(counts), "d_model": d_model, "d_ff": d_ff}
+    given |= {"bytes_per_number": 2 + 2 * (seed % 2), "peak_flops": 4e8, "bandwidth": 1e8}
+    counted = {"flops": 6 * n_rows * d_model * d_ff, "matrix": d_model * d_ff}
+    counted |= {"matrices": 3 * n_awake * d_model * d_ff, "all": 3 * len(counts) * d_model * d_ff}
+    counted |= {"ends": 2 * n_rows * d_model, "inner": 2 * n_rows * d_ff}
+    return given, counted
+
+
+@EXERCISE.stage("four values")
+def _bill_form(answer: Any, seed: int) -> None:
+    for counts in COUNTS:
+        given, _ = _case(counts, seed)
+        got = answer(**given)
+        kinds = tuple(map(type, got)) if isinstance(got, tuple) else ()
+        require(
+            kinds == (int, int, float, str),
+            "Return four plain values: two integers, a float and a word. `int(...)` makes one of a "
+            "tensor with one entry.",
+            expected=Words("(int, int, float, str)"),
+            got=got,
+            example=given,
+        )
+
+
+@EXERCISE.stage("flops")
+def _bill_flops(answer: Any, seed: int) -> None:
+    for counts in COUNTS:
+        given, counted = _case(counts, seed)
+        got = answer(**given)[0]
+        facts = {"expected": counted["flops"], "got": got, "example": given}
+        others = [counted["flops"] * part // 6 for part in (2, 3, 4)]
+        require(
+            got not in others,
+            "The rows are right, their price is not: SwiGLU has *three* matrices, and each number "
+            "of them costs a row a multiplication *and* an addition.",
+            **facts,
+        )
+        require(
+            got == counted["flops"],
+            "Each row runs through one expert: FLOPs follow the number of rows, and it does not "
+            "matter how they are spread.",
+            **facts,
+        )
+
+
+@EXERCISE.stage("bytes")
+def _bill_bytes(answer: Any, seed: int) -> None:
+    for counts in COUNTS:
+        given, counted = _case(counts, seed)
+        size, got = given["bytes_per_number"], answer(**given)[1]
+        rows = counted["ends"] + counted["inner"]
+        expected = size * (counted["matrices"] + rows)
+        facts = {"expected": expected, "got": got, "example": given}
+        require(
+            got * size != expected,
+            "These are numbers, not bytes: multiply by bytes_per_number.",
+            **facts,
+        )
+        sleeping = size * (counted["all"] + rows)
+        require(
+            got == expected or got != sleeping,
+            "A sleeping expert was read. Only the matrices of experts with at least one row are "
+            "fetched.",
+            **facts,
+        )
+        no_inner = expected - size * counted["inner"]
+        require(
+            got not in (no_inner, no_inner + size * counted["inner"] // 2),
+            "The inner rows (N, F) leave the first kernel and enter the second: written once, "
+            "read once.",
+            **facts,
+        )
+        per_row = size * (counted["flops"] // 2 + rows)
+        require(
+            got == expected or got != per_row,
+            "A matrix that serves many rows is fetched once, not once for each row.",
+            **facts,
+        )
+        require(
+            got == expected,
+            "The bytes are wrong. Rows in and answers out are N · D each, the inner rows 2 · N · "
+            "F, and every expert that is awake brings 3 · D · F.",
+            **facts,
+        )
+
+
+@EXERCISE.stage("seconds")
+def _bill_seconds(answer: Any, seed: int) -> None:
+    for counts in COUNTS:
+        given, _ = _case(counts, seed)
+        flops, n_bytes, got, _ = answer(**given)
+        computing, moving = flops / given["peak_flops"], n_bytes / given["bandwidth"]
+        facts = {"expected": max(computing, moving), "got": got, "example": given}
+        require(
+            not close(got, computing + moving),
+            "The two times were added. Moving and computing go on at the same time, so at best the "
+            "longer of the two is left.",
+            **facts,
+        )
+        require(
+            not close(got, min(computing, moving)),
+            "This is the shorter of the two times; the slower limit decides.",
+            **facts,
+        )
+        require(
+            close(got, max(computing, moving)),
+            "The time is the larger of flops / peak_flops and n_bytes / bandwidth.",
+            **facts,
+        )
+
+
+@EXERCISE.stage("limit")
+def _bill_limit(answer: Any, seed: int) -> None:
+    for counts in COUNTS:
+        given, _ = _case(counts, seed)
+        flops, n_bytes, _, got = answer(**given)
+        is_computing = flops / given["peak_flops"] > n_bytes / given["bandwidth"]
+        expected = "compute" if is_computing else "memory"
+        facts = {"expected": expected, "got": got, "example": given}
+        require(
+            got in ("compute", "memory"),
+            'The limit is one of two words: "compute" or "memory".',
+            **facts,
+        )
+        require(
+            got == expected,
+            "The limit is the one that takes *longer*: with little to compute for each byte, the "
+            "memory.",
+            **facts,
+        )

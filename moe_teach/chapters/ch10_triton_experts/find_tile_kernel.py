@@ -1,0 +1,160 @@
+"""Chapter 10, exercise 10.2: every program finds its tile from the offsets alone."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from moe_teach.chapters.ch10_triton_experts.inputs import offsets_of, tile_tables
+from moe_teach.judging.compare import close
+from moe_teach.judging.exercise import Exercise, require
+from moe_teach.judging.launching import Run, launch
+
+EXERCISE = Exercise(
+    id="10.2",
+    name="find_tile_kernel",
+    title="Whose tile is this?",
+    points=2,
+    difficulty=4,
+    importance=4,
+    minutes=25,
+    hints=(
+        "Every program may look at all experts at once: load the ends and the beginnings of their "
+        "rows as two vectors of BLOCK_E. From these follows how many tiles each expert has, "
+        "rounded up. A running sum says where the tiles of an expert end.",
+        "With `done = tl.cumsum(n_tiles, axis=0)`, the owner of tile t is the number of experts "
+        "with done <= t: an expert without rows is skipped by itself. One number of a vector is "
+        "picked with tl.sum(tl.where(e == owner, vector, 0), axis=0).",
+        "e = tl.arange(0, BLOCK_E); ends: load expert_offsets_ptr + e where e < E; begins: load "
+        "expert_offsets_ptr + e - 1 where 0 < e < E; n_tiles = (ends - begins + BLOCK_ROWS - 1) // "
+        "BLOCK_ROWS; owner = tl.sum((done <= t).to(tl.int32), axis=0); begin = begins[owner] + (t "
+        "- done[owner] + n_tiles[owner]) * BLOCK_ROWS; end = min(begin + BLOCK_ROWS, "
+        "ends[owner]); if owner >= E: -1, 0, 0.",
+    ),
+    explanation="No program waits for another and nobody counts on the host: the grid is an upper "
+    "bound, N // BLOCK_ROWS + E tiles are always enough, and a program too many leaves at once. "
+    "Searching costs E integers for each program, next to nothing beside a tile's product.",
+)
+
+# Integers in, integers out: nothing is drawn, so each stage runs for the first seeds only.
+LOADS = ([1, 3, 2], [3, 1, 4], [2, 5, 1])
+NAMES = ("tile_expert", "tile_begin", "tile_end")
+CAUSES = {
+    ("expert_offsets", "load"): "There are E offsets, 0 to E - 1: BLOCK_E lanes reach further, and "
+    "the first expert has none before it. Mask both.",
+}
+
+
+def _searched(kernel: Any, counts: list[int], block: int, n_programs: int, lanes: int = 0) -> Run:
+    outputs = {f"{name}_ptr": torch.full((n_programs,), -7, dtype=torch.int32) for name in NAMES}
+    given: dict[str, Any] = {"expert_offsets_ptr": offsets_of(counts), **outputs}
+    given |= {"E": len(counts), "BLOCK_ROWS": block}
+    given["BLOCK_E"] = lanes or 1 << (len(counts) - 1).bit_length()
+    return launch(kernel, (n_programs,), given, outputs=NAMES, causes=CAUSES)
+
+
+def _tables(counts: list[int], block: int, surplus: int) -> list[Tensor]:
+    return list(tile_tables(counts, block, surplus).values())
+
+
+def _judge(run: Run, wanted: list[Tensor], message: str) -> None:
+    for name, expected in zip(NAMES, wanted, strict=True):
+        run.demand_written(name, "Every program stores its three integers, at place t.")
+        got = run.outputs[name]
+        shown = {"expected": expected, "got": got, "example": run.given}
+        require(close(got, expected), f"`{name}`: {message}", **shown)
+
+
+def _demand_found(run: Run, expected: Tensor) -> None:
+    """Name the ways of finding too few of one expert's three tiles."""
+    got = run.outputs["tile_expert"]
+    shown = {"expected": expected, "got": got, "example": run.given}
+    require(
+        not close(got, expected - 1),
+        "No program found a tile. An expert's rows begin where those of the one before it end, "
+        "and the first expert's at 0.",
+        **shown,
+    )
+    require(
+        int(got[0]) != -1 or int(got[2]) != 0,
+        "Tile 0 was given to nobody: programs count from 0. A tile belongs to the expert before "
+        "whom at most t tiles come, and whose own bring their number above t.",
+        **shown,
+    )
+    require(
+        not (int(got[0]) == 0 and bool((got[1:] != 0).all())),
+        "Only the first tile was found. Programs number tiles, not experts: this expert has three.",
+        **shown,
+    )
+
+
+@EXERCISE.stage("one expert")
+def _search_one(kernel: Any, seed: int) -> None:
+    if seed:
+        return
+    run = _searched(kernel, [5], 2, 3)
+    expert, begin, end = _tables([5], 2, 0)
+    got = run.outputs
+    _demand_found(run, expert)
+    require(
+        not (close(got["tile_expert"][:2], expert[:2]) and int(got["tile_expert"][2]) != 0),
+        "An expert with an odd row left over has one more tile, a short one: round up when you "
+        "divide by BLOCK_ROWS.",
+        expected=expert,
+        got=got["tile_expert"],
+        example=run.given,
+    )
+    require(
+        not close(got["tile_end"], begin + 2),
+        "The last tile reaches past the expert's rows. It ends where the expert ends: tl.minimum.",
+        expected=end,
+        got=got["tile_end"],
+        example=run.given,
+    )
+    message = "one expert with 5 rows has the tiles 0 to 1, 2 to 3, and 4 alone."
+    _judge(run, [expert, begin, end], message)
+
+
+@EXERCISE.stage("several experts")
+def _search_several(kernel: Any, seed: int) -> None:
+    if seed >= len(LOADS):
+        return
+    counts = LOADS[seed]
+    experts, begins, ends = _tables(counts, 2, 0)
+    run = _searched(kernel, counts, 2, len(experts), lanes=8)
+    got = run.outputs["tile_begin"]
+    shown = {"expected": begins, "got": got, "example": run.given}
+    starts = torch.tensor([0, *counts]).cumsum(0)[experts.long()]
+    require(
+        not close(got, 2 * torch.arange(len(experts))),
+        "All rows were cut in one go, and tiles cross from one expert to the next. Every expert "
+        "begins a tile of its own.",
+        **shown,
+    )
+    require(
+        not close(got, begins - starts),
+        "`tile_begin` counts from the first row of the expert; it should count through all rows.",
+        **shown,
+    )
+    message = "the tiles of an expert follow one another, and then come those of the next expert."
+    _judge(run, [experts, begins, ends], message)
+
+
+@EXERCISE.stage("nobody's tile")
+def _search_empty(kernel: Any, seed: int) -> None:
+    if seed:
+        return
+    counts = [0, 3, 0, 0, 1]
+    message = "an expert without rows has no tile, and the next tile belongs to the next expert "
+    _judge(_searched(kernel, counts, 2, 3), _tables(counts, 2, 0), message + "who has rows.")
+
+
+@EXERCISE.stage("surplus programs")
+def _search_surplus(kernel: Any, seed: int) -> None:
+    if seed:
+        return
+    run = _searched(kernel, [1, 3], 2, 5, lanes=4)
+    message = "a program without a tile stores -1, 0, 0, whatever stands in the lanes from E on."
+    _judge(run, _tables([1, 3], 2, 2), message)
+    nobody = _searched(kernel, [0, 0, 0], 2, 1)
+    _judge(nobody, _tables([0, 0, 0], 2, 1), "with no rows at all every program is surplus.")

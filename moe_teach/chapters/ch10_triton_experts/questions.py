@@ -1,0 +1,80 @@
+"""Chapter 10: the questions of the lesson."""
+
+from moe_teach.judging.exercise import Question
+
+QUESTIONS = (
+    Question(
+        id="10.q1",
+        prompt="A decode step: 128 experts, 64 tokens with 8 choices each, spread evenly, so every "
+        "expert has 4 rows. A kernel works in tiles of 64 rows that never mix experts. How many "
+        "rows does it multiply in all?",
+        answer=8192,
+        because="Every expert fills 4 rows of a tile of its own: 128 · 64 = 8,192 rows for 512 "
+        "that were asked for. The padding is gone from memory and has come back in the registers.",
+        hints=("How many tiles are there, and how tall is each?",),
+    ),
+    Question(
+        id="10.q2",
+        prompt="SwiGLU from w_gate to the inner rows, as three kernels (two products, then silu "
+        "times up) or as one. Of the numbers of shape (N, F): how many are moved to or from "
+        "memory, in units of N · F?",
+        choices={
+            "a": "3 against 1",
+            "b": "5 against 1",
+            "c": "5 against 3",
+            "d": "2 against 1",
+        },
+        answer="b",
+        because="Each product writes one (N, F), the third kernel reads both and writes the "
+        "result: 2 + 2 + 1. The fused kernel keeps both sums in registers and writes once.",
+        replies={
+            "a": "That counts every tensor once. But what one kernel writes, the next has to read.",
+            "c": "The fused kernel never writes the two products: they stay in registers until "
+            "they are one.",
+            "d": "Count reads and writes of all three kernels separately.",
+        },
+        hints=("List the kernels, and for each what it reads and what it writes.",),
+    ),
+    Question(
+        id="10.q3",
+        prompt="Your kernel agrees with the reference to the last bit, in the interpreter, on many "
+        "awkward sizes. Which mistake may still be in it?",
+        choices={
+            "a": "a wrong stride",
+            "b": "a forgotten step of the sum when D is no multiple of the block",
+            "c": "two programs that write to the same place",
+            "d": "gates applied to the wrong rows",
+        },
+        answer="c",
+        because="The interpreter runs programs one after another, in order, so the last one wins "
+        "every time. A GPU runs them at once. Only looking at the addresses finds this.",
+        replies={
+            "a": "A wrong stride reads wrong numbers in the interpreter too, at the latest with "
+            "a tensor that is stored the other way round.",
+            "b": "Awkward sizes are there to find exactly this.",
+            "d": "That changes the result wherever two gates differ.",
+        },
+        hints=("What does the interpreter do one after another that a GPU does at once?",),
+    ),
+    Question(
+        id="10.q4",
+        prompt="One user chats with a model of 128 experts, 8 for each token. Which change makes "
+        "the expert layers answer sooner on a GPU?",
+        choices={
+            "a": "a kernel that computes twice as fast",
+            "b": "matrices stored in 8 bits instead of 16",
+            "c": "larger tiles",
+            "d": "half as many experts in the model, of the same size, still 8 for each token",
+        },
+        answer="b",
+        because="One token reads its 8 experts and computes 2 FLOPs for each number: the time is "
+        "that of reading. Half the bytes, half the time. How fast the products run does not "
+        "matter, nor how many experts sleep.",
+        replies={
+            "a": "At one token the arithmetic waits for the memory nearly all of the time.",
+            "c": "A tile of one row is not helped by being larger.",
+            "d": "Experts that nobody chose are not read anyway.",
+        },
+        hints=("Which of the two limits holds at one token?",),
+    ),
+)

@@ -1,0 +1,189 @@
+"""Chapter 10, exercise 10.4: the gradient of the matrices, a sum over ragged rows."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from moe_teach.chapters.ch10_triton_experts.inputs import CHECKED, empty, facts, normal, offsets_of
+from moe_teach.judging.compare import close
+from moe_teach.judging.exercise import Exercise, require
+from moe_teach.judging.launching import Run, launch
+
+EXERCISE = Exercise(
+    id="10.4",
+    name="weight_gradient_kernel",
+    title="The gradient of the matrices",
+    points=3,
+    difficulty=4,
+    importance=4,
+    minutes=20,
+    needs=("10.1",),
+    hints=(
+        "Look up where your expert's rows begin and end. Then it is a K loop again, with the rows "
+        "as the dimension that is summed over, and its length differs from expert to expert.",
+        "The first expert begins at 0: tl.load(..., mask=e > 0, other=0). A loop may run over "
+        "`range(begin, end, BLOCK_ROWS)` with numbers that were loaded. Load (BLOCK_ROWS, BLOCK_F) "
+        "of dout and (BLOCK_ROWS, BLOCK_D) of rows; rows from `end` on count as 0.0.",
+        "for start in range(begin, end, BLOCK_ROWS): n = start + tl.arange(0, BLOCK_ROWS); a = "
+        "tile of dout, b = tile of rows, both masked with n < end; acc = tl.dot(tl.trans(a), b, "
+        'acc, input_precision="ieee"). Then store acc at dw_ptr + (e * F + f[:, None]) * D + '
+        "d[None, :], masked with f < F and d < D, also when there was no row.",
+    ),
+    explanation="The ragged dimension is now the inner one, so nothing is padded but the last step "
+    "of each expert. One program owns one block of dw and adds up all of it: no atomics, and the "
+    "same bits on every run. A loop that never turns leaves zeros in acc, and they must be "
+    "stored: memory that nobody wrote is not zero.",
+)
+
+CAUSES = {
+    ("expert_offsets", "load"): "The first expert has no offset before it: its rows begin at 0.",
+    ("rows", "load"): "Rows from `end` on and columns from D on do not exist: mask both, with "
+    "other=0.0.",
+    ("dout", "load"): "Rows from `end` on and columns from F on do not exist: mask both, with "
+    "other=0.0.",
+    ("dw", "store"): "Only f below F and d below D exist: store under a mask.",
+}
+
+
+def _case(counts: list[int], sizes: tuple[int, int], seed: int) -> dict[str, Any]:
+    d_model, d_ff = sizes
+    given: dict[str, Any] = {"rows_ptr": normal(sum(counts), d_model, seed=seed)}
+    given["dout_ptr"] = normal(sum(counts), d_ff, seed=seed + 1)
+    given |= {"expert_offsets_ptr": offsets_of(counts)}
+    given |= {"dw_ptr": empty(len(counts), d_ff, d_model), "D": d_model, "F": d_ff}
+    return given | {"BLOCK_ROWS": 4, "BLOCK_F": 4, "BLOCK_D": 4}
+
+
+def _launched(kernel: Any, given: dict[str, Any]) -> Run:
+    n_experts, d_ff, d_model = given["dw_ptr"].shape
+    grid = (n_experts, -(-d_ff // 4), -(-d_model // 4))
+    return launch(kernel, grid, given, outputs=("dw",), causes=CAUSES)
+
+
+def _gradient(given: dict[str, Any], counts: list[int]) -> Tensor:
+    pairs = zip(given["dout_ptr"].split(counts), given["rows_ptr"].split(counts), strict=True)
+    return torch.stack([(a.double().T @ b.double()).float() for a, b in pairs])
+
+
+@EXERCISE.stage("one block")
+def _gradient_one(kernel: Any, seed: int) -> None:
+    given = _case([4], (4, 4), seed)
+    run = _launched(kernel, given)
+    run.demand_no_atomics("Each block of dw has one program: sum in `acc`, and store once.")
+    run.demand_written("dw", "Where is the store, and at which addresses?")
+    expected, got = _gradient(given, [4]), run.outputs["dw"]
+    shown = facts(run, expected, got)
+    require(
+        not close(got, expected.mT),
+        "This is the gradient turned round: dw[e, f, d], so f numbers the rows of the block and d "
+        "its columns.",
+        **shown,
+    )
+    a, b = given["dout_ptr"], given["rows_ptr"]
+    require(
+        not close(got[0], a @ b) and not close(got[0], a @ b.T),
+        "The sum must run over the rows n, which both tiles share. Turn the tile of dout round "
+        "with tl.trans before you multiply.",
+        **shown,
+    )
+    require(close(got, expected), "One block over one step of rows is wrong.", **shown)
+
+
+@EXERCISE.stage("the loop")
+def _gradient_loop(kernel: Any, seed: int) -> None:
+    if seed >= CHECKED:
+        return
+    given = _case([10], (4, 4), seed)
+    run = _launched(kernel, given)
+    expected, got = _gradient(given, [10]), run.outputs["dw"]
+    a, b = given["dout_ptr"], given["rows_ptr"]
+    shown = facts(run, expected, got)
+    require(
+        not close(got[0], a[:4].T @ b[:4]),
+        "Only the first BLOCK_ROWS rows were added up. The loop runs over all rows of the expert.",
+        **shown,
+    )
+    require(
+        not close(got[0], a[8:].T @ b[8:]),
+        "Only the last step is left: add to `acc` in every turn instead of replacing it.",
+        **shown,
+    )
+    require(
+        not close(got[0], a[:8].T @ b[:8]),
+        "The last rows are missing: 10 rows in steps of 4 make three steps, the last one short.",
+        **shown,
+    )
+    require(close(got, expected), "Ten rows in steps of four add up wrongly.", **shown)
+
+
+@EXERCISE.stage("edges")
+def _gradient_edges(kernel: Any, seed: int) -> None:
+    if seed >= CHECKED:
+        return
+    given = _case([2], (5, 3), seed)
+    run = _launched(kernel, given)
+    run.demand_written("dw", "D is no multiple of BLOCK_D: the second program has a column too.")
+    expected, got = _gradient(given, [2]), run.outputs["dw"]
+    message = "With D = 5 and F = 3 the blocks do not fit. dw[e, f, d] lies at (e * F + f) * D + d."
+    require(close(got, expected), message, **facts(run, expected, got))
+
+
+@EXERCISE.stage("ragged")
+def _gradient_ragged(kernel: Any, seed: int) -> None:
+    if seed >= CHECKED:
+        return
+    counts = [3, 2]
+    given = _case(counts, (4, 3), seed)
+    run = _launched(kernel, given)
+    run.demand_written("dw", "Every expert has a matrix of its own, dw_ptr + e * F * D.")
+    expected, got = _gradient(given, counts), run.outputs["dw"]
+    shown = facts(run, expected, got)
+    a, b = given["dout_ptr"], given["rows_ptr"]
+    require(
+        not close(got[0], a[:4].T @ b[:4]),
+        "Expert 0 has 3 rows and was given 4: the fourth is the next expert's. Rows count as long "
+        "as they are below *this* expert's end.",
+        **shown,
+    )
+    require(
+        not close(got[1], a.T @ b) and not close(got[1], a[:4].T @ b[:4] + a[4:].T @ b[4:]),
+        "Expert 1 was given the rows of expert 0 too: its loop begins where expert 0 ends.",
+        **shown,
+    )
+    require(close(got, expected), "With two experts the gradients mix or miss rows.", **shown)
+
+
+@EXERCISE.stage("nobody's rows")
+def _gradient_empty(kernel: Any, seed: int) -> None:
+    if seed >= CHECKED:
+        return
+    counts = [0, 2, 0]
+    given = _case(counts, (3, 2), seed)
+    run = _launched(kernel, given)
+    cause = (
+        "An expert without rows has a gradient of zeros, and memory that was never written holds "
+        "anything at all. Store also when the loop never turns."
+    )
+    run.demand_written("dw", cause)
+    expected, got = _gradient(given, counts), run.outputs["dw"]
+    message = "The gradient of an expert without rows is zero, and the others do not change."
+    require(close(got, expected), message, **facts(run, expected, got))
+
+
+@EXERCISE.stage("half precision")
+def _gradient_half(kernel: Any, seed: int) -> None:
+    given = _case([8], (2, 2), seed)
+    signs = torch.tensor([1.0] * 4 + [-1.0] * 4)[:, None]  # up past the largest float16, and back
+    dout = (300 + given["dout_ptr"]) * signs
+    given |= {"rows_ptr": torch.full((8, 2), 300.0).half(), "dout_ptr": dout.half()}
+    given |= {"dw_ptr": empty(1, 2, 2, dtype=torch.float16)}
+    expected = _gradient(given, [8])
+    run = _launched(kernel, given)
+    got = run.outputs["dw"].float()
+    require(
+        bool((got - expected).abs().max() < 1 + 2e-3 * expected.abs().max()),
+        "In float16 the sum over the rows broke. Many rows meet in one number of dw: sum in "
+        "float32 and round once, when you store.",
+        **facts(run, expected, got),
+    )

@@ -1,0 +1,1 @@
+"""What authors use: sources into notebooks, lessons executed, checks verified, models shipped."""

@@ -1,0 +1,53 @@
+"""Things the verbs show that are not a score: a hint, a solution, a progress table, a source."""
+
+from dataclasses import dataclass
+
+from moe_teach.course.learner import html
+from moe_teach.course.learner.highlight import python_html
+
+_COLOUR = "#0072b2"
+
+
+@dataclass(frozen=True)
+class Note:
+    """A titled text with an optional piece of Python and an optional table."""
+
+    title: str
+    text: str = ""
+    code: str = ""
+    header: tuple[str, ...] = ()
+    rows: tuple[tuple[str, ...], ...] = ()
+    icon: str = "i"
+
+    def __repr__(self) -> str:
+        parts = [self.title, self.text, self.code]
+        if self.rows:
+            parts.append("\n".join(self._lines()))
+        return "\n\n".join(part for part in parts if part)
+
+    def _repr_html_(self) -> str:
+        parts = [html.heading(_COLOUR, self.icon, self.title)]
+        if self.text:
+            parts.append(html.paragraph(self.text))
+        if self.code:
+            parts.append(python_html(self.code))
+        if self.rows:
+            parts.append(html.table(self.header, list(self.rows)))
+        return html.card(_COLOUR, self.title, *parts)
+
+    def _repr_markdown_(self) -> str:
+        fence = "`" * 4
+        parts = [f"**{self.title}**", self.text]
+        if self.code:
+            parts.append(f"{fence}python\n{self.code}\n{fence}")
+        if self.rows:
+            parts.append(f"{fence}text\n" + "\n".join(self._lines()) + f"\n{fence}")
+        return "\n\n".join(part for part in parts if part)
+
+    def _lines(self) -> list[str]:
+        rows = [self.header, *self.rows]
+        widths = [max(len(row[i]) for row in rows) for i in range(len(self.header))]
+        return [
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            for row in rows
+        ]

@@ -1,0 +1,249 @@
+"""Launches a learner's Triton kernel for a check, and turns whatever it does into a sentence.
+
+A wrong kernel does not raise: it reads and writes memory that is not its own. So a check launches
+it in the interpreter under `watch`, which compares every address with the tensors it was given
+*before* memory is touched, and notes who read and wrote what. Triton is imported where it is used:
+the checks of all chapters are loaded on machines that have none.
+"""
+
+import importlib.util
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from moe_teach.judging.calling import readable
+from moe_teach.judging.exercise import Words, WrongAnswer, require
+from moe_teach.judging.filing import file_source
+
+_MIXED_MASK = (
+    "A mask joins a block of conditions with a single one, as in `(column < width) & (slot >= 0)`. "
+    "A GPU can do that, Triton's interpreter cannot: write tl.where(slot >= 0, column < width, "
+    "False), which means the same."
+)
+Causes = Mapping[tuple[str, str], str]  # (buffer, "load" | "store" | "atomic") -> a sentence
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One launch of a kernel: what it was given, what it wrote, and what the watcher saw.
+
+    `given` holds the inputs as they were before the launch; `outputs` the written tensors by
+    their names without `_ptr`; `seen` is the watcher's record.
+    """
+
+    given: dict[str, Any]
+    outputs: dict[str, Tensor]
+    seen: Any
+
+    def demand_no_races(self, cause: str, *, within: str = "") -> None:
+        """Reject the kernel if two programs meet at one element in an order nobody settles.
+
+        `within` takes the place of `cause` where it is two lanes of *one* program that meet.
+        """
+        for race in self.seen.races():
+            why = within if within and len(set(race.programs)) == 1 else cause
+            raise WrongAnswer(f"{race.sentence} {why}", example=self.given)
+
+    def demand_no_atomics(self, cause: str) -> None:
+        """Reject the kernel if it uses an atomic operation."""
+        for access in self.seen.accesses:
+            if access.kind == "atomic":
+                said = f"The kernel changes `{access.buffer}` with an atomic operation. {cause}"
+                raise WrongAnswer(said, example=self.given)
+
+    def demand_not_read_early(self, name: str) -> None:
+        """Reject the kernel if it builds on what stood in its output before the launch."""
+        written: set[int] = set()
+        for access in self.seen.accesses:
+            elements = access.elements.tolist() if access.buffer == name else []
+            early = [i for i in elements if i not in written and access.kind == "load"]
+            require(
+                not early,
+                f"The kernel loads {_listed(early)} of `{name}` before anybody has stored it. An "
+                "output comes to you full of old numbers: add up in a variable, and store once.",
+                example=self.given,
+            )
+            written.update(elements if access.kind != "load" else ())
+
+    def demand_written(self, name: str, cause: str, needed: Tensor | None = None) -> None:
+        """Reject the kernel if it leaves an element of `name` out.
+
+        `needed` marks the elements that must be written, in the tensor's shape; none means all.
+        """
+        missing = [int(i) for i in self.seen.unwritten(name)]
+        if needed is not None:
+            missing = [i for i in missing if bool(needed.reshape(-1)[i])]
+        what = f"{_listed(missing)} of `{name}`."
+        if len(missing) == self.outputs[name].numel():
+            what = f"anything to `{name}`. Is there a `tl.store` for it?"
+        require(
+            not missing,
+            f"Nobody stores {what} {cause}",
+            got=self.outputs[name],
+            example=self.given,
+        )
+
+
+def launch(
+    kernel: Any,
+    grid: tuple[int, ...],
+    arguments: Mapping[str, Any],
+    *,
+    outputs: Iterable[str],
+    causes: Causes | None = None,
+) -> Run:
+    """Launch `kernel` under the watcher.
+
+    Args:
+        kernel: what the learner handed in.
+        grid: how many programs there are along each axis.
+        arguments: tensors, numbers and constants by the stub's parameter names, in its order. A
+            tensor's parameter is called `x_ptr`; feedback and causes call the tensor `x`.
+        outputs: the tensors that the kernel may write, by name, as prepared by the check.
+        causes: the likely cause of a wrong access, told after the watcher's own sentence.
+
+    Raises:
+        WrongAnswer: for an access outside the tensors or a store to an input.
+        Exception: the kernel's own, freed of the interpreter's wrapping.
+    """
+    from moe_teach.analysis.kernel_watch import watch
+
+    _demand_kernel(kernel, tuple(arguments))
+    buffers = {_short(name): value for name, value in arguments.items() if _is_tensor(value)}
+    written = {name: buffers[name] for name in outputs}
+    asked = {name: _before(v) for name, v in arguments.items() if _short(name) not in written}
+    given = {"grid": grid, **readable(asked)}
+    try:
+        with watch(**buffers) as seen:
+            kernel[grid](**arguments)
+    except Exception as error:
+        raise _in_words(_root(error), causes or {}, given) from None
+    _demand_inputs_untouched(seen, written, given)
+    return Run(given, written, seen)
+
+
+def _demand_inputs_untouched(seen: Any, written: Mapping[str, Any], given: dict[str, Any]) -> None:
+    for access in seen.accesses:
+        require(
+            access.kind == "load" or access.buffer in written,
+            f"The kernel writes to `{access.buffer}`, which is an input that others still need.",
+            example=given,
+        )
+
+
+def _in_words(cause: Any, causes: Causes, given: dict[str, Any]) -> Exception:
+    """Give the error that tells the learner most; the kernel's own keeps its type and its lines."""
+    from moe_teach.analysis.kernel_watch import KernelFault
+
+    if isinstance(cause, KernelFault):
+        why = causes.get((cause.buffer, cause.kind), "")
+        return WrongAnswer(f"{cause} {why}".strip(), example=given)
+    if "mask has unsupported dtype" in str(cause):
+        return WrongAnswer(_MIXED_MASK, example=given)
+    cause.example = given
+    return cause
+
+
+class Runs:
+    """The launches of one check, made once for each kernel and seed and looked at by all stages.
+
+    The first stage makes them with `fresh`, so that a second check of the same kernel object never
+    meets launches from before some helper of the kernel was edited.
+    """
+
+    def __init__(self, launch_all: Callable[[Any, int], list[Run]]) -> None:
+        self._launch_all = launch_all
+        self._known: dict[tuple[int, int], tuple[Any, list[Run]]] = {}
+
+    def fresh(self, kernel: Any, seed: int) -> list[Run]:
+        """Launch, and remember; the kernel is held so that its identity stays its own."""
+        if any(known is not kernel for known, _ in self._known.values()):
+            self._known.clear()
+        runs = self._launch_all(kernel, seed)
+        self._known[id(kernel), seed] = (kernel, runs)
+        return runs
+
+    def of(self, kernel: Any, seed: int) -> list[Run]:
+        """Give the launches of an earlier stage, or make them."""
+        if (id(kernel), seed) in self._known:
+            return self._known[id(kernel), seed][1]
+        return self.fresh(kernel, seed)
+
+
+def kernel_from(source: str, name: str) -> Any:
+    """Build the kernel `name` from source text that starts with `@triton.jit`.
+
+    The text is filed where `inspect` looks for it: Triton reads a kernel's source, both to compile
+    and to interpret it.
+    """
+    from moe_teach.ops.triton_host import tl, triton
+
+    namespace: dict[str, Any] = {"tl": tl, "triton": triton, "__name__": "kernels"}
+    exec(compile(source, file_source(source, "kernel"), "exec"), namespace)
+    return namespace[name]
+
+
+def source_of(kernel: Any) -> str:
+    """Give the source text of a kernel, from its decorator to its last line."""
+    return inspect.getsource(kernel.fn)
+
+
+def _demand_kernel(kernel: Any, names: tuple[str, ...]) -> None:
+    require(
+        importlib.util.find_spec("triton") is not None,
+        "Triton is not installed here, and it cannot be on macOS and Windows: open this exercise "
+        "on Linux, on Colab or on Binder.",
+    )
+    kind = type(kernel).__name__
+    require(
+        hasattr(kernel, "fn") and hasattr(kernel, "arg_names"),
+        "This is not a kernel. Keep the line `@triton.jit` above the function, and pass the "
+        "function itself.",
+        got=Words(f"a {kind}"),
+    )
+    require(
+        kind == "InterpretedFunction",
+        "This kernel was compiled for a GPU, and the check cannot look over its shoulder there. "
+        'Restart Python, set os.environ["TRITON_INTERPRET"] = "1" before Triton is imported (the '
+        "import cell of the exercises does), and define the kernel again.",
+        got=Words(f"a {kind}"),
+    )
+    require(
+        tuple(kernel.arg_names) == names,
+        "The check cannot launch the kernel as the stub was written. Keep the stub's parameters, "
+        "their names and their order.",
+        expected=Words(", ".join(names)),
+        got=Words(", ".join(kernel.arg_names)),
+    )
+
+
+def _root(error: BaseException) -> Any:
+    """Unwrap the error that the kernel's own line raised from the interpreter's around it."""
+    while type(error).__name__ == "InterpreterError" and error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
+def _before(value: Any) -> Any:
+    return value.detach().clone() if _is_tensor(value) and _is_small(value) else value
+
+
+def _is_small(value: Tensor) -> bool:
+    return value.numel() <= 4096
+
+
+def _is_tensor(value: Any) -> bool:
+    return isinstance(value, Tensor)
+
+
+def _short(name: str) -> str:
+    return name.removesuffix("_ptr")
+
+
+def _listed(missing: list[int]) -> str:
+    shown = ", ".join(map(str, missing[:3]))
+    more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+    return f"element{'s' if len(missing) > 1 else ''} {shown}{more}"

@@ -1,0 +1,187 @@
+"""A kernel handed to a check is launched under guard, and whatever it does becomes a sentence."""
+
+import pytest
+
+pytest.importorskip("triton")
+
+import torch
+
+from moe_teach.judging.engine import run_exercise
+from moe_teach.judging.exercise import Exercise, WrongAnswer
+from moe_teach.judging.launching import Runs, kernel_from, launch, source_of
+
+COPY = """\
+@triton.jit
+def copy(x_ptr, out_ptr, n, BLOCK: tl.constexpr):
+    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    tl.store(out_ptr + at, tl.load(x_ptr + at, mask=at < n), mask=at < n)
+"""
+
+
+def variant(old="", new=""):
+    assert old in COPY
+    return kernel_from(COPY.replace(old, new) if old else COPY, "copy")
+
+
+def run(kernel, n=5, **more):
+    arguments = {"x_ptr": torch.arange(n), "out_ptr": torch.full((n,), -7), "n": n, "BLOCK": 4}
+    return launch(kernel, (-(-n // 4),), arguments, outputs=("out",), **more)
+
+
+def exercise(limit=10):
+    card = Exercise(id="9.1", name="copy", title="", hints=(), explanation="", limit=limit)
+
+    @card.stage("memory")
+    def _memory(answer, seed):
+        run(answer)
+
+    return card
+
+
+def test_a_right_kernel_gives_its_outputs_and_what_it_was_given():
+    done = run(variant())
+
+    assert done.outputs["out"].tolist() == [0, 1, 2, 3, 4]
+    assert done.given["grid"] == (2,)
+    assert done.given["x_ptr"].tolist() == [0, 1, 2, 3, 4]
+    assert "out_ptr" not in done.given
+    assert done.seen.owner("out").tolist() == [0, 0, 0, 0, 1]
+
+
+def test_a_store_past_the_end_is_told_with_its_likely_cause():
+    causes = {("out", "store"): "Think of the last block."}
+    with pytest.raises(WrongAnswer, match=r"stores to element 5 of out.*Think of the last block"):
+        run(variant("mask=at < n)\n", ")\n"), causes=causes)
+
+
+def test_a_store_to_an_input_is_refused():
+    with pytest.raises(WrongAnswer, match="writes to `x`, which is an input"):
+        run(variant("tl.store(out_ptr", "tl.store(x_ptr"))
+
+
+def test_what_nobody_stored_is_listed():
+    done = run(variant("mask=at < n)\n", "mask=at < 1)\n"))
+    with pytest.raises(WrongAnswer, match=r"Nobody stores elements 1, 2, 3 and 1 more of `out`"):
+        done.demand_written("out", "Why?")
+
+    needed = torch.tensor([True, False, False, False, False])
+    done.demand_written("out", "Why?", needed)
+
+
+def test_two_programs_at_one_element_are_a_race():
+    done = run(variant("tl.program_id(0) * BLOCK + ", ""))
+    with pytest.raises(WrongAnswer, match="Because of this"):
+        done.demand_no_races("Because of this.")
+
+
+def test_an_atomic_operation_is_noticed():
+    done = run(variant("tl.store(out_ptr + at, ", "tl.atomic_add(out_ptr + at, "))
+    with pytest.raises(WrongAnswer, match="changes `out` with an atomic operation"):
+        done.demand_no_atomics("Why?")
+    run(variant()).demand_no_atomics("Why?")
+
+
+def test_a_plain_function_is_told_from_a_kernel():
+    with pytest.raises(WrongAnswer, match=r"Keep the line `@triton\.jit`"):
+        run(lambda x_ptr, out_ptr, n, BLOCK: None)
+
+
+def test_a_compiled_kernel_is_refused_in_a_sentence():
+    class JITFunction:
+        fn, arg_names = None, ()
+
+    with pytest.raises(WrongAnswer, match="was compiled for a GPU"):
+        run(JITFunction())
+
+
+def test_other_parameters_than_the_stubs_are_refused():
+    with pytest.raises(WrongAnswer, match="Keep the stub's parameters"):
+        run(variant("copy(x_ptr, out_ptr", "copy(out_ptr, x_ptr"))
+
+
+def test_a_stub_counts_as_not_attempted():
+    body = COPY[COPY.index("    at = ") :]
+    outcome = run_exercise(exercise(), variant(body, "    raise NotImplementedError\n"))
+
+    assert outcome.state == "not attempted"
+
+
+def test_an_error_of_triton_shows_the_learners_line_and_the_inputs():
+    outcome = run_exercise(exercise(), variant("tl.arange(0, BLOCK)", "tl.arange(0, 3)"))
+
+    assert outcome.state == "raised"
+    assert "power of 2" in outcome.message
+    assert "tl.arange(0, 3)" in outcome.trace
+    assert ("n", "5") in outcome.example
+
+
+def test_a_kernel_that_never_ends_is_stopped():
+    looping = variant("    at = ", "    while True:\n        pass\n    at = ")
+    outcome = run_exercise(exercise(limit=0.2), looping)
+
+    assert outcome.state == "raised"
+    assert "did not come back within 0.2 seconds" in outcome.message
+
+
+def test_after_a_stopped_kernel_the_next_one_is_judged_as_ever():
+    run_exercise(
+        exercise(limit=0.2), variant("    at = ", "    while True:\n        pass\n    at = ")
+    )
+
+    assert run_exercise(exercise(), variant()).state == "passed"
+
+
+def test_stages_share_launches_but_a_new_check_launches_anew():
+    runs = Runs(lambda kernel, seed: [run(kernel, n=seed + 1)])
+    kernel = variant()
+    first = runs.fresh(kernel, 0)
+
+    assert runs.of(kernel, 0) is first
+    assert runs.of(kernel, 1) is not first
+    assert runs.fresh(kernel, 0) is not first
+    assert runs.of(variant(), 0) is not first
+
+
+def test_the_source_of_a_kernel_can_be_read_back():
+    assert source_of(variant()) == COPY
+
+
+def test_the_course_itself_needs_no_triton():
+    import subprocess
+    import sys
+
+    script = "import sys; from moe_teach.course import registry; list(registry.every_item()); "
+    script += "print('triton' in sys.modules)"
+    said = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+
+    assert said.stdout.strip() == "False"
+
+
+def test_a_mask_that_only_the_interpreter_refuses_is_explained():
+    with pytest.raises(WrongAnswer, match="Triton's interpreter cannot"):
+        run(variant("mask=at < n)\n", "mask=(at < n) & (n > 0))\n"))
+
+
+def test_two_lanes_of_one_program_have_a_cause_of_their_own():
+    done = run(variant("tl.store(out_ptr + at, ", "tl.store(out_ptr + at // 4, "))
+    with pytest.raises(WrongAnswer, match="One program"):
+        done.demand_no_races("Two programs.", within="One program.")
+
+
+def test_building_on_an_output_is_told_from_reading_back_what_was_stored():
+    early = variant(
+        "tl.store(out_ptr + at, tl.load(x_ptr", "tl.store(out_ptr + at, tl.load(out_ptr"
+    )
+    with pytest.raises(WrongAnswer, match="loads elements 0, 1, 2 and 1 more of `out` before"):
+        run(early).demand_not_read_early("out")
+
+    back = "    tl.store(out_ptr + at, tl.load(out_ptr + at, mask=at < n), mask=at < n)\n"
+    run(kernel_from(COPY + back, "copy")).demand_not_read_early("out")
+
+
+def test_an_output_that_nobody_touches_is_named_as_a_task():
+    done = run(variant(COPY[COPY.index("    tl.store") :], "    pass\n"), n=1)
+    with pytest.raises(WrongAnswer, match=r"Is there a `tl\.store` for it"):
+        done.demand_written("out", "Why?")

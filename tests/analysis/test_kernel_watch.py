@@ -762,6 +762,22 @@ def test_an_open_lane_of_integers_holds_a_number_far_outside(dtype: torch.dtype)
     assert not open_value(dtype, poison=False).any()
 
 
+def test_a_single_lane_with_zero_for_other_is_not_open() -> None:
+    @triton.jit
+    def first_begin(ends, out):
+        tl.store(out, tl.load(ends - 1, mask=tl.program_id(0) > 0, other=0))
+        lane = tl.arange(0, 1)
+        tl.store(out + 1 + lane, tl.load(ends - 1 + lane, mask=lane > 0, other=0))
+        tl.store(out + 3, tl.load(ends, mask=tl.program_id(0) > 0))  # after one with `other`
+
+    ends, out = torch.tensor([5]), torch.full((4,), -7)
+
+    with watch(ends=ends, out=out) as seen:
+        first_begin[(1,)](ends, out)
+
+    assert out[:3].tolist() == [0, 0, -7] and out[3] > 2**30 and len(seen.open_loads) == 1
+
+
 def test_open_loads_are_told_once_a_line_and_lanes_with_other_are_not_open() -> None:
     x, out = torch.ones(4), torch.zeros(4)
 
@@ -1117,6 +1133,9 @@ def test_the_interpreter_still_has_the_method_that_the_watcher_stands_in_for(met
 def test_the_interpreter_still_has_the_rest_that_the_watcher_builds_on() -> None:
     from triton.runtime import interpreter
 
+    semantic = interpreter.interpreter_semantic
+    assert semantic.builder is interpreter.interpreter_builder
+    assert [*inspect.signature(semantic.load).parameters][:3] == ["ptr", "mask", "other"]
     assert callable(interpreter.GridExecutor.__call__) and callable(interpreter._implicit_cvt)
     executor = interpreter.GridExecutor(copy.fn, ["x"], (1,))
     assert (executor.fn, executor.arg_names) == (copy.fn, ["x"])
@@ -1156,7 +1175,8 @@ def interpreter_state() -> list[object]:
     from triton.runtime import interpreter
 
     builder = interpreter.interpreter_builder
-    return [*sorted(vars(builder)), interpreter.GridExecutor.__call__, interpreter._implicit_cvt]
+    patched = [*sorted(vars(builder)), *sorted(vars(interpreter.interpreter_semantic))]
+    return [*patched, interpreter.GridExecutor.__call__, interpreter._implicit_cvt]
 
 
 def test_the_interpreter_is_as_before_whatever_happens() -> None:

@@ -42,10 +42,12 @@ _OUTER = {
 class Memory:
     """Asks the recorder before every access."""
 
-    def __init__(self, builder: Any, recorder: Recorder) -> None:
-        self._builder = builder
+    def __init__(self, semantic: Any, recorder: Recorder) -> None:
+        self._semantic = semantic
+        self._builder = semantic.builder
         self._recorder = recorder
         self._known = _Known()
+        self._has_other = False  # whether the tl.load that is going on was given `other`
 
     def replacements(self) -> Iterator[tuple[Any, str, Callable[..., Any]]]:
         """Give the object, the name and the watched method for each that there is."""
@@ -60,6 +62,18 @@ class Memory:
                 yield self._builder, name, self._outer(getattr(self._builder, name), known)
         for name, watched in innermost.items():
             yield self._builder, name, watched(getattr(self._builder, name))
+        yield self._semantic, "load", self._statement(self._semantic.load)
+
+    def _statement(self, original: Any) -> Callable[..., Any]:
+        def load(ptr: Any, mask: Any, other: Any, *rest: Any, **named: Any) -> Any:
+            # The interpreter takes an `other` of one lane for None where its value is zero.
+            self._has_other = other is not None
+            try:
+                return original(ptr, mask, other, *rest, **named)
+            finally:
+                self._has_other = False
+
+        return load
 
     def _outer(self, original: Any, known: _Known) -> Callable[..., Any]:
         def outer(*args: Any, **named: Any) -> Any:
@@ -83,7 +97,7 @@ class Memory:
             width = max(1, ptrs.get_element_ty().primitive_bitwidth // 8)
             self._ask("load", ptrs, mask, width)
             loaded = original(ptrs, mask, other, *rest, **named)
-            if other is None:
+            if other is None and not self._has_other:
                 self._leave_open(loaded, mask, _name_of(ptrs))
             return mark_loaded(loaded, _name_of(ptrs))
 

@@ -58,7 +58,7 @@ def patched(recorder: Recorder) -> Iterator[None]:
         *_indexing(builder),
         *_moving(builder),
         *dots(builder, recorder),
-        *Memory(builder, recorder).replacements(),
+        *Memory(interpreter.interpreter_semantic, recorder).replacements(),
     ]
     before = [(owner, name, vars(owner).get(name, _MISSING)) for owner, name, _ in replacements]
     try:

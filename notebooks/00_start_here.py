@@ -148,7 +148,7 @@ check("0.q1", 12)
 # below it. Read it by column to follow a token, or by row to see the work of an expert.
 
 # %%
-from moe_teach.plots.routing import routing_picture
+from moe_teach.chapters.ch00_start_here.figures import routing_picture
 from moe_teach.plots.style import show_figure
 
 picture = routing_picture(tokens, routing, EXPERT_NAMES)

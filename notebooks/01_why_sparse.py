@@ -210,7 +210,7 @@ for name in ("Grok-1", "Kimi K2", "Llama-4 Scout"):
 # line. To the right, when "one-eighth" is true.
 
 # %%
-from moe_teach.plots.cost import catalog_figure, points_of
+from moe_teach.chapters.ch01_why_sparse.figures import catalog_figure, points_of
 from moe_teach.plots.style import show_figure
 
 points = points_of(CATALOG.values())
@@ -237,7 +237,7 @@ print("PASS: every sparse model uses more than its share of experts")
 # top_k / n_experts, beside the truth.
 
 # %%
-from moe_teach.plots.cost import promise_figure
+from moe_teach.chapters.ch01_why_sparse.figures import promise_figure
 
 show_figure(
     promise_figure(points),
@@ -297,7 +297,7 @@ machine = Machine(  # assumptions, not facts: put your own numbers here
 )
 
 # %%
-from moe_teach.plots.cost import bars_figure
+from moe_teach.chapters.ch01_why_sparse.figures import bars_figure
 
 models = siblings.values()
 panels = {
@@ -357,8 +357,8 @@ for batch, expected, counted in zip(BATCHES, formula, drawn, strict=True):
 # until all experts are awake, while a dense model's stay put:
 
 # %%
+from moe_teach.chapters.ch01_why_sparse.figures import lines_figure
 from moe_teach.cost import bytes_per_decode_step
-from moe_teach.plots.cost import lines_figure
 
 labels = [name.replace("\n", " ") for name in siblings]
 read = {
@@ -564,7 +564,7 @@ for used_share in shares_in_use:
     meets[name] = break_even_hours(purchase_usd, running_usd_per_hour, rent)
 
 # %%
-from moe_teach.plots.cost import break_even_figure
+from moe_teach.chapters.ch01_why_sparse.figures import break_even_figure
 
 show_figure(
     break_even_figure(hours, paid, meets),

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from moe_teach.chapters.ch02_mixtures.figures import error_by_k, paint, regions_and_errors, strips
 from moe_teach.course import by_mode, check
-from moe_teach.plots.mixtures import error_by_k, paint, regions_and_errors, strips
 from moe_teach.plots.style import show_figure
 
 # %% [markdown]

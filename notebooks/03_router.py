@@ -16,12 +16,16 @@ from statistics import median
 import torch
 from torch import Tensor
 
+from moe_teach.chapters.ch03_router.figures import (
+    audit_and_entropy,
+    training_by_rule,
+    walk_across_a_tie,
+)
 from moe_teach.config import RouterConfig
 from moe_teach.course import by_mode, check, show
 from moe_teach.nn.router import Router
 from moe_teach.ops.choose.reference import choose_reference
 from moe_teach.ops.route import gates_for, noisy_logits, score, top_experts, topk_gates
-from moe_teach.plots.router import audit_and_entropy, training_by_rule, walk_across_a_tie
 from moe_teach.plots.style import show_figure
 from moe_teach.types import Routing
 

@@ -196,7 +196,7 @@ def by_padding(x: Tensor, routing: Routing, w: ExpertWeights) -> Tensor:
 # Here is the block of the small problem: 3 experts, 5 places each.
 
 # %%
-from moe_teach.plots.dispatch import buffers, signature, sorting
+from moe_teach.chapters.ch04_dispatch.figures import buffers, signature, sorting
 
 show_figure(
     buffers(torch.bincount(ids.flatten()), capacity=5),

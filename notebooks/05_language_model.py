@@ -19,13 +19,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from moe_teach.chapters.ch05_language_model import experiments as lab
+from moe_teach.chapters.ch05_language_model.figures import (
+    Runs,
+    gains,
+    ladder,
+    loss_by_experts,
+    three_axes,
+)
 from moe_teach.course import by_mode, check, show
-from moe_teach.course.experiments import ch05_language_model as lab
 from moe_teach.course.experiments import stored
 from moe_teach.data.facts import build_facts, build_sums
 from moe_teach.nn.block import Block
 from moe_teach.nn.hash_router import HashRouter
-from moe_teach.plots.language_model import Runs, gains, ladder, loss_by_experts, three_axes
 from moe_teach.plots.style import show_figure
 from moe_teach.train.experiment import Grid
 

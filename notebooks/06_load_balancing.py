@@ -18,16 +18,16 @@ import torch
 from torch import Tensor
 
 from moe_teach.analysis.laws import LAWS, obeys
+from moe_teach.chapters.ch06_load_balancing import experiments as chapter
+from moe_teach.chapters.ch06_load_balancing import figures as plots
+from moe_teach.chapters.ch06_load_balancing.experiments import METHODS, tokens_of_kinds, train_kinds
 from moe_teach.config import MoEConfig, RouterConfig
 from moe_teach.course import by_mode, check, show
-from moe_teach.course.experiments import ch06_load_balancing as chapter
 from moe_teach.course.experiments import stored
-from moe_teach.course.experiments.ch06_load_balancing import METHODS, tokens_of_kinds, train_kinds
 from moe_teach.nn.moe import MoE
 from moe_teach.nn.router import Router
 from moe_teach.ops.balance import load_entropy, max_violation, update_expert_bias
 from moe_teach.ops.losses import load_balance_loss, router_z_loss
-from moe_teach.plots import balancing as plots
 from moe_teach.plots.style import show_figure
 from moe_teach.types import Routing
 
@@ -601,8 +601,8 @@ BalanceReplay.of(long_runs, note="Stored runs: layer 1, 1000 steps, seed 0.")
 # else. This is what all twelve believe they are running:
 
 # %%
+from moe_teach.chapters.ch06_load_balancing.clinic.set_up import SetUp
 from moe_teach.course import clinic
-from moe_teach.course.clinic.set_up import SetUp
 
 show(SetUp)
 

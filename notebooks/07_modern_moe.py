@@ -17,10 +17,7 @@ from statistics import mean
 import torch
 from torch import Tensor
 
-from moe_teach.config import RouterConfig
-from moe_teach.course import by_mode, check, show
-from moe_teach.course.experiments import stored
-from moe_teach.course.experiments.ch07_modern_moe import (
+from moe_teach.chapters.ch07_modern_moe.experiments import (
     DESIGNS,
     SCOPES,
     Design,
@@ -29,11 +26,14 @@ from moe_teach.course.experiments.ch07_modern_moe import (
     memorise,
     speak,
 )
+from moe_teach.chapters.ch07_modern_moe.figures import designs, granularity, layer_picture, scopes
+from moe_teach.config import RouterConfig
+from moe_teach.course import by_mode, check, show
+from moe_teach.course.experiments import stored
 from moe_teach.nn.experts import Experts
 from moe_teach.nn.moe import MoE
 from moe_teach.nn.router import Router
 from moe_teach.ops.route import group_mask, top_experts
-from moe_teach.plots.modern import designs, granularity, layer_picture, scopes
 from moe_teach.plots.style import show_figure
 
 # %% [markdown]

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from moe_teach.analysis.kernel_watch import KernelFault, watch
+from moe_teach.chapters.ch09_triton_dispatch.figures import lanes, owners
 from moe_teach.course import by_mode, check
 from moe_teach.ops.triton_host import INTERPRETED, tl, triton
-from moe_teach.plots.kernels import lanes, owners
 from moe_teach.plots.style import show_figure
 
 DEVICE = "cpu" if INTERPRETED.value else "cuda"

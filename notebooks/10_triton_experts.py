@@ -18,9 +18,9 @@ from torch import Tensor
 
 from moe_teach.analysis.kernel_watch import Seen, watch
 from moe_teach.catalog import CATALOG
+from moe_teach.chapters.ch10_triton_experts import figures as plots
 from moe_teach.course import by_mode, check, show
 from moe_teach.ops.triton_host import INTERPRETED, tl, triton
-from moe_teach.plots import roofline as plots
 from moe_teach.plots.style import show_figure
 
 DEVICE = "cpu" if INTERPRETED.value else "cuda"

@@ -1,7 +1,5 @@
 """The command: thin, in sentences, and honest in its exit status."""
 
-from pathlib import Path
-
 import pytest
 
 from moe_teach import cli

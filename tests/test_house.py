@@ -31,7 +31,7 @@ HEAVY = {
     "triton": {"ops", "bench", "analysis", "judging"},
     "transformers": {"checkpoint", "deploy", "bench"},
     "anywidget": {"widgets"},
-    "matplotlib": {"plots"},
+    "matplotlib": {"plots", "chapters"},
     "jupytext": {"course"},
     "nbformat": {"course"},
     "nbclient": {"course"},
@@ -73,6 +73,21 @@ def test_imports_only_look_down(module: Path) -> None:
 
 
 @named
+def test_chapters_do_not_know_each_other(module: Path) -> None:
+    parts = module.relative_to(PACKAGE).parts
+    room = parts[1] if parts[0] == "chapters" else ""
+    for name in imports(module):
+        other = name.split(".")[2] if name.startswith("moe_teach.chapters.ch") else room
+        lends = room == "" and parts[0] == "course"
+        assert other == room or lends, f"{module} imports from the room {other}"
+
+
+def test_no_module_is_called_after_a_chapter_inside_its_room() -> None:
+    named = [path for path in MODULES if path.name[:3] in ("_ch", "ch0", "ch1")]
+    assert named == []
+
+
+@named
 def test_heavy_packages_stay_in_the_room_that_needs_them(module: Path) -> None:
     for name in imports(module):
         allowed = HEAVY.get(name.split(".")[0])
@@ -92,9 +107,9 @@ def test_modules_and_functions_fit_one_sitting(module: Path) -> None:
 @named
 def test_every_module_and_public_function_says_what_it_is(module: Path) -> None:
     tree = ast.parse(module.read_text())
-    if "checks" in module.parts or "answers" in module.parts:
-        return  # exercises speak through their registry entry
     assert ast.get_docstring(tree) or not tree.body, f"{module} has no docstring"
+    if module.stem.endswith("_answers") or module.stem == "answer_parts":
+        return  # a named answer says in its name and its card what it does
     for node in tree.body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
             assert ast.get_docstring(node), f"{module.name}: {node.name} has no docstring"

@@ -135,6 +135,27 @@ def require_tensor(got: Any, example: dict[str, Any]) -> None:
     _one(got, "The answer", got, example)
 
 
+def require_gates_and_ids(got: Any, n_tokens: int, top_k: int, /, **example: Any) -> None:
+    """Reject what is not `(gates, expert_ids)`, both (T, K), the ids integers."""
+    require_tensors(got, ("gates", "expert_ids"), example)
+    for name, part in zip(("gates", "expert_ids"), got, strict=True):
+        require(
+            part.shape == (n_tokens, top_k),
+            f"`{name}` needs one row per token and one column per chosen expert: shape "
+            f"({n_tokens}, {top_k}) here. Did you keep the experts that were not chosen, or "
+            "reduce over the tokens?",
+            got=part,
+            example=example,
+        )
+    require(
+        not got[1].is_floating_point(),
+        "`expert_ids` must hold integers, the positions of the experts. Are the two results "
+        "swapped? `topk` gives values first and indices second.",
+        got=got[1],
+        example=example,
+    )
+
+
 def _one(part: Any, what: str, shown: Any, example: dict[str, Any]) -> None:
     kind = type(part).__name__
     article = "an" if kind[0].lower() in "aeiou" else "a"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from moe_teach.course import registry
-from moe_teach.course.authoring.command import verify
+from moe_teach.course.authoring import verify
 from moe_teach.course.authoring.sources import read
 from moe_teach.judging.exercise import NamedAnswer
 
@@ -48,11 +48,11 @@ def by_list(x):
 
 
 WRONG = [
-    (triples, NamedAnswer("9.1", False, "values", "twice")),
-    (shortens, NamedAnswer("9.1", False, "shape", "stay")),
-    (works_in_place, NamedAnswer("9.1", False, "shape", "in place")),
+    NamedAnswer(triples, False, "values", "twice"),
+    NamedAnswer(shortens, False, "shape", "stay"),
+    NamedAnswer(works_in_place, False, "shape", "in place"),
 ]
-RIGHT = [(by_product, NamedAnswer("9.1", True)), (by_list, NamedAnswer("9.1", True))]
+RIGHT = [NamedAnswer(by_product, True), NamedAnswer(by_list, True)]
 
 
 @dataclass
@@ -119,28 +119,28 @@ def test_too_few_hints_are_caught(bench):
 
 
 def test_a_wrong_answer_that_passes_is_caught(bench):
-    bench.answers = [*bench.answers, (by_product, WRONG[0][1])]
+    bench.answers = [*bench.answers, replace(WRONG[0], answer=by_product)]
     assert "Wrong answer by_product is passed" in bench.complaints()
 
 
 def test_a_wrong_answer_rejected_by_another_stage_is_caught(bench):
-    card = replace(WRONG[1][1], stage="values")
-    bench.answers = [WRONG[0], (shortens, card), WRONG[2], *RIGHT]
+    moved = replace(WRONG[1], stage="values")
+    bench.answers = [WRONG[0], moved, WRONG[2], *RIGHT]
     assert "rejected by stage 'shape' instead of 'values'" in bench.complaints()
 
 
 def test_a_rejection_in_other_words_is_caught(bench):
-    bench.answers = [(triples, replace(WRONG[0][1], says="half")), *bench.answers[1:]]
+    bench.answers = [replace(WRONG[0], says="half"), *bench.answers[1:]]
     assert "without the words 'half'" in bench.complaints()
 
 
 def test_wrong_answers_with_one_message_are_caught(bench):
-    bench.answers = [*bench.answers, (lambda x: 4 * x, WRONG[0][1])]
+    bench.answers = [*bench.answers, replace(WRONG[0], answer=lambda x: 4 * x)]
     assert "2 wrong answers get the same message" in bench.complaints()
 
 
 def test_a_right_answer_that_is_refused_is_caught(bench):
-    bench.answers = [*WRONG, *RIGHT, (triples, RIGHT[0][1])]
+    bench.answers = [*WRONG, *RIGHT, replace(RIGHT[0], answer=triples)]
     assert "Right answer triples is wrong at stage 'values'" in bench.complaints()
 
 

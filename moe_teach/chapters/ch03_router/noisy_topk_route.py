@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from moe_teach.chapters.ch03_router.topk_route import SIZES, require_gates_and_ids
-from moe_teach.judging.compare import close
+from moe_teach.chapters.ch03_router.topk_route import SIZES
+from moe_teach.judging.compare import close, require_gates_and_ids
 from moe_teach.judging.exercise import Exercise, Words, generator, require
 
 EXERCISE = Exercise(

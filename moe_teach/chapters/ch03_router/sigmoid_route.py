@@ -4,8 +4,8 @@ from typing import Any
 
 import torch
 
-from moe_teach.chapters.ch03_router.topk_route import SIZES, require_gates_and_ids
-from moe_teach.judging.compare import close
+from moe_teach.chapters.ch03_router.topk_route import SIZES
+from moe_teach.judging.compare import close, require_gates_and_ids
 from moe_teach.judging.exercise import Exercise, generator, require
 
 EXERCISE = Exercise(

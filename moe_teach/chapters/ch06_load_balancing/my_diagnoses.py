@@ -3,8 +3,8 @@
 import difflib
 from typing import Any
 
-from moe_teach.course.clinic.diagnoses import DIAGNOSES
-from moe_teach.course.clinic.ward import cases, objection
+from moe_teach.chapters.ch06_load_balancing.clinic.diagnoses import DIAGNOSES
+from moe_teach.chapters.ch06_load_balancing.clinic.ward import cases, objection
 from moe_teach.judging.exercise import Exercise, Words, require
 
 EXERCISE = Exercise(
@@ -33,7 +33,7 @@ EXERCISE = Exercise(
     "routing, equal gradients for what is logged and what arrives, no change under a common bias, "
     "the same answer twice. One observation is seldom enough: three patients have the same load "
     "and three different faults. The sources of the faults, with the projects in which they were "
-    "found, are in moe_teach/course/clinic/loss_faults.py and layer_faults.py.",
+    "found, are in moe_teach/chapters/ch06_load_balancing/clinic: loss_faults.py, layer_faults.py.",
 )
 
 

@@ -1,26 +1,25 @@
 """Exercise 6.5: wrong answers with what they must be told, and other right ones."""
 
+from moe_teach.chapters.ch06_load_balancing.clinic.diagnoses import DIAGNOSES
+from moe_teach.chapters.ch06_load_balancing.clinic.examination import examine
+from moe_teach.chapters.ch06_load_balancing.clinic.faults import FAULTS
+from moe_teach.chapters.ch06_load_balancing.clinic.signs import read
+from moe_teach.chapters.ch06_load_balancing.clinic.ward import behind, cases
 from moe_teach.chapters.ch06_load_balancing.my_diagnoses import EXERCISE
-from moe_teach.course import clinic
-from moe_teach.course.clinic.diagnoses import DIAGNOSES
-from moe_teach.course.clinic.examination import examine
-from moe_teach.course.clinic.faults import FAULTS
-from moe_teach.course.clinic.signs import read
-from moe_teach.course.clinic.ward import behind
 
 
 def _all_but(**mistaken):
-    return {case: behind(case) for case in clinic.cases()} | mistaken
+    return {case: behind(case) for case in cases()} | mistaken
 
 
 @EXERCISE.wrong(stage="a dictionary", says="the letter of each case")
 def lists_them():
-    return [behind(case) for case in clinic.cases()]
+    return [behind(case) for case in cases()]
 
 
 @EXERCISE.wrong(stage="a dictionary", says="in capitals")
 def writes_small_letters():
-    return {case.lower(): behind(case) for case in clinic.cases()}
+    return {case.lower(): behind(case) for case in cases()}
 
 
 @EXERCISE.wrong(stage="a dictionary", says="No diagnosis yet for B, C")
@@ -35,7 +34,7 @@ def writes_spaces():
 
 @EXERCISE.wrong(stage="diagnoses", says="Right: 1 of 12 (G).")
 def calls_everybody_healthy():
-    return dict.fromkeys(clinic.cases(), "healthy")
+    return dict.fromkeys(cases(), "healthy")
 
 
 @EXERCISE.wrong(stage="diagnoses", says="(B, C, D, E, F, G, H, I, J, K, L).")
@@ -76,7 +75,7 @@ def takes_noise_for_dropout():
 @EXERCISE.right
 def one_by_one():
     found = {}
-    for case in clinic.cases():
+    for case in cases():
         found[case] = behind(case)
     return found
 
@@ -89,7 +88,7 @@ def _fits(seen, signs):
 def by_reading_the_signs():
     """Diagnose from the charts: the one word that no sign contradicts, the load left aside."""
     found = {}
-    for case in clinic.cases():
+    for case in cases():
         seen = read(examine(FAULTS[behind(case)], seed=0, n_steps=2))
         found[case] = next(word for word, it in DIAGNOSES.items() if _fits(seen, it.signs))
     return found

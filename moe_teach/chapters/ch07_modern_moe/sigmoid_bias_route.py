@@ -5,9 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from moe_teach.chapters.ch03_router.topk_route import require_gates_and_ids
 from moe_teach.chapters.ch07_modern_moe.group_limited_topk import chosen
-from moe_teach.judging.compare import close
+from moe_teach.judging.compare import close, require_gates_and_ids
 from moe_teach.judging.exercise import Exercise, Words, generator, require
 
 EXERCISE = Exercise(

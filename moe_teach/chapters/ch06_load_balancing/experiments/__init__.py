@@ -1,0 +1,86 @@
+"""Chapter 06: a router collapses, and what each cure costs, on a toy and in a language model."""
+
+from moe_teach.chapters.ch06_load_balancing.experiments.alike import (
+    LIKENESS,
+    likeness,
+    measure_likeness,
+)
+from moe_teach.chapters.ch06_load_balancing.experiments.kinds import (
+    KINDS,
+    METHODS,
+    STRENGTHS,
+    Setting,
+    measure_kinds,
+    rows_per_expert,
+    strength_name,
+    tokens_of_kinds,
+    total_loss,
+    train_kinds,
+)
+from moe_teach.chapters.ch06_load_balancing.experiments.replay import (
+    LONG,
+    REPLAYED,
+    Recorder,
+    measure_replay,
+)
+from moe_teach.chapters.ch06_load_balancing.experiments.text import (
+    TEXT,
+    TextSetting,
+    measure_text,
+    recent_load,
+    summary,
+    train_text,
+)
+from moe_teach.train.experiment import Experiment
+
+__all__ = [
+    "EXPERIMENTS",
+    "METHODS",
+    "REPLAYED",
+    "STRENGTHS",
+    "TEXT",
+    "Recorder",
+    "Setting",
+    "TextSetting",
+    "likeness",
+    "recent_load",
+    "rows_per_expert",
+    "strength_name",
+    "summary",
+    "tokens_of_kinds",
+    "total_loss",
+    "train_kinds",
+    "train_text",
+]
+
+SEEDS = (0, 1, 2, 3, 4)
+EXPERIMENTS = (
+    Experiment(
+        "06_kinds",
+        "Does a router collapse for every seed, what cures it, and what does each strength cost?",
+        KINDS,
+        measure_kinds,
+        SEEDS,
+    ),
+    Experiment(
+        "06_text",
+        "What does imbalance cost a small language model: loss, or only utilisation?",
+        TEXT,
+        measure_text,
+        SEEDS,
+    ),
+    Experiment(
+        "06_likeness",
+        "Do the tokens of the language model look alike when its routers collapse?",
+        LIKENESS,
+        measure_likeness,
+        SEEDS,
+    ),
+    Experiment(
+        "06_replay",
+        "How does a layer of the language model fill up, step by step? One seed, to look at.",
+        LONG,
+        measure_replay,
+        (0,),
+    ),
+)

@@ -1,0 +1,90 @@
+"""Chapter 07: granularity and its neighbours on the memory task, balance scopes on real text."""
+
+from moe_teach.chapters.ch07_modern_moe.experiments.memory import (
+    Design,
+    MemoryNet,
+    kilobits,
+    lessons,
+    memorise,
+)
+from moe_teach.chapters.ch07_modern_moe.experiments.scopes import Balance, domain_bits, speak
+from moe_teach.train.experiment import Experiment
+
+__all__ = [
+    "DESIGNS",
+    "EXPERIMENTS",
+    "SCOPES",
+    "Balance",
+    "Design",
+    "MemoryNet",
+    "domain_bits",
+    "kilobits",
+    "lessons",
+    "memorise",
+    "speak",
+]
+
+_RAW = {"normalize_gates": False}  # a lone gate that must be 1 teaches the router nothing
+_SIGMOID = {"score_fn": "sigmoid", "load_balance_coef": 0.0}
+_GENTLE = {**_SIGMOID, "bias_update_rate": 0.001}  # the step of Wang et al. and of DeepSeek-V3
+_BRISK = {**_SIGMOID, "bias_update_rate": 0.01}
+
+# Every design asks 64 hidden units per token; those with experts hold 512.
+GRANULARITY = {
+    "dense, same active": Design(d_ff=64),
+    "dense, same FLOPs as 64 experts with router": Design(d_ff=96),
+    "dense, same total": Design(d_ff=512),
+    "8 top-1": Design(d_ff=64, n_experts=8, top_k=1, **_RAW),
+    "16 top-2": Design(d_ff=32, n_experts=16, top_k=2),
+    "32 top-4": Design(d_ff=16, n_experts=32, top_k=4),
+    "64 top-8": Design(d_ff=8, n_experts=64, top_k=8),
+    "31 top-3 + 1 shared": Design(d_ff=16, n_experts=31, top_k=3, n_shared=1),
+}
+
+NEIGHBOURS = {
+    "8 top-1, gate renormalised": Design(d_ff=64, n_experts=8, top_k=1),
+    "8, random expert": Design(d_ff=64, n_experts=8, top_k=1, rule="random", load_balance_coef=0.0),
+    "8, fixed hash": Design(d_ff=64, n_experts=8, top_k=1, rule="hash", load_balance_coef=0.0),
+    "16 top-2, raw gates": Design(d_ff=32, n_experts=16, top_k=2, **_RAW),
+    "32 top-4, sigmoid": Design(d_ff=16, n_experts=32, top_k=4, **_SIGMOID),
+    "32 top-4, sigmoid + bias 0.001": Design(d_ff=16, n_experts=32, top_k=4, **_GENTLE),
+    "32 top-4, sigmoid + bias 0.01": Design(d_ff=16, n_experts=32, top_k=4, **_BRISK),
+    "32 top-4, no balancing": Design(d_ff=16, n_experts=32, top_k=4, load_balance_coef=0.0),
+    "64 top-8, 4 of 8 groups": Design(d_ff=8, n_experts=64, top_k=8, n_groups=8, top_groups=4),
+    "64 top-8, 2 of 8 groups": Design(d_ff=8, n_experts=64, top_k=8, n_groups=8, top_groups=2),
+    "64 top-8, DeepSeek-V3 rule": Design(
+        d_ff=8, n_experts=64, top_k=8, n_groups=8, top_groups=4, **_GENTLE
+    ),
+}
+
+DESIGNS = GRANULARITY | NEIGHBOURS
+
+SCOPES = {
+    "global batch": Balance(),
+    "micro-batches of 4": Balance(scope="micro_batch", accumulate=4),
+    "each sequence": Balance(scope="sequence"),
+    "no balancing": Balance(load_balance_coef=0.0),
+    "sigmoid + bias": Balance(load_balance_coef=0.0, score_fn="sigmoid", bias_update_rate=0.003),
+}
+
+EXPERIMENTS = (
+    Experiment(
+        name="07_granularity",
+        purpose="bits stored at equal active FLOPs and parameters, by granularity",
+        settings=GRANULARITY,
+        run=memorise,
+        seeds=(0, 1, 2, 3, 4),
+    ),
+    Experiment(
+        name="07_neighbours",
+        purpose="bits stored with other rules of routing, and the controls that must fail",
+        settings=NEIGHBOURS,
+        run=memorise,
+    ),
+    Experiment(
+        name="07_balance_scope",
+        purpose="loss and domain information of five ways to balance a small language model",
+        settings=SCOPES,
+        run=speak,
+    ),
+)

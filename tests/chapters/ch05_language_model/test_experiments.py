@@ -1,0 +1,90 @@
+"""Chapter 05's experiments: the models differ in what they say, and runs repeat."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from moe_teach.chapters.ch05_language_model.experiments import (
+    ACTIVE_WIDTH,
+    EXPERIMENTS,
+    FACTS,
+    RandomRouter,
+    Setting,
+    build_data,
+    build_model,
+    facts_of,
+    measure,
+    measure_prices,
+)
+from moe_teach.course.experiments import stored
+
+
+@pytest.mark.parametrize("name", FACTS)
+def test_the_counted_parameters_are_those_of_the_built_model(name):
+    setting = FACTS[name]
+    model = build_model(setting, seed=0)
+
+    assert sum(p.numel() for p in model.parameters()) == facts_of(setting)["n_total"]
+
+
+def test_no_mixture_has_more_at_work_than_the_dense_baseline():
+    dense = facts_of(FACTS["dense, equal active"])
+
+    for name, setting in FACTS.items():
+        if setting.n_experts:
+            cost = facts_of(setting)
+            assert cost["n_active"] <= dense["n_active"], name
+            assert cost["flops_per_step"] <= dense["flops_per_step"], name
+    assert ACTIVE_WIDTH == 80
+
+
+def test_equal_total_means_what_sixteen_experts_store():
+    wide, sparse = (facts_of(FACTS[name]) for name in ("dense, equal total", "16 experts"))
+
+    assert wide["n_total"] == sparse["n_total"]
+
+
+def test_a_run_repeats_and_its_curve_ends_in_its_loss():
+    setting = replace(FACTS["16 experts"], steps=20)
+    first, again = (measure(setting, seed=3) for _ in range(2))
+
+    assert first == again
+    assert first["steps"][-1] == 20
+    assert first["losses"][-1] == first["loss"] < 5.6
+
+
+def test_dice_repeat_with_their_seed_and_give_everyone_a_turn():
+    x = torch.zeros(4000, 8)
+    one, same, other = (RandomRouter(16, seed)(x) for seed in (1, 1, 2))
+
+    assert torch.equal(one.expert_ids, same.expert_ids)
+    assert not torch.equal(one.expert_ids, other.expert_ids)
+    assert one.expert_ids.flatten().bincount(minlength=16).min() > 150
+    assert torch.equal(one.gates, torch.ones(4000, 1))
+
+
+def test_every_seed_is_asked_the_same_questions():
+    (_, mine), (_, yours) = (build_data("facts", seed) for seed in (0, 1))
+
+    assert all(torch.equal(a.targets, b.targets) for a, b in zip(mine, yours, strict=True))
+
+
+def test_prices_are_milliseconds_for_every_model():
+    prices = measure_prices(("dense, equal active", "16 experts"), seed=0, steps=20)
+
+    assert set(prices) == {"dense, equal active", "16 experts"}
+    assert all(price > 0 for price in prices.values())
+
+
+def test_a_setting_without_experts_is_dense():
+    assert build_model(Setting(task="facts"), seed=0)(torch.zeros(1, 4).long()).routings == ()
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda e: e.name)
+def test_every_result_is_stored_for_every_seed(experiment):
+    grid = stored(experiment.name)
+
+    assert grid.names == tuple(experiment.settings)
+    for name in grid.names:
+        assert len(grid.of(name)) >= 3

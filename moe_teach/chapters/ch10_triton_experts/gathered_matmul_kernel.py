@@ -25,22 +25,27 @@ EXERCISE = Exercise(
     difficulty=4,
     importance=5,
     minutes=25,
+    version=2,  # offsets must be wide, and products whole
     hints=(
         "Load the tokens of your rows once, before the loop. In the loop, load a tile of x, "
         "(BLOCK_ROWS, BLOCK_D), and a tile of w, (BLOCK_D, BLOCK_F), and add their product to a "
         "float32 accumulator. Store once, after the loop.",
         "A tile of addresses is a column plus a row: `token[:, None] * D + d[None, :]` for x, and "
         "for w `f[None, :] * stride_f + d[:, None] * stride_d` plus the start of expert e. Masks "
-        "have the same shape; what is masked must count as 0.0.",
-        "token = tl.load(token_idx_ptr + n, mask=n < end, other=0); acc = tl.zeros((BLOCK_ROWS, "
-        "BLOCK_F), tl.float32); for start in range(0, D, BLOCK_D): d = start + tl.arange(0, "
+        "have the same shape; what is masked must count as 0.0. Widen `token`, `n` and `e` with "
+        "`.to(tl.int64)` before you multiply them.",
+        "token = tl.load(token_idx_ptr + n, mask=n < end, other=0).to(tl.int64); acc = "
+        "tl.zeros((BLOCK_ROWS, BLOCK_F), tl.float32); for start in range(0, D, BLOCK_D): d = start + tl.arange(0, "
         "BLOCK_D); a and b as in the second hint; acc = tl.dot(a, b, acc, "
-        'input_precision="ieee"). Store at out_ptr + n[:, None] * F + f[None, :], with mask.',
+        'input_precision="ieee"). Store at out_ptr + n.to(tl.int64)[:, None] * F + f[None, :], '
+        "with mask.",
     ),
     explanation="The tile stays in registers over the whole loop and is written once. The gather "
     "costs a few more addresses and saves a copy of every routed row: N · D numbers written and "
     "read again. Masking d matters twice: without it the last step reads the next row.",
 )
+
+FAR = 2**31  # numbers: an int32 offset reaches no further
 
 CAUSES = {
     ("x", "load"): "Rows from `end` on and columns from D on do not exist: mask both when you load "
@@ -109,6 +114,7 @@ def _loop_one_tile(kernel: Any, seed: int) -> None:
         **shown,
     )
     require(close(got, expected), "One full tile of rows, columns and steps is wrong.", **shown)
+    run.demand_full_precision()
 
 
 @EXERCISE.stage("K loop")
@@ -215,3 +221,42 @@ def _loop_half(kernel: Any, seed: int) -> None:
         "float32 and round once, when you store.",
         **facts(run, expected, got),
     )
+
+
+def _far_case(far: str, seed: int) -> tuple[dict[str, Any], Tensor]:
+    """Give a tile of two rows at the far end of one tensor, and their product."""
+    from moe_teach.analysis.kernel_watch import vast
+
+    d_model, d_ff = 4, 4
+    begin, token, e = (FAR // 4 if far == "out" else 0), (FAR // 4 if far == "x" else 1), 2
+    gap = FAR // 2 if far == "w" else d_model * d_ff
+    x = vast((token + 2, d_model), dtype=torch.float32)
+    w = vast((e + 1, d_ff, d_model), (gap, d_model, 1), dtype=torch.float32)
+    token_idx = vast((begin + 2,), dtype=torch.int32)
+    token_idx[begin:] = torch.tensor([token + 1, token])
+    x[token:], w[e] = normal(2, d_model, seed=seed), normal(d_ff, d_model, seed=seed + 1)
+    given: dict[str, Any] = {"x_ptr": x, "token_idx_ptr": token_idx, "w_ptr": w}
+    given["out_ptr"] = vast((begin + 2, d_ff), dtype=torch.float32)
+    tile = {"tile_expert_ptr": e, "tile_begin_ptr": begin, "tile_end_ptr": begin + 2}
+    given |= {name: torch.tensor([value], dtype=torch.int32) for name, value in tile.items()}
+    given |= {"D": d_model, "F": d_ff, "stride_e": gap, "stride_f": d_model, "stride_d": 1}
+    given |= {"BLOCK_ROWS": 4, "BLOCK_F": 4, "BLOCK_D": 4}
+    return given, x[token:].flip(0) @ w[e].T
+
+
+@EXERCISE.stage("far apart")
+def _loop_far(kernel: Any, seed: int) -> None:
+    if seed:
+        return
+    for far in ("x", "w", "out"):
+        given, expected = _far_case(far, seed)
+        run = _launched(kernel, given)
+        run.demand_wide_offsets()
+        got = run.outputs["out"][-2:]
+        require(
+            close(got, expected),
+            f"`{far}` has more than 2^31 numbers here, and rows at its end come out wrong: their "
+            "offsets do not fit into an int32.",
+            expected=expected,
+            got=got,
+        )

@@ -35,8 +35,8 @@ EXERCISE = Exercise(
         "have the same shape; what is masked must count as 0.0. Widen `token`, `n` and `e` with "
         "`.to(tl.int64)` before you multiply them.",
         "token = tl.load(token_idx_ptr + n, mask=n < end, other=0).to(tl.int64); acc = "
-        "tl.zeros((BLOCK_ROWS, BLOCK_F), tl.float32); for start in range(0, D, BLOCK_D): d = start + tl.arange(0, "
-        "BLOCK_D); a and b as in the second hint; acc = tl.dot(a, b, acc, "
+        "tl.zeros((BLOCK_ROWS, BLOCK_F), tl.float32); for start in range(0, D, BLOCK_D): d = start "
+        "+ tl.arange(0, BLOCK_D); a and b as in the second hint; acc = tl.dot(a, b, acc, "
         'input_precision="ieee"). Store at out_ptr + n.to(tl.int64)[:, None] * F + f[None, :], '
         "with mask.",
     ),

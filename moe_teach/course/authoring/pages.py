@@ -26,7 +26,8 @@ Write your answers where a cell says `raise NotImplementedError`. Run the cell, 
 below it: it answers at once, as often as you like. Stuck? `hint("{first}")` gives the first of
 three hints, `solution("{first}")` the solution with its explanation, and `progress()` an overview.
 Reading them is recorded for you and costs nothing. A function returns its answer and leaves its
-inputs as they were. No cell here depends on your earlier answers, so you may skip."""
+inputs as they were. Floating-point results carry the gradients of their floating-point inputs,
+unless the text says otherwise. No cell here depends on your earlier answers, so you may skip."""
 
 
 def repository_url(root: Path) -> str:

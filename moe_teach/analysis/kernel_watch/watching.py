@@ -53,15 +53,19 @@ def watch(
         ValueError: for a tensor that is not on the CPU.
     """
     _demand_interpreter()
-    for switch in (record, adopt, poison):
-        refuse(
-            isinstance(switch, Tensor),
-            "record, adopt and poison are switches, no names for tensors.",
-        )
+    _demand_switches(record, adopt, poison)
     buffers = [_buffer(*named) for named in tensors.items() if named[1] is not None]
     recorder = Recorder(buffers, record, adopt, poison)
     with _alone(), patched(recorder):
         yield Seen(recorder)
+
+
+def _demand_switches(*switches: bool) -> None:
+    for switch in switches:
+        refuse(
+            isinstance(switch, Tensor),
+            "record, adopt and poison are switches, no names for tensors.",
+        )
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from moe_teach.chapters.ch10_triton_experts.inputs import (
     empty,
     expert_of_rows,
     facts,
+    far_tile,
     normal,
     tile_tables,
 )
@@ -44,8 +45,6 @@ EXERCISE = Exercise(
     "costs a few more addresses and saves a copy of every routed row: N · D numbers written and "
     "read again. Masking d matters twice: without it the last step reads the next row.",
 )
-
-FAR = 2**31  # numbers: an int32 offset reaches no further
 
 CAUSES = {
     ("x", "load"): "Rows from `end` on and columns from D on do not exist: mask both when you load "
@@ -223,33 +222,12 @@ def _loop_half(kernel: Any, seed: int) -> None:
     )
 
 
-def _far_case(far: str, seed: int) -> tuple[dict[str, Any], Tensor]:
-    """Give a tile of two rows at the far end of one tensor, and their product."""
-    from moe_teach.analysis.kernel_watch import vast
-
-    d_model, d_ff = 4, 4
-    begin, token, e = (FAR // 4 if far == "out" else 0), (FAR // 4 if far == "x" else 1), 2
-    gap = FAR // 2 if far == "w" else d_model * d_ff
-    x = vast((token + 2, d_model), dtype=torch.float32)
-    w = vast((e + 1, d_ff, d_model), (gap, d_model, 1), dtype=torch.float32)
-    token_idx = vast((begin + 2,), dtype=torch.int32)
-    token_idx[begin:] = torch.tensor([token + 1, token])
-    x[token:], w[e] = normal(2, d_model, seed=seed), normal(d_ff, d_model, seed=seed + 1)
-    given: dict[str, Any] = {"x_ptr": x, "token_idx_ptr": token_idx, "w_ptr": w}
-    given["out_ptr"] = vast((begin + 2, d_ff), dtype=torch.float32)
-    tile = {"tile_expert_ptr": e, "tile_begin_ptr": begin, "tile_end_ptr": begin + 2}
-    given |= {name: torch.tensor([value], dtype=torch.int32) for name, value in tile.items()}
-    given |= {"D": d_model, "F": d_ff, "stride_e": gap, "stride_f": d_model, "stride_d": 1}
-    given |= {"BLOCK_ROWS": 4, "BLOCK_F": 4, "BLOCK_D": 4}
-    return given, x[token:].flip(0) @ w[e].T
-
-
 @EXERCISE.stage("far apart")
 def _loop_far(kernel: Any, seed: int) -> None:
     if seed:
         return
     for far in ("x", "w", "out"):
-        given, expected = _far_case(far, seed)
+        given, expected = far_tile(far, seed)
         run = _launched(kernel, given)
         run.demand_wide_offsets()
         got = run.outputs["out"][-2:]

@@ -837,9 +837,12 @@ def test_an_open_lane_that_becomes_an_address_is_traced_back_to_its_load(
 ) -> None:
     x, index, out = torch.ones(3, width), torch.tensor([0, 2, 1], dtype=dtype), guarded(3, width)
 
-    fault = fault_of(gather_open, (1,), x, index, out, 3, width, WIDE=wide, MASKED=False)
+    with watch(a=x, b=index, c=out) as seen, pytest.raises(KernelFault) as caught:
+        gather_open[(1,)](x, index, out, 3, width, WIDE=wide, MASKED=False)
 
+    fault = caught.value
     assert fault.cause == "open lane" and fault.buffer == "a"
+    assert seen.wrapped == []  # the watcher's own number may have wrapped around, the kernel's none
     assert "In gather_open: `token = tl.load(index + lanes, mask=lanes < n)`." in str(fault)
     assert "Pass other=... there, or switch the lane off here as well" in str(fault)
 

@@ -749,7 +749,10 @@ def open_value(dtype: torch.dtype, **switches: bool) -> torch.Tensor:
 
 @pytest.mark.parametrize(
     "dtype",
-    ["float64", "float32", "float16", "bfloat16", "float8_e5m2", "float8_e4m3fn"],
+    [
+        *("float64", "float32", "float16", "bfloat16"),
+        *("float8_e5m2", "float8_e4m3fn", "float8_e5m2fnuz", "float8_e4m3fnuz"),
+    ],
 )
 def test_an_open_lane_of_floats_holds_nan(dtype: str) -> None:
     assert open_value(getattr(torch, dtype)).float().isnan().all()

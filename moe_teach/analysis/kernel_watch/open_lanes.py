@@ -13,15 +13,9 @@ from numpy.typing import NDArray
 # 2^32 times 1 minus the golden section: of all numbers the one whose multiples stay farthest from
 # multiples of 2^32. So it stays far outside a tensor even where it is multiplied and wraps around.
 FAR_OFF = 0x61C88647
-# Types that the interpreter keeps as integers: the bits of a NaN, or of the largest where none is.
-_NAN_BITS = {
-    "bf16": 0x7FC0,
-    "fp8e5": 0x7F,
-    "fp8e5b16": 0x80,
-    "fp8e4nv": 0x7F,
-    "fp8e4b8": 0x80,
-    "fp8e4b15": 0x7F,
-}
+# The interpreter keeps short floats as unsigned integers. All bits set are NaN in most of them; of
+# those without a negative zero, the bits of that are the NaN.
+_NAN_BITS = {"fp8e5b16": 0x80, "fp8e4b8": 0x80}
 
 
 def switched_off(result: Any, mask: Any) -> NDArray[np.bool_]:

@@ -38,8 +38,7 @@ def watch(
             under the name of the kernel's parameter. So a library function can be watched that
             makes tensors of its own: `with watch(x=x, adopt=True) as seen: dispatch(x, ...)`.
         poison: True puts NaN, or an integer far outside every tensor, into the lanes that a load
-            under a mask without `other` leaves open; False leaves zeros there, as the interpreter
-            does alone. A kernel that relies on neither gives the same results with both.
+            under a mask without `other` leaves open; False leaves the interpreter's zeros there.
         tensors: every tensor that the kernels may touch, under the name that sentences shall use.
             None is passed over.
 

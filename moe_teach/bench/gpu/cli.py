@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 
-from moe_teach.bench.gpu.page import page
 from moe_teach.bench.gpu.record import FILE, Record, demand_same, fingerprint, read
 from moe_teach.bench.gpu.session import Session
 from moe_teach.bench.gpu.supervisor import NoWorker, Worker
@@ -114,6 +113,8 @@ def _missing(options: argparse.Namespace) -> str:
 def _write_page(record: Record, options: argparse.Namespace) -> int:
     if not record.steps:
         return _refuse(f"there is no record in {options.out}: measure first, without --page.")
+    from moe_teach.bench.gpu.page import page
+
     write_atomically(options.page, page(record).encode())
     return 0
 

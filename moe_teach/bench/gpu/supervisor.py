@@ -129,7 +129,9 @@ class Worker:
         """Say how the process ended, with its last words."""
         process = self.process
         assert process is not None
-        code = process.poll()
+        code = None
+        with suppress(subprocess.TimeoutExpired):  # its output may end a little before itself
+            code = process.wait(timeout=0.5)
         self.stop()
         how = "it said nothing" if code is None else f"it ended with status {code}"
         if code is not None and code < 0:

@@ -15,10 +15,9 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib import import_module
 from typing import Any, TextIO
-
-import torch
 
 from moe_teach.bench.gpu.step import Row, Step, Verdict, verdict_on
 
@@ -50,17 +49,21 @@ def perform(step: Step, events: TextIO) -> tuple[Verdict, str]:
             rows.append(row)
             tell(events, "row", row=row)
         return verdict_on(step.kind, rows)
-    except torch.OutOfMemoryError as problem:
-        return "out of memory", in_short(problem)
-    except MemoryError as problem:
-        return "out of memory", in_short(problem)
     except Exception as problem:  # whatever it is, the next step can do without
-        said = in_short(problem)
-        return ("crashed" if any(word in said for word in _POISONED) else "failed"), said
+        return _verdict_of(problem), in_short(problem)
     finally:
         gc.collect()
-        if torch.cuda.is_initialized():
-            _quietly_empty_cache()
+        if "torch" in sys.modules:
+            with suppress(Exception):  # a GPU that is sick will be found to be
+                sys.modules["torch"].cuda.empty_cache()
+
+
+def _verdict_of(problem: Exception) -> Verdict:
+    # By their names, because who needs no torch is not to wait for it.
+    said = in_short(problem)
+    if said.startswith(("OutOfMemoryError", "MemoryError")):
+        return "out of memory"
+    return "crashed" if any(word in said for word in _POISONED) else "failed"
 
 
 def tell(events: TextIO, event: str, **facts: Any) -> None:
@@ -79,6 +82,8 @@ def device_facts(toy: bool) -> dict[str, Any]:
     """Describe the GPU, or the stand-in for it."""
     if toy:
         return {"name": "Triton's interpreter on the CPU"}
+    import torch
+
     facts = torch.cuda.get_device_properties(0)
     free, total = torch.cuda.mem_get_info()
     return {
@@ -104,18 +109,13 @@ def _driver() -> str:
 
 def _sickness() -> str:
     """Ask the GPU for a trifle: after a fault it refuses everything in this process."""
+    import torch
+
     try:
         torch.cuda.synchronize()
         return "" if torch.ones(1, device="cuda").item() == 1 else "it cannot store a one"
     except Exception as problem:
         return in_short(problem)
-
-
-def _quietly_empty_cache() -> None:
-    try:
-        torch.cuda.empty_cache()
-    except Exception as problem:  # the GPU is sick, and will be found to be
-        print(in_short(problem), file=sys.stderr)
 
 
 def _own_output() -> TextIO:

@@ -42,13 +42,13 @@ def _toy_steps() -> Iterator[Step]:
     """Go through all code in the interpreter, at sizes that it can bear."""
     setting, one = toy_setting(TOY), (TOY.n_tokens,)
     yield from _correctness("cpu", toy=True)
-    yield Step("limits of the card", "limits", 10, partial(measure_limits, "cpu"))
-    yield Step("kernels: toy", "kernels", 30, partial(kernels, setting, one, PEERS))
+    yield Step("limits of the card", "limits", 10.0, partial(measure_limits, "cpu"))
+    yield Step("kernels: toy", "kernels", 30.0, partial(kernels, setting, one, PEERS))
     for skewed in (False, True):
         name = "layer: toy, skewed" if skewed else "layer: toy"
-        yield Step(name, "layer", 30, partial(layers, setting, one, skewed=skewed))
+        yield Step(name, "layer", 30.0, partial(layers, setting, one, skewed=skewed))
     for work in ("pair", "outer"):
-        yield Step(f"tune: toy, {work}", "tune", 20, partial(tune, setting, work, 3.0))
+        yield Step(f"tune: toy, {work}", "tune", 20.0, partial(tune, setting, work, 3.0))
     yield from (_specialist(package, setting, {"toy": one}) for package in SPECIALISTS)
 
 
@@ -56,34 +56,34 @@ def _gpu_steps() -> Iterator[Step]:
     models = (FIRST, *(model for model in NAMES if model != FIRST))
     yield from _correctness("cuda", toy=False)
     yield from _preparations()
-    yield Step("limits of the card", "limits", 5, partial(measure_limits, "cuda"))
+    yield Step("limits of the card", "limits", 5.0, partial(measure_limits, "cuda"))
     for model in models:
-        yield _timing("kernels", model, "decode", DECODED, 12)
-        yield _timing("kernels", model, "training", TRAINED, 15)
+        yield _timing("kernels", model, "decode", DECODED, 12.0)
+        yield _timing("kernels", model, "training", TRAINED, 15.0)
     for model in models:
-        yield _timing("layer", model, "decode", (1, 16), 10)
-        yield _timing("layer", model, "training", (4096,), 10)
+        yield _timing("layer", model, "decode", (1, 16), 10.0)
+        yield _timing("layer", model, "training", (4096,), 10.0)
     for package in SPECIALISTS:
         yield _specialist(package, _setting(FIRST), {FIRST: (1, 16, 4096, 16384)})
     for work, n_tokens in TUNED:
         yield _tile_preparation(FIRST, work, n_tokens)
     for model in models:
         for work, n_tokens in TUNED:
-            yield _tuning(model, work, n_tokens, 15)
+            yield _tuning(model, work, n_tokens, 15.0)
     for model in models:
-        yield _timing("layer", model, "skewed training", (4096,), 10)
-        yield _timing("kernels", model, "long training", (32768,), 15)
+        yield _timing("layer", model, "skewed training", (4096,), 10.0)
+        yield _timing("kernels", model, "long training", (32768,), 15.0)
 
 
 def _correctness(device: str, *, toy: bool) -> Iterator[Step]:
-    expected_s = {"routed_ffn": 60, "grouped_ffn": 50, "grouped_mm": 40}
-    for operation in sorted(with_kernels(), key=lambda name: -expected_s.get(name, 0)):
+    expected_s = {"routed_ffn": 60.0, "grouped_ffn": 50.0, "grouped_mm": 40.0}
+    for operation in sorted(with_kernels(), key=lambda name: -expected_s.get(name, 0.0)):
         run = partial(check, operation, device, toy)
-        seconds = 20 if toy else expected_s.get(operation, 25)
+        seconds = 20.0 if toy else expected_s.get(operation, 25.0)
         yield Step(f"correct: {operation}", "correct", seconds, run, together=True)
     run = partial(check_large, device, toy)
-    yield Step("correct: past 2^31 elements", "correct", 20, run, together=True)
-    yield Step("correct: the list of kernels", "correct", 5, list_kernels, together=True)
+    yield Step("correct: past 2^31 elements", "correct", 20.0, run, together=True)
+    yield Step("correct: the list of kernels", "correct", 5.0, list_kernels, together=True)
 
 
 def _preparations() -> Iterator[Step]:
@@ -97,7 +97,7 @@ def _preparations() -> Iterator[Step]:
             ]
             name = f"prepare: {operation}, {regime}"
             run = partial(prepare, cases)
-            yield Step(name, "prepare", 30, run, together=True, lasts=False)
+            yield Step(name, "prepare", 30.0, run, together=True, lasts=False)
 
 
 def _setting(model: str, n_tokens: int = 1) -> Setting:
@@ -117,14 +117,14 @@ def _specialist(package: str, setting: Setting, sizes: dict[str, tuple[int, ...]
     """Time one package beside ours: it may take the process down, and nobody else with it."""
     ((model, tokens),) = sizes.items()
     run = partial(kernels, setting, tokens, (package,))
-    return Step(f"rivals: {package}, {model}", "rivals", 30, run, package=package)
+    return Step(f"rivals: {package}, {model}", "rivals", 30.0, run, package=package)
 
 
 def _tile_preparation(model: str, work: Work, n_tokens: int) -> Step:
     case = Case("routed_ffn", shape_of(model, n_tokens), backward=work == "outer")
     name = f"prepare: block sizes of {work}, {n_tokens} tokens"
     run = partial(_first_ring, case, work)
-    return Step(name, "prepare", 30, run, together=True, lasts=False)
+    return Step(name, "prepare", 30.0, run, together=True, lasts=False)
 
 
 def _first_ring(case: Case, work: Work) -> Iterator[Row]:

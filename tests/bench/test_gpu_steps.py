@@ -87,13 +87,13 @@ def test_the_list_begins_with_what_is_right_and_holds_every_model():
     assert not any(step.together for step in listed if step.kind not in ("correct", "prepare"))
 
 
-def test_what_is_of_the_most_value_fits_into_nine_minutes():
+def test_checks_and_timings_leave_two_of_nine_minutes_for_tuning():
     listed = steps(toy=False)
     timed = sum(step.seconds for step in listed if step.kind in ("limits", "kernels", "layer"))
     # Those run side by side; the longest of them counts.
     together = max(step.seconds for step in listed if step.kind in ("correct", "prepare"))
 
-    assert together + timed < 6 * 60
+    assert together + timed < 7 * 60
 
 
 def test_layer_and_card_give_rows_with_ratios_and_seconds():
@@ -202,25 +202,32 @@ class Driver:
 driver.set_active(Driver())
 torch.cuda.get_device_capability = lambda *_: (9, 0)
 
+import sys
+from triton.runtime.jit import JITFunction
 from moe_teach.bench.gpu import prepare
 from moe_teach.bench.grid import Shape
 from moe_teach.bench.kernel_cases import Case
-from moe_teach.ops import fused_rows
-from moe_teach.ops.dispatch import fused, layout
 
-case = Case("dispatch", Shape(64, 64, 32, 64, 8), backward=False)
-kernels = (layout._place_stretches, fused_rows._spread)
-keys = lambda: [list(cache) for kernel in kernels for cache, *_ in kernel.device_caches.values()]
+case = Case("combine", Shape(64, 64, 32, 64, 8), backward=False)
+
+def ours():
+    return [module for name, module in sys.modules.items() if name.startswith("moe_teach.ops")]
+
+def keys():
+    things = {id(thing): thing for module in ours() for thing in vars(module).values()}
+    kernels = [thing for thing in things.values() if isinstance(thing, JITFunction)]
+    caches = [cache for kernel in kernels for cache, *_ in kernel.device_caches.values()]
+    return [key for cache in caches for key in cache]
 
 print([row["case"] for row in prepare.prepare([case])])
 first = keys()
 run_case = prepare.run_case
 prepare.run_case = lambda case, device: run_case(case, "cpu")
-for module in (fused_rows, fused, layout):
+for module in ours():
     if hasattr(module, "demand_launchable"):
         module.demand_launchable = lambda **_: None
 prepare.compile_case(case)
-print(sum(map(len, first)), first == keys())
+print(len(first) > 0, first == keys())
 """
 
 
@@ -238,7 +245,7 @@ def test_what_is_prepared_is_what_a_launch_looks_for(tmp_path):
     )
 
     assert said.stdout.splitlines() == [
-        "['dispatch T=64 d=64 f=32 E=64 k=8 bfloat16 forward']",
-        "2 True",
+        "['combine T=64 d=64 f=32 E=64 k=8 bfloat16 forward']",
+        "True True",
     ], said.stderr
     assert list((tmp_path / "cache").rglob("*.cubin"))

@@ -49,7 +49,7 @@ def _toy_steps() -> Iterator[Step]:
         yield Step(name, "layer", 30.0, partial(layers, setting, one, skewed=skewed))
     for work in ("pair", "outer"):
         yield Step(f"tune: toy, {work}", "tune", 20.0, partial(tune, setting, work, 3.0))
-    yield from (_specialist(package, setting, {"toy": one}) for package in SPECIALISTS)
+    yield from (_specialist(package, setting, one) for package in SPECIALISTS)
 
 
 def _gpu_steps() -> Iterator[Step]:
@@ -64,7 +64,7 @@ def _gpu_steps() -> Iterator[Step]:
         yield _timing("layer", model, "decode", (1, 16), 10.0)
         yield _timing("layer", model, "training", (4096,), 10.0)
     for package in SPECIALISTS:
-        yield _specialist(package, _setting(FIRST), {FIRST: (1, 16, 4096, 16384)})
+        yield _specialist(package, _setting(FIRST), (1, 16, 4096, 16384))
     for work, n_tokens in TUNED:
         yield _tile_preparation(FIRST, work, n_tokens)
     for model in models:
@@ -113,11 +113,10 @@ def _timing(kind: str, model: str, regime: str, tokens: tuple[int, ...], seconds
     return Step(f"{kind}: {model}, {regime}", kind, seconds, run)
 
 
-def _specialist(package: str, setting: Setting, sizes: dict[str, tuple[int, ...]]) -> Step:
+def _specialist(package: str, setting: Setting, tokens: tuple[int, ...]) -> Step:
     """Time one package beside ours: it may take the process down, and nobody else with it."""
-    ((model, tokens),) = sizes.items()
     run = partial(kernels, setting, tokens, (package,))
-    return Step(f"rivals: {package}, {model}", "rivals", 30.0, run, package=package)
+    return Step(f"rivals: {package}, {setting.model}", "rivals", 30.0, run, package=package)
 
 
 def _tile_preparation(model: str, work: Work, n_tokens: int) -> Step:
@@ -134,6 +133,5 @@ def _first_ring(case: Case, work: Work) -> Iterator[Row]:
 
 
 def _tuning(model: str, work: Work, n_tokens: int, seconds: float) -> Step:
-    setting = Setting(model, shape_of(model, n_tokens), torch.bfloat16, "cuda", _ROUNDS_S)
-    run = partial(tune, setting, work, seconds)
-    return Step(f"tune: {model}, {work}, {n_tokens} tokens", "tune", seconds + 5, run)
+    run = partial(tune, _setting(model, n_tokens), work, seconds)
+    return Step(f"tune: {model}, {work}, {n_tokens} tokens", "tune", seconds + 5.0, run)

@@ -73,12 +73,9 @@ def guarded(
             yield facts_of(row, routing)
     except torch.OutOfMemoryError:
         torch.cuda.empty_cache()
-        problem = "out of memory"
+        what = (setting.model, setting.shape, str(setting.dtype).removeprefix("torch."))
         yield facts_of(
-            KernelRow(
-                setting.model, setting.shape, str(setting.dtype)[6:], "", "", None, problem=problem
-            ),
-            routing,
+            KernelRow(*what, "every step", "everybody", None, problem="out of memory"), routing
         )
 
 

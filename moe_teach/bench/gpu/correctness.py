@@ -94,7 +94,7 @@ def compare(trial: Trial, device: str) -> Iterator[Row]:
     true = results(case, _in_double(inputs), definition)
     what = ("output", *(f"gradient of {name}" for name in names))
     for name, one, other in zip(what, got, true, strict=False):
-        yield _row(case, trial.crowd, name, one, other)
+        yield compared(case, trial.crowd, name, one, other)
 
 
 def results(case: Case, inputs: Inputs, backend: str) -> list[Tensor]:
@@ -194,22 +194,23 @@ def check_large(device: str, toy: bool) -> Iterator[Row]:
     rows, dispatched = dispatch(inputs.x, inputs.routing, backend="triton")
     slot, x = dispatched.slot[last], inputs.x.detach()[last]
     copies = x[:, None].expand(-1, shape.top_k, -1)
-    yield _row(case, "large", "output", rows.detach()[slot], copies.double())
+    yield compared(case, "large", "output", rows.detach()[slot], copies.double())
     y = torch.randn_like(rows)
     (dx,) = torch.autograd.grad(rows, inputs.x, y)
-    yield _row(case, "large", "gradient of x", dx[last], y[slot].double().sum(1))
+    yield compared(case, "large", "gradient of x", dx[last], y[slot].double().sum(1))
     del rows, dx
 
     case = replace(case, operation="combine")
     out = combine(y.requires_grad_(), gates, dispatched, backend="triton")
     mixed = (few * y.detach()[slot].double()).sum(1)
-    yield _row(case, "large", "output", out.detach()[last], mixed)
+    yield compared(case, "large", "output", out.detach()[last], mixed)
     dout = torch.randn_like(out)
     (dy,) = torch.autograd.grad(out, y, dout)
-    yield _row(case, "large", "gradient of y", dy[slot], few * dout[last, None].double())
+    yield compared(case, "large", "gradient of y", dy[slot], few * dout[last, None].double())
 
 
-def _row(case: Case, routing: str, of: str, got: Tensor, true: Tensor) -> Row:
+def compared(case: Case, routing: str, of: str, got: Tensor, true: Tensor) -> Row:
+    """Make a row of what was computed and what is true."""
     error, allowed = _error(got, true), ALLOWED[case.dtype]
     return {
         "operation": case.operation,

@@ -96,6 +96,9 @@ def _correct(record: Record) -> Iterator[str]:
     launched = {name for row in record.rows("correct") for name in row.get("launched", ())}
     every = {name for row in record.rows("correct") for name in row.get("kernels", ())}
     yield f"Launched: {_names(launched)}. Never launched: {_names(every - launched)}."
+    for row in record.rows("correct"):
+        if "graphs" in row:
+            yield f"`torch.compile` makes {row['graphs']} graphs of a layer."
 
 
 def _names(kernels: set[str]) -> str:

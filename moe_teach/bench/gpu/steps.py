@@ -9,6 +9,7 @@ from functools import partial
 
 import torch
 
+from moe_teach.bench.gpu.compiled import check_compiled
 from moe_teach.bench.gpu.correctness import DEFINITION, check, check_large, list_kernels
 from moe_teach.bench.gpu.prepare import prepare, prepare_tiles
 from moe_teach.bench.gpu.step import Row, Step
@@ -81,6 +82,8 @@ def _correctness(device: str, *, toy: bool) -> Iterator[Step]:
         run = partial(check, operation, device, toy)
         seconds = 20.0 if toy else expected_s.get(operation, 25.0)
         yield Step(f"correct: {operation}", "correct", seconds, run, together=True)
+    run = partial(check_compiled, device, toy)
+    yield Step("correct: inside torch.compile", "correct", 40.0, run, together=True)
     run = partial(check_large, device, toy)
     yield Step("correct: past 2^31 elements", "correct", 20.0, run, together=True)
     yield Step("correct: the list of kernels", "correct", 5.0, list_kernels, together=True)

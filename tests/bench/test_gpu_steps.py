@@ -221,11 +221,15 @@ def keys():
 
 print([row["case"] for row in prepare.prepare([case])])
 first = keys()
-run_case = prepare.run_case
-prepare.run_case = lambda case, device: run_case(case, "cpu")
-for module in ours():
-    if hasattr(module, "demand_launchable"):
-        module.demand_launchable = lambda **_: None
+launch = JITFunction.run
+
+def real(value):
+    return torch.empty(16, dtype=value.dtype) if isinstance(value, torch.Tensor) else value
+
+def launch_with_memory(kernel, *arguments, **options):
+    return launch(kernel, *map(real, arguments), **{k: real(v) for k, v in options.items()})
+
+JITFunction.run = launch_with_memory
 prepare.compile_case(case)
 print(len(first) > 0, first == keys())
 """

@@ -7,6 +7,8 @@ import subprocess
 import sys
 import time
 from argparse import Namespace
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,9 @@ import pytest
 from moe_teach.bench.gpu import cli
 from moe_teach.bench.gpu.plan import groups, left_out, still_due
 from moe_teach.bench.gpu.record import FILE, Record, demand_same, read
+from moe_teach.bench.gpu.session import Session
 from moe_teach.bench.gpu.step import Step
+from moe_teach.bench.gpu.supervisor import Worker
 
 # A step set of the tests: what a GPU can do to a process, in fractions of a second.
 FAKES = '''
@@ -76,7 +80,29 @@ def waits():
     if not Path(os.environ["GO"]).exists():
         time.sleep(60)
 
+def meets(mine, other):
+    folder = Path(os.environ["PAIR"])
+    (folder / mine).touch()
+    until = time.monotonic() + 20
+    while not (folder / other).exists():
+        assert time.monotonic() < until, "nobody came"
+        time.sleep(0.01)
+    yield {**CHECKED, "error": 0.0, "verdict": "right"}
+
+def needs_room():
+    flag = Path(os.environ["PAIR"]) / "tried"
+    if not flag.exists():
+        flag.touch()
+        raise OutOfMemoryError("CUDA out of memory")
+    yield {**CHECKED, "error": 0.0, "verdict": "right"}
+
 def steps(toy):
+    if "PAIR" in os.environ:
+        return [
+            Step("one", "correct", 0.1, lambda: meets("one", "other"), together=True),
+            Step("other", "correct", 0.1, lambda: meets("other", "one"), together=True),
+            Step("large", "correct", 0.1, needs_room, together=True),
+        ]
     if "GO" in os.environ:
         return [
             Step("right", "correct", 0.1, right),
@@ -212,6 +238,24 @@ def test_a_kill_costs_one_step_and_leaves_no_worker_behind(fakes, tmp_path, monk
     }
     assert (tmp_path / "ran.txt").read_text().split() == ["right", "waits", "waits"]
     assert (whole.of("waits").attempts, len(whole.of("waits").rows)) == (2, 1)
+
+
+def test_checks_run_side_by_side_and_who_lacks_memory_gets_it_alone(fakes, tmp_path, monkeypatch):
+    monkeypatch.setenv("PAIR", str(tmp_path))
+    record = Record()
+    new_worker = partial(Worker, "fake_steps", True)
+    session = Session(record, tmp_path / "out", 1.0, new_worker, side_by_side=2)
+    session.open({}, lambda device: {})
+
+    session.perform(import_module("fake_steps").steps(True))
+
+    assert {done.name: done.verdict for done in record.steps} == {
+        "one": "passed",
+        "other": "passed",
+        "large": "passed",
+    }
+    assert record.of("large").attempts == 2
+    assert [worker.process for worker in session.workers] == [None] * 3
 
 
 def children_of(pid: int) -> list[int]:

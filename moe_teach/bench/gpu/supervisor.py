@@ -45,11 +45,11 @@ class Worker:
         self.events: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self.listener: threading.Thread | None = None
 
-    def start(self) -> dict[str, Any]:
+    def start(self, most: float = _MOST_TO_START) -> dict[str, Any]:
         """Start the process unless it runs, and give the facts about its device.
 
         Raises:
-            NoWorker: if it dies or says nothing for two minutes.
+            NoWorker: if it dies, or says nothing for so many seconds.
         """
         if self.process is not None:
             return {}
@@ -68,16 +68,20 @@ class Worker:
         heard = (self.process.stdout, self.events)
         self.listener = threading.Thread(target=_listen, args=heard, daemon=True)
         self.listener.start()
-        event = self._next(_MOST_TO_START)
+        event = self._next(most)
         if event is None or event["event"] != "ready":
             raise NoWorker(f"The process in which steps run does not start: {self._died()}")
         return event["device"]
 
     def perform(self, name: str, seconds: float, on_row: Callable[[Row], None]) -> Ending:
-        """Let it run one step for at most so many seconds, and pass the rows on as they come."""
-        self.start()
-        assert self.process is not None and self.process.stdin is not None
+        """Let it run one step for at most so many seconds, and pass the rows on as they come.
+
+        Raises:
+            NoWorker: if there is no process to run it.
+        """
         until = time.monotonic() + seconds
+        self.start(min(seconds, _MOST_TO_START))
+        assert self.process is not None and self.process.stdin is not None
         try:
             self.process.stdin.write(name + "\n")
             self.process.stdin.flush()
@@ -117,7 +121,8 @@ class Worker:
             return None
 
     def _no_answer(self, seconds: float) -> Ending:
-        assert self.process is not None
+        if self.process is None:
+            return Ending("cut", "The command was stopped.")
         try:
             self.process.wait(timeout=0.5)
         except subprocess.TimeoutExpired:

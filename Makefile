@@ -46,7 +46,7 @@ test-js: ## test the pure functions of the widgets in node
 test-python: $(STAMP) browser ## run every Python, notebook and browser test
 	$(BIN)/python -m pytest -n $(JOBS)
 
-test-quick: lint ## the inner loop: the first case of every test, without notebooks and browser
+test-quick: lint ## the inner loop: the first case of every test that is over soon
 	$(BIN)/python -m pytest -n $(JOBS) -p tests.quick
 
 browser: ## make sure there is a Chromium for the browser tests

@@ -3,7 +3,7 @@
 from pathlib import Path
 from types import SimpleNamespace
 
-from tests.quick import first_cases
+from tests.quick import LEFT_OUT_PATHS, first_cases, pytest_ignore_collect
 
 
 def item(nodeid: str, *markers: str) -> SimpleNamespace:
@@ -28,3 +28,11 @@ def test_the_first_case_of_every_test_is_kept_and_the_house_whole() -> None:
     kept = first_cases(items)
 
     assert [items.index(each) for each in kept] == [0, 2, 4, 5, 6]
+
+
+def test_what_is_left_unread_is_there_and_the_rest_is_left_to_pytest() -> None:
+    tests = Path(__file__).parent
+
+    assert all((tests / name).exists() for name in LEFT_OUT_PATHS)
+    assert all(pytest_ignore_collect(tests / name) for name in LEFT_OUT_PATHS)
+    assert pytest_ignore_collect(tests / "ops") is None

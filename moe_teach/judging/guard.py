@@ -1,33 +1,118 @@
 """The walls around a learner's code while a check runs it.
 
 A soft time limit that turns an endless loop into a message, prints and warnings kept out of the
-notebook, and random number generators left as they were. These are courtesies, not security: the
-code runs in the learner's own kernel, where it may do whatever it likes.
+notebook, and a torch in the state of a fresh session, whatever other cells did to it; afterwards
+everything is as it was. These are courtesies, not security: the code runs in the learner's own
+kernel, where it may do whatever it likes.
 """
 
 import contextlib
 import io
+import random
 import signal
 import sys
 import threading
+import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 PRINT_LIMIT = 2_000  # characters of the learner's prints that feedback repeats
+LOOK = 2.0  # seconds in which an object must let itself be looked at
 _REPEAT = 0.05  # seconds between alarms after the first, for loops that swallow exceptions
+_AT_ONCE = 1e-3  # seconds: an alarm of the notebook's own that fell due during a check
+# No check draws its inputs from a seed like this one: an answer that draws without a generator
+# must not draw the very numbers it was given.
+_FAR_SEED = 1_000_003
+_TURN = threading.RLock()
 
 
 class TookTooLong(BaseException):
     """The soft time limit ran out; not an `Exception`, so that `except Exception` lets it pass."""
 
 
-class PrintedText(io.TextIOBase):
-    """Takes what is printed and keeps its beginning, so that a flood costs no memory."""
+class _Alarm:
+    """A repeating alarm, and the notebook's own one that it stands in for."""
 
     def __init__(self) -> None:
+        self.is_over = False
+        self._begin = time.monotonic()
+        self._before: Any = None
+        self._left = self._every = 0.0
+
+    def set(self, seconds: float | int) -> None:
+        self._before = signal.signal(signal.SIGALRM, self._ring)
+        # The alarm repeats: a bare `except: pass` swallows one, but not the one that rings
+        # while the handler's own `pass` runs.
+        self._left, self._every = signal.setitimer(signal.ITIMER_REAL, seconds, _REPEAT)
+
+    def restore(self) -> None:
+        if self._before is None:
+            return
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, self._before)
+        if self._left:
+            left = self._left - (time.monotonic() - self._begin)
+            signal.setitimer(signal.ITIMER_REAL, max(left, _AT_ONCE), self._every)
+
+    def _ring(self, _signal: int, _frame: FrameType | None) -> None:
+        if not self.is_over:
+            raise TookTooLong
+
+
+def within(seconds: float | int, work: Callable[[], T]) -> T:
+    """Give what `work` returns, and raise `TookTooLong` in it after `seconds` of wall time.
+
+    Uses a real signal, which also ends a sleep. Only the main thread of a POSIX process can be
+    stopped like that; elsewhere the work simply runs to its end.
+    """
+    if not _can_ring():
+        return work()
+    alarm = _Alarm()
+    try:
+        try:
+            alarm.set(seconds)
+            return work()
+        finally:
+            alarm.is_over = True  # before all else: from here on an alarm changes nothing
+    finally:
+        alarm.is_over = True  # once more, for the alarm that rang before the line above
+        alarm.restore()
+
+
+def looked_at(work: Callable[[], T], otherwise: T) -> T:
+    """Give what `work` finds out about a learner's object, or `otherwise` if it objects.
+
+    `__repr__`, `__eq__` and their like are the learner's code: they may loop, raise and exit.
+    """
+    try:
+        return within(LOOK, work)
+    except BaseException:
+        return otherwise
+
+
+def _can_ring() -> bool:
+    return (
+        threading.current_thread() is threading.main_thread()
+        and hasattr(signal, "setitimer")
+        and signal.getsignal(signal.SIGALRM) is not None  # set by Python, so it can be put back
+    )
+
+
+class PrintedText(io.TextIOBase):
+    """Takes what one thread prints and keeps its beginning, so that a flood costs no memory.
+
+    What other threads print meanwhile goes where it would have gone.
+    """
+
+    def __init__(self, elsewhere: Any = None) -> None:
         self._kept: list[str] = []
         self._length = 0
+        self._thread = threading.get_ident()
+        self._elsewhere = elsewhere
 
     def writable(self) -> bool:
         """Printing is always possible."""
@@ -35,6 +120,8 @@ class PrintedText(io.TextIOBase):
 
     def write(self, text: str) -> int:
         """Keep the part of `text` that still fits."""
+        if threading.get_ident() != self._thread:
+            return self._elsewhere.write(text) if self._elsewhere is not None else len(text)
         room = PRINT_LIMIT - self._length
         if room > 0:
             self._kept.append(text[:room])
@@ -49,39 +136,10 @@ class PrintedText(io.TextIOBase):
         return kept
 
 
-def _ring(_signal: int, _frame: FrameType | None) -> None:
-    raise TookTooLong
-
-
-@contextlib.contextmanager
-def time_limit(seconds: float | int) -> Iterator[None]:
-    """Raise `TookTooLong` in the body after `seconds` of wall time.
-
-    Uses a real signal, which also ends a sleep. Only the main thread of a POSIX process can be
-    stopped like that; elsewhere the body simply runs to its end.
-    """
-    in_main_thread = threading.current_thread() is threading.main_thread()
-    if not in_main_thread or not hasattr(signal, "setitimer"):
-        yield
-        return
-
-    before = signal.signal(signal.SIGALRM, _ring)
-    try:
-        # The alarm repeats: a bare `except: pass` swallows one, but not the one that rings
-        # while the handler's own `pass` runs.
-        signal.setitimer(signal.ITIMER_REAL, seconds, _REPEAT)
-        try:
-            yield
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-    finally:
-        signal.signal(signal.SIGALRM, before)
-
-
 @contextlib.contextmanager
 def quiet() -> Iterator[PrintedText]:
     """Keep prints and warnings of the body out of the notebook; prints stay readable."""
-    printed = PrintedText()
+    printed = PrintedText(sys.stdout)
     with (
         contextlib.redirect_stdout(printed),
         contextlib.redirect_stderr(printed),
@@ -92,16 +150,96 @@ def quiet() -> Iterator[PrintedText]:
 
 
 @contextlib.contextmanager
-def steady_torch() -> Iterator[None]:
-    """Leave torch's global random state, gradient mode and default dtype as they were."""
-    torch = sys.modules.get("torch")
-    if torch is None:
+def in_turn() -> Iterator[None]:
+    """Let checks in several threads take turns: prints, warnings and torch's modes are shared.
+
+    An answer may call a check itself; an endless one in another thread is waited for in vain.
+    """
+    with _TURN:
         yield
-        return
-    state, dtype, grad = torch.get_rng_state(), torch.get_default_dtype(), torch.is_grad_enabled()
+
+
+@contextlib.contextmanager
+def fresh_session() -> Iterator[None]:
+    """Run the body as in a session that just began, and leave what it changes as it was.
+
+    Covers random numbers (Python's, NumPy's, torch's) and torch's modes: gradients, inference,
+    anomalies, autocast, default dtype and device, precision, determinism, threads and whatever
+    intercepts operations.
+    """
+    python = random.getstate()
+    random.seed(_FAR_SEED)
+    try:
+        with contextlib.ExitStack() as stack:
+            if "numpy" in sys.modules:
+                stack.enter_context(_fresh_numpy())
+            if "torch" in sys.modules:
+                stack.enter_context(_fresh_torch())
+            yield
+    finally:
+        random.setstate(python)
+
+
+@contextlib.contextmanager
+def _fresh_numpy() -> Iterator[None]:
+    import numpy
+
+    state = numpy.random.get_state()
+    numpy.random.seed(_FAR_SEED)
+    try:
+        with numpy.errstate(all="warn"):
+            yield
+    finally:
+        numpy.random.set_state(state)
+
+
+@contextlib.contextmanager
+def _fresh_torch() -> Iterator[None]:
+    import torch
+    from torch.overrides import _get_current_function_mode_stack, _pop_mode, _push_mode
+    from torch.utils._python_dispatch import _disable_current_modes
+
+    # `set_default_device` and `with torch.device(...)` are such modes too.
+    modes = _get_current_function_mode_stack()
+    for _ in modes:
+        _pop_mode()
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    try:
+        with (
+            _disable_current_modes(),
+            torch.inference_mode(False),
+            torch.enable_grad(),
+            torch.autograd.set_detect_anomaly(False),
+            torch.autocast("cpu", enabled=False),
+            torch.autocast("cuda", enabled=False),
+            torch.random.fork_rng(devices),
+            _plain_defaults(),
+        ):
+            torch.default_generator.manual_seed(_FAR_SEED)
+            yield
+    finally:
+        while _get_current_function_mode_stack():
+            _pop_mode()
+        for mode in modes:
+            _push_mode(mode)
+
+
+@contextlib.contextmanager
+def _plain_defaults() -> Iterator[None]:
+    import torch
+
+    dtype, threads = torch.get_default_dtype(), torch.get_num_threads()
+    strict = torch.are_deterministic_algorithms_enabled()
+    warns = torch.is_deterministic_algorithms_warn_only_enabled()
+    precision = torch.get_float32_matmul_precision()
+    torch.set_default_dtype(torch.float32)
+    torch.use_deterministic_algorithms(False)
+    torch.set_float32_matmul_precision("highest")
     try:
         yield
     finally:
-        torch.set_rng_state(state)
         torch.set_default_dtype(dtype)
-        torch.set_grad_enabled(grad)
+        torch.use_deterministic_algorithms(strict, warn_only=warns)
+        torch.set_float32_matmul_precision(precision)
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)

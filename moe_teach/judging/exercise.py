@@ -166,7 +166,9 @@ class Question:
         if unknown:
             raise ValueError(f"Question {self.id}: replies to unknown choices {sorted(unknown)}.")
         if self.choices and self.misconceptions:
-            raise ValueError(f"Question {self.id}: with choices, a mistake is answered by `replies`.")
+            raise ValueError(
+                f"Question {self.id}: with choices, a mistake is answered by `replies`."
+            )
         right = [number for number in self.misconceptions if self.accepts(number)]
         if right:
             raise ValueError(f"Question {self.id}: {right[0]} is right and no misconception.")

@@ -48,7 +48,9 @@ def test_a_file_of_a_later_course_version_is_still_understood(home):
 
 
 def test_a_pass_recorded_by_its_hash_is_a_pass_of_the_first_version():
-    stored = '{"schema": 1, "exercises": {"1.1": {"state": "passed", "passed_version": "9f86d081"}}}'
+    stored = (
+        '{"schema": 1, "exercises": {"1.1": {"state": "passed", "passed_version": "9f86d081"}}}'
+    )
     assert ledger.from_json(stored).of("1.1").passed_version == 1
 
 

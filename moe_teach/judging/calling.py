@@ -8,6 +8,7 @@ import contextlib
 import functools
 import inspect
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from types import FunctionType
 from typing import Any
@@ -19,6 +20,7 @@ from moe_teach.judging.guard import TookTooLong, within
 
 FORGOTTEN = "Does every path end in a return statement?"
 Reference = Callable[[Exercise], Any]  # gives the course's own solution
+_ONE_CLASS = threading.RLock()  # two checks of one class would give back each other's watchers
 _PLAIN = (bool, int, float, str, type(None))
 _CHANGED = (
     "{who} changed its input `{name}` in place, and the caller still needs it as it was. Make a "
@@ -56,14 +58,18 @@ class Trial:
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
         """Watch the methods of a class that was handed in; it is given back as it was."""
-        methods = list(self._methods()) if self._is_class else []
-        for owner, name, method in methods:
-            setattr(owner, name, self._watched(method, name))
-        try:
+        if not self._is_class:
             yield
-        finally:
+            return
+        with _ONE_CLASS:
+            methods = list(self._methods())
             for owner, name, method in methods:
-                setattr(owner, name, method)
+                setattr(owner, name, self._watched(method, name))
+            try:
+                yield
+            finally:
+                for owner, name, method in methods:
+                    setattr(owner, name, method)
 
     def example(self, error: BaseException) -> dict[str, Any]:
         """Give the arguments of the latest call, as they were before it.

@@ -14,14 +14,7 @@ from moe_teach.judging import folding
 from moe_teach.judging.calling import FORGOTTEN, Reference, Trial
 from moe_teach.judging.compare import describe, difference
 from moe_teach.judging.exercise import MISSING, Exercise, Stage, WrongAnswer
-from moe_teach.judging.guard import (
-    PrintedText,
-    fresh_session,
-    in_turn,
-    looked_at,
-    quiet,
-    within,
-)
+from moe_teach.judging.guard import PrintedText, fresh_session, looked_at, within
 from moe_teach.judging.outcome import Outcome
 
 SEEDS = (0, 1, 2)
@@ -45,18 +38,17 @@ def run_exercise(
     call = f'`check("{exercise.id}", {exercise.name})`'
     if answer is MISSING or answer is Ellipsis:
         return replace(blank, message=f"Pass your answer: {call}.")
-    with in_turn():
-        with quiet():
-            trial = looked_at(lambda: _trial(exercise, answer, reference), None)
-            if trial is None:
-                said = f"Pass {exercise.name} itself, without calling it: {call}."
-                got = looked_at(lambda: describe(answer), "an object that cannot be looked at")
-                return replace(blank, state="wrong", message=said, got=got)
-        with trial.watching():
-            for stage in exercise.stages:
-                outcome = _run_stage(trial, stage, seeds, blank)
-                if outcome is not None:
-                    return outcome
+    with fresh_session():
+        trial = looked_at(lambda: _trial(exercise, answer, reference), None)
+        if trial is None:
+            said = f"Pass {exercise.name} itself, without calling it: {call}."
+            got = looked_at(lambda: describe(answer), "an object that cannot be looked at")
+            return replace(blank, state="wrong", message=said, got=got)
+    with trial.watching():
+        for stage in exercise.stages:
+            outcome = _run_stage(trial, stage, seeds, blank)
+            if outcome is not None:
+                return outcome
     passed = _stages(exercise, "")
     return replace(blank, state="passed", earned=exercise.points, stages=passed)
 
@@ -72,7 +64,7 @@ def _run_stage(trial: Trial, stage: Stage, seeds: Sequence[int], blank: Outcome)
     failed = replace(
         blank, state="wrong", stage=stage.name, stages=_stages(trial.exercise, stage.name)
     )
-    with quiet() as printed, fresh_session():
+    with fresh_session() as printed:
         for seed in seeds:
             found = _judged(trial, stage, seed, failed)
             if found is not None:

@@ -27,7 +27,9 @@ _AT_ONCE = 1e-3  # seconds: an alarm of the notebook's own that fell due during 
 # No check draws its inputs from a seed like this one: an answer that draws without a generator
 # must not draw the very numbers it was given.
 _FAR_SEED = 1_000_003
-_TURN = threading.RLock()
+_COUNTING = threading.RLock()
+_SHARED: list[contextlib.ExitStack] = []  # what the process shares, and one for each check
+_PRINTED: dict[int, list["PrintedText"]] = {}  # by thread, the innermost check last
 
 
 class TookTooLong(BaseException):
@@ -103,16 +105,11 @@ def _can_ring() -> bool:
 
 
 class PrintedText(io.TextIOBase):
-    """Takes what one thread prints and keeps its beginning, so that a flood costs no memory.
+    """Takes what is printed and keeps its beginning, so that a flood costs no memory."""
 
-    What other threads print meanwhile goes where it would have gone.
-    """
-
-    def __init__(self, elsewhere: Any = None) -> None:
+    def __init__(self) -> None:
         self._kept: list[str] = []
         self._length = 0
-        self._thread = threading.get_ident()
-        self._elsewhere = elsewhere
 
     def writable(self) -> bool:
         """Printing is always possible."""
@@ -120,8 +117,6 @@ class PrintedText(io.TextIOBase):
 
     def write(self, text: str) -> int:
         """Keep the part of `text` that still fits."""
-        if threading.get_ident() != self._thread:
-            return self._elsewhere.write(text) if self._elsewhere is not None else len(text)
         room = PRINT_LIMIT - self._length
         if room > 0:
             self._kept.append(text[:room])
@@ -136,92 +131,98 @@ class PrintedText(io.TextIOBase):
         return kept
 
 
+class _ByThread:
+    """Stands in for a stream: a thread that runs a check prints into it, all others pass."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = PrintedText() if stream is None else stream
+
+    def __getattr__(self, name: str) -> Any:
+        mine = _PRINTED.get(threading.get_ident())
+        return getattr(mine[-1] if mine else self._stream, name)
+
+
 @contextlib.contextmanager
-def quiet() -> Iterator[PrintedText]:
-    """Keep prints and warnings of the body out of the notebook; prints stay readable."""
-    printed = PrintedText(sys.stdout)
-    with (
-        contextlib.redirect_stdout(printed),
-        contextlib.redirect_stderr(printed),
-        warnings.catch_warnings(),
-    ):
-        warnings.simplefilter("ignore")
+def fresh_session() -> Iterator[PrintedText]:
+    """Run the body as in a session that just began, and leave what it changes as it was.
+
+    Its prints are kept, its warnings dropped. Covers random numbers (Python's, NumPy's, torch's)
+    and torch's modes: gradients, inference, anomalies, autocast, default dtype and device,
+    precision, determinism, threads and whatever intercepts operations. What the whole process
+    shares is set by the first of several checks at a time and given back by the last.
+    """
+    printed, thread = PrintedText(), threading.get_ident()
+    with contextlib.ExitStack() as stack:
+        if numpy := sys.modules.get("numpy"):
+            stack.enter_context(numpy.errstate(all="warn"))
+        if "torch" in sys.modules:
+            stack.enter_context(_own_modes())
+        stack.enter_context(_together())
+        _PRINTED.setdefault(thread, []).append(printed)
+        stack.callback(_PRINTED[thread].pop)
         yield printed
 
 
 @contextlib.contextmanager
-def in_turn() -> Iterator[None]:
-    """Let checks in several threads take turns: prints, warnings and torch's modes are shared.
-
-    An answer may call a check itself; an endless one in another thread is waited for in vain.
-    """
-    with _TURN:
+def _together() -> Iterator[None]:
+    with _COUNTING:
+        if not _SHARED:
+            _SHARED.append(_shared_state())
+        _SHARED.append(contextlib.ExitStack())
+    try:
         yield
+    finally:
+        with _COUNTING:
+            _SHARED.pop()
+            if len(_SHARED) == 1:
+                _SHARED.pop().close()
 
 
-@contextlib.contextmanager
-def fresh_session() -> Iterator[None]:
-    """Run the body as in a session that just began, and leave what it changes as it was.
-
-    Covers random numbers (Python's, NumPy's, torch's) and torch's modes: gradients, inference,
-    anomalies, autocast, default dtype and device, precision, determinism, threads and whatever
-    intercepts operations.
-    """
-    python = random.getstate()
+def _shared_state() -> contextlib.ExitStack:
+    """Set what all threads share; whoever closes the stack gives it back."""
+    stack = contextlib.ExitStack()
+    stack.enter_context(contextlib.redirect_stdout(_ByThread(sys.stdout)))  # type: ignore[type-var]
+    stack.enter_context(contextlib.redirect_stderr(_ByThread(sys.stderr)))  # type: ignore[type-var]
+    stack.enter_context(warnings.catch_warnings())
+    warnings.simplefilter("ignore")
+    stack.callback(random.setstate, random.getstate())
     random.seed(_FAR_SEED)
-    try:
-        with contextlib.ExitStack() as stack:
-            if "numpy" in sys.modules:
-                stack.enter_context(_fresh_numpy())
-            if "torch" in sys.modules:
-                stack.enter_context(_fresh_torch())
-            yield
-    finally:
-        random.setstate(python)
+    if numpy := sys.modules.get("numpy"):
+        stack.callback(numpy.random.set_state, numpy.random.get_state())
+        numpy.random.seed(_FAR_SEED)
+    if "torch" in sys.modules:
+        stack.enter_context(_plain_defaults())
+    return stack
 
 
 @contextlib.contextmanager
-def _fresh_numpy() -> Iterator[None]:
-    import numpy
-
-    state = numpy.random.get_state()
-    numpy.random.seed(_FAR_SEED)
-    try:
-        with numpy.errstate(all="warn"):
-            yield
-    finally:
-        numpy.random.set_state(state)
-
-
-@contextlib.contextmanager
-def _fresh_torch() -> Iterator[None]:
+def _own_modes() -> Iterator[None]:
+    """Set what each thread has for itself."""
     import torch
-    from torch.overrides import _get_current_function_mode_stack, _pop_mode, _push_mode
-    from torch.utils._python_dispatch import _disable_current_modes
+    from torch import overrides
+    from torch.utils import _python_dispatch as dispatch
 
-    # `set_default_device` and `with torch.device(...)` are such modes too.
-    modes = _get_current_function_mode_stack()
-    for _ in modes:
-        _pop_mode()
-    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    # `set_default_device` and `with torch.device(...)` are function modes too.
+    functions = overrides._get_current_function_mode_stack()
+    operations = dispatch._get_current_dispatch_mode_stack()
+    stacks = ((overrides, functions), (dispatch, operations))
+    for module, modes in stacks:
+        for _ in modes:
+            module._pop_mode()
     try:
         with (
-            _disable_current_modes(),
             torch.inference_mode(False),
             torch.enable_grad(),
-            torch.autograd.set_detect_anomaly(False),
             torch.autocast("cpu", enabled=False),
             torch.autocast("cuda", enabled=False),
-            torch.random.fork_rng(devices),
-            _plain_defaults(),
         ):
-            torch.default_generator.manual_seed(_FAR_SEED)
             yield
     finally:
-        while _get_current_function_mode_stack():
-            _pop_mode()
-        for mode in modes:
-            _push_mode(mode)
+        while overrides._get_current_function_mode_stack():
+            overrides._pop_mode()
+        for module, modes in stacks:
+            for mode in modes:
+                module._push_mode(mode)
 
 
 @contextlib.contextmanager
@@ -232,14 +233,19 @@ def _plain_defaults() -> Iterator[None]:
     strict = torch.are_deterministic_algorithms_enabled()
     warns = torch.is_deterministic_algorithms_warn_only_enabled()
     precision = torch.get_float32_matmul_precision()
-    torch.set_default_dtype(torch.float32)
-    torch.use_deterministic_algorithms(False)
-    torch.set_float32_matmul_precision("highest")
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(dtype)
-        torch.use_deterministic_algorithms(strict, warn_only=warns)
-        torch.set_float32_matmul_precision(precision)
-        if torch.get_num_threads() != threads:
-            torch.set_num_threads(threads)
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    with torch.random.fork_rng(devices), torch.autograd.set_detect_anomaly(False):
+        torch.default_generator.manual_seed(_FAR_SEED)
+        torch.set_default_dtype(torch.float32)
+        if strict:  # the call itself imports the compiler and Triton: only where it must be
+            torch.use_deterministic_algorithms(False)
+        torch.set_float32_matmul_precision("highest")
+        try:
+            yield
+        finally:
+            torch.set_default_dtype(dtype)
+            if strict or torch.are_deterministic_algorithms_enabled():
+                torch.use_deterministic_algorithms(strict, warn_only=warns)
+            torch.set_float32_matmul_precision(precision)
+            if torch.get_num_threads() != threads:
+                torch.set_num_threads(threads)

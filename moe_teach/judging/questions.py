@@ -6,7 +6,7 @@ from typing import Any
 
 from moe_teach.judging.compare import describe
 from moe_teach.judging.exercise import MISSING, Question
-from moe_teach.judging.guard import in_turn, looked_at, quiet
+from moe_teach.judging.guard import fresh_session, looked_at
 from moe_teach.judging.outcome import Outcome
 
 
@@ -19,7 +19,7 @@ def run_question(question: Question, answer: Any) -> Outcome:
         return replace(blank, state="not attempted", message=ask(question))
     unreadable = "This answer cannot be read: looking at it raises an error or never ends."
     lost = replace(blank, message=f"{unreadable} {_what_fits(question, '')}")
-    with in_turn(), quiet():
+    with fresh_session():
         return looked_at(lambda: _judged(question, answer, blank), lost)
 
 

@@ -22,6 +22,7 @@ def outcome(state="wrong", **changes):
         "title": "Twice",
         "state": state,
         "points": 2,
+        "earned": 2 if state == "passed" else 0,
         "message": "Because.",
         "stages": (("shape", "passed"), ("values", "failed")),
     }

@@ -1,8 +1,7 @@
 """When two values count as equal in a check, and the words for values and for where they part.
 
-Shape and kind come first, then floats by their dtype. A learner's object is asked nothing that it
-could answer falsely: its type says what it is. Every text is deterministic: no memory addresses,
-no times.
+Shape and kind come first, then floats by their dtype. What an object is, its type says: the object
+itself could lie. Every text is deterministic: no memory addresses, no times.
 """
 
 import math
@@ -105,12 +104,10 @@ def _close_tensors(got: Any, expected: Any) -> bool:
         else:
             return False
     left, right = pair
-    if left.shape != right.shape:
+    is_mixed = left.is_floating_point() != right.is_floating_point()
+    # A float count for an integer is a different answer; a plain number for a scalar is not.
+    if left.shape != right.shape or (is_mixed and is_tensor(got) and is_tensor(expected)):
         return False
-    if left.is_floating_point() != right.is_floating_point() and is_tensor(got) == is_tensor(
-        expected
-    ):
-        return False  # a float count for an integer differs; a plain number for a scalar does not
     return not bool(_apart(left, right, *_tolerance(got, expected)).any())
 
 
@@ -122,7 +119,7 @@ def _apart(left: Any, right: Any, relative: float, absolute: float) -> Any:
 
 
 def _tolerance(*values: Any) -> tuple[float, float]:
-    known = [_TOLERANCE.get(str(value.dtype)) for value in values if is_tensor(value)]
+    known = [_TOLERANCE.get(str(plain(value).dtype)) for value in values if is_tensor(value)]
     return max([entry for entry in known if entry] or [_TOLERANCE["torch.float32"]])
 
 
@@ -192,19 +189,18 @@ def difference(got: Any, expected: Any) -> str:
     """
     if isinstance(expected, tuple | list):
         return _first_difference(got, expected)
-    if not (is_tensor(got) and is_tensor(expected)) or got.shape != expected.shape:
+    if not (is_tensor(got) and is_tensor(expected)):
         return ""
-    if got.ndim == 0 or got.numel() == 0:
+    left, right = plain(got).detach().cpu(), plain(expected).detach().cpu()
+    if left.shape != right.shape or left.ndim == 0 or left.numel() == 0:
         return ""
-    left, right = plain(got).detach().cpu(), expected.detach().cpu()
     apart = _apart(left, right, *_tolerance(got, expected)) & ~(left.isnan() & right.isnan())
     if not bool(apart.any()):
         return ""
     count = int(apart.sum())
-    place = [int(i) for i in apart.nonzero()[0]]
-    at = tuple(place)
+    at = tuple(apart.nonzero()[0].tolist())
     return (
-        f"{count} of {got.numel()} entries differ; the first is at {place}: "
+        f"{count} of {left.numel()} entries differ; the first is at {list(at)}: "
         f"expected {_number(right[at].item())}, got {_number(left[at].item())}"
     )
 

@@ -1,9 +1,8 @@
 """The walls around a learner's code while a check runs it.
 
 A soft time limit that turns an endless loop into a message, prints and warnings kept out of the
-notebook, and a torch in the state of a fresh session, whatever other cells did to it; afterwards
-everything is as it was. These are courtesies, not security: the code runs in the learner's own
-kernel, where it may do whatever it likes.
+notebook, and a session that is as fresh as the first, whatever other cells did to it. These are
+courtesies, not security: the code runs in the learner's own kernel and may do what it likes.
 """
 
 import contextlib

@@ -170,8 +170,8 @@ _OF_TRITON: tuple[tuple[str, str], ...] = (
     ),
     (
         r"must have equal reduction dimensions|input shapes? should have M >= ",
-        "`tl.dot` multiplies (M, K) by (K, N), and on a GPU no side may be below 16. Is a `tl.trans` "
-        "missing, or a block too small?",
+        "`tl.dot` multiplies (M, K) by (K, N), and on a GPU no side may be below 16. Is a "
+        "`tl.trans` missing, or a block too small?",
     ),
     (
         r"Both operands must be same dtype",

@@ -64,7 +64,7 @@ class Forgetful(torch.nn.Module):
     ],
 )
 def test_an_error_of_torch_names_its_likely_cause(mistake, words):
-    with pytest.raises(Exception) as caught:  # noqa: PT011 - any kind of error
+    with pytest.raises(Exception) as caught:
         mistake()
     assert words in likely_cause(caught.value)
 
@@ -101,7 +101,7 @@ def test_an_error_of_triton_names_its_likely_cause(line, words):
 
     given = {"x_ptr": torch.arange(4), "out_ptr": torch.zeros(4).long(), "n": 4, "BLOCK": 4}
     kernel = kernel_from(KERNEL.format(line=line), "kernel")
-    with pytest.raises(Exception) as caught:  # noqa: PT011 - any kind of error
+    with pytest.raises(Exception) as caught:
         launch(kernel, (1,), given, outputs=("out",))
     assert words in likely_cause(caught.value)
 

@@ -137,7 +137,7 @@ def from_json(text: str | bytes) -> Progress:
     stored = json.loads(text)
     if stored.get("schema", SCHEMA) > SCHEMA:
         raise NewerCourse(
-            f"{path().name} was written by a newer version of the course, and this one leaves it "
+            "progress.json was written by a newer version of the course, and this one leaves it "
             "as it is. Update moe-teach, or set MOE_TEACH_HOME to another folder"
         )
     return Progress({item_id: _record(entry) for item_id, entry in stored["exercises"].items()})
@@ -161,8 +161,9 @@ def _version(stored: int | str) -> int:
 
 
 def _read() -> Progress:
+    file = path()  # outside: no home is not the same as no file
     try:
-        content = path().read_bytes()
+        content = file.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return Progress()
     try:

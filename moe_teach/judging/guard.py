@@ -210,8 +210,7 @@ def _own_modes() -> Iterator[None]:
             module._pop_mode()
     try:
         with (
-            torch.inference_mode(False),
-            torch.enable_grad(),
+            torch.inference_mode(False),  # switches gradients on, too
             torch.autocast("cpu", enabled=False),
             torch.autocast("cuda", enabled=False),
         ):

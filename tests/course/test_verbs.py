@@ -124,7 +124,9 @@ VERBS = {
 
 
 def no_home():
-    raise FileNotFoundError("This user has no home folder: set MOE_TEACH_HOME to a folder of yours.")
+    raise FileNotFoundError(
+        "This user has no home folder: set MOE_TEACH_HOME to a folder of yours."
+    )
 
 
 OBSTACLES = {

@@ -233,7 +233,7 @@ def test_the_methods_of_a_class_are_watched_and_its_own_calls_are_not(learner, b
         "class Scale(torch.nn.Module):\n    def __init__(self, width):\n"
         "        super().__init__()\n        self.scale = torch.nn.Parameter(torch.ones(width))\n"
         f"    def forward(self, x):\n        {body}\n"
-        "    def help(self, x):\n        return x.mul_(1)\n"
+        "    def help(self, x):\n        return x.mul_(2) / 2\n"
     )
     card = Exercise(id="9.4", name="Scale", title="", hints=(), explanation="")
 

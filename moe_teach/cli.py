@@ -227,8 +227,10 @@ def _experiment(arguments: argparse.Namespace) -> int:
 
 def _author(arguments: argparse.Namespace) -> int:
     from moe_teach.course.authoring import command
+    from moe_teach.ops.triton_mode import choose_mode
 
     root = repository()
+    choose_mode()  # solutions hold kernels, and torch may import Triton before they do
     if arguments.task == "build":
         return command.build(root, _numbers(arguments.chapters), check_only=arguments.check)
     if arguments.task == "execute":

@@ -71,7 +71,7 @@ def test_colabs_python_is_supported() -> None:
 def test_the_core_is_small_and_free_of_what_only_authors_need() -> None:
     core = {canonicalize_name(Requirement(line).name) for line in PROJECT["dependencies"]}
 
-    assert len(core) <= 10
+    assert len(core) <= 11
     assert not core & {"jupyterlab", "jupytext", "transformers", "triton", "nbgrader", "pandas"}
 
 

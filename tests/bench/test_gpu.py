@@ -60,6 +60,7 @@ def too_large():
     yield
 
 def dies():
+    print("my last words")
     yield {**TIMED, "seconds": 2.0}
     os.kill(os.getpid(), signal.SIGSEGV)
     yield
@@ -168,7 +169,7 @@ def test_a_problem_is_said_in_one_line(survived):
 
     assert problems["wrong"] == "1 of 2 comparisons are wrong."
     assert problems["raises"] == "ValueError: no such instruction"
-    assert "killed by SIGSEGV" in problems["dies"]
+    assert problems["dies"] == "it was killed by SIGSEGV, and its last words were: my last words"
     assert "illegal memory access" in problems["poisons"]
     assert problems["hangs"] == "It had not ended after 0 s."
     assert problems["nobody"] == "Nobody could be measured: nobody is there"

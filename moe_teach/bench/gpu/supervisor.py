@@ -39,8 +39,10 @@ class Worker:
     def __init__(self, step_set: str, toy: bool, log: Path) -> None:
         self.command = [sys.executable, "-m", "moe_teach.bench.gpu.worker", step_set]
         self.command.append("toy" if toy else "gpu")
-        self.environment = {**os.environ, VARIABLE: "1" if toy else "0"}
-        self.log = log
+        # Unbuffered, because the last words of a process are what one wants to know.
+        unbuffered = {"PYTHONUNBUFFERED": "1"}
+        self.environment = {**os.environ, **unbuffered, VARIABLE: "1" if toy else "0"}
+        self.log, self.read_so_far = log, 0
         self.process: subprocess.Popen[str] | None = None
         self.events: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self.listener: threading.Thread | None = None
@@ -80,6 +82,7 @@ class Worker:
             NoWorker: if there is no process to run it.
         """
         until = time.monotonic() + seconds
+        self.read_so_far = self.log.stat().st_size if self.process is not None else 0
         self.start(min(seconds, _MOST_TO_START))
         assert self.process is not None and self.process.stdin is not None
         try:
@@ -141,7 +144,9 @@ class Worker:
         how = "it said nothing" if code is None else f"it ended with status {code}"
         if code is not None and code < 0:
             how = f"it was killed by {signal.Signals(-code).name}"
-        words = self.log.read_text(errors="replace").strip()[-_LAST_WORDS:]
+        # What earlier steps have said is not about this one.
+        said = self.log.read_bytes()[self.read_so_far :].decode(errors="replace")
+        words = " ".join(said.split())[-_LAST_WORDS:]
         return f"{how}, and its last words were: {words}" if words else f"{how}, without a word."
 
 

@@ -218,8 +218,7 @@ def _experiment(arguments: argparse.Namespace) -> int:
     from moe_teach.course import experiments
 
     if arguments.name is None:
-        for experiment in experiments.every():
-            print(f"{experiment.name:24} {experiment.purpose}")
+        print(*(f"{e.name:24} {e.purpose}" for e in experiments.every()), sep="\n")
         return DONE
     experiments.run(arguments.name, repository(), jobs=arguments.jobs)
     return DONE
@@ -229,8 +228,8 @@ def _author(arguments: argparse.Namespace) -> int:
     from moe_teach.course.authoring import command
     from moe_teach.ops.triton_mode import choose_mode
 
-    root = repository()
     choose_mode()  # solutions hold kernels, and torch may import Triton before they do
+    root = repository()
     if arguments.task == "build":
         return command.build(root, _numbers(arguments.chapters), check_only=arguments.check)
     if arguments.task == "execute":

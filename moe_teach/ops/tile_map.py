@@ -30,6 +30,22 @@ class TileMap:
     block_m: int
 
 
+@dataclass(frozen=True, slots=True)
+class Ragged:
+    """N rows sorted by expert, standing ready or still to be gathered from their tokens.
+
+    `n_rows` may be more than there are: the ends in `tiles` say on the device how many. With
+    `pair` (N,), row n is token `pair[n] // top_k`, and its answer weighs
+    `gates.flatten()[pair[n]]`. Without, row n stands at place n and weighs 1.
+    """
+
+    tiles: TileMap
+    n_rows: int
+    pair: Tensor | None = None
+    gates: Tensor | None = None
+    top_k: int = 1
+
+
 def most_tiles(n_rows: int, n_experts: int, block_m: int) -> int:
     """Bound the number of tiles: every expert that has rows wastes at most block_m - 1 of them."""
     return (n_rows + min(n_experts, n_rows) * (block_m - 1)) // block_m

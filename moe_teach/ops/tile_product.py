@@ -62,10 +62,10 @@ def locate(
 
 
 @triton.jit
-def row_of(row, choice, top_k, exists):
-    """Say where a routed row stands: here, or in the table of tokens that the choice points to."""
-    if choice is not None:
-        row = tl.load(choice + row, mask=exists, other=0) // top_k
+def row_of(row, pair, top_k, exists):
+    """Say where a routed row stands: here, or in the table of tokens that the pair points to."""
+    if pair is not None:
+        row = tl.load(pair + row, mask=exists, other=0) // top_k
     return row.to(tl.int64)  # rows x width can pass 2**31
 
 

@@ -61,3 +61,8 @@ def nothing(like: Tensor) -> Tensor:
 def or_none(result: Tensor, wanted: bool) -> Tensor | None:
     """Turn `nothing` back into None."""
     return result if wanted else None
+
+
+def somebody_differentiates(*tensors: Tensor | None) -> bool:
+    """Tell whether a backward pass can follow: inside a function of autograd it cannot be seen."""
+    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)

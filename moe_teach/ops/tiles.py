@@ -16,7 +16,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from moe_teach.ops.triton_mode import mode
+from moe_teach.ops.operation import kernels_compile
 
 Work = Literal["product", "double", "outer"]
 """What registers hold: one product; two, or one and an activation; a sum over rows (dw)."""
@@ -126,7 +126,7 @@ def fitting_tiles(
     if _forced:
         return _forced[-1]
     block_m = _at_least_16(n_rows)
-    if not _pretended and (mode() != "compiled" or device.type != "cuda"):
+    if not _pretended and (device.type != "cuda" or not kernels_compile()):
         block_n, block_k = (min(_at_least_16(width), 128) for width in widths)
         return Tiles(min(block_m, 64), block_n, block_k)
     generation = _generation(device)

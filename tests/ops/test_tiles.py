@@ -11,7 +11,7 @@ from moe_teach.ops.triton_mode import mode
 if mode() == "absent":
     pytest.skip("Triton is not installed", allow_module_level=True)
 
-from moe_teach.ops.tile_map import map_tiles, most_tiles
+from moe_teach.ops.tile_product import map_tiles, most_tiles
 
 WORKS = ("product", "double", "outer")
 

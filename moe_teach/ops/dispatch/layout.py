@@ -20,7 +20,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from moe_teach.config import refuse
 from moe_teach.ops.dispatch import MOST_COUNTED_EXPERTS
 from moe_teach.ops.registered import registered
 from moe_teach.ops.triton_host import tl, triton
@@ -65,11 +64,11 @@ def lay_out(
     Raises:
         ValueError: if there are too many experts.
     """
-    refuse(
-        n_experts > MOST_COUNTED_EXPERTS,
-        f"The kernel counts for at most {MOST_COUNTED_EXPERTS} experts, not {n_experts}: choose "
-        "another backend.",
-    )
+    if n_experts > MOST_COUNTED_EXPERTS:
+        raise ValueError(
+            f"The kernel counts for at most {MOST_COUNTED_EXPERTS} experts, not {n_experts}: "
+            "choose another backend."
+        )
     *record, pair_idx = _lay_out(expert_ids, n_experts, kept, block, tiles)
     return Layout(Dispatched(*record), pair_idx)
 

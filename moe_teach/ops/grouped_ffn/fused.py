@@ -21,10 +21,8 @@ from moe_teach.ops.grouped_ffn.kernels_backward import (
 from moe_teach.ops.grouped_ffn.kernels_forward import answers, inner_rows
 from moe_teach.ops.grouped_mm.weight_gradient import weight_gradient
 from moe_teach.ops.operation import KERNEL_DTYPES
-from moe_teach.ops.registered import nothing, or_none, registered
-from moe_teach.ops.tile_map import Ragged, map_tiles
-from moe_teach.ops.tile_product import with_whole_rows
-from moe_teach.ops.tiles import tiles_for
+from moe_teach.ops.registered import nothing, or_none, registered, somebody_differentiates
+from moe_teach.ops.tile_product import Ragged, with_whole_rows
 from moe_teach.types import ExpertWeights
 
 Gradients = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -43,25 +41,6 @@ def grouped_ffn_triton(
     demand_operands(KERNEL_DTYPES, rows=rows, expert_offsets=expert_offsets, **given)
     keep = somebody_differentiates(rows, *given.values())
     return _grouped_ffn(rows, *given.values(), expert_offsets, activation, keep)[0]
-
-
-def somebody_differentiates(*tensors: Tensor | None) -> bool:
-    """Tell whether a backward pass can follow: inside a function of autograd it cannot be seen."""
-    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
-
-
-def ragged_of(
-    n_rows: int,
-    w_up: Tensor,
-    ends: Tensor,
-    pair: Tensor | None = None,
-    gates: Tensor | None = None,
-) -> Ragged:
-    """Cut the experts' rows into tiles, once for all kernels of a pass."""
-    tiles = map_tiles(ends, n_rows, tiles_for(n_rows, w_up, "double").block_m)
-    if gates is None:
-        return Ragged(tiles, n_rows)
-    return Ragged(tiles, n_rows, pair, gates.contiguous(), gates.shape[1])
 
 
 def matrix_gradients(
@@ -89,7 +68,7 @@ def _forward(
     activation: str,
     keep: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    ragged = ragged_of(rows.shape[0], w_up, expert_offsets)
+    ragged = Ragged.cut(expert_offsets, rows.shape[0], w_up)
     inner, up, gate = inner_rows(rows, w_up, w_gate, ragged, activation, keep=keep)
     y = answers(inner, w_down, ragged)
     return y, nothing(rows) if up is None else up, nothing(rows) if gate is None else gate
@@ -134,7 +113,7 @@ def _computed(
     wanted: Sequence[bool],
 ) -> Gradients:
     dy = with_whole_rows(dy)  # once for both kernels that read it
-    ragged = ragged_of(rows.shape[0], w_up, expert_offsets)
+    ragged = Ragged.cut(expert_offsets, rows.shape[0], w_up)
     kept_gate = None if w_gate is None else gate
     inner = inner_gradients(dy, w_down, up, kept_gate, ragged, activation)
     drows = nothing(rows)

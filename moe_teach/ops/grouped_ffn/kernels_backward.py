@@ -27,8 +27,8 @@ from torch import Tensor
 
 from moe_teach.config import Activation
 from moe_teach.ops.grouped_ffn.kernels_forward import activate, weight_of
-from moe_teach.ops.tile_map import Ragged
 from moe_teach.ops.tile_product import (
+    Ragged,
     dot_precision,
     locate,
     put,

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from moe_teach.config import Activation
-from moe_teach.ops.tile_map import Ragged
 from moe_teach.ops.tile_product import (
+    Ragged,
     dot_precision,
     locate,
     product,

@@ -19,8 +19,7 @@ from moe_teach.ops.demand import demand_operands
 from moe_teach.ops.grouped_mm.weight_gradient import weight_gradient
 from moe_teach.ops.operation import KERNEL_DTYPES
 from moe_teach.ops.registered import registered
-from moe_teach.ops.tile_map import map_tiles
-from moe_teach.ops.tile_product import dot_precision, locate, put, walk, with_whole_rows
+from moe_teach.ops.tile_product import dot_precision, locate, map_tiles, put, walk, with_whole_rows
 from moe_teach.ops.tiles import tiles_for
 from moe_teach.ops.triton_host import tl, triton
 

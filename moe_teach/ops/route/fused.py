@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from moe_teach.config import RouterConfig, refuse
+from moe_teach.config import RouterConfig
 from moe_teach.ops.demand import demand_operands
 from moe_teach.ops.operation import KERNEL_DTYPES
 from moe_teach.ops.registered import registered
@@ -61,11 +61,11 @@ def route_triton(
         ValueError: if the kernel does not know the dtype or there are too many experts; where
             kernels are interpreted, also for broken logits.
     """
-    refuse(
-        len(weight) > MOST_ROUTED_EXPERTS,
-        f"The kernel chooses from at most {MOST_ROUTED_EXPERTS} experts, not {len(weight)}: use "
-        "the backend 'reference'.",
-    )
+    if len(weight) > MOST_ROUTED_EXPERTS:
+        raise ValueError(
+            f"The kernel chooses from at most {MOST_ROUTED_EXPERTS} experts, not {len(weight)}: "
+            "use the backend 'reference'."
+        )
     demand_operands(KERNEL_DTYPES, x=x, weight=weight, expert_bias=expert_bias)
     return Routing(*_route(x, weight, expert_bias, *Plan.of(config), tiles))
 

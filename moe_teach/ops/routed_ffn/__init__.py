@@ -63,7 +63,7 @@ def routed_ffn(
     """
     demand_rows(x, "x", weights.w_up.shape[-1])
     demand_routing_of(x, routing)
-    if weights.w_up.shape[0] != routing.n_experts:
+    if weights.w_up.shape[0] != routing.probs.shape[-1]:
         raise ValueError(
             f"The routing chooses among {routing.n_experts} experts, but the weights hold "
             f"{weights.w_up.shape[0]}."

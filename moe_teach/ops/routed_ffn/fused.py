@@ -32,16 +32,14 @@ from moe_teach.ops.fused_rows import collect
 from moe_teach.ops.grouped_ffn.fused import (
     gradient_shapes,
     matrix_gradients,
-    ragged_of,
     shapes_kept,
-    somebody_differentiates,
 )
 from moe_teach.ops.grouped_ffn.kernels_backward import inner_gradients, rows_gradient
 from moe_teach.ops.grouped_ffn.kernels_forward import answers, inner_rows
 from moe_teach.ops.operation import KERNEL_DTYPES
-from moe_teach.ops.registered import nothing, or_none, registered
+from moe_teach.ops.registered import nothing, or_none, registered, somebody_differentiates
 from moe_teach.ops.routed_ffn.gate_gradient import gate_gradient
-from moe_teach.ops.tile_product import with_whole_rows
+from moe_teach.ops.tile_product import Ragged, with_whole_rows
 from moe_teach.types import ExpertWeights, Routing
 
 
@@ -56,7 +54,7 @@ def routed_ffn_triton(
     Raises:
         ValueError: for dtypes the kernels do not multiply, or tensors on the wrong device.
     """
-    ids, gates, n_experts = routing.expert_ids, routing.gates, routing.n_experts
+    ids, gates, n_experts = routing.expert_ids, routing.gates, len(weights.w_up)
     if ids.device.type == "cpu":
         demand_expert_ids(ids, n_experts)
     tokens, *matrices = in_one_precision(x, weights.w_up, weights.w_down, weights.w_gate)
@@ -83,7 +81,7 @@ def _forward(
     activation: str,
     keep: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    ragged = ragged_of(len(pair), w_up, ends, pair, gates)
+    ragged = Ragged.cut(ends, len(pair), w_up, pair, gates)
     inner, up, gate = inner_rows(x, w_up, w_gate, ragged, activation, keep=keep)
     out = collect(answers(inner, w_down, ragged), slot)
     return out, nothing(x) if up is None else up, nothing(x) if gate is None else gate
@@ -123,7 +121,7 @@ def _computed(
     wanted: Sequence[bool],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     dout = with_whole_rows(dout)  # once for both kernels that read it
-    ragged = ragged_of(len(pair), w_up, ends, pair, gates)
+    ragged = Ragged.cut(ends, len(pair), w_up, pair, gates)
     kept_gate = None if w_gate is None else gate
     inner = inner_gradients(dout, w_down, up, kept_gate, ragged, activation, wants_gates=wanted[1])
     dx, dgates = nothing(x), nothing(x)

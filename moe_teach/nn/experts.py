@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from moe_teach.config import Activation
 from moe_teach.ops.grouped_ffn import grouped_ffn
-from moe_teach.ops.routed_ffn import preferred, routed_ffn
+from moe_teach.ops.routed_ffn import ROUTED_FFN, routed_ffn
 from moe_teach.types import ExpertWeights, Routing
 
 
@@ -55,7 +55,7 @@ class Experts(nn.Module):
         would pass them by.
         """
         is_ours = type(self).forward is Experts.forward and "forward" not in vars(self)
-        return is_ours and not _is_hooked(self) and preferred(x, routing) != "parts"
+        return is_ours and not _is_hooked(self) and ROUTED_FFN.decide(x, routing) != "parts"
 
     def routed(self, x: Float[Tensor, "T D"], routing: Routing) -> Float[Tensor, "T D"]:
         """Run every token through its experts and mix the answers, without rows in between."""

@@ -21,14 +21,14 @@ from moe_teach.bench.kernel_cases import NAMES, TOY, with_kernels
 from moe_teach.bench.kernels import KernelRow
 from moe_teach.bench.layer import LIMIT, OURS
 from moe_teach.bench.timing import Timing
-from moe_teach.ops.backends import backends_of
+from moe_teach.ops.backends import OPERATIONS
 from moe_teach.ops.tiles import SHARED_MEMORY, Tiles
 
 
 def test_every_operation_with_kernels_is_checked_against_a_definition_that_exists():
     assert set(DEFINITION) == set(with_kernels())
     for operation, (definition, _) in DEFINITION.items():
-        assert definition in backends_of(operation)
+        assert definition in OPERATIONS[operation].backends
 
 
 def test_right_kernels_are_found_right_and_named():

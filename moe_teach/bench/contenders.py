@@ -93,8 +93,8 @@ def _ours(inputs: Inputs, backend: str, wishes: Mapping[str, str]) -> Callable[[
 
 @torch.no_grad()
 def _parameter(*matrices: Tensor) -> nn.Parameter:
-    """Lay matrices side by side along their rows, in a tensor of its own."""
-    return nn.Parameter(torch.cat(matrices, dim=1) if len(matrices) > 1 else matrices[0].clone())
+    """Lay matrices side by side along their rows; a single one is shared, for it may be large."""
+    return nn.Parameter(torch.cat(matrices, dim=1) if len(matrices) > 1 else matrices[0].detach())
 
 
 def _transformers(inputs: Inputs, shape: Shape) -> Iterator[Contender]:

@@ -7,14 +7,19 @@ import subprocess
 import sys
 import time
 from argparse import Namespace
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 
+import psutil
 import pytest
 
 from moe_teach.bench.gpu import cli
 from moe_teach.bench.gpu.plan import groups, left_out, still_due
 from moe_teach.bench.gpu.record import FILE, Record, demand_same, read
+from moe_teach.bench.gpu.session import Session
 from moe_teach.bench.gpu.step import Step
+from moe_teach.bench.gpu.supervisor import Worker
 
 # A step set of the tests: what a GPU can do to a process, in fractions of a second.
 FAKES = '''
@@ -55,6 +60,7 @@ def too_large():
     yield
 
 def dies():
+    print("my last words")
     yield {**TIMED, "seconds": 2.0}
     os.kill(os.getpid(), signal.SIGSEGV)
     yield
@@ -72,11 +78,33 @@ def nobody():
 
 def waits():
     ran("waits")
-    yield {**TIMED, "seconds": 4.0}
+    yield {**TIMED, "seconds": 4.0, "process": os.getpid()}
     if not Path(os.environ["GO"]).exists():
         time.sleep(60)
 
+def meets(mine, other):
+    folder = Path(os.environ["PAIR"])
+    (folder / mine).touch()
+    until = time.monotonic() + 20
+    while not (folder / other).exists():
+        assert time.monotonic() < until, "nobody came"
+        time.sleep(0.01)
+    yield {**CHECKED, "error": 0.0, "verdict": "right"}
+
+def needs_room():
+    flag = Path(os.environ["PAIR"]) / "tried"
+    if not flag.exists():
+        flag.touch()
+        raise OutOfMemoryError("CUDA out of memory")
+    yield {**CHECKED, "error": 0.0, "verdict": "right"}
+
 def steps(toy):
+    if "PAIR" in os.environ:
+        return [
+            Step("one", "correct", 0.1, lambda: meets("one", "other"), together=True),
+            Step("other", "correct", 0.1, lambda: meets("other", "one"), together=True),
+            Step("large", "correct", 0.1, needs_room, together=True),
+        ]
     if "GO" in os.environ:
         return [
             Step("right", "correct", 0.1, right),
@@ -141,7 +169,7 @@ def test_a_problem_is_said_in_one_line(survived):
 
     assert problems["wrong"] == "1 of 2 comparisons are wrong."
     assert problems["raises"] == "ValueError: no such instruction"
-    assert "killed by SIGSEGV" in problems["dies"]
+    assert problems["dies"] == "it was killed by SIGSEGV, and its last words were: my last words"
     assert "illegal memory access" in problems["poisons"]
     assert problems["hangs"] == "It had not ended after 0 s."
     assert problems["nobody"] == "Nobody could be measured: nobody is there"
@@ -187,19 +215,16 @@ def test_a_kill_costs_one_step_and_leaves_no_worker_behind(fakes, tmp_path, monk
         "'fake_steps')"
     )
     command = [sys.executable, "-c", script, str(tmp_path / "out")]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    until = time.monotonic() + 60
-    while not (known := read(tmp_path / "out").of("waits")) or not known.rows:
-        assert time.monotonic() < until and process.poll() is None
-        time.sleep(0.02)
-    workers = children_of(process.pid)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        until = time.monotonic() + 60
+        while not (known := read(tmp_path / "out").of("waits")) or not known.rows:
+            assert time.monotonic() < until and process.poll() is None
+            time.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
 
     cut = read(tmp_path / "out")
     assert {done.name: done.verdict for done in cut.steps} == {"right": "passed", "waits": "cut"}
-    assert len(workers) == 1
-    while any(Path(f"/proc/{worker}/cmdline").exists() for worker in workers):
+    while is_alive(cut.of("waits").rows[0]["process"]):
         assert time.monotonic() < until
         time.sleep(0.02)
 
@@ -214,14 +239,29 @@ def test_a_kill_costs_one_step_and_leaves_no_worker_behind(fakes, tmp_path, monk
     assert (whole.of("waits").attempts, len(whole.of("waits").rows)) == (2, 1)
 
 
-def children_of(pid: int) -> list[int]:
-    if not Path("/proc/self/stat").exists():
-        pytest.skip("this system does not tell whose child a process is")
-    stats = [
-        path.read_text().rsplit(")", 1)[1].split() for path in Path("/proc").glob("[0-9]*/stat")
-    ]
-    names = [int(path.parent.name) for path in Path("/proc").glob("[0-9]*/stat")]
-    return [name for name, stat in zip(names, stats, strict=True) if int(stat[1]) == pid]
+def test_checks_run_side_by_side_and_who_lacks_memory_gets_it_alone(fakes, tmp_path, monkeypatch):
+    monkeypatch.setenv("PAIR", str(tmp_path))
+    record = Record()
+    new_worker = partial(Worker, "fake_steps", True)
+    session = Session(record, tmp_path / "out", 1.0, new_worker, side_by_side=2)
+    session.open({}, lambda device: {})
+
+    session.perform(import_module("fake_steps").steps(True))
+
+    assert {done.name: done.verdict for done in record.steps} == {
+        "one": "passed",
+        "other": "passed",
+        "large": "passed",
+    }
+    assert record.of("large").attempts == 2
+    assert [worker.process for worker in session.workers] == [None] * 3
+
+
+def is_alive(process: int) -> bool:
+    try:
+        return psutil.Process(process).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def a_step(name: str, seconds: float = 1.0, **options) -> Step:

@@ -32,11 +32,11 @@ def test_every_operation_with_kernels_is_checked_against_a_definition_that_exist
 
 
 def test_right_kernels_are_found_right_and_named():
-    *compared, last = check("grouped_mm", "cpu", toy=True)
+    *compared, last = check("combine", "cpu", toy=True)
 
-    assert [row["of"] for row in compared] == ["output", "gradient of rows", "gradient of w"]
+    assert [row["of"] for row in compared] == ["output", "gradient of y", "gradient of gates"]
     assert verdict_on("correct", compared) == ("passed", "")
-    assert last["launched"] == ["grouped_mm_kernel", "map_tiles_kernel", "weight_gradient_kernel"]
+    assert last["launched"] == ["_collect", "_combine_backward"]
 
 
 def test_rows_far_away_are_compared_forward_and_backward():
@@ -96,7 +96,8 @@ def test_checks_and_timings_leave_two_of_nine_minutes_for_tuning():
     assert together + timed < 7 * 60
 
 
-def test_layer_and_card_give_rows_with_ratios_and_seconds():
+def test_layer_and_card_give_rows_with_ratios_and_seconds(monkeypatch):
+    monkeypatch.setattr(timings, "transformers_blocks", lambda *_: iter(()))  # slow to import
     rows = list(layers(toy_setting(TOY), [3], skewed=True))
     card = list(measure_limits("cpu"))
 
@@ -221,11 +222,15 @@ def keys():
 
 print([row["case"] for row in prepare.prepare([case])])
 first = keys()
-run_case = prepare.run_case
-prepare.run_case = lambda case, device: run_case(case, "cpu")
-for module in ours():
-    if hasattr(module, "demand_launchable"):
-        module.demand_launchable = lambda **_: None
+launch = JITFunction.run
+
+def real(value):
+    return torch.empty(16, dtype=value.dtype) if isinstance(value, torch.Tensor) else value
+
+def launch_with_memory(kernel, *arguments, **options):
+    return launch(kernel, *map(real, arguments), **{k: real(v) for k, v in options.items()})
+
+JITFunction.run = launch_with_memory
 prepare.compile_case(case)
 print(len(first) > 0, first == keys())
 """

@@ -100,7 +100,7 @@ def _conclude(record: Record, options: argparse.Namespace) -> int:
     bad = [d for d in record.steps if d.verdict not in ("passed", "measured")]
     print(f"{len(record.steps)} steps are in {options.out / FILE}, {len(bad)} with a problem.")
     if record.left_out:
-        print(f"{len(record.left_out)} were left out; the same command goes on with those.")
+        print(f"{len(record.left_out)} were left out; the file says why, and a new start goes on.")
     return 1 if any(d.kind == "correct" and d.verdict != "passed" for d in record.steps) else 0
 
 

@@ -12,9 +12,9 @@ from typing import Any
 from moe_teach.bench.gpu.plan import groups, is_due, left_out, still_due
 from moe_teach.bench.gpu.record import Done, Record
 from moe_teach.bench.gpu.step import Row, Step
-from moe_teach.bench.gpu.supervisor import Ending, NoWorker, Worker
+from moe_teach.bench.gpu.supervisor import Worker
 
-_TO_STOP = 2.0  # seconds that are kept for writing the last of it
+_TO_STOP = 4.0  # seconds that are kept for starting Python and for writing the last of it
 
 
 @dataclass
@@ -65,7 +65,11 @@ class Session:
     def _side_by_side(self, group: Sequence[Step], steps: Sequence[Step]) -> None:
         """Let helpers do a group of steps; whoever lacked memory gets the GPU for itself."""
         with ThreadPoolExecutor(min(self.side_by_side, len(group))) as pool:
-            list(pool.map(lambda step: self._attempt(step, steps), group))
+            try:
+                list(pool.map(lambda step: self._attempt(step, steps), group))
+            except BaseException:  # Ctrl-C: nobody waits for what still runs
+                self.close()
+                raise
         for worker in self.workers:
             if worker is not self._worker():
                 worker.stop()
@@ -95,10 +99,7 @@ class Session:
             self._write(steps)
 
         start = time.monotonic()
-        try:
-            ending = self._worker().perform(step.name, min(step.limit_s, left), keep)
-        except NoWorker as problem:
-            ending = Ending("crashed", str(problem))
+        ending = self._worker().perform(step.name, min(step.limit_s, left), keep)
         done.seconds = time.monotonic() - start
         if ending.verdict != "out of time" or step.limit_s <= left:
             done.verdict, done.problem = ending.verdict, ending.problem

@@ -39,17 +39,19 @@ class Worker:
     def __init__(self, step_set: str, toy: bool, log: Path) -> None:
         self.command = [sys.executable, "-m", "moe_teach.bench.gpu.worker", step_set]
         self.command.append("toy" if toy else "gpu")
-        self.environment = {**os.environ, VARIABLE: "1" if toy else "0"}
-        self.log = log
+        # Unbuffered, because the last words of a process are what one wants to know.
+        unbuffered = {"PYTHONUNBUFFERED": "1"}
+        self.environment = {**os.environ, **unbuffered, VARIABLE: "1" if toy else "0"}
+        self.log, self.read_so_far = log, 0
         self.process: subprocess.Popen[str] | None = None
         self.events: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self.listener: threading.Thread | None = None
 
-    def start(self) -> dict[str, Any]:
+    def start(self, most: float = _MOST_TO_START) -> dict[str, Any]:
         """Start the process unless it runs, and give the facts about its device.
 
         Raises:
-            NoWorker: if it dies or says nothing for two minutes.
+            NoWorker: if it dies, or says nothing for so many seconds.
         """
         if self.process is not None:
             return {}
@@ -68,16 +70,21 @@ class Worker:
         heard = (self.process.stdout, self.events)
         self.listener = threading.Thread(target=_listen, args=heard, daemon=True)
         self.listener.start()
-        event = self._next(_MOST_TO_START)
+        event = self._next(most)
         if event is None or event["event"] != "ready":
             raise NoWorker(f"The process in which steps run does not start: {self._died()}")
         return event["device"]
 
     def perform(self, name: str, seconds: float, on_row: Callable[[Row], None]) -> Ending:
-        """Let it run one step for at most so many seconds, and pass the rows on as they come."""
-        self.start()
-        assert self.process is not None and self.process.stdin is not None
+        """Let it run one step for at most so many seconds, and pass the rows on as they come.
+
+        Raises:
+            NoWorker: if there is no process to run it.
+        """
         until = time.monotonic() + seconds
+        self.read_so_far = self.log.stat().st_size if self.process is not None else 0
+        self.start(min(seconds, _MOST_TO_START))
+        assert self.process is not None and self.process.stdin is not None
         try:
             self.process.stdin.write(name + "\n")
             self.process.stdin.flush()
@@ -117,7 +124,8 @@ class Worker:
             return None
 
     def _no_answer(self, seconds: float) -> Ending:
-        assert self.process is not None
+        if self.process is None:
+            return Ending("cut", "The command was stopped.")
         try:
             self.process.wait(timeout=0.5)
         except subprocess.TimeoutExpired:
@@ -136,7 +144,9 @@ class Worker:
         how = "it said nothing" if code is None else f"it ended with status {code}"
         if code is not None and code < 0:
             how = f"it was killed by {signal.Signals(-code).name}"
-        words = self.log.read_text(errors="replace").strip()[-_LAST_WORDS:]
+        # What earlier steps have said is not about this one.
+        said = self.log.read_bytes()[self.read_so_far :].decode(errors="replace")
+        words = " ".join(said.split())[-_LAST_WORDS:]
         return f"{how}, and its last words were: {words}" if words else f"{how}, without a word."
 
 

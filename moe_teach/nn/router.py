@@ -99,4 +99,4 @@ class Router(nn.Module):
             normalize=config.normalize_gates,
             scale=config.gate_scale,
         )
-        return Routing(logits, probs, gates, everyone, kept)
+        return Routing(logits, probs, gates, everyone, kept, kept)

@@ -4,6 +4,7 @@ A wrong dtype or width would otherwise surface deep inside a matrix multiplicati
 a wrong number.
 """
 
+import torch
 from torch import Tensor
 
 from moe_teach.config import refuse
@@ -40,9 +41,41 @@ def demand_routing_of(x: Tensor, routing: Routing) -> None:
         )
 
 
-def demand_expert_ids(tokens_per_expert: Tensor, n_experts: int) -> None:
-    """Refuse counts that are longer than the list of experts: some id was out of range."""
-    demand_expert_id(len(tokens_per_expert) - 1, n_experts)
+def demand_real(real: Tensor | None, routing: Routing) -> None:
+    """Refuse a mask of real tokens that is none, or belongs to another batch."""
+    if real is None:
+        return
+    n_tokens = len(routing.expert_ids)
+    refuse(
+        real.dtype != torch.bool or real.shape != (n_tokens,),
+        f"real must say True or False for each of the {n_tokens} tokens, but it is {real.dtype} "
+        f"of shape {tuple(real.shape)}: flatten a mask of (batch, sequence) first.",
+    )
+
+
+def demand_expert_ids(expert_ids: Tensor, n_experts: int) -> None:
+    """Refuse ids that name no expert; on a GPU this waits for the device."""
+    if not expert_ids.numel():
+        return
+    lowest, highest = (int(end) for end in expert_ids.aminmax())
+    if lowest < 0 or highest >= n_experts:
+        demand_expert_id(lowest if lowest < 0 else highest, n_experts)
+
+
+def count_ids(expert_ids: Tensor, n_experts: int) -> Tensor:
+    """Count how often each expert is named, (E,) int64.
+
+    Raises:
+        ValueError: if an id names no expert.
+    """
+    try:
+        counts = torch.bincount(expert_ids.flatten(), minlength=n_experts)
+    except RuntimeError:  # a negative id, or one so large that the counts fit in no memory
+        demand_expert_ids(expert_ids, n_experts)
+        raise
+    if len(counts) > n_experts:
+        demand_expert_ids(expert_ids, n_experts)
+    return counts
 
 
 def demand_expert_id(expert_id: int, n_experts: int) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from moe_teach.data.batches import NO_TARGET
 from moe_teach.nn.model import ModelOutput
 from moe_teach.ops.balance import load, mean_probs
-from moe_teach.ops.losses import load_balance_loss, router_z_loss
+from moe_teach.ops.losses import load_balance_loss, router_z_loss, sequence_balance_loss
 from moe_teach.train.config import BalanceScope
 from moe_teach.types import Routing
 
@@ -84,22 +84,6 @@ def task_loss(logits: Float[Tensor, "B S V"], targets: Int[Tensor, "B S"]) -> Fl
 def balance_from_sums(counts: Int[Tensor, " E"], probs: Float[Tensor, " E"]) -> Float[Tensor, ""]:
     """Return E * sum of load_i * probs_i over the experts (Switch, arXiv 2101.03961, eq. 4)."""
     return counts.numel() * (load(counts) * probs).sum()
-
-
-def sequence_balance_loss(routing: Routing, n_sequences: int) -> Float[Tensor, ""]:
-    """Return the mean over sequences of each sequence's own balancing loss.
-
-    DeepSeek-V3 (arXiv 2412.19437, eq. 17 to 20), in the normalisation of `load_balance_loss`:
-    1 when every sequence is spread evenly. It forbids what `load_balance_loss` allows, a sequence
-    that uses few experts while others use the rest.
-    """
-    per_sequence = routing.expert_ids.reshape(n_sequences, -1)
-    ones = torch.ones_like(per_sequence, dtype=routing.probs.dtype)
-    counts = ones.new_zeros(n_sequences, routing.n_experts).scatter_add(1, per_sequence, ones)
-    probs = routing.probs.reshape(n_sequences, -1, routing.n_experts)
-    shares = probs / probs.sum(dim=-1, keepdim=True).clamp_min(torch.finfo(probs.dtype).tiny)
-    loads = counts / per_sequence.shape[1]
-    return routing.n_experts * (loads * shares.mean(dim=1)).sum(dim=-1).mean()
 
 
 def _balance_loss(

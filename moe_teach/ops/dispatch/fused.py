@@ -21,8 +21,7 @@ def dispatch_triton(x: Tensor, routing: Routing) -> tuple[Tensor, Dispatched]:
     dropped, because looking for them would mean waiting.
     """
     if routing.expert_ids.device.type == "cpu":
-        counts = torch.bincount(routing.expert_ids.flatten(), minlength=routing.n_experts)
-        demand_expert_ids(counts, routing.n_experts)
+        demand_expert_ids(routing.expert_ids, routing.n_experts)
     record = lay_out(routing.expert_ids, routing.n_experts, routing.kept).dispatched
     if routing.kept is not None:
         n_rows = int(record.expert_offsets[-1])

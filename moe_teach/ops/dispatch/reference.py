@@ -10,7 +10,7 @@ from moe_teach.types import Dispatched, Routing
 def dispatch_reference(x: Tensor, routing: Routing) -> tuple[Tensor, Dispatched]:
     """Collect the tokens of expert 0, then of expert 1, and so on, each in token order."""
     expert_ids, n_experts = routing.expert_ids, routing.n_experts
-    demand_expert_ids(torch.bincount(expert_ids.flatten(), minlength=n_experts), n_experts)
+    demand_expert_ids(expert_ids, n_experts)
     kept = torch.ones_like(expert_ids, dtype=torch.bool) if routing.kept is None else routing.kept
 
     slot = torch.full_like(expert_ids, -1)

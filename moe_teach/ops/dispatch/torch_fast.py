@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from moe_teach.ops.demand import demand_expert_ids
+from moe_teach.ops.demand import count_ids
 from moe_teach.ops.gather_sum import gather_sum
 from moe_teach.types import Dispatched, Routing
 
@@ -15,8 +15,7 @@ def dispatch_torch(x: Tensor, routing: Routing) -> tuple[Tensor, Dispatched]:
     """Sort all T * K choices by expert; a stable sort keeps each expert's tokens in order."""
     n_experts, top_k = routing.n_experts, routing.top_k
     chosen = routing.expert_ids.flatten()
-    counts = torch.bincount(chosen, minlength=n_experts)
-    demand_expert_ids(counts, n_experts)
+    counts = count_ids(chosen, n_experts)
     if routing.kept is not None:
         # Dropped choices get the number after the last expert, so that they sort to the end.
         chosen = chosen.masked_fill(~routing.kept.flatten(), n_experts)

@@ -54,7 +54,7 @@ def routed_ffn_triton(
     """
     ids, n_experts = routing.expert_ids, routing.n_experts
     if ids.device.type == "cpu":
-        demand_expert_ids(torch.bincount(ids.flatten(), minlength=n_experts), n_experts)
+        demand_expert_ids(ids, n_experts)
     tokens, *matrices = in_one_precision(x, weights.w_up, weights.w_down, weights.w_gate)
     demand_matrices(*matrices, activation)
     demand_operands(x=tokens, w_up=weights.w_up, gates=routing.gates, expert_ids=ids)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from moe_teach.data.batches import Batch, text_mask
 from moe_teach.nn.model import ModelOutput
 from moe_teach.ops.balance import mean_probs, tokens_per_expert
+from moe_teach.seeding import seeded
 from moe_teach.train.config import TrainConfig
 from moe_teach.train.losses import (
     LossParts,
@@ -18,7 +19,6 @@ from moe_teach.train.losses import (
     total_loss,
 )
 from moe_teach.train.ranks import Ranks, shard
-from moe_teach.train.seeding import seeded
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,8 @@ from torch import Tensor
 from moe_teach.config import RouterConfig
 from moe_teach.course import by_mode, check, show
 from moe_teach.nn.router import Router
-from moe_teach.ops.choose.reference import choose_reference
-from moe_teach.ops.route import gates_for, noisy_logits, score, top_experts, topk_gates
+from moe_teach.ops.route import gates_of, route_reference, score, top_experts, topk_gates
+from moe_teach.ops.route.variants import noisy_logits
 from moe_teach.plots.router import audit_and_entropy, training_by_rule, walk_across_a_tie
 from moe_teach.plots.style import show_figure
 from moe_teach.types import Routing
@@ -144,10 +144,10 @@ print("PASS: by hand and by library, the same experts and the same gates")
 # lines. `ranking` decides who is chosen, `probs` decides the gates.
 
 # %%
-show(choose_reference)
+show(route_reference)
 
 # %%
-show(gates_for)
+show(gates_of)
 
 # %% [markdown]
 # ## Softmax before or after top-k

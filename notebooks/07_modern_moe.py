@@ -32,7 +32,8 @@ from moe_teach.course.experiments.ch07_modern_moe import (
 from moe_teach.nn.experts import Experts
 from moe_teach.nn.moe import MoE
 from moe_teach.nn.router import Router
-from moe_teach.ops.route import group_mask, top_experts
+from moe_teach.ops.route import top_experts
+from moe_teach.ops.route.variants import group_mask
 from moe_teach.plots.modern import designs, granularity, layer_picture, scopes
 from moe_teach.plots.style import show_figure
 

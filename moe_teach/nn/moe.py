@@ -9,9 +9,8 @@ from moe_teach.nn.experts import Experts
 from moe_teach.nn.feed_forward import FeedForward
 from moe_teach.nn.router import Router
 from moe_teach.ops.capacity import apply_capacity, capacity_of
-from moe_teach.ops.combine import combine
 from moe_teach.ops.demand import demand_rows
-from moe_teach.ops.dispatch import dispatch
+from moe_teach.ops.dispatch import combine, dispatch
 from moe_teach.ops.routed_ffn import routed_ffn
 from moe_teach.types import Routing
 

@@ -9,19 +9,17 @@ from torch import Tensor, nn
 from moe_teach.config import RouterConfig
 from moe_teach.nn.linear import Linear, reset_parts
 from moe_teach.ops.capacity import capacity_of
-from moe_teach.ops.choose import ROUTER_INPUT, choose, is_plain
-from moe_teach.ops.choose.reference import precise_logits
 from moe_teach.ops.demand import demand_rows
 from moe_teach.ops.route import (
-    expert_choice,
-    gates_for,
+    ROUTER_INPUT,
     gates_of,
-    group_mask,
-    jittered,
-    noisy_logits,
+    is_plain,
+    precise_logits,
+    route,
     score,
     top_experts,
 )
+from moe_teach.ops.route.variants import expert_choice, group_mask, jittered, noisy_logits
 from moe_teach.types import Routing
 
 
@@ -67,11 +65,11 @@ class Router(nn.Module):
 
         Raises:
             ValueError: if `x` is not made of float rows of the right width, or a logit is broken
-                (not where a kernel decides, see `moe_teach.ops.choose`).
+                (not where a kernel decides, see `moe_teach.ops.route`).
         """
         is_noisy = self.training and (self.config.jitter > 0 or self.config.noisy)
         if is_plain(self.config) and not is_noisy:
-            return choose(x, self.proj.weight, self.expert_bias, self.config)
+            return route(x, self.proj.weight, self.expert_bias, self.config)
         demand_rows(x, ROUTER_INPUT, self.proj.in_features)
         logits = self._logits(x)
         probs = score(logits, self.config.score_fn)
@@ -102,17 +100,12 @@ class Router(nn.Module):
             may_choose = group_mask(ranking, config.n_groups, config.top_groups)
             ranking = ranking.masked_fill(~may_choose, -torch.inf)
         expert_ids = top_experts(ranking, config.top_k)
-        return Routing(logits, probs, gates_for(config, logits, probs, expert_ids), expert_ids)
+        return Routing(logits, probs, gates_of(config, logits, probs, expert_ids), expert_ids)
 
     def _experts_choose(self, logits: Tensor, probs: Tensor, ranking: Tensor) -> Routing:
         config = self.config
         n_tokens, n_experts = probs.shape
         kept = expert_choice(ranking, capacity_of(n_tokens, n_experts, config.top_k, 1.0))
         everyone = torch.arange(n_experts, device=probs.device).expand(n_tokens, -1)
-        gates = gates_of(
-            probs.masked_fill(~kept, 0.0),
-            everyone,
-            normalize=config.normalize_gates,
-            scale=config.gate_scale,
-        )
+        gates = gates_of(config, logits, probs.masked_fill(~kept, 0.0), everyone)
         return Routing(logits, probs, gates, everyone, kept, kept)

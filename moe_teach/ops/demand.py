@@ -7,7 +7,9 @@ a wrong number.
 import torch
 from torch import Tensor
 
-from moe_teach.config import refuse
+from moe_teach.config import Activation, refuse
+from moe_teach.ops.operation import kernels_compile
+from moe_teach.ops.triton_mode import VARIABLE
 from moe_teach.types import Routing
 
 
@@ -86,6 +88,70 @@ def demand_expert_id(expert_id: int, n_experts: int) -> None:
         )
 
 
-def unknown_backend(backend: str, known: tuple[str, ...]) -> ValueError:
-    """Return the error for a backend that does not exist."""
-    return ValueError(f"Unknown backend {backend!r}: choose one of {', '.join(known)}.")
+def in_one_precision(rows: Tensor, *matrices: Tensor | None) -> tuple[Tensor | None, ...]:
+    """Return rows and matrices in the dtype they will be multiplied in.
+
+    Under autocast everything is cast, as in any other matrix multiplication; elsewhere they must
+    agree already.
+
+    Raises:
+        ValueError: if the dtypes disagree.
+    """
+    tensors = (rows, *matrices)
+    device = rows.device.type
+    if torch.is_autocast_enabled(device):
+        dtype = torch.get_autocast_dtype(device)
+        return tuple(None if tensor is None else tensor.to(dtype) for tensor in tensors)
+    for matrix in matrices:
+        if matrix is not None and matrix.dtype != rows.dtype:
+            raise ValueError(
+                f"rows hold {rows.dtype} and the experts {matrix.dtype}: convert the layer with "
+                f".to({rows.dtype}), or run it under torch.autocast."
+            )
+    return tensors
+
+
+def demand_activation(activation: Activation, has_gate: bool) -> None:
+    """Refuse an activation that does not exist, or matrices that do not belong to it."""
+    if activation not in ("swiglu", "gelu", "relu"):
+        raise unknown_activation(activation)
+    if has_gate != (activation == "swiglu"):
+        raise ValueError(
+            f"SwiGLU has the matrix w_gate and the others have not: with activation="
+            f"{activation!r}, w_gate must be {'None' if has_gate else 'given'}."
+        )
+
+
+def unknown_activation(activation: str) -> ValueError:
+    """Return the error for an activation that does not exist."""
+    return ValueError(f"Unknown activation {activation!r}: choose 'swiglu', 'gelu' or 'relu'.")
+
+
+def demand_operands(dtypes: tuple[torch.dtype, ...], **tensors: Tensor | None) -> None:
+    """Refuse what an operation's kernels cannot read; each operation asks once, for all of it.
+
+    Raises:
+        ValueError: if tensors stand on several devices, or not where kernels run, or a
+            floating-point one has another dtype than these.
+    """
+    given = {name: tensor for name, tensor in tensors.items() if tensor is not None}
+    places = {name: tensor.device for name, tensor in given.items()}
+    if len(set(places.values())) > 1:
+        raise ValueError(
+            "All tensors of one kernel must stand on one device, but here "
+            + ", ".join(f"{name} is on {place}" for name, place in places.items())
+            + ": move them with .to(device)."
+        )
+    for name, tensor in given.items():
+        if tensor.device.type == "cpu" and kernels_compile():
+            raise ValueError(
+                f"{name} is on the CPU, but Triton compiles for a GPU in this process: move the "
+                f"tensors to the GPU, choose another backend, or set {VARIABLE}=1 and restart "
+                "Python to interpret the kernel."
+            )
+        if tensor.is_floating_point() and tensor.dtype not in dtypes:
+            known = ", ".join(str(dtype).removeprefix("torch.") for dtype in dtypes)
+            raise ValueError(
+                f"{name} holds {tensor.dtype}, but the kernels compute with {known} only: convert "
+                "it, or choose another backend."
+            )

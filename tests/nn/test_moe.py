@@ -9,8 +9,9 @@ from moe_teach.nn.experts import Experts
 from moe_teach.nn.feed_forward import FeedForward
 from moe_teach.nn.moe import FusedMoE, MoE
 from moe_teach.nn.router import Router
-from moe_teach.ops.choice import listening, using
+from moe_teach.ops.backends import using
 from moe_teach.ops.grouped_ffn import grouped_ffn
+from moe_teach.ops.operation import listening
 from moe_teach.types import ExpertWeights, Routing
 
 
@@ -239,11 +240,11 @@ def test_a_layer_learns_the_same_through_kernels_from_router_to_output() -> None
     leaves = (x.requires_grad_(), *moe.parameters())
     y, routing = moe(x)
     expected = torch.autograd.grad(y.square().sum(), leaves)
-    with using(choose="triton", routed_ffn="triton"), listening() as heard:
+    with using(route="triton", routed_ffn="triton"), listening() as heard:
         through, decision = moe(x)
         got = torch.autograd.grad(through.square().sum(), leaves)
     assert {(c.operation, c.backend) for c in heard} == {
-        ("choose", "triton"),
+        ("route", "triton"),
         ("routed_ffn", "triton"),
     }
     assert decision.expert_ids.equal(routing.expert_ids)

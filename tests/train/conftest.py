@@ -52,7 +52,7 @@ def batches() -> TinyBatches:
 
 @pytest.fixture
 def make_model():
-    """Build the same tiny model every time: make_model(moe=True, seed=0, **settings of router or layer)."""
+    """Build the same tiny model every time: make_model(moe=True, seed=0, **router or layer)."""
 
     def make(moe: bool = True, seed: int = 0, **router) -> Model:
         return seeded_model(tiny_config(moe, **router), seed)

@@ -4,7 +4,8 @@ import torch
 from torch.nn.functional import logsigmoid
 
 from moe_teach.course.exercise import right, wrong
-from moe_teach.ops.route import group_mask, topk_gates
+from moe_teach.ops.route import topk_gates
+from moe_teach.ops.route.variants import group_mask
 
 # --- 7.4 group_limited_topk ---------------------------------------------------------------------
 

@@ -1,16 +1,15 @@
 """The choice of a backend can be seen and overruled, and says why it was made."""
 
-import importlib
-
 import pytest
 import torch
 
 from moe_teach.config import MoEConfig, RouterConfig
 from moe_teach.nn.experts import Experts
 from moe_teach.nn.moe import FusedMoE, MoE
-from moe_teach.ops import choice
-from moe_teach.ops.choice import OPERATIONS, decide, explain, kernels_serve, listening, using
+from moe_teach.ops import operation
+from moe_teach.ops.backends import OPERATIONS, explain, using
 from moe_teach.ops.grouped_mm import grouped_mm
+from moe_teach.ops.operation import Operation, kernels_serve, listening
 
 
 def layer() -> MoE:
@@ -72,20 +71,22 @@ def test_a_wish_nobody_can_fulfil_is_refused_at_once():
         pass
 
 
-@pytest.mark.parametrize("operation", OPERATIONS)
-def test_every_operation_that_can_be_named_exists(operation):
-    assert importlib.import_module(f"moe_teach.ops.{operation}").BACKENDS
+def test_every_operation_has_a_definition_in_torch_and_kernels():
+    for name, known in OPERATIONS.items():
+        assert known.name == name and known.backends[-1] == "triton"
+        assert callable(known.implementations[known.backends[0]])
 
 
 def test_listeners_hear_only_their_own_block():
     def rule():
         return "torch", "a test says so"
 
+    combine, dispatch = (Operation(name, {"torch": len}, rule) for name in ("combine", "dispatch"))
     with listening() as outer:
-        decide("combine", rule)
+        combine.decide()
         with listening() as inner:
-            decide("dispatch", rule)
-    decide("combine", rule)
+            dispatch.decide()
+    combine.decide()
 
     assert [made.operation for made in outer] == ["combine", "dispatch"]
     assert [made.operation for made in inner] == ["dispatch"]
@@ -102,12 +103,12 @@ def claimed(dtype: torch.dtype) -> torch.Tensor:
 
 
 def test_kernels_are_the_default_on_a_gpu_only(monkeypatch):
-    monkeypatch.setattr(choice, "_compiles", lambda: True)
+    monkeypatch.setattr(operation, "kernels_compile", lambda: True)
 
     assert kernels_serve(claimed(torch.bfloat16))
     assert not kernels_serve(claimed(torch.float64))
     assert not kernels_serve(torch.zeros(2, 2, dtype=torch.bfloat16))
-    monkeypatch.setattr(choice, "_compiles", lambda: False)
+    monkeypatch.setattr(operation, "kernels_compile", lambda: False)
     assert not kernels_serve(claimed(torch.bfloat16))
 
 

@@ -7,7 +7,7 @@ import torch
 
 from moe_teach.config import MoEConfig, RouterConfig
 from moe_teach.nn.experts import Experts
-from moe_teach.nn.moe import MoE
+from moe_teach.nn.moe import FusedMoE, MoE
 from moe_teach.ops import operation
 from moe_teach.ops.backends import OPERATIONS, explain, using
 from moe_teach.ops.grouped_mm import grouped_mm
@@ -16,7 +16,7 @@ from moe_teach.types import Routing
 
 
 def layer() -> MoE:
-    return MoE.build(16, MoEConfig(router=RouterConfig(n_experts=4, top_k=2), d_ff=32))
+    return FusedMoE.build(16, MoEConfig(router=RouterConfig(n_experts=4, top_k=2), d_ff=32))
 
 
 def chosen(moe: MoE, x: torch.Tensor) -> dict[str, str]:

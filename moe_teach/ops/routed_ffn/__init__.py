@@ -90,7 +90,7 @@ def _fitting(x: Tensor, routing: Routing) -> tuple[str, str]:
         return "parts", f"a backend was asked for one of its parts, {asked}"
     if kernels_lay_out(x, routing):
         return "triton", ON_GPU
-    is_handful = routing.expert_ids.numel() <= max(_HANDFUL, routing.n_experts // 8)
+    is_handful = routing.expert_ids.numel() <= max(_HANDFUL, routing.probs.shape[-1] // 8)
     if x.device.type == "cpu" and is_handful and not torch.is_grad_enabled():
         return "each", "sorting so few choices costs more than visiting them one by one"
     return "parts", "without kernels of our own nothing is gained by doing all in one"

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from moe_teach.ops import operation
-from moe_teach.ops.operation import imported
+from moe_teach.ops.operation import Kernel, imported
 from moe_teach.ops.routed_ffn import ROUTED_FFN, routed_ffn
 from moe_teach.ops.triton_mode import mode
 from moe_teach.types import ExpertWeights, Routing
@@ -32,12 +32,12 @@ assert "triton" not in sys.modules, "who asks for no kernel needs no Triton"
 def test_without_triton_a_kernel_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(operation, "mode", lambda: "absent")
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'moe-teach\[kernels\]'"):
-        imported("moe_teach.ops.dispatch.fused:never_imported")
+        imported(Kernel("moe_teach.ops.dispatch.fused:never_imported"))
 
 
 def test_a_kernel_is_found_when_it_is_picked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(operation, "mode", lambda: "interpreted")
-    assert imported("math:hypot")(3.0, 4.0) == 5.0
+    assert imported(Kernel("math:hypot"))(3.0, 4.0) == 5.0
 
 
 @pytest.mark.usefixtures("as_a_user")

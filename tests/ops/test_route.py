@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -159,7 +160,9 @@ def test_minus_infinity_closes_an_expert_to_a_token(backend: str, way: str) -> N
     weight = torch.tensor([[1.0], [-math.inf], [0.5], [-math.inf]], requires_grad=True)
     for top_k, ids in ((2, [0, 2]), (3, [0, 2, 1])):
         config = RouterConfig(n_experts=4, top_k=top_k, **kind)
-        routing = route(x, weight, None, config, backend=backend)
+        # The interpreter multiplies rows that do not exist, and zero times infinity warns.
+        with np.errstate(invalid="ignore"):
+            routing = route(x, weight, None, config, backend=backend)
         assert routing.expert_ids.tolist() == [ids, ids]
         assert (routing.probs[:, [1, 3]] == 0).all() and routing.gates.isfinite().all()
         torch.testing.assert_close(routing.gates.sum(dim=-1), torch.ones(2))

@@ -28,7 +28,7 @@ from moe_teach.ops.demand import demand_routing_of, demand_rows
 from moe_teach.ops.dispatch import combine, dispatch, kernels_lay_out
 from moe_teach.ops.five_ways import FIVE_WAYS
 from moe_teach.ops.grouped_ffn import grouped_ffn
-from moe_teach.ops.operation import ON_GPU, Operation, part_asked_for
+from moe_teach.ops.operation import ON_GPU, Kernel, Operation, part_asked_for
 from moe_teach.ops.routed_ffn.each import routed_ffn_each
 from moe_teach.types import ExpertWeights, Routing
 
@@ -102,7 +102,7 @@ ROUTED_FFN = Operation(
         **FIVE_WAYS,
         "parts": _parts,
         "each": _each,
-        "triton": "moe_teach.ops.routed_ffn.fused:routed_ffn_triton",
+        "triton": Kernel("moe_teach.ops.routed_ffn.fused:routed_ffn_triton"),
     },
     _fitting,
 )

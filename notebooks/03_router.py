@@ -379,8 +379,8 @@ print("PASS: every living top-1 router ends below every dead one, for every seed
 class LoggedRouter(Router):
     """A router whose author cut the graph by accident."""
 
-    def forward(self, x: Tensor) -> Routing:
-        routing = super().forward(x)
+    def forward(self, x: Tensor, token_ids: Tensor | None = None) -> Routing:
+        routing = super().forward(x, token_ids)
         return replace(routing, gates=routing.gates.detach())
 
 

@@ -1,10 +1,13 @@
 """The router: score every expert for every token, and choose."""
 
+from collections.abc import Callable
+
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from moe_teach.config import RouterConfig
+from moe_teach.nn.linear import Linear, reset_parts
 from moe_teach.ops.capacity import capacity_of
 from moe_teach.ops.demand import demand_rows
 from moe_teach.ops.route import (
@@ -26,7 +29,8 @@ class Router(nn.Module):
     `proj` scores the experts. `expert_bias` steers the choice and never the mixture: it is added
     to the probabilities before top-k, and the gates are read from the probabilities without it
     (Wang et al. 2024, arXiv 2408.15664). It is a buffer: no optimiser moves it, and neither does
-    this module; see `moe_teach.ops.balance.update_expert_bias`.
+    this module; see `moe_teach.ops.balance.update_expert_bias`. It stays in float32 where the
+    model is converted to a narrower dtype, which would swallow steps of 0.001.
     """
 
     expert_bias: Tensor  # (E,)
@@ -34,24 +38,28 @@ class Router(nn.Module):
     def __init__(self, d_model: int, config: RouterConfig) -> None:
         super().__init__()
         self.config = config
-        self.proj = nn.Linear(d_model, config.n_experts, bias=False)
-        self.noise_proj = nn.Linear(d_model, config.n_experts, bias=False) if config.noisy else None
-        self.register_buffer("expert_bias", torch.zeros(config.n_experts))
+        # Large logits would decide before anything is learned.
+        self.proj = Linear(d_model, config.n_experts, std=(0.1 / d_model) ** 0.5)
+        self.noise_proj = Linear(d_model, config.n_experts, std=0.0) if config.noisy else None
+        precise = torch.promote_types(torch.get_default_dtype(), torch.float32)
+        self.register_buffer("expert_bias", torch.zeros(config.n_experts, dtype=precise))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """Draw small weights, so that at first every expert gets a similar share.
 
-        The variance is a tenth of 1 / D (Switch, arXiv 2101.03961, section 2.4): large logits
-        would decide before anything is learned. The noise starts equal for all experts.
+        The variance is a tenth of 1 / D (Switch, arXiv 2101.03961, section 2.4). The noise starts
+        equal for all experts, and so does the selection bias.
         """
-        nn.init.normal_(self.proj.weight, std=(0.1 / self.proj.in_features) ** 0.5)
-        if self.noise_proj is not None:
-            nn.init.zeros_(self.noise_proj.weight)
+        reset_parts(self)
+        nn.init.zeros_(self.expert_bias)
 
-    def forward(self, x: Float[Tensor, "T D"]) -> Routing:
+    def forward(
+        self, x: Float[Tensor, "T D"], token_ids: Int[Tensor, " T"] | None = None
+    ) -> Routing:
         """Decide for every token: x (T, D) -> `Routing`, at least in float32.
 
+        A router is called with the tokens' ids too; this one looks at their vectors only.
         Jitter and noise act in training only. With `choice="expert"` the record lists all E
         experts for every token, and `kept` says which of them chose it.
 
@@ -69,6 +77,14 @@ class Router(nn.Module):
         if self.config.choice == "expert":
             return self._experts_choose(logits, probs, ranking)
         return self._tokens_choose(logits, probs, ranking)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Router":
+        """Convert and move this module as torch does, and keep the bias at least in float32."""
+        bias = self.expert_bias
+        super()._apply(fn, recurse)
+        if self.expert_bias.itemsize < 4:
+            self.expert_bias = bias.to(self.expert_bias.device, torch.float32)
+        return self
 
     def _logits(self, x: Tensor) -> Tensor:
         if self.training and self.config.jitter:

@@ -79,7 +79,7 @@ from moe_teach.course.answers._ch07_routes import (  # noqa: F401 - found by nam
 )
 from moe_teach.course.exercise import right, wrong
 from moe_teach.ops.losses import load_balance_loss
-from moe_teach.train.losses import sequence_balance_loss as library_loss
+from moe_teach.ops.losses import sequence_balance_loss as library_loss
 from moe_teach.types import Routing
 
 # --- 7.6 sequence_balance_loss ------------------------------------------------------------------

@@ -423,7 +423,7 @@ combine[(T,)](y, gates, slot, out, D, K=K, BLOCK_D=triton.next_power_of_2(D))
 # of kernels. Integers are compared first, and exactly.
 
 # %% tags=["nbval-check-output"]
-from moe_teach.ops.combine import combine as combine_by_definition
+from moe_teach.ops.dispatch import combine as combine_by_definition
 from moe_teach.ops.dispatch import dispatch
 from moe_teach.types import Routing
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from moe_teach.bench.grid import Shape
 from moe_teach.bench.kernel_cases import Inputs
 from moe_teach.bench.rivals import mixtral_configs
-from moe_teach.ops.choice import using
+from moe_teach.ops.backends import using
 from moe_teach.ops.routed_ffn import routed_ffn
 
 FUSED = "moe_teach fused"

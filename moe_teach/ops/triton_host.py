@@ -5,10 +5,7 @@ no GPU. `INTERPRETED` is a constant that kernels may read: the interpreter multi
 wrongly, so there operands are widened before `tl.dot`.
 """
 
-from torch import Tensor
-
-from moe_teach.config import refuse
-from moe_teach.ops.triton_mode import VARIABLE, choose_mode
+from moe_teach.ops.triton_mode import choose_mode
 
 _MODE = choose_mode()
 if _MODE == "absent":
@@ -28,27 +25,6 @@ from moe_teach.ops.triton_mend import mend_loops  # noqa: E402
 if _MODE == "interpreted":
     mend_loops()
 
-__all__ = ["INTERPRETED", "demand_launchable", "tl", "triton"]
+__all__ = ["INTERPRETED", "tl", "triton"]
 
 INTERPRETED = tl.constexpr(_MODE == "interpreted")
-
-
-def demand_launchable(**tensors: Tensor | None) -> None:
-    """Refuse tensors that a kernel could not read where it runs.
-
-    Raises:
-        ValueError: if they stand on several devices, or not on the one where kernels run.
-    """
-    places = {name: tensor.device for name, tensor in tensors.items() if tensor is not None}
-    refuse(
-        len(set(places.values())) > 1,
-        "All tensors of one kernel must stand on one device, but here "
-        + ", ".join(f"{name} is on {place}" for name, place in places.items())
-        + ": move them with .to(device).",
-    )
-    refuse(
-        not INTERPRETED.value and any(place.type == "cpu" for place in places.values()),
-        f"{next(iter(places), 'The input')} is on the CPU, but Triton compiles for a GPU in this "
-        f"process: move the tensors to the GPU, choose another backend, or set {VARIABLE}=1 and "
-        "restart Python to interpret the kernel.",
-    )

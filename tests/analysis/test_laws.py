@@ -207,7 +207,7 @@ def test_a_bias_that_leaks_into_the_gates_is_noticed(monkeypatch: pytest.MonkeyP
         return gates / gates.sum(dim=-1, keepdim=True)
 
     assert not broken_in(layer)
-    monkeypatch.setattr("moe_teach.ops.choose.reference.gates_for", leaking)
+    monkeypatch.setattr("moe_teach.ops.route.gates_of", leaking)
     assert "bias stays out" in broken_in(layer)
     assert "router learns" in broken_in(layer), "the ranking carries no gradient"
 

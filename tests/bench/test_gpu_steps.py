@@ -21,14 +21,14 @@ from moe_teach.bench.kernel_cases import NAMES, TOY, with_kernels
 from moe_teach.bench.kernels import KernelRow
 from moe_teach.bench.layer import LIMIT, OURS
 from moe_teach.bench.timing import Timing
-from moe_teach.ops.backends import backends_of
+from moe_teach.ops.backends import OPERATIONS
 from moe_teach.ops.tiles import SHARED_MEMORY, Tiles
 
 
 def test_every_operation_with_kernels_is_checked_against_a_definition_that_exists():
     assert set(DEFINITION) == set(with_kernels())
     for operation, (definition, _) in DEFINITION.items():
-        assert definition in backends_of(operation)
+        assert definition in OPERATIONS[operation].backends
 
 
 def test_right_kernels_are_found_right_and_named():
@@ -165,9 +165,9 @@ def test_tuning_walks_to_the_best_and_survives_what_does_not_compile(monkeypatch
         }
 
     monkeypatch.setattr(tuning.Walk, "try_out", try_out)
-    *_, last = tune(toy_setting(TOY), "pair", 60.0)
+    *_, last = tune(toy_setting(TOY), "double", 60.0)
 
-    start = start_of("pair", TOY, torch.bfloat16, "cpu")
+    start = start_of("double", TOY, torch.bfloat16, "cpu")
     assert last["table"]["block_n"] == start.block_n == 32
     assert (last["best"]["block_n"], last["best"]["num_stages"]) == (128, 2)
     assert last["ratio"] == 0.52
@@ -184,7 +184,7 @@ def _walks() -> Iterator[tuning.Walk]:
     inputs = tuning.draw_inputs(TOY, torch.bfloat16, "cpu")
     with torch.no_grad():
         expected = tuning.reference(inputs).float()
-    yield tuning.Walk(toy_setting(TOY), "pair", inputs, expected)
+    yield tuning.Walk(toy_setting(TOY), "double", inputs, expected)
 
 
 # A stand-in for the driver of an H100: enough to compile, and to see under which key the code is

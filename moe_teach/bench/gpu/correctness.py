@@ -18,15 +18,14 @@ from torch import Tensor
 from moe_teach.bench.gpu.step import Row
 from moe_teach.bench.grid import Shape
 from moe_teach.bench.kernel_cases import NAMES, TOY, Case, Inputs, call, draw_inputs, shape_of
-from moe_teach.ops.combine import combine
-from moe_teach.ops.dispatch import dispatch
+from moe_teach.ops.dispatch import combine, dispatch
 from moe_teach.types import ExpertWeights, Routing
 
 Crowd = Literal["balanced", "crowded", "dropped"]
 
 # The definition of each operation, and what it is differentiated by.
 DEFINITION = {
-    "choose": ("reference", ("x", "proj")),
+    "route": ("reference", ("x", "proj")),
     "dispatch": ("reference", ("x",)),
     "combine": ("reference", ("y", "gates")),
     "grouped_mm": ("reference", ("rows", "w")),
@@ -35,7 +34,7 @@ DEFINITION = {
 }
 # In parts of the largest number: a few roundings of the dtype, the first one being of the operands.
 ALLOWED = {torch.float32: 2e-5, torch.float16: 4e-3, torch.bfloat16: 3e-2}
-_NO_MATRICES = ("choose", "dispatch", "combine")
+_NO_MATRICES = ("route", "dispatch", "combine")
 _MOST_NUMBERS = 7 * 10**8  # of all matrices: in float64, with gradients, beside other steps
 _ODD = Shape(300, 33, 50, 3, 2)  # no block divides it, and no 16 bytes align its rows
 _SMALL = Shape(65, 96, 64, 8, 3)
@@ -65,7 +64,7 @@ def trials(operation: str, toy: bool) -> Iterator[Trial]:
             yield Trial(Case(operation, _affordable(operation, model, n_tokens), backward=backward))
     # Among so many tokens a tie, which float64 decides otherwise, would spoil a router's gradient.
     many = _affordable(operation, "OLMoE", 16384)
-    yield Trial(Case(operation, many, backward=operation != "choose"))
+    yield Trial(Case(operation, many, backward=operation != "route"))
 
 
 def _affordable(operation: str, model: str, n_tokens: int) -> Shape:

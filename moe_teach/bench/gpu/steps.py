@@ -25,10 +25,10 @@ PEERS = ("transformers",)
 FIRST = "Qwen3"  # the model that answers first: many small experts, as most are built now
 # What is tuned: a kind of work, at how many tokens.
 TUNED: tuple[tuple[Work, int], ...] = (
-    ("pair", 16384),
+    ("double", 16384),
     ("product", 16384),
     ("outer", 16384),
-    ("pair", 16),
+    ("double", 16),
     ("product", 16),
 )
 _ROUNDS_S = 0.7  # for each size, in each direction
@@ -48,7 +48,7 @@ def _toy_steps() -> Iterator[Step]:
     for skewed in (False, True):
         name = "layer: toy, skewed" if skewed else "layer: toy"
         yield Step(name, "layer", 30.0, partial(layers, setting, one, skewed=skewed))
-    for work in ("pair", "outer"):
+    for work in ("double", "outer"):
         yield Step(f"tune: toy, {work}", "tune", 20.0, partial(tune, setting, work, 3.0))
     yield from (_specialist(package, setting, one) for package in SPECIALISTS)
 

@@ -49,7 +49,7 @@ def neighbours(tiles: Tiles, work: Work, itemsize: int) -> Iterator[Tiles]:
     changed += [replace(tiles, num_stages=tiles.num_stages + by) for by in (1, -1)]
     changed.append(replace(tiles, num_warps=4 if tiles.num_warps == 8 else 8))
     for one in changed:
-        sums = one.block_m * one.block_n * (2 if work == "pair" else 1)
+        sums = one.block_m * one.block_n * (2 if work == "double" else 1)
         fits = one.shared_bytes(work, itemsize) <= SHARED_MEMORY[90]
         if fits and sums <= _MOST_SUMS and one.num_stages >= 2:
             yield one

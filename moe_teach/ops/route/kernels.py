@@ -15,11 +15,11 @@ from moe_teach.ops.triton_host import INTERPRETED, tl, triton
 
 
 @triton.jit
-def choose_kernel(
+def route_kernel(
     x, weight, expert_bias, logits, probs, gates, expert_ids, x_row, x_column, w_row, w_column,
     n_tokens, n_experts, width, scale, TOP_K: tl.constexpr, SOFTMAX: tl.constexpr,
-    NORMALIZE: tl.constexpr, TOKENS: tl.constexpr, EXPERTS: tl.constexpr, COLUMNS: tl.constexpr,
-    CHOICES: tl.constexpr, WIDEN: tl.constexpr, PIECES: tl.constexpr,
+    GATES: tl.constexpr, TOKENS: tl.constexpr, EXPERTS: tl.constexpr, COLUMNS: tl.constexpr,
+    CHOSEN: tl.constexpr, WIDEN: tl.constexpr, PIECES: tl.constexpr,
 ):  # fmt: skip
     """A program owns TOKENS tokens and finishes their whole decision."""
     token = tl.program_id(0) * TOKENS + tl.arange(0, TOKENS)
@@ -30,7 +30,7 @@ def choose_kernel(
     )  # fmt: skip
     _decide(
         mine, expert_bias, logits, probs, gates, expert_ids, token, expert, n_tokens, n_experts,
-        scale, TOP_K, SOFTMAX, NORMALIZE, TOKENS, EXPERTS, CHOICES,
+        scale, TOP_K, SOFTMAX, GATES, TOKENS, EXPERTS, CHOSEN,
     )  # fmt: skip
 
 
@@ -56,8 +56,8 @@ def partial_logits_kernel(
 @triton.jit
 def decide_kernel(
     parts, expert_bias, logits, probs, gates, expert_ids, n_tokens, n_experts, n_parts, scale,
-    TOP_K: tl.constexpr, SOFTMAX: tl.constexpr, NORMALIZE: tl.constexpr, TOKENS: tl.constexpr,
-    EXPERTS: tl.constexpr, CHOICES: tl.constexpr,
+    TOP_K: tl.constexpr, SOFTMAX: tl.constexpr, GATES: tl.constexpr, TOKENS: tl.constexpr,
+    EXPERTS: tl.constexpr, CHOSEN: tl.constexpr,
 ):  # fmt: skip
     """A program owns TOKENS tokens, adds the parts of their logits in order, and decides."""
     token = tl.program_id(0) * TOKENS + tl.arange(0, TOKENS)
@@ -69,7 +69,7 @@ def decide_kernel(
         mine += tl.load(parts + place, exists, other=0.0)
     _decide(
         mine, expert_bias, logits, probs, gates, expert_ids, token, expert, n_tokens, n_experts,
-        scale, TOP_K, SOFTMAX, NORMALIZE, TOKENS, EXPERTS, CHOICES,
+        scale, TOP_K, SOFTMAX, GATES, TOKENS, EXPERTS, CHOSEN,
     )  # fmt: skip
 
 
@@ -124,19 +124,19 @@ def _score(logits, is_real, SOFTMAX):
 
 
 @triton.jit
-def _take_best(probs, ranking, expert, is_open, TOP_K, TOKENS, EXPERTS, CHOICES):
-    """Take the best open expert TOP_K times, at a tie the first: ids and probabilities."""
-    choice = tl.arange(0, CHOICES)[None, :]
-    ids = tl.zeros((TOKENS, CHOICES), tl.int32)
-    values = tl.zeros((TOKENS, CHOICES), tl.float32)
+def _take_best(worth, ranking, expert, is_open, TOP_K, TOKENS, EXPERTS, CHOSEN):
+    """Take the best open expert TOP_K times, at a tie the first: ids, and what each is worth."""
+    place = tl.arange(0, CHOSEN)[None, :]
+    ids = tl.zeros((TOKENS, CHOSEN), tl.int32)
+    values = tl.zeros((TOKENS, CHOSEN), tl.float32)
     for k in range(TOP_K):
         left = tl.where(is_open, ranking, float("-inf"))
         is_best = is_open & (left == tl.max(left, axis=1)[:, None])
         winner = tl.min(tl.where(is_best, expert[None, :], EXPERTS), axis=1)[:, None]
         is_winner = expert[None, :] == winner
-        value = tl.sum(tl.where(is_winner, probs, 0.0), axis=1)[:, None]
-        ids = tl.where(choice == k, winner, ids)
-        values = tl.where(choice == k, value, values)
+        value = tl.sum(tl.where(is_winner, worth, 0.0), axis=1)[:, None]
+        ids = tl.where(place == k, winner, ids)
+        values = tl.where(place == k, value, values)
         is_open = is_open & (expert[None, :] != winner)
     return ids, values
 
@@ -144,7 +144,7 @@ def _take_best(probs, ranking, expert, is_open, TOP_K, TOKENS, EXPERTS, CHOICES)
 @triton.jit
 def _decide(
     mine, expert_bias, logits, probs, gates, expert_ids, token, expert, n_tokens, n_experts,
-    scale, TOP_K, SOFTMAX, NORMALIZE, TOKENS, EXPERTS, CHOICES,
+    scale, TOP_K, SOFTMAX, GATES, TOKENS, EXPERTS, CHOSEN,
 ):  # fmt: skip
     """Score, choose and weigh the tokens whose logits are `mine`, and write it all down."""
     is_real = (expert < n_experts)[None, :]
@@ -160,13 +160,17 @@ def _decide(
     # With NaN among them nothing is best; a broken token still gets experts that exist.
     is_broken = tl.max(((ranking != ranking) & is_real).to(tl.int32), axis=1)[:, None] > 0
     ranking = tl.where(is_broken, 0.0, ranking)
+    worth = mine if GATES == "chosen" else scored
     ids, values = _take_best(
-        scored, ranking, expert, exists & is_real, TOP_K, TOKENS, EXPERTS, CHOICES
+        worth, ranking, expert, exists & is_real, TOP_K, TOKENS, EXPERTS, CHOSEN
     )
-    if NORMALIZE:
+    place = tl.arange(0, CHOSEN)[None, :]
+    if GATES == "chosen":  # from logits: a bias can choose experts whose probabilities underflow
+        values = tl.where(place < TOP_K, values, float("-inf"))
+        values = tl.exp(values - tl.max(values, axis=1)[:, None])
+    if GATES != "plain":
         values = values / tl.maximum(tl.sum(values, axis=1), 1.1754943508222875e-38)[:, None]
     values = tl.where(is_broken, float("nan"), values * scale)
-    choice = tl.arange(0, CHOICES)[None, :]
-    place = token.to(tl.int64)[:, None] * TOP_K + choice
-    tl.store(gates + place, values, exists & (choice < TOP_K))
-    tl.store(expert_ids + place, ids.to(tl.int64), exists & (choice < TOP_K))
+    pair = token.to(tl.int64)[:, None] * TOP_K + place
+    tl.store(gates + pair, values, exists & (place < TOP_K))
+    tl.store(expert_ids + pair, ids.to(tl.int64), exists & (place < TOP_K))

@@ -1,4 +1,4 @@
-"""The first half of the experts as one kernel: gather, multiply up, activate.
+"""The experts forward, as two kernels: gather, multiply up, activate; then multiply down and weigh.
 
           columns of w_up[e] and w_gate[e]     One program owns BLOCK_M rows of one expert times
           +---------+---------+                BLOCK_N of its inner features. Each step along D
@@ -9,15 +9,28 @@
           +---------+---------+                backward pass will want them.
 
 If the rows are still with their tokens, they are read from there: no sorted copy is written.
+
+    y[n] = gate of row n * (w_down[e] @ inner[n])
+
+The gate weight is one multiplication on sums that are still in registers. Applied later it would
+cost a pass over all answers.
 """
 
 import torch
 from torch import Tensor
 
 from moe_teach.config import Activation
-from moe_teach.ops.grouped_ffn.ragged import Ragged
-from moe_teach.ops.grouped_mm.fused import tiles_for
-from moe_teach.ops.tile_product import dot_precision, locate, product, put, row_of, with_whole_rows
+from moe_teach.ops.tile_product import (
+    Ragged,
+    dot_precision,
+    locate,
+    product,
+    put,
+    row_of,
+    walk,
+    with_whole_rows,
+)
+from moe_teach.ops.tiles import tiles_for
 from moe_teach.ops.triton_host import tl, triton
 
 
@@ -41,10 +54,10 @@ def inner_rows(
     gate = torch.empty_like(inner) if keep and w_gate is not None else None
     if not inner.numel():
         return inner, up, gate
-    tiles = tiles_for(ragged.n_rows, w_up, "pair")
-    tile_map = ragged.tiles(tiles.block_m)
+    tiles = tiles_for(ragged.n_rows, w_up, "double")
+    tile_map, tiles = ragged.tiles, tiles.of_height(ragged.tiles.block_m)
     up_kernel[(tile_map.n_tiles * triton.cdiv(n_out, tiles.block_n),)](
-        x, ragged.choice, w_up, w_gate, inner, up, gate,
+        x, ragged.pair, w_up, w_gate, inner, up, gate,
         tile_map.expert, tile_map.row, tile_map.ends, ragged.top_k,
         n_experts, tile_map.n_tiles, n_out, n_in,
         x.stride(0), *w_up.stride(), *((0, 0, 0) if w_gate is None else w_gate.stride()),
@@ -56,7 +69,7 @@ def inner_rows(
 
 @triton.jit(do_not_specialize=["n_tiles"])
 def up_kernel(
-    x, choice, w_up, w_gate, inner, up, gate, tile_expert, tile_row, ends, top_k,
+    x, pair, w_up, w_gate, inner, up, gate, tile_expert, tile_row, ends, top_k,
     n_experts, n_tiles, n_out, n_in, stride_xn,
     stride_ue, stride_uf, stride_ud, stride_ge, stride_gf, stride_gd,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, GROUP_M: tl.constexpr,
@@ -70,9 +83,10 @@ def up_kernel(
         return
     row = first_row + tl.arange(0, BLOCK_M)
     column = first_column + tl.arange(0, BLOCK_N)
-    rows = x + row_of(row, choice, top_k, exists)[:, None] * stride_xn
+    rows = x + row_of(row, pair, top_k, exists)[:, None] * stride_xn
     ups = w_up + expert * stride_ue + column[None, :] * stride_uf
     gates = ups if w_gate is None else w_gate + expert * stride_ge + column[None, :] * stride_gf
+    # The loop of `walk`, written out, because both products share the rows that a step has loaded.
     up_acc = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
     gate_acc = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
     for start in range(0, n_in, BLOCK_K):
@@ -104,3 +118,56 @@ def activate(up, gate, ACTIVATION: tl.constexpr):
     else:
         inner = tl.where(up <= 0, 0.0, up)  # a NaN stays one
     return inner
+
+
+def answers(inner: Tensor, w_down: Tensor, ragged: Ragged) -> Tensor:
+    """Multiply inner rows (N, F) down to answers (N, D), weighted if there are gates."""
+    n_experts, n_out, n_in = w_down.shape
+    y = inner.new_empty(ragged.n_rows, n_out)
+    if not y.numel():
+        return y
+    tiles = tiles_for(ragged.n_rows, w_down)
+    tile_map, tiles = ragged.tiles, tiles.of_height(ragged.tiles.block_m)
+    down_kernel[(tile_map.n_tiles * triton.cdiv(n_out, tiles.block_n),)](
+        inner, w_down, ragged.pair, ragged.gates, y,
+        tile_map.expert, tile_map.row, tile_map.ends,
+        n_experts, tile_map.n_tiles, n_out, n_in, *w_down.stride(),
+        EVEN_K=n_in % tiles.block_k == 0, PRECISION=dot_precision(inner.dtype), **tiles.launch(),
+    )  # fmt: skip
+    return y
+
+
+@triton.jit(do_not_specialize=["n_tiles"])
+def down_kernel(
+    inner, w_down, pair, gates, y, tile_expert, tile_row, ends, n_experts, n_tiles, n_out, n_in,
+    stride_we, stride_wd, stride_wf,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, GROUP_M: tl.constexpr,
+    EVEN_K: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Compute BLOCK_M x BLOCK_N numbers of one expert's answers."""
+    expert, first_row, first_column, exists = locate(
+        tile_expert, tile_row, ends, n_experts, n_tiles, n_out, BLOCK_M, BLOCK_N, GROUP_M
+    )
+    if expert >= n_experts:
+        return
+    column = first_column + tl.arange(0, BLOCK_N)
+    left = inner + first_row * n_in + tl.arange(0, BLOCK_M)[:, None] * n_in
+    right = w_down + expert * stride_we + column[None, :] * stride_wd
+    acc = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
+    acc = walk(
+        left, right, exists, column < n_out, n_in, stride_wf, acc, BLOCK_K, EVEN_K, PRECISION
+    )
+    if gates is not None:
+        row = first_row + tl.arange(0, BLOCK_M)
+        acc *= weight_of(row, pair, gates, exists)[:, None]
+    put(y, acc, first_row, first_column, exists, n_out)
+
+
+@triton.jit
+def weight_of(row, pair, gates, exists):
+    """Give the gate of each row, in float32; 1 where rows have none."""
+    weight = tl.where(exists, 1.0, 0.0)
+    if gates is not None:
+        place = tl.load(pair + row, mask=exists, other=0)
+        weight = tl.load(gates + place, mask=exists, other=0.0).to(tl.float32)
+    return weight

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from itertools import islice
 
 import torch
 
@@ -9,6 +10,8 @@ from moe_teach.bench.compile_only import TARGETS, library_reports
 from moe_teach.bench.compile_table import HEADER as COMPILE_HEADER
 from moe_teach.bench.compile_table import faults, report_cells
 from moe_teach.bench.contenders import BY_PARTS, FUSED, TORCH
+from moe_teach.bench.graphs import HEADER as GRAPH_HEADER
+from moe_teach.bench.graphs import cuts
 from moe_teach.bench.grid import GRIDS
 from moe_teach.bench.kernel_cases import kernel_grid
 from moe_teach.bench.kernels import HEADER as KERNEL_HEADER
@@ -41,7 +44,7 @@ def parser() -> argparse.ArgumentParser:
     """Describe the arguments."""
     description = (
         "Time an MoE layer, a training step, or our kernels on a GPU, against their rivals and the "
-        "limit; or compile the kernels for GPUs that are not there."
+        "limit; compile the kernels for GPUs that are not there; or count the graphs of a layer."
     )
     result = argparse.ArgumentParser(prog="moe-teach bench", description=description)
     result.add_argument("what", choices=VERBS, help="what to time")
@@ -138,4 +141,20 @@ def _kernels(options: argparse.Namespace) -> int:
     return 0
 
 
-VERBS = {"layer": _layer, "train": _train, "compile": _compile, "kernels": _kernels}
+def _compile_graph(options: argparse.Namespace) -> int:
+    """Count the graphs that torch.compile makes of a layer, and the breaks between them."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    found = cuts([DTYPES[dtype] for dtype in options.dtype or DTYPES], device)
+    rows = [row.cells() for row in islice(found, options.first)]
+    print(machine())
+    print(written(GRAPH_HEADER, rows, options.markdown))
+    return 0
+
+
+VERBS = {
+    "layer": _layer,
+    "train": _train,
+    "compile": _compile,
+    "compile-graph": _compile_graph,
+    "kernels": _kernels,
+}

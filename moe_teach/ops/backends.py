@@ -6,7 +6,8 @@ r"""Which implementations the operations take: to see, and to overrule.
 
 A wish holds in its own context only: other threads and tasks do not see it, and neither do the
 threads of autograd. So a forward pass that is repeated on the way back (checkpointing on a GPU)
-does not either: there, name `backend` in the call.
+does not either: there, name `backend` in the call. A compiled layer keeps what was asked for when
+it was traced.
 """
 
 from collections.abc import Callable, Iterator

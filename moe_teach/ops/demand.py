@@ -64,6 +64,12 @@ def demand_expert_ids(expert_ids: Tensor, n_experts: int) -> None:
         demand_expert_id(lowest if lowest < 0 else highest, n_experts)
 
 
+def demand_expert_ids_in_sight(expert_ids: Tensor, n_experts: int) -> None:
+    """Refuse ids that name no expert where a look costs no waiting: on a CPU, outside a graph."""
+    if expert_ids.device.type == "cpu" and not torch.compiler.is_dynamo_compiling():
+        demand_expert_ids(expert_ids, n_experts)
+
+
 def count_ids(expert_ids: Tensor, n_experts: int) -> Tensor:
     """Count how often each expert is named, (E,) int64.
 

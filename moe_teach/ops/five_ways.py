@@ -9,6 +9,7 @@ from torch import Tensor
 
 from moe_teach.config import Activation
 from moe_teach.ops.activation import expert_ffn, unbind
+from moe_teach.ops.demand import demand_expert_ids
 from moe_teach.ops.dispatch import combine, dispatch
 from moe_teach.ops.grouped_ffn import Backend, grouped_ffn
 from moe_teach.types import ExpertWeights, Routing
@@ -18,6 +19,7 @@ def routed_ffn_loop(
     x: Tensor, routing: Routing, weights: ExpertWeights, activation: Activation
 ) -> Tensor:
     """Find each expert's tokens with a mask, and add its gated answer to them: E masks."""
+    demand_expert_ids(routing.expert_ids, routing.n_experts)
     out = torch.zeros_like(x, dtype=routing.gates.dtype)
     for expert, matrices in enumerate(unbind(weights)):
         is_mine = routing.expert_ids == expert  # (T, K)
@@ -88,11 +90,11 @@ def routed_ffn_grouped(
     routing: Routing,
     weights: ExpertWeights,
     activation: Activation,
-    ffn: Backend | None = "composed",
+    ffn: Backend = "composed",
 ) -> Tensor:
     """Sort the choices by expert once; then three grouped matmuls serve all experts.
 
-    With `ffn=None` this is what `moe_teach.nn.moe.MoE` does: the fastest way on the device.
+    `moe_teach.nn.moe.MoE` does the same without naming `ffn`: in the fastest way on the device.
     """
     rows, dispatched = dispatch(x, routing)
     y = grouped_ffn(rows, dispatched.expert_offsets, weights, activation, backend=ffn)

@@ -11,12 +11,12 @@ import torch
 from moe_teach.ops.operation import (
     Operation,
     asked_for,
-    imported,
     kernels_compile,
+    load,
     part_asked_for,
 )
 
-for _function in (asked_for, part_asked_for, imported, kernels_compile):
+for _function in (asked_for, part_asked_for, kernels_compile, load):
     torch.compiler.assume_constant_result(_function)
 
 

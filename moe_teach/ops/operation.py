@@ -4,8 +4,7 @@ The rule of each operation stands beside its implementations; here is what the r
 for the CPU follow measured crossovers (`moe-teach bench layer --all`). On a GPU the library's own
 kernels are taken wherever they can run (`moe-teach bench kernels` measures them on yours).
 
-Who never asks for Triton should never need it: an implementation may be given as
-"module:function", and is then imported when it is first picked.
+Who never asks for Triton should never need it: a `Kernel` is imported when it is first picked.
 """
 
 import functools
@@ -25,6 +24,18 @@ KERNEL_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 ON_GPU = "the rows stand on a GPU, and the library's kernels run there"
 _wishes: ContextVar[tuple[Mapping[str, str], ...]] = ContextVar("wishes", default=())
 _listeners: ContextVar[tuple[list["Pick"], ...]] = ContextVar("listeners", default=())
+
+
+class Kernel:
+    """An implementation in Triton, "module:function", imported when it is first picked."""
+
+    def __init__(self, place: str) -> None:
+        self.place = place
+        self.function: Callable[..., Any] | None = None
+        _kernels[place] = self
+
+
+_kernels: dict[str, Kernel] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +60,7 @@ class Operation:
     """
 
     name: str
-    implementations: Mapping[str, Callable[..., Any] | str]
+    implementations: Mapping[str, Callable[..., Any] | Kernel]
     rule: Callable[..., tuple[str, str]]
     in_graph: frozenset[str] = frozenset({"triton"})
 
@@ -77,7 +88,7 @@ class Operation:
         found = self.implementations.get(backend or self.decide(*facts))
         if found is None:
             raise self.unknown(backend)
-        return imported(found) if isinstance(found, str) else found
+        return imported(found) if isinstance(found, Kernel) else found
 
     def decide(self, *facts: Any) -> str:
         """Name the backend that was asked for with `using`, or the one that fits these facts."""
@@ -150,23 +161,34 @@ def kernels_serve(rows: Tensor) -> bool:
     return rows.is_cuda and rows.dtype in KERNEL_DTYPES and kernels_compile()
 
 
-@functools.cache
 def kernels_compile() -> bool:
     """Tell whether Triton compiles for a GPU in this process."""
-    return mode() == "compiled"
+    return _mode() == "compiled"
 
 
-@functools.cache
-def imported(place: str) -> Callable[..., Any]:
-    """Import the function that "module:function" names.
+_mode = functools.cache(mode)
+
+
+def imported(kernel: Kernel) -> Callable[..., Any]:
+    """Give a kernel's function, and import it if nobody has yet.
 
     Raises:
         ModuleNotFoundError: with what to install, where Triton is absent.
     """
-    if mode() == "absent":
-        raise ModuleNotFoundError(
-            "The backend 'triton' needs the package triton, which exists for Linux: install it "
-            "with pip install 'moe-teach[kernels]', or choose another backend."
-        )
-    module, name = place.split(":")
-    return getattr(import_module(module), name)
+    load(kernel.place)
+    assert kernel.function is not None
+    return kernel.function
+
+
+def load(place: str) -> bool:
+    """Import the kernel that stands there; it has its function afterwards."""
+    kernel = _kernels[place]
+    if kernel.function is None:
+        if mode() == "absent":
+            raise ModuleNotFoundError(
+                "The backend 'triton' needs the package triton, which exists for Linux: install "
+                "it with pip install 'moe-teach[kernels]', or choose another backend."
+            )
+        module, name = place.split(":")
+        kernel.function = getattr(import_module(module), name)
+    return True

@@ -1,5 +1,7 @@
 """The choice of a backend can be seen and overruled, and says why it was made."""
 
+from threading import Event, Thread
+
 import pytest
 import torch
 
@@ -9,7 +11,8 @@ from moe_teach.nn.moe import FusedMoE, MoE
 from moe_teach.ops import operation
 from moe_teach.ops.backends import OPERATIONS, explain, using
 from moe_teach.ops.grouped_mm import grouped_mm
-from moe_teach.ops.operation import Operation, kernels_serve, listening
+from moe_teach.ops.operation import Operation, asked_for, kernels_serve, listening
+from moe_teach.types import Routing
 
 
 def layer() -> MoE:
@@ -142,3 +145,55 @@ def test_an_uneven_load_is_never_padded():
     experts, ends = Experts(4, 256, 512), torch.tensor([97, 98, 99, 100], dtype=torch.int32)
     [made] = [c for c in explain(experts, torch.randn(100, 256), ends) if "ffn" in c.operation]
     assert made.backend == "expertwise"
+
+
+def test_blocks_that_end_in_another_order_leave_nothing_behind():
+    first, second = using(dispatch="reference"), using(dispatch="torch", combine="reference")
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert asked_for("dispatch") == "torch" and asked_for("combine") == "reference"
+    second.__exit__(None, None, None)
+    assert asked_for("dispatch") is None and asked_for("combine") is None
+
+
+def test_another_thread_neither_sees_nor_disturbs_a_wish():
+    inside, leave, seen = Event(), Event(), []
+
+    def other():
+        with using(dispatch="reference"):
+            seen.append(asked_for("combine"))
+            inside.set()
+            leave.wait()
+
+    thread = Thread(target=other)
+    with using(combine="reference"):
+        thread.start()
+        inside.wait()
+        assert asked_for("dispatch") is None
+    leave.set()
+    thread.join()
+    assert seen == [None] and asked_for("dispatch") is None and asked_for("combine") is None
+
+
+@pytest.mark.parametrize("part", ["dispatch", "grouped_ffn", "grouped_mm", "combine"])
+def test_a_wish_for_a_part_is_heard_where_the_whole_would_be_done_at_once(part):
+    backend = OPERATIONS[part].backends[0]
+    moe, x = layer(), torch.randn(1, 16)
+    with torch.no_grad():
+        assert chosen(moe, x)["routed_ffn"] == "each"
+        with using(**{part: backend}):
+            assert chosen(moe, x)["routed_ffn"] == "parts" and chosen(moe, x)[part] == backend
+        with using(routed_ffn="each", **{part: backend}):
+            assert chosen(moe, x)["routed_ffn"] == "each", "the whole was named itself"
+
+
+@pytest.mark.parametrize("n_experts", [4096, 4097])
+def test_more_experts_than_the_kernels_can_count_take_another_way(monkeypatch, n_experts):
+    monkeypatch.setattr(operation, "kernels_compile", lambda: True)
+    blank = torch.zeros(2, n_experts)
+    routing = Routing(blank, blank, torch.ones(2, 1), torch.zeros(2, 1, dtype=torch.long))
+    expected = "triton" if n_experts == 4096 else {"dispatch": "torch", "routed_ffn": "parts"}
+    for name in ("dispatch", "routed_ffn"):
+        backend = OPERATIONS[name].decide(claimed(torch.bfloat16), routing)
+        assert backend == (expected if n_experts == 4096 else expected[name])

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -130,13 +131,59 @@ def test_logits_of_any_size_give_finite_gates(score_fn: str, backend: str) -> No
     assert routing.expert_ids.tolist() == [[0, 2], [0, 1]] and routing.gates.isfinite().all()
 
 
+@pytest.mark.parametrize("score_fn", ["softmax", "sigmoid"])
 @every_backend
-def test_broken_logits_are_refused(backend: str) -> None:
-    for poison in (math.nan, math.inf):
+def test_broken_logits_are_refused(backend: str, score_fn: str) -> None:
+    config = RouterConfig(n_experts=4, top_k=2, score_fn=score_fn)
+    closed = torch.full((4,), -math.inf)
+    for broken in (torch.tensor([0.0, 0.0, math.nan, 0.0]), torch.tensor([math.inf, 0, 0, 0])):
         x = torch.zeros(3, 4)
-        x[1, 2] = poison
+        x[1] = broken
         with pytest.raises(ValueError, match=r"logits of [13] of 3 tokens are NaN or infinite"):
-            route(x, torch.eye(4), None, RouterConfig(n_experts=4, top_k=2), backend=backend)
+            route(x, torch.eye(4), None, config, backend=backend)
+    with pytest.raises(ValueError, match=r"logits of 3 of 3 tokens are NaN or infinite"):
+        route(torch.ones(3, 1), closed[:, None], None, config, backend=backend)
+
+
+@every_backend
+def test_a_bias_that_is_no_number_is_refused(backend: str) -> None:
+    bias, config = torch.tensor([0.0, math.nan, 0.0]), RouterConfig(n_experts=3, top_k=1)
+    with pytest.raises(ValueError, match="expert_bias holds NaN"):
+        route(torch.ones(2, 3), torch.eye(3), bias, config, backend=backend)
+
+
+@pytest.mark.parametrize("way", ["softmax", "sigmoid", "topk_first"])
+@every_backend
+def test_minus_infinity_closes_an_expert_to_a_token(backend: str, way: str) -> None:
+    kind = {"topk_first": True} if way == "topk_first" else {"score_fn": way}
+    x = torch.ones(2, 1, requires_grad=True)
+    weight = torch.tensor([[1.0], [-math.inf], [0.5], [-math.inf]], requires_grad=True)
+    for top_k, ids in ((2, [0, 2]), (3, [0, 2, 1])):
+        config = RouterConfig(n_experts=4, top_k=top_k, **kind)
+        # The interpreter multiplies rows that do not exist, and zero times infinity warns.
+        with np.errstate(invalid="ignore"):
+            routing = route(x, weight, None, config, backend=backend)
+        assert routing.expert_ids.tolist() == [ids, ids]
+        assert (routing.probs[:, [1, 3]] == 0).all() and routing.gates.isfinite().all()
+        torch.testing.assert_close(routing.gates.sum(dim=-1), torch.ones(2))
+        if top_k == 3:
+            assert (routing.gates[:, 2] == 0).all(), "chosen all the same, and worth nothing"
+        (dweight,) = torch.autograd.grad(routing.gates[:, 0].sum(), weight)
+        assert dweight.isfinite().all()
+
+
+@every_backend
+def test_gates_of_experts_that_only_a_bias_chose_do_not_underflow(backend: str) -> None:
+    x = torch.tensor([[0.0, -300.0, -299.0]], requires_grad=True)
+    config = RouterConfig(n_experts=3, top_k=2, topk_first=True)
+    bias = torch.tensor([0.0, 10.0, 5.0])
+    routing = route(x, torch.eye(3), bias, config, backend=backend)
+    assert routing.expert_ids.tolist() == [[1, 2]]
+    expected = torch.tensor([[-300.0, -299.0]]).softmax(dim=-1)
+    torch.testing.assert_close(routing.gates, expected)
+    (dx,) = torch.autograd.grad(routing.gates[0, 0], x)
+    slope = (expected[0, 0] * expected[0, 1]).item()
+    torch.testing.assert_close(dx, torch.tensor([[0.0, slope, -slope]]))
 
 
 @every_backend

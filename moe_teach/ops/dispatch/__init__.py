@@ -18,7 +18,7 @@ from torch import Tensor
 from moe_teach.ops.demand import demand_routing_of, demand_rows
 from moe_teach.ops.dispatch.reference import combine_reference, dispatch_reference
 from moe_teach.ops.dispatch.torch_fast import combine_torch, dispatch_torch
-from moe_teach.ops.operation import ON_GPU, Operation, kernels_serve
+from moe_teach.ops.operation import ON_GPU, Kernel, Operation, kernels_serve
 from moe_teach.types import Dispatched, Routing
 
 Backend = Literal["reference", "torch", "triton"]
@@ -107,7 +107,7 @@ DISPATCH = Operation(
     {
         "reference": dispatch_reference,
         "torch": dispatch_torch,
-        "triton": "moe_teach.ops.dispatch.fused:dispatch_triton",
+        "triton": Kernel("moe_teach.ops.dispatch.fused:dispatch_triton"),
     },
     _fitting_dispatch,
 )
@@ -116,7 +116,7 @@ COMBINE = Operation(
     {
         "reference": combine_reference,
         "torch": combine_torch,
-        "triton": "moe_teach.ops.dispatch.fused:combine_triton",
+        "triton": Kernel("moe_teach.ops.dispatch.fused:combine_triton"),
     },
     _fitting_combine,
 )

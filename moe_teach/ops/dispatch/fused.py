@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from moe_teach.ops.demand import demand_expert_ids, demand_operands
+from moe_teach.ops.demand import demand_expert_ids_in_sight, demand_operands
 from moe_teach.ops.dispatch.layout import lay_out
 from moe_teach.ops.fused_rows import FLOATS, collect, row_tile, spread, sum_dtype
 from moe_teach.ops.registered import nothing, or_none, registered
@@ -33,8 +33,7 @@ def dispatch_triton(x: Tensor, routing: Routing) -> tuple[Tensor, Dispatched]:
     """
     ids, kept = routing.expert_ids, routing.kept
     demand_operands(FLOATS, x=x, expert_ids=ids, kept=kept)
-    if ids.device.type == "cpu":
-        demand_expert_ids(ids, routing.n_experts)
+    demand_expert_ids_in_sight(ids, routing.n_experts)
     record = lay_out(ids, routing.n_experts, kept).dispatched
     if kept is not None:
         n_rows = int(record.expert_offsets[-1])

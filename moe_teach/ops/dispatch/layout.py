@@ -90,24 +90,21 @@ def _laid_out(
 
 def _parts(layout: Layout) -> tuple[Tensor, ...]:
     record = layout.dispatched
-    sizes = record.tokens_per_expert, record.expert_offsets
-    return record.token_idx, record.slot, *sizes, layout.pair_idx
+    fields = record.token_idx, record.slot, record.tokens_per_expert, record.expert_offsets
+    return *fields, layout.pair_idx
 
 
-_lay_out = registered(
-    "lay_out",
-    _laid_out,
-    lambda expert_ids, n_experts, *_: _parts(empty_layout(expert_ids, n_experts)),
-)
+def _shapes(expert_ids: Tensor, n_experts: int, *_: object) -> tuple[Tensor, ...]:
+    return _parts(empty_layout(expert_ids, n_experts))
+
+
+_lay_out = registered("lay_out", _laid_out, _shapes)
 
 
 def fill(
     layout: Layout, expert_ids: Tensor, kept: Tensor | None, counts: Tensor, block: int, tiles: int
 ) -> None:
-    """Launch the kernels; `counts` has a row per program and a power of two of columns.
-
-    If one program does for all, `counts` is left alone.
-    """
+    """Launch the kernels; `counts` has a row per program, and is left alone if there is but one."""
     record = layout.dispatched
     n_programs, experts = counts.shape
     has_kept, is_alone = kept is not None, n_programs == 1

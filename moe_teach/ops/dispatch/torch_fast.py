@@ -17,7 +17,7 @@ _FEW = 256  # choices that are faster sorted twice than numbered and scattered
 
 def dispatch_torch(x: Tensor, routing: Routing) -> tuple[Tensor, Dispatched]:
     """Sort all T * K choices by expert; a stable sort keeps each expert's tokens in order."""
-    n_experts, top_k = routing.n_experts, routing.top_k
+    n_experts, top_k = routing.probs.shape[-1], routing.expert_ids.shape[-1]
     chosen = routing.expert_ids.flatten()
     counts = count_ids(chosen, n_experts)
     if routing.kept is not None:

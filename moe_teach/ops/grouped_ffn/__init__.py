@@ -21,7 +21,7 @@ from moe_teach.ops.demand import demand_rows, in_one_precision
 from moe_teach.ops.grouped_ffn.expertwise import grouped_ffn_expertwise
 from moe_teach.ops.grouped_ffn.padded import grouped_ffn_padded
 from moe_teach.ops.grouped_mm import multiplication, torch_can_group
-from moe_teach.ops.operation import ON_GPU, Operation, asked_for, kernels_serve
+from moe_teach.ops.operation import ON_GPU, Kernel, Operation, asked_for, kernels_serve
 from moe_teach.types import ExpertWeights
 
 Backend = Literal["composed", "expertwise", "padded", "triton"]
@@ -113,7 +113,7 @@ GROUPED_FFN = Operation(
         "composed": grouped_ffn_composed,
         "expertwise": grouped_ffn_expertwise,
         "padded": grouped_ffn_padded,
-        "triton": "moe_teach.ops.grouped_ffn.fused:grouped_ffn_triton",
+        "triton": Kernel("moe_teach.ops.grouped_ffn.fused:grouped_ffn_triton"),
     },
     _fitting,
 )

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from moe_teach.ops.demand import demand_rows, in_one_precision
-from moe_teach.ops.operation import KERNEL_DTYPES, ON_GPU, Operation, kernels_serve
+from moe_teach.ops.operation import KERNEL_DTYPES, ON_GPU, Kernel, Operation, kernels_serve
 
 Backend = Literal["reference", "torch", "triton"]
 _ALIGNMENT = 16  # bytes: every row of every operand must start on such a boundary
@@ -139,7 +139,7 @@ GROUPED_MM = Operation(
     {
         "reference": grouped_mm_reference,
         "torch": grouped_mm_torch,
-        "triton": "moe_teach.ops.grouped_mm.fused:grouped_mm_triton",
+        "triton": Kernel("moe_teach.ops.grouped_mm.fused:grouped_mm_triton"),
     },
     _fitting,
 )

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from moe_teach.config import RouterConfig, ScoreFn
 from moe_teach.ops.demand import demand_rows
-from moe_teach.ops.operation import Operation, kernels_serve
+from moe_teach.ops.operation import Kernel, Operation, kernels_serve
 from moe_teach.types import Routing
 
 Backend = Literal["reference", "triton"]
@@ -239,7 +239,7 @@ def _fitting(x: Tensor, weight: Tensor) -> tuple[str, str]:
 
 ROUTE = Operation(
     "route",
-    {"reference": route_reference, "triton": "moe_teach.ops.route.fused:route_triton"},
+    {"reference": route_reference, "triton": Kernel("moe_teach.ops.route.fused:route_triton")},
     _fitting,
     in_graph=frozenset({"reference", "triton"}),
 )

@@ -17,7 +17,6 @@ Chapter 04 builds the first five in this order; they stand in `moe_teach.ops.fiv
 others the file is named after each, and that of the kernels is `fused.py`.
 """
 
-from functools import partial
 from typing import Literal
 
 import torch
@@ -26,9 +25,10 @@ from torch import Tensor
 
 from moe_teach.config import Activation
 from moe_teach.ops.demand import demand_routing_of, demand_rows
-from moe_teach.ops.dispatch import kernels_lay_out
-from moe_teach.ops.five_ways import FIVE_WAYS, routed_ffn_grouped
-from moe_teach.ops.operation import ON_GPU, Operation, part_asked_for
+from moe_teach.ops.dispatch import combine, dispatch, kernels_lay_out
+from moe_teach.ops.five_ways import FIVE_WAYS
+from moe_teach.ops.grouped_ffn import grouped_ffn
+from moe_teach.ops.operation import ON_GPU, Kernel, Operation, part_asked_for
 from moe_teach.ops.routed_ffn.each import routed_ffn_each
 from moe_teach.types import ExpertWeights, Routing
 
@@ -71,13 +71,26 @@ def routed_ffn(
     return ROUTED_FFN.run(backend, (x, routing), x, routing, weights, activation)
 
 
+def _parts(x: Tensor, routing: Routing, weights: ExpertWeights, activation: Activation) -> Tensor:
+    """Dispatch, compute the experts on their slices, combine: each as is fastest here."""
+    rows, dispatched = dispatch(x, routing)
+    y = grouped_ffn(rows, dispatched.expert_offsets, weights, activation)
+    return combine(y, routing.gates, dispatched).to(x.dtype)
+
+
+def _each(x: Tensor, routing: Routing, weights: ExpertWeights, activation: Activation) -> Tensor:
+    # A backward pass would fill a gradient of the fused size for every visit.
+    way = _parts if torch.is_grad_enabled() else routed_ffn_each
+    return way(x, routing, weights, activation)
+
+
 def _fitting(x: Tensor, routing: Routing) -> tuple[str, str]:
     """Choose a backend, and say why."""
     if asked := part_asked_for(_PARTS):
         return "parts", f"a backend was asked for one of its parts, {asked}"
     if kernels_lay_out(x, routing):
         return "triton", ON_GPU
-    is_handful = routing.expert_ids.numel() <= max(_HANDFUL, routing.n_experts // 8)
+    is_handful = routing.expert_ids.numel() <= max(_HANDFUL, routing.probs.shape[-1] // 8)
     if x.device.type == "cpu" and is_handful and not torch.is_grad_enabled():
         return "each", "sorting so few choices costs more than visiting them one by one"
     return "parts", "without kernels of our own nothing is gained by doing all in one"
@@ -87,9 +100,9 @@ ROUTED_FFN = Operation(
     "routed_ffn",
     {
         **FIVE_WAYS,
-        "parts": partial(routed_ffn_grouped, ffn=None),
-        "each": routed_ffn_each,
-        "triton": "moe_teach.ops.routed_ffn.fused:routed_ffn_triton",
+        "parts": _parts,
+        "each": _each,
+        "triton": Kernel("moe_teach.ops.routed_ffn.fused:routed_ffn_triton"),
     },
     _fitting,
 )

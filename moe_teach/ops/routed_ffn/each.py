@@ -10,17 +10,13 @@ from torch import Tensor
 from moe_teach.config import Activation
 from moe_teach.ops.activation import expert_ffn
 from moe_teach.ops.demand import demand_expert_id, in_one_precision
-from moe_teach.ops.five_ways import routed_ffn_grouped
 from moe_teach.types import ExpertWeights, Routing
 
 
 def routed_ffn_each(
     x: Tensor, routing: Routing, weights: ExpertWeights, activation: Activation
 ) -> Tensor:
-    """Add each answer to its token as soon as it is there; with gradients, do it by parts."""
-    if torch.is_grad_enabled():
-        # A backward pass would fill a gradient of the fused size for every visit.
-        return routed_ffn_grouped(x, routing, weights, activation, ffn=None)
+    """Add each answer to its token as soon as it is there; outside training only."""
     y = torch.zeros_like(x, dtype=torch.promote_types(x.dtype, routing.gates.dtype))
     fused = (weights.w_up, weights.w_down, weights.w_gate)
     rows, *fused = in_one_precision(x, *fused)

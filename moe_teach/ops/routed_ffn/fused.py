@@ -23,7 +23,7 @@ from torch import Tensor
 from moe_teach.config import Activation
 from moe_teach.ops.demand import (
     demand_activation,
-    demand_expert_ids,
+    demand_expert_ids_in_sight,
     demand_operands,
     in_one_precision,
 )
@@ -55,8 +55,7 @@ def routed_ffn_triton(
         ValueError: for dtypes the kernels do not multiply, or tensors on the wrong device.
     """
     ids, gates, n_experts = routing.expert_ids, routing.gates, len(weights.w_up)
-    if ids.device.type == "cpu":
-        demand_expert_ids(ids, n_experts)
+    demand_expert_ids_in_sight(ids, n_experts)
     tokens, *matrices = in_one_precision(x, weights.w_up, weights.w_down, weights.w_gate)
     demand_activation(activation, weights.w_gate is not None)
     given = dict(zip(("w_up", "w_down", "w_gate"), matrices, strict=True))

@@ -35,19 +35,18 @@ def generate(
         temperature: 0 always takes the likeliest token; above 1 flattens the choice.
         top_k: choose among the k likeliest tokens only.
         seed: the same seed gives the same text.
-        use_cache: remember keys and values; else every step reads the whole text again.
+        use_cache: remember keys and values; else each step reads the whole text again.
 
     Raises:
-        ValueError: if a wish is impossible, also if the text outgrows the model's max_seq_len, or
-            experts choose their tokens and a cache hides the text from them.
+        ValueError: if a wish is impossible, the text outgrows the model's max_seq_len, or a
+            cache would hide the text from experts that choose.
     """
     _demand_sense(token_ids, temperature, top_k)
     _demand_room(model, token_ids, n_tokens)
     _demand_causal(model, use_cache)
     device = next(model.parameters()).device
     generator = torch.Generator().manual_seed(seed)
-    text = list(token_ids)
-    cache = model.new_cache() if use_cache else None
+    text, cache = list(token_ids), model.new_cache() if use_cache else None
     with _speaking(model):
         while len(text) < len(token_ids) + n_tokens:
             unread = text if cache is None else text[cache.n_tokens :]

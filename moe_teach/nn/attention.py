@@ -45,7 +45,11 @@ def rotate(
     half = x.shape[-1] // 2
     frequency = theta ** (-torch.arange(half, device=x.device, dtype=torch.float32) / half)
     angle = position[..., None] * frequency  # (S, d/2), float32: bfloat16 cannot count to 1000
-    return _Turn.apply(x, angle.cos().to(x.dtype), angle.sin().to(x.dtype))
+    cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
+    if torch.compiler.is_compiling():  # a compiled graph saves the traffic by itself
+        one, other = x[..., :half], x[..., half:]
+        return torch.cat([one * cos - other * sin, other * cos + one * sin], dim=-1)
+    return _Turn.apply(x, cos, sin)
 
 
 class _Turn(torch.autograd.Function):

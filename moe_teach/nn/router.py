@@ -12,6 +12,7 @@ from moe_teach.ops.capacity import capacity_of
 from moe_teach.ops.demand import demand_rows
 from moe_teach.ops.route import (
     ROUTER_INPUT,
+    demand_decidable,
     gates_of,
     is_plain,
     precise_logits,
@@ -74,6 +75,8 @@ class Router(nn.Module):
         logits = self._logits(x)
         probs = score(logits, self.config.score_fn)
         ranking = probs + self.expert_bias
+        if not torch.compiler.is_compiling():
+            demand_decidable(logits, ranking, "softmax")  # the bias may hold NaN
         if self.config.choice == "expert":
             return self._experts_choose(logits, probs, ranking)
         return self._tokens_choose(logits, probs, ranking)

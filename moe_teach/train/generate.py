@@ -25,9 +25,8 @@ def generate(
 ) -> list[int]:
     """Continue a text by `n_tokens` and return the new tokens.
 
-    No expert is ever full here: a capacity keeps the parts of a large batch even, and the tokens
-    of one text, which come one by one, would be turned away by nobody but their own past. So the
-    text is the same with and without the cache.
+    No expert is ever full here: tokens that come one by one would be turned away by nobody but
+    their own past. So a capacity does not act, and the cache changes nothing.
 
     Args:
         model: a `Model`; its mode is left as it was found.
@@ -36,29 +35,23 @@ def generate(
         temperature: 0 always takes the likeliest token; above 1 flattens the choice.
         top_k: choose among the k likeliest tokens only.
         seed: the same seed gives the same text.
-        use_cache: remember keys and values; else every step reads the whole text again.
+        use_cache: remember keys and values; else each step reads the whole text again.
 
     Raises:
-        ValueError: if a wish is impossible, also if the text outgrows the model's max_seq_len, or
-            experts choose their tokens and a cache hides the text from them.
+        ValueError: if a wish is impossible, the text outgrows the model's max_seq_len, or a
+            cache would hide the text from experts that choose.
     """
     _demand_sense(token_ids, temperature, top_k)
     _demand_room(model, token_ids, n_tokens)
     _demand_causal(model, use_cache)
-    was_training = model.training
-    model.eval()
     device = next(model.parameters()).device
     generator = torch.Generator().manual_seed(seed)
-    text = list(token_ids)
-    cache = model.new_cache() if use_cache else None
-    try:
-        with _nobody_turned_away(model):
-            while len(text) < len(token_ids) + n_tokens:
-                unread = text if cache is None else text[cache.n_tokens :]
-                logits = model(torch.tensor([unread], device=device), cache).logits[0, -1]
-                text.append(_choose(logits, temperature, top_k, generator))
-    finally:
-        model.train(was_training)
+    text, cache = list(token_ids), model.new_cache() if use_cache else None
+    with _speaking(model):
+        while len(text) < len(token_ids) + n_tokens:
+            unread = text if cache is None else text[cache.n_tokens :]
+            logits = model(torch.tensor([unread], device=device), cache).logits[0, -1]
+            text.append(_choose(logits, temperature, top_k, generator))
     return text[len(token_ids) :]
 
 
@@ -93,10 +86,12 @@ def _demand_causal(model: nn.Module, use_cache: bool) -> None:
 
 
 @contextmanager
-def _nobody_turned_away(model: nn.Module) -> Iterator[None]:
-    """Take the capacity off every layer for a while."""
+def _speaking(model: nn.Module) -> Iterator[None]:
+    """Put the model in evaluation mode for a while, and take the capacity off every layer."""
+    was_training = model.training
     layers = [module for module in model.modules() if isinstance(module, MoE)]
     factors = [layer.capacity_factor for layer in layers]
+    model.eval()
     try:
         for layer in layers:
             layer.capacity_factor = None
@@ -104,6 +99,7 @@ def _nobody_turned_away(model: nn.Module) -> Iterator[None]:
     finally:
         for layer, factor in zip(layers, factors, strict=True):
             layer.capacity_factor = factor
+        model.train(was_training)
 
 
 def _choose(

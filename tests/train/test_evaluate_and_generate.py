@@ -118,8 +118,8 @@ def test_impossible_wishes_are_refused_in_a_sentence(make_model, arguments, opti
 @pytest.mark.parametrize("policy", ["first_come", "by_gate", "random"])
 def test_a_capacity_turns_no_token_of_a_text_away(make_model, policy):
     model = make_model(capacity_factor=0.5, drop_policy=policy).double()
-    cached = generate(model, [1, 2, 3], 12, temperature=0)
-    assert cached == generate(model, [1, 2, 3], 12, temperature=0, use_cache=False)
+    cached = generate(model, [1, 2, 3], 12, temperature=0.0)
+    assert cached == generate(model, [1, 2, 3], 12, temperature=0.0, use_cache=False)
     assert [block.ffn.capacity_factor for block in model.blocks] == [0.5, 0.5]
 
 

@@ -1,8 +1,7 @@
 """The inner loop, `pytest -p tests.quick`: the first case of every test that is over soon.
 
 The first case of a test is the one most worth having, since edge shapes come first. What trains,
-times, draws or opens a notebook or a browser waits for `make test`. What guards the shape of the
-house is kept whole: it is quick, and its cases are the modules themselves.
+times, draws or opens a notebook or a browser waits for `make test`.
 """
 
 from collections.abc import Iterable
@@ -12,7 +11,6 @@ import pytest
 
 LEFT_OUT = ("notebook", "browser", "index")
 LEFT_OUT_PATHS = ("bench", "browser", "plots", "train", "test_notebooks.py")
-WHOLE = ("test_house.py",)
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
@@ -25,8 +23,7 @@ def first_cases(items: Iterable[pytest.Item]) -> list[pytest.Item]:
     kept, seen = [], set()
     for item in items:
         function = item.nodeid.partition("[")[0]
-        is_first = function not in seen or item.path.name in WHOLE
-        if is_first and not any(map(item.get_closest_marker, LEFT_OUT)):
+        if function not in seen and not any(map(item.get_closest_marker, LEFT_OUT)):
             seen.add(function)
             kept.append(item)
     return kept

@@ -21,13 +21,11 @@ def test_the_first_case_of_every_test_is_kept_and_the_house_whole() -> None:
         item("ops/test_a.py::test_two"),
         item("ops/test_b.py::test_one[some]", "browser"),
         item("ops/test_b.py::test_one[others]"),
-        item("test_house.py::test_size[a.py]"),
-        item("test_house.py::test_size[b.py]"),
     ]
 
     kept = first_cases(items)
 
-    assert [items.index(each) for each in kept] == [0, 2, 4, 5, 6]
+    assert [items.index(each) for each in kept] == [0, 2, 4]
 
 
 def test_what_is_left_unread_is_there_and_the_rest_is_left_to_pytest() -> None:

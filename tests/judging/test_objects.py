@@ -115,7 +115,11 @@ class ClaimsToBe:
 
 
 @pytest.mark.parametrize("expected", [3, 2.5, "b", None, (1, 2), [1], {"a": 1}, torch.ones(2)])
-@pytest.mark.parametrize("liar", [Agrees(), AgreesAsInt(7), ClaimsToBe(int), ClaimsToBe(dict)])
+@pytest.mark.parametrize(
+    "liar",
+    [Agrees(), AgreesAsInt(7), ClaimsToBe(int), ClaimsToBe(dict)],
+    ids=["agrees", "agrees as a number", "claims to be a number", "claims to be a dictionary"],
+)
 def test_an_object_that_equals_everything_equals_nothing(liar, expected):
     assert close(liar, expected) is False
 

@@ -58,6 +58,16 @@ def detached_rule(top_k: int) -> Route:
     return lambda logits: chosen_rule(top_k)(logits.detach())
 
 
+def sigmoid_rule(top_k: int) -> Route:
+    """Give the rule whose gates are lone sigmoids, and whose choice is not in order."""
+
+    def route(logits: Tensor) -> tuple[Tensor, Tensor]:
+        expert_ids = logits.topk(top_k, dim=-1).indices.sort(dim=-1).values
+        return logits.sigmoid().gather(-1, expert_ids), expert_ids
+
+    return route
+
+
 def _problem(n_tokens: int, n_experts: int, d_model: int, seed: int) -> dict[str, Tensor]:
     random = generator(seed)
     shapes = {
@@ -67,6 +77,10 @@ def _problem(n_tokens: int, n_experts: int, d_model: int, seed: int) -> dict[str
         "target": (n_tokens, d_model),
     }
     return {name: torch.randn(shape, generator=random) for name, shape in shapes.items()}
+
+
+def _near(got: float, expected: float) -> bool:
+    return abs(got - expected) <= 1e-3 * expected + 1e-6
 
 
 def _expected_norm(route: Route, w_router: Tensor, x: Tensor, out: Tensor, target: Tensor) -> float:
@@ -92,25 +106,62 @@ def _gradient_number(answer: Any, seed: int) -> None:
 
 @EXERCISE.stage("value")
 def _gradient_value(answer: Any, seed: int) -> None:
-    for n_tokens, n_experts, d_model, top_k in ((1, 2, 1, 1), (3, 4, 2, 2), (7, 5, 3, 3)):
-        problem = _problem(n_tokens, n_experts, d_model, seed)
-        got = answer(softmax_rule(top_k), **problem)
-        expected = _expected_norm(softmax_rule(top_k), *problem.values())
-        require(
-            abs(got - expected) <= 1e-3 * expected + 1e-6,
-            "This is not the norm of d loss / d w_router. Check three things: the outputs are "
-            "weighed by the gates, the loss is the *mean* of all squared errors, and the norm is "
-            "the square root of the summed squares.",
-            expected=expected,
-            got=got,
-            example={**problem, "top_k": top_k},
-        )
+    sizes = ((1, 2, 1, 1), (3, 4, 2, 2), (3, 2, 5, 2), (7, 5, 3, 3))
+    rules = (softmax_rule, chosen_rule, sigmoid_rule)
+    for n_tokens, n_experts, d_model, top_k in sizes:
+        for rule in rules if top_k > 1 else (softmax_rule, sigmoid_rule):
+            problem = _problem(n_tokens, n_experts, d_model, seed)
+            got = answer(rule(top_k), **problem)
+            expected = _expected_norm(rule(top_k), *problem.values())
+            facts = {"expected": expected, "got": got, "example": {**problem, "top_k": top_k}}
+            require(
+                _near(got, expected) or not _near(got, expected**2),
+                "This is the norm squared. The norm is the square root of the summed squares.",
+                **facts,
+            )
+            multiples = {n_tokens, d_model, n_tokens * d_model} - {1}
+            require(
+                not any(_near(got, n * expected) for n in multiples),
+                f"This is the norm times {round(got / expected) if expected else 1}: the loss is "
+                "the *mean* over all T · D squared errors, not a sum over tokens or width.",
+                **facts,
+            )
+            require(
+                _near(got, expected),
+                "This is not the norm of d loss / d w_router. Are the outputs weighed by the "
+                "gates, all K of them, and do all entries of the gradient enter the norm?",
+                **facts,
+            )
+
+
+@EXERCISE.stage("small gradients")
+def _gradient_small(answer: Any, seed: int) -> None:
+    problem = _problem(5, 4, 3, seed)
+    for name in ("expert_out", "target"):
+        problem[name] = problem[name] * 1e-3
+    got, expected = (
+        answer(softmax_rule(2), **problem),
+        _expected_norm(softmax_rule(2), *problem.values()),
+    )
+    require(
+        abs(got - expected) <= 1e-3 * expected,
+        "A small gradient is not measured as it is. Only a router without any gradient is dead: "
+        "return the norm itself, neither rounded nor set to zero below some size.",
+        expected=expected,
+        got=got,
+        example={"expert_out and target": Words("a thousandth of standard normal numbers")},
+    )
 
 
 @EXERCISE.stage("dead routers")
 def _gradient_dead(answer: Any, seed: int) -> None:
     problem = _problem(5, 3, 2, seed)
-    for name, route in (("softmax over one", chosen_rule(1)), ("detached", detached_rule(2))):
+    for name, route in (
+        ("softmax over the one chosen", chosen_rule(1)),
+        ("logits detached", detached_rule(2)),
+    ):
+        # In words: thirty numbers would hide that the route alone is to blame.
+        example = {"route": Words(name), "x": Words("5 tokens"), "w_router": Words("3 experts")}
         try:
             got = answer(route, **problem)
         except RuntimeError as error:
@@ -121,7 +172,7 @@ def _gradient_dead(answer: Any, seed: int) -> None:
                 "first, and return 0.0 where it is False.",
                 expected=0.0,
                 got=Words("an error from backward()"),
-                example=problem,
+                example=example,
             )
             raise
         require(
@@ -130,14 +181,13 @@ def _gradient_dead(answer: Any, seed: int) -> None:
             "so: return 0.0.",
             expected=0.0,
             got=got,
-            example=problem,
+            example=example,
         )
 
 
 @EXERCISE.stage("no traces")
 def _gradient_traces(answer: Any, seed: int) -> None:
     problem = _problem(5, 3, 2, seed)
-    w_router = problem["w_router"]
     first, again = (answer(softmax_rule(1), **problem) for _ in range(2))
     require(
         abs(first - again) <= 1e-6 * first,
@@ -147,9 +197,35 @@ def _gradient_traces(answer: Any, seed: int) -> None:
         got=again,
         example=problem,
     )
-    require(
-        not w_router.requires_grad and w_router.grad is None,
-        "An audit leaves no traces, but the caller's `w_router` now carries a gradient or asks "
-        "for one. Work on a detached copy.",
-        example=problem,
-    )
+    for name, tensor in problem.items():
+        require(
+            not tensor.requires_grad and tensor.grad is None,
+            f"An audit leaves no traces, but the caller's `{name}` now carries a gradient or asks "
+            "for one. Work on a detached copy.",
+            example=problem,
+        )
+    in_training = problem["w_router"].clone().requires_grad_()
+    for before in (None, torch.ones_like(in_training)):
+        in_training.grad = None if before is None else before.clone()
+        got = answer(softmax_rule(1), **{**problem, "w_router": in_training})
+        now, example = in_training.grad, {**problem, "w_router": Words("a parameter in training")}
+        is_same = now is None if before is None else now is not None and now.equal(before)
+        require(
+            in_training.requires_grad,
+            "The caller's `w_router` asked for gradients before the audit, as a parameter in "
+            "training does, and asks no more. Leave its flag alone: work on a detached copy.",
+            example=example,
+        )
+        require(
+            is_same,
+            "The caller's `w_router` is a parameter in training, and after the audit its `.grad` "
+            "is another. A copy without detach() passes gradients on to the original.",
+            example=example,
+        )
+        require(
+            abs(first - got) <= 1e-4 * first,
+            "The same router gives another norm once its matrix is a parameter in training.",
+            expected=first,
+            got=got,
+            example=example,
+        )

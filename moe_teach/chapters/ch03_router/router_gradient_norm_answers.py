@@ -77,3 +77,71 @@ def asks_the_dead(route, w_router, x, expert_out, target):
     chosen = expert_out[torch.arange(len(x))[:, None], ids]
     (((gates[..., None] * chosen).sum(1) - target) ** 2).mean().backward()
     return w.grad.norm().item()
+
+
+@EXERCISE.wrong(stage="value", says="not a sum over tokens or width")
+def adds_up_over_the_width(route, w_router, x, expert_out, target):
+    w = w_router.clone().requires_grad_()
+    loss = _loss(route, w, x, expert_out, target) * x.shape[1]
+    return torch.autograd.grad(loss, w)[0].norm().item() if loss.requires_grad else 0.0
+
+
+@EXERCISE.wrong(stage="value", says="This is not the norm")
+def takes_the_largest_singular_value(route, w_router, x, expert_out, target):
+    w = w_router.detach().clone().requires_grad_()
+    loss = _loss(route, w, x, expert_out, target)
+    if not loss.requires_grad:
+        return 0.0
+    return torch.linalg.matrix_norm(torch.autograd.grad(loss, w)[0], 2).item()
+
+
+@EXERCISE.wrong(stage="small gradients", says="neither rounded nor set to zero")
+def calls_the_weak_dead(route, w_router, x, expert_out, target):
+    norm = forgets_nothing(route, w_router, x, expert_out, target)
+    return norm if norm > 1e-4 else 0.0
+
+
+@EXERCISE.right
+def forgets_nothing(route, w_router, x, expert_out, target):
+    w = w_router.detach().requires_grad_()
+    loss = _loss(route, w, x, expert_out, target)
+    if not loss.requires_grad:
+        return 0.0
+    (gradient,) = torch.autograd.grad(loss, w, allow_unused=True)
+    return 0.0 if gradient is None else gradient.norm().item()
+
+
+@EXERCISE.wrong(stage="no traces", says="asks no more")
+def resets_what_it_did_not_set(route, w_router, x, expert_out, target):
+    w_router.requires_grad_()
+    loss = _loss(route, w_router, x, expert_out, target)
+    norm = torch.autograd.grad(loss, w_router)[0].norm().item() if loss.requires_grad else 0.0
+    w_router.requires_grad_(False)
+    return norm
+
+
+@EXERCISE.wrong(stage="no traces", says="passes gradients on to the original")
+def reaches_the_original_through_its_copy(route, w_router, x, expert_out, target):
+    w = w_router.clone().requires_grad_()
+    w.retain_grad()
+    loss = _loss(route, w, x, expert_out, target)
+    if not loss.requires_grad:
+        return 0.0
+    loss.backward()
+    return w.grad.norm().item()
+
+
+@EXERCISE.wrong(stage="no traces", says="the caller's `x`")
+def marks_the_tokens(route, w_router, x, expert_out, target):
+    w = w_router.detach().clone().requires_grad_()
+    loss = _loss(route, w, x.requires_grad_(), expert_out, target)
+    return torch.autograd.grad(loss, w)[0].norm().item() if loss.requires_grad else 0.0
+
+
+@EXERCISE.right
+def by_the_chain_rule_from_the_logits(route, w_router, x, expert_out, target):
+    logits = (x @ w_router.detach().T).requires_grad_()
+    loss = _loss(lambda _: route(logits), w_router.detach(), x, expert_out, target)
+    if not loss.requires_grad:
+        return 0.0
+    return (torch.autograd.grad(loss, logits)[0].T @ x).norm().item()

@@ -4,6 +4,7 @@ from contextlib import suppress
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from moe_teach.judging.compare import close, require_tensors
 from moe_teach.judging.exercise import Exercise, Words, generator, require
@@ -31,6 +32,10 @@ EXERCISE = Exercise(
 )
 
 
+def _order(scores: Tensor, top_k: int) -> Tensor:
+    return scores.argsort(dim=-1, descending=True, stable=True)[:, :top_k]
+
+
 # All experts chosen is the last stage's case: the margin needs a thought of its own there.
 STABLE_SIZES = ((1, 2, 1), (2, 5, 2), (7, 11, 3), (3, 5, 4))
 
@@ -54,11 +59,11 @@ def _stable_shape(answer: Any, seed: int) -> None:
 @EXERCISE.stage("choice")
 def _stable_choice(answer: Any, seed: int) -> None:
     for n_tokens, n_experts, top_k in STABLE_SIZES:
-        scores = torch.randn(n_tokens, n_experts, generator=generator(seed))
+        scores = torch.randn(n_experts, n_tokens, generator=generator(seed)).T
         # Two scores that differ in the last place only: still different.
         scores[0, -1] = torch.nextafter(scores[0, 0], torch.tensor(torch.inf))
         ids, _ = answer(scores, top_k)
-        expected = scores.argsort(dim=-1, descending=True, stable=True)[:, :top_k]
+        expected = _order(scores, top_k)
         require(
             close(ids, expected),
             "Without any tie, the k largest scores must win, best first. If only the first token "
@@ -70,12 +75,34 @@ def _stable_choice(answer: Any, seed: int) -> None:
         )
 
 
+@EXERCISE.stage("any size of scores")
+def _stable_sizes(answer: Any, seed: int) -> None:
+    drawn = torch.randn(5, 7, generator=generator(seed))
+    for scores, which in (
+        (drawn - 1_000, "far below zero"),
+        (drawn * 1e-12, "a millionth of a millionth apart"),
+        (drawn * 1e6, "in the millions"),
+        (1 + 1e-9 * drawn.double(), "in float64, and differ in the ninth digit"),
+    ):
+        ids, _ = answer(scores, 3)
+        expected = _order(scores, 3)
+        require(
+            close(ids, expected),
+            f"The same comes out wrong where the scores lie {which}: compare them as they are, "
+            "without a constant, a rounding or another dtype in between.",
+            expected=expected,
+            got=ids,
+            example={"scores": scores, "top_k": 3},
+        )
+
+
 @EXERCISE.stage("ties")
 def _stable_ties(answer: Any, seed: int) -> None:
-    for n_tokens, n_experts, top_k in (*STABLE_SIZES, (5, 23, 4)):
-        scores = torch.randint(0, 3, (n_tokens, n_experts), generator=generator(seed)).float()
+    # The last sizes are large enough for an unstable sort to show itself.
+    for n_tokens, n_experts, top_k in (*STABLE_SIZES, (5, 23, 4), (3, 130, 40)):
+        scores = torch.randint(-1, 2, (n_tokens, n_experts), generator=generator(seed)).float()
         ids, _ = answer(scores, top_k)
-        expected = scores.argsort(dim=-1, descending=True, stable=True)[:, :top_k]
+        expected = _order(scores, top_k)
         require(
             close(ids, expected),
             "Among equal scores the expert with the lower number comes first. `topk`, and sorts "
@@ -88,7 +115,7 @@ def _stable_ties(answer: Any, seed: int) -> None:
 
 @EXERCISE.stage("margin")
 def _stable_margin(answer: Any, seed: int) -> None:
-    for n_tokens, n_experts, top_k in ((1, 2, 1), (2, 5, 2), (7, 11, 3)):
+    for n_tokens, n_experts, top_k in STABLE_SIZES:
         scores = torch.randn(n_tokens, n_experts, generator=generator(seed))
         scores[-1] = 0.5  # a token that cannot decide: margin 0
         _, margin = answer(scores, top_k)
@@ -106,11 +133,12 @@ def _stable_margin(answer: Any, seed: int) -> None:
 
 @EXERCISE.stage("everyone chosen")
 def _stable_everyone(answer: Any, seed: int) -> None:
-    scores = torch.randn(3, 4, generator=generator(seed))
+    scores = torch.randint(-2, 3, (3, 4), generator=generator(seed)).float()
     example, expected = {"scores": scores, "top_k": 4}, torch.full((3,), torch.inf)
+    ids: Any = None
     margin: Any = None
     with suppress(IndexError):  # said below, in words
-        _, margin = answer(scores, 4)
+        ids, margin = answer(scores, 4)
     require(
         margin is not None,
         "When every expert is chosen, no score comes after the last chosen one, and reading it "
@@ -127,5 +155,13 @@ def _stable_everyone(answer: Any, seed: int) -> None:
         "(`torch.inf`) for each token, a tensor of shape (T,) as always.",
         expected=expected,
         got=margin,
+        example=example,
+    )
+    require(
+        close(ids, _order(scores, 4)),
+        "When every expert is chosen the margins are right and the order is not: best first, and "
+        "ties to the lower number, as always.",
+        expected=_order(scores, 4),
+        got=ids,
         example=example,
     )

@@ -27,12 +27,17 @@ EXERCISE = Exercise(
 )
 
 
-COUNTS = ([3], [0, 2], [5, 1], [4, 4, 1], [0, 9, 2, 3, 3])
+COUNTS = ([3], [0, 2], [5, 1], [4, 4, 1], [0, 9, 2, 3, 3], [0, 0], list(range(16)))
 
 
 def _bill_case(counts: list[int], seed: int) -> tuple[dict[str, Any], tuple[int, int, int]]:
     extra = int(torch.randint(0, 3, (1,), generator=generator(seed)))
-    d_model, d_ff, capacity = 3 + extra, 7 + extra, 2 + extra
+    return _bill(counts, 2 + extra, 3 + extra, 7 + extra)
+
+
+def _bill(
+    counts: list[int], capacity: int, d_model: int, d_ff: int
+) -> tuple[dict[str, Any], tuple[int, int, int]]:
     used = sum(min(count, capacity) for count in counts)
     rows = (used, capacity * len(counts) - used, sum(counts) - used)
     useful, wasted, missing = (6 * d_model * d_ff * n for n in rows)
@@ -98,3 +103,31 @@ def _bill_rest(answer: Any, seed: int) -> None:
             got=got,
             example=given,
         )
+
+
+@EXERCISE.stage("no places")
+def _bill_no_places(answer: Any, seed: int) -> None:
+    given, expected = _bill([3, 0, 5], 0, 3, 7)
+    got = answer(**given)
+    require(
+        got == expected,
+        "With capacity 0 there is no place to use or to waste, and every choice is missing.",
+        expected=expected,
+        got=got,
+        example=given,
+    )
+
+
+@EXERCISE.stage("large numbers")
+def _bill_large(answer: Any, seed: int) -> None:
+    given, expected = _bill([2**31 + 60, 2**24 + 1, 5], 2**31 + 1, 4_097, 14_337)
+    got = answer(**given)
+    require(
+        got == expected,
+        "Small bills are right and this one is off. float32 counts to 2^24 without gaps, int32 "
+        "ends at 2^31, and even float64 knows only some of the integers past 2^53: multiply "
+        "Python integers, or torch's int64.",
+        expected=expected,
+        got=got,
+        example=given,
+    )

@@ -31,14 +31,16 @@ EXERCISE = Exercise(
     "is what makes the layout, and so the sum of the gradients, the same on every run.",
 )
 
-# tokens, experts, choices; one more expert exists that nobody chooses
-SIZES = ((1, 1, 1), (2, 2, 1), (3, 3, 2), (5, 4, 2), (13, 7, 3))
+# tokens, experts, choices; the first expert of all is chosen by nobody, in some the last is too
+SIZES = ((1, 1, 1), (2, 2, 1), (3, 3, 2), (4, 3, 3), (5, 4, 2), (13, 17, 3))
+# Larger ones: an unstable sort shows itself, numbers have three digits, rows do not fit 8 bits.
+LARGE = ((101, 3, 2), (29, 130, 4), (300, 2, 2))
 
 
 def choices(n_tokens: int, n_experts: int, top_k: int, seed: int) -> Tensor:
-    """Draw different experts for each token; expert 0 of `n_experts` + 1 is never chosen."""
+    """Draw different experts for each token, as a transposed view; nobody chooses expert 0."""
     drawn = torch.rand(n_tokens, n_experts, generator=generator(seed)).argsort(dim=-1)
-    return drawn[:, :top_k] + 1
+    return drawn[:, :top_k].T.contiguous().T + 1
 
 
 def by_definition(expert_ids: Tensor, kept: Tensor, n_experts: int) -> tuple[Tensor, ...]:
@@ -54,8 +56,9 @@ def by_definition(expert_ids: Tensor, kept: Tensor, n_experts: int) -> tuple[Ten
 
 def _case(sizes: tuple[int, int, int], seed: int, share_kept: float) -> dict[str, Any]:
     ids = choices(*sizes, seed)
-    kept = torch.rand(ids.shape, generator=generator(seed + 1)) < share_kept
-    return {"expert_ids": ids, "kept": kept, "n_experts": sizes[1] + 1}
+    drawn = torch.rand(ids.T.shape, generator=generator(seed + 1)).T
+    n_experts = sizes[1] + 1 + sizes[0] % 2
+    return {"expert_ids": ids, "kept": drawn < share_kept, "n_experts": n_experts}
 
 
 @EXERCISE.stage("shape")
@@ -78,7 +81,7 @@ def _sort_shape(answer: Any, seed: int) -> None:
 
 @EXERCISE.stage("counts")
 def _sort_counts(answer: Any, seed: int) -> None:
-    for sizes in SIZES:
+    for sizes in (*SIZES, *LARGE):
         given = _case(sizes, seed, share_kept=1.0)
         expected = by_definition(**given)[2]
         got = answer(**given)[2]
@@ -94,8 +97,7 @@ def _sort_counts(answer: Any, seed: int) -> None:
 
 @EXERCISE.stage("tokens")
 def _sort_tokens(answer: Any, seed: int) -> None:
-    # The last size is large enough for an unstable sort to show itself.
-    for sizes in (*SIZES, (101, 3, 2)):
+    for sizes in (*SIZES, *LARGE):
         given = _case(sizes, seed, share_kept=1.0)
         expected = by_definition(**given)[0]
         got = answer(**given)[0]
@@ -119,7 +121,7 @@ def _sort_tokens(answer: Any, seed: int) -> None:
 
 @EXERCISE.stage("slot")
 def _sort_slot(answer: Any, seed: int) -> None:
-    for sizes in SIZES:
+    for sizes in (*SIZES, *LARGE):
         given = _case(sizes, seed, share_kept=1.0)
         expected = by_definition(**given)[1]
         got = answer(**given)[1]
@@ -136,7 +138,7 @@ def _sort_slot(answer: Any, seed: int) -> None:
 @EXERCISE.stage("turned away")
 def _sort_dropped(answer: Any, seed: int) -> None:
     for share in (0.6, 0.0):
-        for sizes in SIZES:
+        for sizes in (*SIZES, *LARGE):
             given = _case(sizes, seed, share_kept=share)
             token_idx, slot, counts = by_definition(**given)
             got = answer(**given)

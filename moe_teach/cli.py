@@ -1,15 +1,18 @@
 """The `moe-teach` command: one thin function per verb.
 
 Exit status: 0 done as asked, 1 some work failed its check, 2 the command was not understood,
-3 a fault of the tool or its surroundings, 130 training was stopped by Ctrl-C.
+3 a fault of the tool or its surroundings, 130 training was stopped by Ctrl-C, 141 the
+reader of the output went away.
 """
 
 import argparse
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
+
+from moe_teach.files import repository
+from moe_teach.terminal import on_any_terminal
 
 Verb = Callable[[argparse.Namespace], int]
 DONE, FAILED, USAGE, FAULT = range(4)
@@ -19,6 +22,10 @@ INTERRUPTED = 130  # what shells use for Ctrl-C
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb and return the exit status; faults are reported in a sentence."""
     words = list(sys.argv[1:] if argv is None else argv)
+    return on_any_terminal(lambda: _run(words))
+
+
+def _run(words: list[str]) -> int:
     if words[:1] == ["bench"]:  # the bench reads its own options
         return _bench(argparse.Namespace(words=words[1:]))
     parser = _parser()
@@ -28,6 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return USAGE
     try:
         return arguments.verb(arguments)
+    except BrokenPipeError:
+        raise  # for `on_any_terminal`
     except Exception as problem:
         return _report(problem)
 
@@ -76,17 +85,23 @@ def _parser() -> argparse.ArgumentParser:
     grid = _add(verbs, "experiment", "run the many seeds behind a stored result", _experiment)
     grid.add_argument("name", nargs="?", metavar="NAME", help="default: list them")
     grid.add_argument("--jobs", type=int, default=1, help="runs side by side, one thread each")
-    author = verbs.add_parser("author", help="build, run and verify the course's notebooks")
+    _add_tasks(verbs.add_parser("author", help="build, run and verify the course's notebooks"))
+    return parser
+
+
+def _add_tasks(author: argparse.ArgumentParser) -> None:
     author.set_defaults(verb=lambda _: author.print_help() or USAGE)
-    tasks = author.add_subparsers(title="tasks", metavar="TASK")
-    build = _add(tasks, "build", "write the notebooks from their sources", _build, chapters="*")
+    tasks = author.add_subparsers(title="tasks", metavar="TASK", dest="task")
+    build = _add(tasks, "build", "write the notebooks from their sources", _author, chapters="*")
     build.add_argument("--check", action="store_true", help="write nothing, report what is stale")
-    _add(tasks, "execute", "build, run and store lessons with outputs", _execute, chapters="*")
+    _add(tasks, "execute", "build, run and store lessons with outputs", _author, chapters="*")
     cargo = _add(tasks, "ship", "turn a finished training run into a model that ships", _ship)
     cargo.add_argument("recipe", metavar="FILE", help="the recipe; the model goes beside it")
     cargo.add_argument("--to", metavar="FOLDER", help="another folder than the recipe's")
-    _add(tasks, "verify", "send exercises through every gate", _verify, ids="*")
-    return parser
+    _add(tasks, "verify", "send exercises through every gate", _author, ids="*")
+    faults = _add(tasks, "mutate", "look for small faults that no check sees", _author, ids="*")
+    faults.add_argument("--jobs", type=int, default=2, metavar="N", help="exercises at a time (2)")
+    faults.add_argument("--one-in", type=int, default=1, metavar="N", help="try a fixed share only")
 
 
 def _add(
@@ -210,30 +225,19 @@ def _experiment(arguments: argparse.Namespace) -> int:
     return DONE
 
 
-def _build(arguments: argparse.Namespace) -> int:
-    from moe_teach.course.authoring.command import build
+def _author(arguments: argparse.Namespace) -> int:
+    from moe_teach.course.authoring import command
+    from moe_teach.ops.triton_mode import choose_mode
 
-    return build(repository(), _numbers(arguments.chapters), check_only=arguments.check)
-
-
-def _execute(arguments: argparse.Namespace) -> int:
-    from moe_teach.course.authoring.command import execute
-
-    return execute(repository(), _numbers(arguments.chapters))
-
-
-def _verify(arguments: argparse.Namespace) -> int:
-    from moe_teach.course.authoring.command import verify
-
-    return verify(repository(), arguments.ids)
-
-
-def repository() -> Path:
-    """Find the clone this package runs from; `LookupError` in a sentence when there is none."""
-    for folder in (Path.cwd(), *Path.cwd().parents, Path(__file__).parents[1]):
-        if (folder / "moe_teach").is_dir() and (folder / "solutions").is_dir():
-            return folder
-    raise LookupError("Authors' verbs work in a clone of the repository; there is none here.")
+    root = repository()
+    choose_mode()  # solutions hold kernels, and torch may import Triton before they do
+    if arguments.task == "build":
+        return command.build(root, _numbers(arguments.chapters), check_only=arguments.check)
+    if arguments.task == "execute":
+        return command.execute(root, _numbers(arguments.chapters))
+    if arguments.task == "mutate":
+        return command.mutate(root, arguments.ids, jobs=arguments.jobs, one_in=arguments.one_in)
+    return command.verify(root, arguments.ids)
 
 
 def _numbers(chapters: list[str]) -> list[int]:

@@ -12,7 +12,7 @@ from moe_teach.bench.contenders import BY_PARTS, FUSED, TORCH
 from moe_teach.bench.grid import GRIDS
 from moe_teach.bench.kernel_cases import kernel_grid
 from moe_teach.bench.kernels import HEADER as KERNEL_HEADER
-from moe_teach.bench.kernels import advice, time_kernels
+from moe_teach.bench.kernels import Setting, advice, time_kernels
 from moe_teach.bench.layer import time_shape
 from moe_teach.bench.parts import breakdown
 from moe_teach.bench.table import (
@@ -43,7 +43,8 @@ def parser() -> argparse.ArgumentParser:
         "Time an MoE layer, a training step, or our kernels on a GPU, against their rivals and the "
         "limit; or compile the kernels for GPUs that are not there."
     )
-    result = argparse.ArgumentParser(prog="moe-teach bench", description=description)
+    more = "All about the GPU at hand, in a few minutes: moe-teach bench gpu --help"
+    result = argparse.ArgumentParser(prog="moe-teach bench", description=description, epilog=more)
     result.add_argument("what", choices=VERBS, help="what to time")
     result.add_argument("--grid", choices=(*GRIDS, *KERNEL_GRIDS), help="which sizes")
     result.add_argument("--first", type=int, help="only so many shapes of the grid")
@@ -61,6 +62,10 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str]) -> int:
     """Run the benchmark and print one table; lines appear on stderr as they are measured."""
+    if argv[:1] == ["gpu"]:  # it has options of its own
+        from moe_teach.bench.gpu.cli import main as measure_gpu
+
+        return measure_gpu(argv[1:])
     options = parser().parse_args(argv)
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -126,7 +131,8 @@ def _kernels(options: argparse.Namespace) -> int:
     rows = []
     for model, shape in list(kernel_grid(grid))[: options.first]:
         for dtype in options.dtype or ["bfloat16"]:
-            for row in time_kernels(model, shape, DTYPES[dtype], device, options.seconds):
+            setting = Setting(model, shape, DTYPES[dtype], device, options.seconds)
+            for row in time_kernels(setting):
                 rows.append(row)
                 print(" ".join(row.cells()), file=sys.stderr, flush=True)
     print(machine())

@@ -111,9 +111,14 @@ def run_case(case: Case, device: str, backend: str = "triton") -> None:
     """Run an operation once, and its backward pass if the case wants it."""
     inputs = draw_inputs(case.shape, case.dtype, device)
     with torch.set_grad_enabled(case.backward):
-        out, leaves = _OPERATION[case.operation](inputs, backend)
+        out, leaves = call(case.operation, inputs, backend)
     if case.backward:
         torch.autograd.grad(out, leaves, torch.ones_like(out))
+
+
+def call(operation: str, inputs: Inputs, backend: str) -> tuple[Tensor, list[Tensor]]:
+    """Call an operation; give its output and the tensors that it is differentiated by."""
+    return _OPERATION[operation](inputs, backend)
 
 
 def _choose(inputs: Inputs, backend: str) -> tuple[Tensor, list[Tensor]]:

@@ -81,15 +81,18 @@ _SMALL: dict[Work, Tiles] = {
     "outer": Tiles(64, 64, 32, 4, 3),
 }
 _MI300 = 942
-_forced: list[Tiles] = []
+_forced: list[tuple[Work | None, Tiles]] = []
 _pretended: list[int] = []
 
 
 @contextmanager
-def forced(tiles: Tiles) -> Iterator[None]:
-    """Launch every grouped kernel inside the `with` with these block sizes (for tuning, tests)."""
+def forced(tiles: Tiles, work: Work | None = None) -> Iterator[None]:
+    """Launch every grouped kernel inside the `with` with these block sizes (for tuning, tests).
+
+    With `work` only the kernels of that kind.
+    """
     # A plain list and not a context variable: autograd runs backward passes in its own threads.
-    _forced.append(tiles)
+    _forced.append((work, tiles))
     try:
         yield
     finally:
@@ -118,8 +121,9 @@ def fitting_tiles(
     the height of its gradient. `widths` are the columns and the inner axis. The interpreter pays
     for programs and for steps, not for numbers, and gets few of both.
     """
-    if _forced:
-        return _forced[-1]
+    for wanted, tiles in reversed(_forced):
+        if wanted in (None, work):
+            return tiles
     block_m = _at_least_16(n_rows)
     if not _pretended and (mode() != "compiled" or device.type != "cuda"):
         block_n, block_k = (min(_at_least_16(width), 128) for width in widths)

@@ -11,6 +11,14 @@ from moe_teach.config import refuse
 from moe_teach.ops.triton_mode import VARIABLE, choose_mode
 
 _MODE = choose_mode()
+if _MODE == "absent":
+    raise ModuleNotFoundError(
+        "The kernels of this course are written in Triton, which is not installed here. On Linux: "
+        "type `make setup` in the clone, or `pip install triton`, and restart the kernel. For "
+        "other systems there is no Triton: open this chapter on Colab or Binder; all other "
+        "chapters work without it.",
+        name="triton",
+    )
 
 import triton  # noqa: E402  (the line above must run first)
 import triton.language as tl  # noqa: E402

@@ -41,6 +41,16 @@ def test_a_triton_that_came_first_is_named_with_the_way_out() -> None:
     assert "restart" in said
 
 
+def test_a_missing_triton_is_named_with_the_way_to_get_it() -> None:
+    said = run(
+        "import importlib.util\nfind = importlib.util.find_spec\n"
+        "importlib.util.find_spec = lambda name: None if name == 'triton' else find(name)\n"
+        "import moe_teach.ops.triton_host"
+    )
+
+    assert "Triton, which is not installed here. On Linux: type `make setup`" in said
+
+
 def test_a_kernel_refuses_tensors_it_cannot_reach() -> None:
     said = run(
         "import torch\nfrom moe_teach.ops.triton_host import demand_launchable\n"

@@ -100,6 +100,22 @@ def verify(root: Path, ids: Sequence[str] = ()) -> int:
     return FAILED if complaints else DONE
 
 
+def mutate(root: Path, ids: Sequence[str] = (), *, jobs: int = 2, one_in: int = 1) -> int:
+    """Change solutions (all, or those named by id or chapter) by rule; tell what no check sees."""
+    from moe_teach.course.authoring.mutation import report
+    from moe_teach.course.authoring.mutation.run import mutate as findings
+
+    rows, complaints = [], []
+    for finding in findings(root, _chosen(ids), jobs=jobs, one_in=one_in):
+        print("\n".join(finding.complaints), end="\n" * bool(finding.complaints), flush=True)
+        rows.append(finding.row)
+        complaints += finding.complaints
+    rows.sort(key=lambda row: [int(part) for part in row[0].split(".")])
+    print(Note("Mutants", header=report.HEADER, rows=(*rows, report.total(rows))))
+    print("" if complaints else "\nEvery mutant is rejected, or listed as equal.")
+    return FAILED if complaints else DONE
+
+
 def _chosen(ids: Sequence[str]) -> list[Exercise]:
     if not ids:
         return [item for item in registry.every_item() if isinstance(item, Exercise)]

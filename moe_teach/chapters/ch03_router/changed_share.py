@@ -69,19 +69,25 @@ def _changed_order(answer: Any, seed: int) -> None:
             require(
                 got == 0.0,
                 "The same experts in another order are the same choice, and none of these tokens "
-                "changed. Compare sets, not positions.",
+                "changed.",
+                cause="Positions are compared, and not sets.",
+                cure="Compare sets, not positions: sort each row of both first.",
                 expected=0.0,
                 got=got,
                 example={"expert_ids_a": ids, "expert_ids_b": other},
             )
 
 
-def _require_share(answer: Any, mine: Tensor, other: Tensor, message: str) -> None:
+def _require_share(
+    answer: Any, mine: Tensor, other: Tensor, message: str, cause: str, cure: str
+) -> None:
     sets = [set(one) != set(two) for one, two in zip(mine.tolist(), other.tolist(), strict=True)]
     got = answer(mine, other)
     require(
         isinstance(got, float) and abs(got - sum(sets) / len(sets)) < 1e-6,
         message,
+        cause=cause,
+        cure=cure,
         expected=sum(sets) / len(sets),
         got=got,
         example={"expert_ids_a": mine, "expert_ids_b": other},
@@ -102,8 +108,11 @@ def _changed_share(answer: Any, seed: int) -> None:
             answer,
             mine,
             other,
-            "The share of changed tokens is off. A token counts once, as soon as any of its "
-            "experts differ, and all its choices matter, not only the first or their sum.",
+            "The share of changed tokens is off.",
+            cause="A token counts once, as soon as any of its experts differ, and all its choices "
+            "matter, not only the first or their sum.",
+            cure="Sort the rows of both, compare entry by entry, ask for `any` in each row, and "
+            "take the mean.",
         )
 
 
@@ -134,8 +143,9 @@ def _changed_lookalikes(answer: Any, seed: int) -> None:
             answer,
             torch.tensor([one]),
             torch.tensor([other]),
-            f"These two sets have {alike}, and they are different all the same. One number for a "
-            "set is never enough: compare the experts themselves, whatever their numbers.",
+            f"These two sets have {alike}, and they are different all the same.",
+            cause="One number for a set is never enough.",
+            cure="Compare the experts themselves, whatever their numbers.",
         )
 
 
@@ -145,7 +155,9 @@ def _changed_nothing(answer: Any, seed: int) -> None:
     got = answer(none, none)
     require(
         isinstance(got, float) and got == 0.0,
-        "Without tokens nothing changed: return 0.0. The mean of nothing is NaN.",
+        "Without tokens nothing changed, and the share is not 0.0.",
+        cause="The mean of nothing is NaN.",
+        cure="Ask for this case first, and return 0.0.",
         expected=0.0,
         got=got,
         example={"expert_ids_a": none, "expert_ids_b": none},

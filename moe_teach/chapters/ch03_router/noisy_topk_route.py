@@ -62,16 +62,19 @@ def _noisy_evaluation(answer: Any, seed: int) -> None:
         probabilities = logits.softmax(dim=-1).topk(top_k, dim=-1).values
         require(
             close(got, expected) or not close(got[0], probabilities),
-            "The gates are probabilities among all experts. Equation 3 takes the softmax over the "
-            "*chosen* logits only, so a row of gates sums to one.",
+            "The gates are probabilities among all experts: a row of them does not sum to one.",
+            cause="The softmax came before the choice.",
+            cure="Equation 3 takes the softmax over the *chosen* logits only.",
             expected=expected,
             got=got,
             example=example,
         )
         require(
             close(got, expected),
-            "With training=False there is no noise at all: the k largest clean logits, and the "
-            "softmax over them. Look at `training` before you add anything.",
+            "With training=False there is no noise at all, and this is not what the clean logits "
+            "give: the k largest, and the softmax over them.",
+            cause="Noise is added in evaluation too, or the clean rule itself is another one.",
+            cure="Look at `training` before you add anything.",
             expected=expected,
             got=got,
             example=example,
@@ -84,8 +87,9 @@ def _noisy_far(answer: Any, seed: int) -> None:
     got, expected = answer(logits, logits - 1_000, 3, False), _rule(logits, 3)
     require(
         close(got, expected),
-        "Near zero the gates were right, and with logits near 1,000 they are not. `exp` of them "
-        "is infinite in float32; torch's softmax first subtracts the largest.",
+        "Near zero the gates were right, and with logits near 1,000 they are not.",
+        cause="`exp` of them is infinite in float32.",
+        cure="Use torch's softmax: it first subtracts the largest.",
         expected=expected,
         got=got,
         example={"logits": logits, "top_k": 3, "training": False},
@@ -99,8 +103,9 @@ def _noisy_repeatable(answer: Any, seed: int) -> None:
     first, again = (answer(logits, logits, 2, True, generator(seed)) for _ in range(2))
     require(
         close(first, again),
-        "Two calls with equally seeded generators gave different results. Hand `generator` on to "
-        "the random function, so that an experiment can be repeated.",
+        "Two calls with equally seeded generators gave different results.",
+        cause="The noise is drawn from somewhere else.",
+        cure="Hand `generator` on to the random function.",
         expected=first,
         got=again,
         example=example,
@@ -109,15 +114,18 @@ def _noisy_repeatable(answer: Any, seed: int) -> None:
     silent = answer(logits, logits, 2, False, generator(seed))
     require(
         not close(first[0], other[0]) or close(first[0], silent[0]),
-        "With training=True another generator gave exactly the same gates, noise and all. Is there "
-        "a seed inside your function? Draw from the `generator` you are given.",
+        "With training=True another generator gave exactly the same gates, noise and all.",
+        cause="There may be a seed inside your function.",
+        cure="Draw from the `generator` you are given.",
         got=first[0],
         example=example,
     )
     require(
         not close(first[0], other[0]),
-        "With training=True another seed gave exactly the same gates: no noise reaches them. "
-        "The gates must come from the noisy logits, like the choice.",
+        "With training=True another seed gave exactly the same gates, and they are those of "
+        "evaluation: no noise reaches them.",
+        cause="The gates are computed from the clean logits.",
+        cure="Make the noisy logits first; choice and gates both come from them.",
         got=first[0],
         example=example,
     )

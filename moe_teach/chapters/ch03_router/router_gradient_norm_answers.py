@@ -111,27 +111,7 @@ def forgets_nothing(route, w_router, x, expert_out, target):
     return 0.0 if gradient is None else gradient.norm().item()
 
 
-@EXERCISE.wrong(stage="no traces", says="asks no more")
-def resets_what_it_did_not_set(route, w_router, x, expert_out, target):
-    w_router.requires_grad_()
-    loss = _loss(route, w_router, x, expert_out, target)
-    norm = torch.autograd.grad(loss, w_router)[0].norm().item() if loss.requires_grad else 0.0
-    w_router.requires_grad_(False)
-    return norm
-
-
-@EXERCISE.wrong(stage="no traces", says="passes gradients on to the original")
-def reaches_the_original_through_its_copy(route, w_router, x, expert_out, target):
-    w = w_router.clone().requires_grad_()
-    w.retain_grad()
-    loss = _loss(route, w, x, expert_out, target)
-    if not loss.requires_grad:
-        return 0.0
-    loss.backward()
-    return w.grad.norm().item()
-
-
-@EXERCISE.wrong(stage="no traces", says="the caller's `x`")
+@EXERCISE.wrong(stage="a number", says="of its input `x`")
 def marks_the_tokens(route, w_router, x, expert_out, target):
     w = w_router.detach().clone().requires_grad_()
     loss = _loss(route, w, x.requires_grad_(), expert_out, target)
@@ -145,3 +125,13 @@ def by_the_chain_rule_from_the_logits(route, w_router, x, expert_out, target):
     if not loss.requires_grad:
         return 0.0
     return (torch.autograd.grad(loss, logits)[0].T @ x).norm().item()
+
+
+@EXERCISE.wrong(stage="no traces", says="a parameter in training")
+def reads_the_gradient_of_the_original(route, w_router, x, expert_out, target):
+    w = w_router.detach().clone().requires_grad_()
+    loss = _loss(route, w, x, expert_out, target)
+    if not loss.requires_grad:
+        return 0.0
+    (gradient,) = torch.autograd.grad(loss, w)
+    return (gradient if w_router.grad is None else gradient + w_router.grad).norm().item()

@@ -102,8 +102,9 @@ def _sigmoid_below_zero(answer: Any, seed: int) -> None:
     _, expected = _rule(*given.values())
     require(
         close(ids, expected),
-        "Where every biased score is negative, other experts are chosen than the best ones. "
-        "Scores plus bias may lie anywhere: 0 or -1 cannot mark an expert that is out.",
+        "Where every biased score is negative, other experts are chosen than the best ones.",
+        cause="Scores plus bias may lie anywhere: 0 or -1 cannot mark an expert that is out.",
+        cure="Rank the biased scores as they are; `-torch.inf` lies below all of them.",
         expected=expected,
         got=ids,
         example=given,
@@ -118,16 +119,18 @@ def _sigmoid_gates(answer: Any, seed: int) -> None:
         expected, _ = _rule(*given.values())
         require(
             close(gates.sum(dim=-1), torch.ones(n_tokens)),
-            "With gate_scale=1 the gates of a token sum to one. Sigmoid scores do not do that by "
-            "themselves: divide by the sum over the chosen experts.",
+            "With gate_scale=1 the gates of a token sum to one, and these do not.",
+            cause="Sigmoid scores do not do that by themselves.",
+            cure="Divide by the sum over the chosen experts.",
             expected=expected,
             got=gates,
             example=given,
         )
         require(
             close(gates, expected),
-            "The gates are not the normalised sigmoids of the chosen experts. Most likely the "
-            "bias leaked in: take the gates from sigmoid(logits), without the bias.",
+            "The gates are not the normalised sigmoids of the chosen experts.",
+            cause="Most likely the bias leaked in.",
+            cure="Take the gates from sigmoid(logits), without the bias: `gather` reads them.",
             expected=expected,
             got=gates,
             example=given,
@@ -142,8 +145,9 @@ def _sigmoid_scale(answer: Any, seed: int) -> None:
         expected = _rule(*given.values())
         require(
             close(got[0].sum(dim=-1), torch.full((n_tokens,), 2.5)),
-            "`gate_scale` multiplies the gates after the normalisation, so a row sums to "
-            "gate_scale. Before the division it would cancel.",
+            "With gate_scale=2.5 a row of gates sums to 2.5, and these do not.",
+            cause="Before the division a factor would cancel.",
+            cure="Multiply by `gate_scale` after the normalisation.",
             expected=torch.full((n_tokens,), 2.5),
             got=got[0].sum(dim=-1),
             example=given,

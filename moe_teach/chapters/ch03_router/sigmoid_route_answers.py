@@ -29,7 +29,7 @@ def forgets_to_normalise(logits, expert_bias, top_k, gate_scale=1.0):
     return gate_scale * logits.sigmoid().gather(-1, ids), ids
 
 
-@EXERCISE.wrong(stage="scale", says="Before the division it would cancel")
+@EXERCISE.wrong(stage="scale", says="Before the division a factor would cancel")
 def scales_before_normalising(logits, expert_bias, top_k, gate_scale=1.0):
     ids = (logits.sigmoid() + expert_bias).topk(top_k).indices
     gates = gate_scale * logits.sigmoid().gather(-1, ids)

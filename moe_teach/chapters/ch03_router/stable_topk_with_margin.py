@@ -66,9 +66,10 @@ def _stable_choice(answer: Any, seed: int) -> None:
         expected = _order(scores, top_k)
         require(
             close(ids, expected),
-            "Without any tie, the k largest scores must win, best first. If only the first token "
-            "is wrong: two of its scores differ in the last digit, so do not break ties by "
-            "changing scores.",
+            "Without any tie, the k largest scores must win, best first.",
+            cause="If only the first token is wrong: two of its scores differ in the last digit, "
+            "and something rounded or shifted them.",
+            cure="Do not break ties by changing scores; a stable sort needs no such help.",
             expected=expected,
             got=ids,
             example={"scores": scores, "top_k": top_k},
@@ -105,8 +106,10 @@ def _stable_ties(answer: Any, seed: int) -> None:
         expected = _order(scores, top_k)
         require(
             close(ids, expected),
-            "Among equal scores the expert with the lower number comes first. `topk`, and sorts "
-            "that are not stable, pick whichever they meet.",
+            "Among equal scores the expert with the lower number comes first, and here another "
+            "one does.",
+            cause="`topk`, and sorts that are not stable, pick whichever they meet.",
+            cure="A sort with `stable=True` keeps equal scores in their places.",
             expected=expected,
             got=ids,
             example={"scores": scores, "top_k": top_k},
@@ -123,8 +126,10 @@ def _stable_margin(answer: Any, seed: int) -> None:
         expected = best[:, top_k - 1] - best[:, top_k]
         require(
             close(margin, expected),
-            "The margin is the score of the last chosen expert minus the score of the first one "
-            "left out, number top_k + 1 in the order.",
+            "This is not the margin: the score of the last chosen expert minus the score of the "
+            "first one left out.",
+            cause="One of the two places in the order is off by one, or ties are skipped.",
+            cure="The first one left out is number top_k + 1 in the order, at index top_k.",
             expected=expected,
             got=margin,
             example={"scores": scores, "top_k": top_k},

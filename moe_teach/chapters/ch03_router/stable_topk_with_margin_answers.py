@@ -21,7 +21,7 @@ def keeps_a_column_of_margins(scores, top_k):
     return _stable(scores, top_k), _margin(scores, top_k)[:, None]
 
 
-@EXERCISE.wrong(stage="choice", says="do not break ties by changing scores")
+@EXERCISE.wrong(stage="choice", says="Do not break ties by changing scores")
 def pushes_ties_apart(scores, top_k):
     pushed = scores - 1e-5 * torch.arange(scores.shape[-1])
     return pushed.topk(top_k).indices, _margin(scores, top_k)

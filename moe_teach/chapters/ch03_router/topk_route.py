@@ -57,8 +57,9 @@ def _topk_choice(answer: Any, seed: int) -> None:
         _, expected = _rule(logits, top_k)
         require(
             close(ids, expected),
-            "These are not the k most probable experts of each token, best first. Choose along "
-            "the last dimension, the experts.",
+            "These are not the k most probable experts of each token, best first.",
+            cause="Softmax or topk works along the tokens, or the order is another.",
+            cure="Choose along the last dimension, the experts: `topk(top_k, dim=-1)`.",
             expected=expected,
             got=ids,
             example={"logits": logits, "top_k": top_k},
@@ -83,8 +84,10 @@ def _topk_raw(answer: Any, seed: int) -> None:
         require(
             close(gates, expected),
             "With normalize_gates=False a gate is the expert's probability among *all* experts, "
-            "so a row may sum to less than one. Is the softmax taken over the chosen ones only, "
-            "or are the gates divided by their sum although nobody asked for it?",
+            "so a row may sum to less than one.",
+            cause="The softmax is taken over the chosen ones only, or the gates are divided by "
+            "their sum although nobody asked for it.",
+            cure="Take `softmax(dim=-1)` of all logits, then `topk`; divide only if told to.",
             expected=expected,
             got=gates,
             example={"logits": logits, "top_k": top_k, "normalize_gates": False},
@@ -100,8 +103,9 @@ def _topk_normalised(answer: Any, seed: int) -> None:
         example = {"logits": logits, "top_k": top_k, "normalize_gates": True}
         require(
             close(gates.sum(dim=-1), torch.ones(n_tokens)),
-            "With normalize_gates=True the gates of each token sum to one. Renormalise them: "
-            "divide by the sum over the chosen experts, keepdim=True.",
+            "With normalize_gates=True the gates of each token sum to one, and these do not.",
+            cause="They are not renormalised, or along another axis.",
+            cure="Renormalise them: divide by the sum over the chosen experts, keepdim=True.",
             expected=expected,
             got=gates,
             example=example,
@@ -109,7 +113,9 @@ def _topk_normalised(answer: Any, seed: int) -> None:
         require(
             close(gates, expected),
             "Each row sums to one, but the proportions are off: two gates must stand to each "
-            "other as the two probabilities do. Was something applied twice?",
+            "other as the two probabilities do.",
+            cause="Perhaps something was applied twice, a softmax for example.",
+            cure="Divide the chosen probabilities by their sum, and do nothing else.",
             expected=expected,
             got=gates,
             example=example,
@@ -134,8 +140,9 @@ def _topk_far(answer: Any, seed: int) -> None:
         require(
             close(got, expected),
             "Logits near 1,000, with rows 200 apart, give other gates than the same logits near "
-            "zero would. `exp` of them is infinite or zero in float32; a softmax first subtracts "
-            "the largest logit of *each row*, and torch's own does that.",
+            "zero would.",
+            cause="`exp` of such numbers is infinite or zero in float32.",
+            cure="A softmax first subtracts the largest logit of *each row*; torch's own does.",
             expected=expected,
             got=got,
             example={"logits": logits, "top_k": 3, "normalize_gates": normalize},
@@ -157,9 +164,9 @@ def _topk_float32(answer: Any, seed: int) -> None:
             require(
                 close(ids, expected[1]),
                 f"From logits in {str(dtype).removeprefix('torch.')} another expert is chosen "
-                "than from the same numbers in float32. In low precision neighbouring "
-                "probabilities round to one number: turn the logits into float32 before the "
-                "softmax.",
+                "than from the same numbers in float32.",
+                cause="In low precision neighbouring probabilities round to one number.",
+                cure="Turn the logits into float32 before the softmax.",
                 **facts,
             )
             require(
@@ -173,7 +180,9 @@ def _topk_float32(answer: Any, seed: int) -> None:
             require(
                 close(gates, expected[0]),
                 "The experts are the right ones and the gates are in float32, but their last "
-                "digits are lost: a step before the end ran in low precision.",
+                "digits are lost.",
+                cause="A step before the end ran in low precision.",
+                cure="Turn the logits into float32 first of all, and nothing back.",
                 **facts,
             )
 

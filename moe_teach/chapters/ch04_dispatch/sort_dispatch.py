@@ -44,14 +44,13 @@ def choices(n_tokens: int, n_experts: int, top_k: int, seed: int) -> Tensor:
 
 
 def by_definition(expert_ids: Tensor, kept: Tensor, n_experts: int) -> tuple[Tensor, ...]:
-    """Walk through the experts, then the tokens, and note each row as it comes."""
-    tokens, counts, slot = [], [0] * n_experts, torch.full_like(expert_ids, -1)
-    for e in range(n_experts):
-        for t, k in (kept & (expert_ids == e)).nonzero().tolist():
-            slot[t, k] = len(tokens)
-            tokens.append(t)
-            counts[e] += 1
-    return torch.tensor(tokens, dtype=torch.long), slot, torch.tensor(counts)
+    """Line up (expert, token, choice) in their order, and note each row as it comes."""
+    ids, slot, counts = expert_ids.tolist(), torch.full_like(expert_ids, -1), [0] * n_experts
+    rows = sorted((ids[t][k], t, k) for t, k in kept.nonzero().tolist())
+    for row, (e, t, k) in enumerate(rows):
+        slot[t, k] = row
+        counts[e] += 1
+    return torch.tensor([t for _, t, _ in rows], dtype=torch.long), slot, torch.tensor(counts)
 
 
 def _case(sizes: tuple[int, int, int], seed: int, share_kept: float) -> dict[str, Any]:

@@ -85,14 +85,16 @@ def _capacity_room(answer: Any, seed: int) -> None:
             facts = {"expected": counts.clamp(max=capacity), "got": served, "example": given}
             require(
                 (served <= capacity).all(),
-                f"Under {policy!r} some expert serves more than `capacity` choices. The limit "
-                "holds for each expert, and all K columns count.",
+                f"Under {policy!r} some expert serves more than `capacity` choices.",
+                cause="The limit holds for each expert, and all K columns count.",
+                cure="For each expert, take the first `capacity` of its choices in the queue.",
                 **facts,
             )
             require(
                 close(served, counts.clamp(max=capacity)),
-                f"Under {policy!r} a choice was turned away although its expert had room. Each "
-                "expert has its own queue and its own limit.",
+                f"Under {policy!r} a choice was turned away although its expert had room.",
+                cause="Each expert has its own queue and its own limit.",
+                cure="For each expert, take the first `capacity` of its choices in the queue.",
                 **facts,
             )
 
@@ -106,7 +108,9 @@ def _capacity_first_come(answer: Any, seed: int) -> None:
         require(
             close(got, expected),
             "First come means the order of the flattened batch: all choices of token 0, then all "
-            "of token 1, ... Did the last ones win, or all first choices before all second ones?",
+            "of token 1, ... Others are served here.",
+            cause="Perhaps the last ones win, or all first choices before all second ones.",
+            cure="Queue the choices as `expert_ids.flatten()` lists them.",
             expected=expected,
             got=got,
             example=given,
@@ -124,14 +128,17 @@ def _capacity_by_gate(answer: Any, seed: int) -> None:
         facts = {"expected": expected, "got": got, "example": given}
         require(
             close(got, expected) or not close(got, backwards),
-            "The smallest gates were served first. `argsort` goes upwards unless you say "
-            "descending=True.",
+            "The smallest gates were served first.",
+            cause="`argsort` goes upwards unless it is told not to.",
+            cure="Say descending=True.",
             **facts,
         )
         require(
             close(got, expected),
             "By gate means that each expert serves the choices with the largest gates *of its "
-            "own*. Single choices compete, not whole tokens.",
+            "own*, and others are served here.",
+            cause="Single choices compete, not whole tokens.",
+            cure="Queue all T · K choices by `gates.flatten()`, the largest first.",
             **facts,
         )
     near = _case((9, 3, 2, 2), seed, "by_gate")
@@ -141,8 +148,9 @@ def _capacity_by_gate(answer: Any, seed: int) -> None:
     got = answer(**near)
     require(
         close(got, expected),
-        "Two gates that differ in the last digit count as equal. Compare the gates themselves: "
-        "rounded, in another dtype or added to a large number they lose that digit.",
+        "Two gates that differ in the last digit count as equal.",
+        cause="Rounded, in another dtype or added to a large number they lose that digit.",
+        cure="Compare the gates themselves.",
         expected=expected,
         got=got,
         example=near,
@@ -155,8 +163,9 @@ def _capacity_random(answer: Any, seed: int) -> None:
     first, again = (answer(**crowd, generator=generator(seed)) for _ in range(2))
     require(
         close(first, again),
-        "Two calls with equal generators served different choices. Hand `generator` on to the "
-        "function that draws.",
+        "Two calls with equal generators served different choices.",
+        cause="The order is drawn from somewhere else.",
+        cure="Hand `generator` on to the function that draws.",
         expected=Words("the same 12 choices twice"),
         got=Words(f"{int((first & ~again).sum())} of 12 choices are others the second time"),
         example=example,

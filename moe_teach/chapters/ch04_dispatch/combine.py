@@ -59,8 +59,10 @@ def _combine_shape(answer: Any, seed: int) -> None:
         require_tensor(got, given)
         require(
             got.shape == (sizes[0], given["y"].shape[1]),
-            "Return one row for each *token*: (T, D). Is the sum over the K choices missing, or "
-            "is there one row for each expert's answer?",
+            "Return one row for each *token*: (T, D).",
+            cause="Either the sum over the K choices is missing, or there is one row for each "
+            "answer.",
+            cure="Gather (T, K, D) answers with `y[slot]`, weigh them, sum over dim=1.",
             expected=Words(f"a tensor of shape {(sizes[0], given['y'].shape[1])}"),
             got=got,
             example=given,
@@ -132,14 +134,17 @@ def _combine_dropped(answer: Any, seed: int) -> None:
         )
         require(
             close(got, expected) or not is_raised,
-            "The gates of the remaining choices were raised to make up for the lost one. Leave "
-            "them as they are; a token that lost all would divide by zero.",
+            "The gates of the remaining choices were raised to make up for the lost one.",
+            cause="They are divided by the sum of those that remain.",
+            cure="Leave them as they are; a token that lost all would divide by zero.",
             **facts,
         )
         require(
             close(got, expected),
-            "A choice with slot -1 must add nothing. In Python, index -1 reads the *last* row, and "
-            "clamped to 0 the first: somebody else's answer.",
+            "A choice with slot -1 must add nothing, and something else comes out here.",
+            cause="In Python, index -1 reads the *last* row, and clamped to 0 the first: somebody "
+            "else's answer.",
+            cure="Put a row of zeros at the end of y, and -1 reads that.",
             **facts,
         )
 
@@ -152,8 +157,9 @@ def _combine_nobody(answer: Any, seed: int) -> None:
         got = answer(**given)
     require(
         close(got, torch.zeros(5, 2)),
-        "When every choice was turned away, y has no rows at all and every token gets zeros. "
-        "Indexing an empty y fails; a row of zeros at its end helps here too.",
+        "When every choice was turned away, y has no rows at all and every token gets zeros.",
+        cause="Indexing an empty y fails.",
+        cure="A row of zeros at its end helps here too.",
         expected=torch.zeros(5, 2),
         got=got if got is not None else Words("an error from indexing"),
         example=given,

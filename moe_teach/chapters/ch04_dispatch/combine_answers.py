@@ -7,7 +7,7 @@ from torch.nn.functional import pad
 from moe_teach.chapters.ch04_dispatch.combine import EXERCISE
 
 
-@EXERCISE.wrong(stage="shape", says="sum over the K choices missing")
+@EXERCISE.wrong(stage="shape", says="sum over the K choices is missing")
 def forgets_to_sum(y, gates, slot):
     return gates[..., None] * pad(y, (0, 0, 0, 1))[slot]
 

@@ -100,8 +100,10 @@ def _report_rows(answer: Any, seed: int) -> None:
         )
         require(
             close(got, expected),
-            '"by_row" is wrong. Row 0 is the *first* T / n_rows tokens in one piece, and each row '
-            "is divided by its own number of choices.",
+            '"by_row" is wrong.',
+            cause="Row 0 is the *first* T / n_rows tokens in one piece, and each row is divided by "
+            "its own number of choices.",
+            cure="`view(n_rows, -1)` has one line for each row; take the mean of each.",
             **facts,
         )
 
@@ -114,8 +116,10 @@ def _report_unserved(answer: Any, seed: int) -> None:
         got = answer(**given)["unserved"]
         require(
             got == expected,
-            '"unserved" counts tokens that lost *all* their choices. A token with one expert left '
+            '"unserved" is wrong: it counts tokens.',
+            cause="Asked for are those that lost *all* their choices. A token with one expert left "
             "is served.",
+            cure="Ask for `all` along the choices of a token, then add up.",
             expected=expected,
             got=got,
             example=given,

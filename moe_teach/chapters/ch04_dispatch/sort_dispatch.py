@@ -86,8 +86,10 @@ def _sort_counts(answer: Any, seed: int) -> None:
         got = answer(**given)[2]
         require(
             close(got, expected),
-            "`tokens_per_expert` counts how often each expert stands in `expert_ids`, all K "
-            "columns of it.",
+            "`tokens_per_expert` does not say how often each expert was chosen.",
+            cause="Perhaps not all K columns are counted, or in too few bits.",
+            cure="Count how often each expert stands in `expert_ids`: torch.bincount of it, "
+            "flattened, with `minlength`.",
             expected=expected,
             got=got,
             example=given,
@@ -102,16 +104,19 @@ def _sort_tokens(answer: Any, seed: int) -> None:
         got = answer(**given)[0]
         require(
             int(got.max()) < sizes[0],
-            "`token_idx` names tokens, but it holds numbers of *choices*: there are T · K of them. "
-            "Choice number i belongs to token i // K.",
+            "`token_idx` names tokens, but it holds numbers past the last of them.",
+            cause="They are numbers of *choices*: there are T · K of these.",
+            cure="Choice number i belongs to token i // K.",
             expected=expected,
             got=got,
             example=given,
         )
         require(
             close(got, expected),
-            "The rows are not sorted by expert and, within an expert, by token. Is the sort "
-            "stable, and is the list of choices flattened token by token?",
+            "The rows are not sorted by expert and, within an expert, by token.",
+            cause="Perhaps the sort is not stable, or the choices are not flattened token by "
+            "token.",
+            cure="`expert_ids.flatten().argsort(stable=True)` keeps equal experts in token order.",
             expected=expected,
             got=got,
             example=given,
@@ -126,8 +131,10 @@ def _sort_slot(answer: Any, seed: int) -> None:
         got = answer(**given)[1]
         require(
             close(got, expected),
-            "`slot` must lead each choice to its own row, so that token_idx[slot[t, k]] is t. The "
-            "sort's indices lead from rows to choices; slot is the *inverse* of that.",
+            "`slot` must lead each choice to its own row, so that token_idx[slot[t, k]] is t, and "
+            "it leads elsewhere.",
+            cause="The sort's indices lead from rows to choices; slot is the *inverse* of that.",
+            cure="Write row numbers to the places the sort read from: slot[order] = arange(n).",
             expected=expected,
             got=got,
             example=given,
@@ -150,18 +157,22 @@ def _sort_dropped(answer: Any, seed: int) -> None:
             require(
                 close(got[2], counts) and got[0].shape == token_idx.shape,
                 "Choices that were turned away still have a row in `token_idx`, or are still "
-                "counted. Only the kept ones take up room.",
+                "counted.",
+                cause="Only the kept ones take up room.",
+                cure="Give the others a number behind the last expert, sort, and cut them off.",
                 **facts,
             )
             require(
                 not got[0].is_floating_point(),
-                "`token_idx` came as floats, and floats cannot index. With nobody kept there is "
-                "nothing to tell torch.tensor([]) its kind: say dtype=torch.long.",
+                "`token_idx` came as floats, and floats cannot index.",
+                cause="With nobody kept there is nothing to tell torch.tensor([]) its kind.",
+                cure="Then say dtype=torch.long.",
                 **facts,
             )
             require(
                 close(got[0], token_idx) and close(got[1], slot),
-                "With choices turned away the rows no longer fit together: the ones that remain "
-                "close ranks, so later slots move up.",
+                "With choices turned away `token_idx` and `slot` no longer fit together.",
+                cause="The ones that remain close ranks, so later slots move up.",
+                cure="Sort the kept ones alone, and number their rows from 0.",
                 **facts,
             )

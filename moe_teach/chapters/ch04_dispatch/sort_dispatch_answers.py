@@ -43,7 +43,7 @@ def names_choices_instead_of_tokens(expert_ids, kept, n_experts):
     return order[: int(kept.sum())], slot, counts
 
 
-@EXERCISE.wrong(stage="tokens", says="sort stable")
+@EXERCISE.wrong(stage="tokens", says="sort is not stable")
 def sorts_equal_experts_backwards(expert_ids, kept, n_experts):
     _, slot, counts = _dispatch(expert_ids, kept, n_experts)
     chosen = expert_ids.masked_fill(~kept, n_experts).flatten()

@@ -87,9 +87,10 @@ def _expert_values(answer: Any, seed: int) -> None:
         )
         require(
             close(got, expected),
-            "The shape is right and the numbers are not. Are the two branches multiplied number "
-            "by number, and does a silu (no ReLU or GELU) act on one of them only, before the "
-            "product?",
+            "The shape is right and the numbers are not.",
+            cause="Perhaps another function than silu acts (a ReLU, a GELU), or it acts on both "
+            "branches, or after the product instead of before the product.",
+            cure="silu(x @ w_gate.T) times x @ w_up.T, number by number; then `w_down.T`.",
             **facts,
         )
 
@@ -103,8 +104,9 @@ def _expert_far(answer: Any, seed: int) -> None:
     require(
         close(got, expected),
         "Near zero the numbers are right, and where `w_gate` leads far from it they are not: "
-        "silu(z) is nearly z for large z and nearly 0 for very negative ones. `F.silu` gets that "
-        "right; an `exp` of one's own overflows, and nothing is to be clamped.",
+        "silu(z) is nearly z for large z and nearly 0 for very negative ones.",
+        cause="An `exp` of one's own overflows, or something is clamped.",
+        cure="`F.silu` gets that right.",
         expected=expected,
         got=got,
         example=given,

@@ -44,7 +44,7 @@ def by_einsum_in_float64(x, w_gate, w_up, w_down):
     return torch.einsum("nf,df->nd", silu(gate) * up, w_down.double()).float()
 
 
-@EXERCISE.wrong(stage="far from zero", says="an `exp` of one's own overflows")
+@EXERCISE.wrong(stage="far from zero", says="An `exp` of one's own overflows")
 def writes_the_exponential_out(x, w_gate, w_up, w_down):
     gate = x @ w_gate.T
     return (gate * gate.exp() / (1 + gate.exp()) * (x @ w_up.T)) @ w_down.T

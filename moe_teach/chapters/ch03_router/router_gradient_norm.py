@@ -19,6 +19,7 @@ EXERCISE = Exercise(
     importance=5,
     minutes=20,
     needs=("3.1",),
+    limit=30,  # the first use of torch.func imports for seconds on a busy machine
     hints=(
         "Build the smallest MoE layer there is, from what you are given: logits, route, the gated "
         "sum of the chosen experts' outputs, the mean squared error. Then ask for one gradient.",
@@ -120,11 +121,14 @@ def _gradient_value(answer: Any, seed: int) -> None:
                 cure="The norm is the square root of the summed squares.",
                 **facts,
             )
-            multiples = {n_tokens, d_model, n_tokens * d_model} - {1}
+            factors = sorted({n_tokens, d_model, n_tokens * d_model} - {1})
+            times = next((n for n in factors if _near(got, n * expected)), None)
             require(
-                not any(_near(got, n * expected) for n in multiples),
-                f"This is the norm times {round(got / expected) if expected else 1}: the loss is "
-                "the *mean* over all T · D squared errors, not a sum over tokens or width.",
+                _near(got, expected) or times is None,
+                f"This is the norm times {times}.",
+                cause="The loss is the *mean* over all T · D squared errors, not a sum over tokens "
+                "or width.",
+                cure="Take `.mean()` of all of them.",
                 **facts,
             )
             require(

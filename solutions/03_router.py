@@ -2,6 +2,9 @@
 # # 03 The router: exercises
 #
 # Six small functions. Together they are a router, and the tools to distrust one.
+#
+# Everywhere T and E are at least 1, and `top_k` lies between 1 and E. A tensor may be a transposed
+# view, whose rows do not lie side by side in memory: `reshape` copes with that, `.view` does not.
 
 # %%
 from collections.abc import Callable
@@ -26,8 +29,8 @@ from moe_teach.course import check
 def topk_route(logits: Tensor, top_k: int, normalize_gates: bool = True) -> tuple[Tensor, Tensor]:
     """Choose experts for each token.
 
-    logits: (T, E), any float dtype.
-    Returns gates (T, K) in float32 and expert_ids (T, K) as integers, best expert first.
+    logits: (T, E), any float dtype and numbers of any size.
+    Returns gates (T, K) in float32 and expert_ids (T, K), any integer dtype, best expert first.
     """
     ### BEGIN SOLUTION
     probs = logits.float().softmax(dim=-1)  # float32 first: rounded probabilities tie
@@ -49,7 +52,9 @@ check("3.1", topk_route)
 # `top_k` largest *noisy* logits are chosen, and the gates are the softmax over these. In
 # evaluation there is no noise.
 #
-# Draw the noise with `generator`, so that a run can be repeated.
+# Draw the noise with `generator`, so that a run can be repeated; where it is `None`, torch's own
+# random numbers draw. The size of the noise is learned: in training the gates carry gradients to
+# `noise_logits` as well as to `logits`.
 
 
 # %%
@@ -62,8 +67,9 @@ def noisy_topk_route(
 ) -> tuple[Tensor, Tensor]:
     """Choose experts by noisy logits in training and by clean ones in evaluation.
 
-    logits, noise_logits: (T, E).
-    Returns gates (T, K), the softmax over the chosen logits, and expert_ids (T, K), best first.
+    logits, noise_logits: (T, E). generator: moves on with each call; None means torch's own.
+    Returns gates (T, K), the softmax over the chosen logits, and expert_ids (T, K), any integer
+    dtype, best first.
     """
     ### BEGIN SOLUTION
     if training:
@@ -91,9 +97,10 @@ def sigmoid_route(
 ) -> tuple[Tensor, Tensor]:
     """Choose by biased sigmoid scores, weigh by unbiased ones.
 
-    logits: (T, E); expert_bias: (E,), added to the scores for the choice only.
-    Returns gates (T, K), each row summing to gate_scale, and expert_ids (T, K), in the order of the
-    biased scores, best first.
+    logits: (T, E), near zero or far from it; expert_bias: (E,), of either sign, added to the scores
+    for the choice only.
+    Returns gates (T, K), each row summing to gate_scale, and expert_ids (T, K), any integer dtype,
+    in the order of the biased scores, best first.
     """
     ### BEGIN SOLUTION
     probs = logits.sigmoid()
@@ -116,7 +123,8 @@ check("3.3", sigmoid_route)
 # `target`, over all its numbers. Return the norm of its gradient with respect to `w_router`.
 #
 # Your audit must survive a router that is cut off (the answer is then `0.0`), and leave no
-# traces: neither a gradient nor a changed flag on the caller's tensors.
+# traces: neither a gradient nor a changed flag on the caller's tensors. `w_router` may be a
+# parameter in training, with a `.grad` of its own: both stay as they were.
 
 
 # %%
@@ -155,15 +163,17 @@ check("3.4", router_gradient_norm)
 #
 # Write a top-k that keeps its word: among equal scores, the expert with the lower number comes
 # first. Report the **margin** of each token as well: the score of the last chosen expert minus
-# the score of the first one left out. When every expert is chosen, the margin is infinite.
+# the score of the first one left out. When every expert is chosen, the margin is infinite. It is a
+# report: no gradient need flow through it.
 
 
 # %%
 def stable_topk_with_margin(scores: Tensor, top_k: int) -> tuple[Tensor, Tensor]:
     """Choose the k best, ties to the lower number, and say how close the choice was.
 
-    scores: (T, E).
-    Returns expert_ids (T, K), best first, and margin (T,), in the unit of the scores.
+    scores: (T, E), any float dtype, finite numbers of any size.
+    Returns expert_ids (T, K), any integer dtype, best first, and margin (T,), in the unit of the
+    scores.
     """
     ### BEGIN SOLUTION
     values, order = scores.sort(dim=-1, descending=True, stable=True)
@@ -189,7 +199,7 @@ check("3.5", stable_topk_with_margin)
 def changed_share(expert_ids_a: Tensor, expert_ids_b: Tensor) -> float:
     """Compare two choices of experts, token by token.
 
-    expert_ids_a, expert_ids_b: (T, K) integers, distinct within a row.
+    expert_ids_a, expert_ids_b: (T, K) integers from 0 on, of any size, distinct within a row.
     Returns the share of tokens, 0.0 to 1.0, whose set of experts differs.
     """
     ### BEGIN SOLUTION

@@ -3,6 +3,9 @@
 #
 # Six small functions. Together they are an MoE layer that can turn tokens away, and the report
 # that tells you whom it turned away.
+#
+# Where no text says otherwise, T, K and E are at least 1. A tensor may be a transposed view, whose
+# rows do not lie side by side in memory: `reshape` copes with that, `.view` does not.
 
 # %%
 import torch
@@ -25,7 +28,8 @@ from moe_teach.course import check
 def swiglu_expert(x: Tensor, w_gate: Tensor, w_up: Tensor, w_down: Tensor) -> Tensor:
     """Run rows through one expert.
 
-    x: (n, D); w_gate and w_up: (F, D); w_down: (D, F). n may be 0: an expert nobody chose.
+    x: (n, D); w_gate and w_up: (F, D); w_down: (D, F). n may be 0: an expert nobody chose. The
+    numbers may be large.
     Returns (n, D).
     """
     ### BEGIN SOLUTION
@@ -56,8 +60,8 @@ def sort_dispatch(
     """Lay out the kept choices, sorted by expert and then by token.
 
     expert_ids: (T, K) integers in [0, n_experts), different within a row; kept: (T, K) booleans.
-    Returns token_idx (N,), slot (T, K), tokens_per_expert (n_experts,); N is the number of kept
-    choices.
+    Returns token_idx (N,), slot (T, K), tokens_per_expert (n_experts,), in any integer dtype that
+    holds them; N is the number of kept choices and may be 0.
     """
     ### BEGIN SOLUTION
     # Who was turned away goes behind the last expert, so that one sort also clears them out.
@@ -89,8 +93,8 @@ check("4.2", sort_dispatch)
 def combine(y: Tensor, gates: Tensor, slot: Tensor) -> Tensor:
     """Mix the answers of each token's experts.
 
-    y: (N, D) answers, row by row; gates: (T, K); slot: (T, K) integers in [0, N), or -1 where the
-    choice was turned away. N may be 0.
+    y: (N, D) answers, row by row; gates: (T, K), which need not sum to one; slot: (T, K) integers
+    in [0, N), each at most once, or -1 where the choice was turned away. N may be 0.
     Returns (T, D).
     """
     ### BEGIN SOLUTION
@@ -110,7 +114,8 @@ check("4.3", combine)
 #
 # - `"first_come"`: in the order of the flattened batch: token 0's choices, then token 1's, ...
 # - `"by_gate"`: the largest gate first, whichever token it belongs to (no two gates are equal);
-# - `"random"`: in an order drawn with `generator`.
+# - `"random"`: in an order drawn with `generator`, or with torch's own random numbers where it is
+#   `None`; for the choices of one expert, every order is equally likely.
 #
 # Each expert takes the first `capacity` choices of *its own* in that queue. Return which choices
 # are served. Any other policy earns a `ValueError`.
@@ -126,8 +131,9 @@ def capacity_dispatch(
 ) -> Tensor:
     """Say which choices are served.
 
-    expert_ids: (T, K) integers; gates: (T, K); capacity >= 0 counts choices of one expert.
-    Returns kept (T, K), booleans. Raises ValueError for an unknown policy.
+    expert_ids: (T, K) integers, different within a row; gates: (T, K), positive numbers of any
+    size; capacity >= 0 counts choices of one expert.
+    Returns kept (T, K), booleans. Raises ValueError for an unknown policy, whatever the rest.
     """
     ### BEGIN SOLUTION
     chosen = expert_ids.flatten()
@@ -159,7 +165,7 @@ check("4.4", capacity_dispatch)
 # dictionary:
 #
 # - `"dropped"`: the share of all choices that were turned away, a plain float,
-# - `"by_row"`: the same share for each row, a tensor (n_rows,),
+# - `"by_row"`: the same share for each row, a tensor (n_rows,) in float32 or float64,
 # - `"unserved"`: how many **tokens** lost every one of their choices, a plain int.
 
 
@@ -167,7 +173,7 @@ check("4.4", capacity_dispatch)
 def drop_report(kept: Tensor, n_rows: int) -> dict[str, object]:
     """Report who lost how much.
 
-    kept: (T, K) booleans, T a multiple of n_rows.
+    kept: (T, K) booleans, row by row in memory; T is a multiple of n_rows.
     Returns {"dropped": float, "by_row": Tensor (n_rows,), "unserved": int}.
     """
     ### BEGIN SOLUTION
@@ -201,8 +207,8 @@ def padding_bill(
 ) -> tuple[int, int, int]:
     """Count what a padded block computes, for whom, and what it leaves out.
 
-    tokens_per_expert: (E,) integers, how many choices fell on each expert.
-    Returns (useful, wasted, missing), plain integers.
+    tokens_per_expert: (E,) int64, how many choices fell on each expert; capacity >= 0.
+    Returns (useful, wasted, missing), plain integers, exact however large they are.
     """
     ### BEGIN SOLUTION
     n_chosen = int(tokens_per_expert.sum())

@@ -43,3 +43,40 @@ def by_looking_each_expert_up(expert_ids_a, expert_ids_b):
 def counts_instead_of_sharing(expert_ids_a, expert_ids_b):
     differs = expert_ids_a.sort(-1).values != expert_ids_b.sort(-1).values
     return int(differs.any(-1).sum())
+
+
+def _by_key(key):
+    """Answer by one number for each set."""
+
+    def answer(expert_ids_a, expert_ids_b):
+        pairs = zip(expert_ids_a.tolist(), expert_ids_b.tolist(), strict=True)
+        changed = [key(sorted(one)) != key(sorted(other)) for one, other in pairs]
+        return sum(changed) / max(len(changed), 1)
+
+    answer.__name__ = key.__name__.strip("_")
+    return answer
+
+
+def _squares(ids):
+    return sum(ids), sum(e * e for e in ids)
+
+
+def _digits(ids):
+    return "".join(map(str, ids))
+
+
+def _base_100(ids):
+    return sum(e * 100**place for place, e in enumerate(ids))
+
+
+def _bits(ids):
+    return sum(1 << (e % 64) for e in ids)
+
+
+for _key, _says in (
+    (_squares, "equal sums of squares"),
+    (_digits, "the same digits in the same order"),
+    (_base_100, "digits in base 100"),
+    (_bits, "64 bits have no place"),
+):
+    EXERCISE.wrong(stage="large numbers", says=_says)(_by_key(_key))

@@ -6,9 +6,17 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from moe_teach.chapters.ch03_router.topk_route import SIZES
+from moe_teach.chapters.ch03_router.inputs import SIZES, draw_logits, far_logits
+from moe_teach.chapters.ch03_router.reading_noise import (
+    SILENT,
+    many_draws,
+    noisy_logits,
+    require_independent,
+    require_standard_normal,
+)
 from moe_teach.judging.compare import close, require_gates_and_ids
 from moe_teach.judging.exercise import Exercise, Words, generator, require
+from moe_teach.judging.gradients import require_gradients
 
 EXERCISE = Exercise(
     id="3.2",
@@ -19,6 +27,7 @@ EXERCISE = Exercise(
     importance=4,
     minutes=15,
     needs=("3.1",),
+    version=2,
     hints=(
         "The noise goes onto the logits, before anything is chosen: choice and gates then follow "
         "from the same noisy logits. In evaluation the noisy logits are simply the logits.",
@@ -33,45 +42,70 @@ EXERCISE = Exercise(
 )
 
 
+N_DRAWS = 64
+
+
+def _rule(logits: Tensor, top_k: int) -> tuple[Tensor, Tensor]:
+    chosen, expert_ids = logits.topk(top_k, dim=-1)
+    return chosen.softmax(dim=-1), expert_ids
+
+
 @EXERCISE.stage("evaluation")
 def _noisy_evaluation(answer: Any, seed: int) -> None:
     for n_tokens, n_experts, top_k in SIZES:
-        random = generator(seed)
-        logits = torch.randn(n_tokens, n_experts, generator=random)
-        noise_logits = torch.randn(n_tokens, n_experts, generator=random)
+        logits = draw_logits(n_tokens, n_experts, seed)
+        noise_logits = draw_logits(n_tokens, n_experts, seed + 1)
         example = {"logits": logits, "top_k": top_k, "training": False}
         got = answer(logits, noise_logits, top_k, False, generator(seed))
         require_gates_and_ids(got, n_tokens, top_k, **example)
-        chosen = logits.topk(top_k, dim=-1)
-        expected = (chosen.values.softmax(dim=-1), chosen.indices)
+        expected = _rule(logits, top_k)
         probabilities = logits.softmax(dim=-1).topk(top_k, dim=-1).values
         require(
             close(got, expected) or not close(got[0], probabilities),
-            "The gates are probabilities among all experts. Equation 3 takes the softmax over the "
-            "*chosen* logits only, so a row of gates sums to one.",
+            "The gates are probabilities among all experts: a row of them does not sum to one.",
+            cause="The softmax came before the choice.",
+            cure="Equation 3 takes the softmax over the *chosen* logits only.",
             expected=expected,
             got=got,
             example=example,
         )
         require(
             close(got, expected),
-            "With training=False there is no noise at all: the k largest clean logits, and the "
-            "softmax over them. Look at `training` before you add anything.",
+            "With training=False there is no noise at all, and this is not what the clean logits "
+            "give: the k largest, and the softmax over them.",
+            cause="Noise is added in evaluation too, or the clean rule itself is another one.",
+            cure="Look at `training` before you add anything.",
             expected=expected,
             got=got,
             example=example,
         )
 
 
+@EXERCISE.stage("far from zero")
+def _noisy_far(answer: Any, seed: int) -> None:
+    logits = far_logits(seed)
+    got, expected = answer(logits, logits - 1_000, 3, False), _rule(logits, 3)
+    require(
+        close(got, expected),
+        "Near zero the gates were right, and with logits near 1,000 they are not.",
+        cause="`exp` of them is infinite in float32.",
+        cure="Use torch's softmax: it first subtracts the largest.",
+        expected=expected,
+        got=got,
+        example={"logits": logits, "top_k": 3, "training": False},
+    )
+
+
 @EXERCISE.stage("repeatable")
 def _noisy_repeatable(answer: Any, seed: int) -> None:
-    logits = torch.randn(7, 5, generator=generator(seed))
+    logits = draw_logits(7, 5, seed)
     example = {"logits": logits, "top_k": 2, "training": True}
     first, again = (answer(logits, logits, 2, True, generator(seed)) for _ in range(2))
     require(
         close(first, again),
-        "Two calls with equally seeded generators gave different results. Hand `generator` on to "
-        "the random function, so that an experiment can be repeated.",
+        "Two calls with equally seeded generators gave different results.",
+        cause="The noise is drawn from somewhere else.",
+        cure="Hand `generator` on to the random function.",
         expected=first,
         got=again,
         example=example,
@@ -80,94 +114,136 @@ def _noisy_repeatable(answer: Any, seed: int) -> None:
     silent = answer(logits, logits, 2, False, generator(seed))
     require(
         not close(first[0], other[0]) or close(first[0], silent[0]),
-        "With training=True another generator gave exactly the same gates, noise and all. Is there "
-        "a seed inside your function? Draw from the `generator` you are given.",
+        "With training=True another generator gave exactly the same gates, noise and all.",
+        cause="There may be a seed inside your function.",
+        cure="Draw from the `generator` you are given.",
         got=first[0],
         example=example,
     )
     require(
         not close(first[0], other[0]),
-        "With training=True another seed gave exactly the same gates: no noise reaches them. "
-        "The gates must come from the noisy logits, like the choice.",
+        "With training=True another seed gave exactly the same gates, and they are those of "
+        "evaluation: no noise reaches them.",
+        cause="The gates are computed from the clean logits.",
+        cure="Make the noisy logits first; choice and gates both come from them.",
         got=first[0],
         example=example,
     )
 
 
-def _recovered_noise(answer: Any, noise_logits: Tensor, seed: int) -> Tensor:
-    """Read the noise (up to a constant per token) off the gates of all experts, clean logits 0."""
-    n_tokens, n_experts = noise_logits.shape
-    zeros = torch.zeros(n_tokens, n_experts)
-    gates, ids = answer(zeros, noise_logits, n_experts, True, generator(seed))
-    example = {"logits": Words("zeros"), "noise_logits": noise_logits, "top_k": n_experts}
+@EXERCISE.stage("its own generator")
+def _noisy_generator(answer: Any, seed: int) -> None:
+    logits = draw_logits(7, 5, seed)
+    example = {"logits": logits, "top_k": 2, "training": True}
+    _require_new_noise(
+        answer,
+        logits,
+        generator(seed),
+        "Two training steps, one after the other, met the same noise, or none. A generator moves "
+        "on with each draw: it must not be copied, rewound or seeded again.",
+    )
+    _require_new_noise(
+        answer,
+        logits,
+        None,
+        "Where `generator` is None, two training steps met the same noise, or none. torch's own "
+        "random numbers draw then: hand the None on.",
+    )
+    state = torch.get_rng_state()
+    answer(logits, logits, 2, True, generator(seed))
     require(
-        (gates[:, :-1] >= gates[:, 1:]).all(),
-        "The gates are not sorted, largest first: the noise reached the gates, but the choice "
-        "was made on the clean logits. Add the noise once, then choose.",
-        got=gates,
+        bool((state == torch.get_rng_state()).all()),
+        "A generator was given, and torch's global random numbers moved on or were seeded anew. "
+        "Everybody else draws from those: draw from `generator` alone.",
         example=example,
     )
-    reaches_choice = bool((ids != ids[:1]).any())
+
+
+def _require_new_noise(answer: Any, logits: Tensor, random: Any, message: str) -> None:
+    first, second = (answer(logits, logits, 2, True, random)[0] for _ in range(2))
     require(
-        not reaches_choice or not close(gates, torch.full_like(gates, 1 / n_experts)),
-        "The choice follows the noisy logits, but the gates come from the clean ones. Take the "
-        "softmax over the chosen *noisy* logits.",
-        got=gates,
-        example=example,
+        not close(first, second),
+        message,
+        expected=Words("other gates at the second call"),
+        got=second,
+        example={"logits": logits, "top_k": 2, "training": True},
     )
-    by_expert = torch.zeros(n_tokens, n_experts).scatter(1, ids.long(), gates)
-    return by_expert.log()
 
 
 @EXERCISE.stage("a draw for each")
 def _noisy_draws(answer: Any, seed: int) -> None:
-    noise_logits = torch.full((7, 5), 2.0)
-    noise = _recovered_noise(answer, noise_logits, seed)
-    relative = noise - noise[:, :1]
-    example = {"logits": Words("zeros"), "noise_logits": noise_logits, "top_k": 5}
-    require(
-        relative.abs().max() > 1e-3,
-        "Every expert of a token met the same noise, and a softmax does not feel that. Draw one "
-        "number for each token and each expert.",
-        got=relative,
-        example=example,
-    )
-    require(
-        (relative - relative[:1]).abs().max() > 1e-3,
-        "Every token met the same noise. Draw with the shape of `logits`, not with the number of "
-        "experts alone.",
-        got=relative,
-        example=example,
-    )
+    random = generator(seed)
+    for silent in range(3):  # whoever shares a draw with the silent one shows with another
+        logits, noise_logits = draw_logits(4, 3, seed), draw_logits(4, 3, seed + 1)
+        noise_logits[:, silent] = SILENT
+        draws = []
+        for _ in range(N_DRAWS):
+            added = noisy_logits(answer, logits, noise_logits, random, silent) - logits
+            draws.append(added / softplus(noise_logits))
+        require_independent(torch.stack(draws), silent, {"logits": logits, "top_k": 3})
 
 
 @EXERCISE.stage("size")
 def _noisy_size(answer: Any, seed: int) -> None:
-    # The difference of two experts' noise: mean 0, variance the sum of both variances. With
-    # 4,000 tokens the bounds below are at least six standard errors wide.
-    noise_logits = torch.tensor([-2.0, 0.0]).expand(4000, 2).contiguous()
-    noise = _recovered_noise(answer, noise_logits, seed)
-    difference = noise[:, 0] - noise[:, 1]
-    expected = softplus(noise_logits[0]).pow(2).sum().sqrt().item()
-    example = {
-        "logits": Words("zeros (4000, 2)"),
-        "noise_logits": Words("-2 and 0 in every row"),
-        "top_k": 2,
-    }
-    mean, std = difference.mean().item(), difference.std().item()
-    require(
-        abs(mean) < 0.08,
-        "The noise favours one expert: its mean is not zero. Use a standard normal "
-        "(`torch.randn`), not a uniform number between 0 and 1.",
-        expected=0.0,
-        got=mean,
-        example=example,
+    logits, noise_logits = many_draws(seed)
+    added = noisy_logits(answer, logits, noise_logits, generator(seed)) - logits
+    require_standard_normal(added, logits, noise_logits)
+
+
+@EXERCISE.stage("few of many")
+def _noisy_few(answer: Any, seed: int) -> None:
+    logits, noise_logits = draw_logits(7, 5, seed), draw_logits(7, 5, seed + 1)
+    noise_logits[:, 0] = SILENT
+    noisy = noisy_logits(answer, logits, noise_logits, generator(seed))
+    for top_k in (1, 2, 4):
+        got = answer(logits, noise_logits, top_k, True, generator(seed))
+        expected = _rule(noisy, top_k)
+        require(
+            close(got, expected),
+            f"With all 5 experts chosen the noise is right; with {top_k} of them, the result is "
+            "not what the same noisy logits give: their k largest, and a softmax over these.",
+            expected=expected,
+            got=got,
+            example={"logits": logits, "noise_logits": noise_logits, "top_k": top_k},
+        )
+
+
+@EXERCISE.stage("gradient")
+def _noisy_gradient(answer: Any, seed: int) -> None:
+    logits = draw_logits(3, 4, seed, scale=0.5)
+    noise_logits = 1 + draw_logits(3, 4, seed + 1, scale=0.2)
+    noise_logits[:, 0] = 6 * SILENT  # here even the gradient of the first expert's noise vanishes
+    noise = (noisy_logits(answer, logits, noise_logits, generator(seed)) - logits).nan_to_num()
+    noise[:, 1:] /= softplus(noise_logits[:, 1:])
+    given = {"logits": logits, "noise_logits": noise_logits}
+
+    def trained(logits: Tensor, noise_logits: Tensor) -> Any:
+        return answer(logits, noise_logits, 2, True, generator(seed))
+
+    def evaluated(logits: Tensor, noise_logits: Tensor) -> Any:
+        return answer(logits, noise_logits, 2, False)
+
+    require_gradients(evaluated, lambda clean, _: _rule(clean, 2), given, seed=seed)
+    _require_live_sum(trained, given)
+    require_gradients(
+        trained,
+        lambda clean, size: _rule(clean + noise * softplus(size), 2),
+        given,
+        seed=seed,
     )
+
+
+def _require_live_sum(trained: Any, given: dict[str, Any]) -> None:
+    """Tell `torch.normal(mean, std)`, whose gradients are zeros, from a graph that was cut."""
+    leaf = given["logits"].clone().requires_grad_()
+    gates, _ = trained(leaf, given["noise_logits"])
+    gradient = None
+    if gates.requires_grad:
+        (gradient,) = torch.autograd.grad(gates[:, 0].sum(), leaf, allow_unused=True)
     require(
-        abs(std / expected - 1) < 0.08,
-        "The noise has the wrong size. Its standard deviation is softplus(noise_logits), for each "
-        "token and expert: not noise_logits itself, not its exponential, not a square root.",
-        expected=Words(f"the noise of expert 0 minus that of expert 1 spreads by {expected:.3f}"),
-        got=Words(f"it spreads by {std:.3f}"),
-        example=example,
+        gradient is None or bool(gradient.any()),
+        "In training the gates are connected with `logits`, and yet the gradient is zero "
+        "everywhere. `torch.normal(mean, std)` does that: it hands nothing on to its mean and its "
+        "spread. Draw standard normal numbers, multiply, add.",
+        example=given,
     )

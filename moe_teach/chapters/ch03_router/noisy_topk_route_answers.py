@@ -57,13 +57,13 @@ def uniform_noise(logits, noise_logits, top_k, training, generator=None):
     return _noisy(logits, noise * softplus(noise_logits), top_k)
 
 
-@EXERCISE.wrong(stage="size", says="wrong size")
+@EXERCISE.wrong(stage="a draw for each", says="wrong size")
 def forgets_softplus(logits, noise_logits, top_k, training, generator=None):
     noise = torch.randn(logits.shape, generator=generator) * training
     return _noisy(logits, noise * noise_logits, top_k)
 
 
-@EXERCISE.right
+@EXERCISE.wrong(stage="gradient", says="`torch.normal(mean, std)` does that")
 def with_torch_normal(logits, noise_logits, top_k, training, generator=None):
     if training:
         logits = torch.normal(logits, (1 + noise_logits.exp()).log(), generator=generator)
@@ -97,3 +97,91 @@ def seeds_by_itself(logits, noise_logits, top_k, training, generator=None):
 def gates_from_clean_logits(logits, noise_logits, top_k, training, generator=None):
     ids = _with_noise(logits, noise_logits, training, generator).topk(top_k).indices
     return logits.gather(1, ids).softmax(-1), ids
+
+
+def _with_draw(draw):
+    """Answer with other noise in training; `draw` gets the logits' shape and the generator."""
+
+    def answer(logits, noise_logits, top_k, training, generator=None):
+        noise = draw(logits.shape, generator) if training else 0.0
+        return _noisy(logits, noise * softplus(noise_logits), top_k)
+
+    answer.__name__ = draw.__name__.strip("_")
+    return answer
+
+
+def _from_another_one(shape, generator):
+    own = torch.Generator()
+    return torch.randn(shape, generator=own.set_state(generator.get_state()))
+
+
+def _fixed_where_none_is_given(shape, generator):
+    return torch.randn(shape, generator=generator or torch.Generator().manual_seed(0))
+
+
+def _global_seeded(shape, generator):
+    if generator is not None:
+        torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
+    return torch.randn(shape)
+
+
+def _centred_uniform(shape, generator):
+    return (torch.rand(shape, generator=generator) - 0.5) * 12**0.5
+
+
+for _draw, _stage, _says in (
+    (_from_another_one, "its own generator", "met the same noise"),
+    (_fixed_where_none_is_given, "its own generator", "hand the None on"),
+    (_global_seeded, "its own generator", "global random numbers moved on"),
+    (_centred_uniform, "size", "is not *normal*"),
+):
+    EXERCISE.wrong(stage=_stage, says=_says)(_with_draw(_draw))
+
+
+@EXERCISE.wrong(stage="far from zero", says="`exp` of them is infinite")
+def writes_its_own_softmax(logits, noise_logits, top_k, training, generator=None):
+    chosen, ids = _with_noise(logits, noise_logits, training, generator).topk(top_k)
+    powers = chosen.exp()
+    return powers / powers.sum(-1, keepdim=True), ids
+
+
+@EXERCISE.wrong(stage="size", says="Noise is *added* to the logits")
+def noise_instead_of_logits(logits, noise_logits, top_k, training, generator=None):
+    if training:
+        logits = torch.randn(logits.shape, generator=generator) * softplus(noise_logits)
+    return _noisy(logits, 0.0, top_k)
+
+
+@EXERCISE.wrong(stage="size", says="has the wrong size")
+def a_fifth_too_much(logits, noise_logits, top_k, training, generator=None):
+    noise = torch.randn(logits.shape, generator=generator) * training
+    return _noisy(logits, noise * softplus(noise_logits) * 1.2, top_k)
+
+
+@EXERCISE.wrong(stage="few of many", says="the same noisy logits")
+def probabilities_of_all_in_training(logits, noise_logits, top_k, training, generator=None):
+    noisy = _with_noise(logits, noise_logits, training, generator)
+    return tuple(noisy.softmax(-1).topk(top_k)) if training else _noisy(noisy, 0.0, top_k)
+
+
+@EXERCISE.wrong(stage="gradient", says="not connected with `noise_logits`")
+def noise_that_cannot_be_learned(logits, noise_logits, top_k, training, generator=None):
+    clean = torch.zeros_like(logits)
+    with torch.no_grad():
+        noise = _with_noise(clean, noise_logits, training, generator)
+    return _noisy(logits, noise, top_k)
+
+
+@EXERCISE.right
+def row_after_row(logits, noise_logits, top_k, training, generator=None):
+    if training:
+        noise = [torch.randn(len(row), generator=generator) for row in logits]
+        logits = logits + torch.stack(noise) * torch.log1p(noise_logits.exp())
+    return _noisy(logits, 0.0, top_k)
+
+
+@EXERCISE.right
+def all_in_float64(logits, noise_logits, top_k, training, generator=None):
+    return _noisy(
+        _with_noise(logits.double(), noise_logits.double(), training, generator), 0, top_k
+    )

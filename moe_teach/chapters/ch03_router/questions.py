@@ -31,6 +31,12 @@ QUESTIONS = (
         "two gates sum with softmax over all experts and no renormalisation? (two decimals)",
         answer=0.83,
         tolerance=0.011,
+        misconceptions={
+            1: "That is their sum after renormalising, or after a softmax over the two chosen "
+            "ones. Here neither happens: the experts that were not chosen keep their share.",
+            0.17: "That is what the two experts left out got. Asked for are the two chosen ones.",
+            0.61: "That is the larger gate alone. Add the second one.",
+        },
         because="(e^2 + e) / (e^2 + e + 1 + 1) = 10.107 / 12.107 = 0.835. The missing 0.165 went "
         "to experts that do no work; renormalising hands it back.",
         hints=("The softmax divides by the sum over all four experts.",),

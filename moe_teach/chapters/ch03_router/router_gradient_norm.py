@@ -19,6 +19,7 @@ EXERCISE = Exercise(
     importance=5,
     minutes=20,
     needs=("3.1",),
+    limit=30,  # the first use of torch.func imports for seconds on a busy machine
     hints=(
         "Build the smallest MoE layer there is, from what you are given: logits, route, the gated "
         "sum of the chosen experts' outputs, the mean squared error. Then ask for one gradient.",
@@ -58,6 +59,16 @@ def detached_rule(top_k: int) -> Route:
     return lambda logits: chosen_rule(top_k)(logits.detach())
 
 
+def sigmoid_rule(top_k: int) -> Route:
+    """Give the rule whose gates are lone sigmoids, and whose choice is not in order."""
+
+    def route(logits: Tensor) -> tuple[Tensor, Tensor]:
+        expert_ids = logits.topk(top_k, dim=-1).indices.sort(dim=-1).values
+        return logits.sigmoid().gather(-1, expert_ids), expert_ids
+
+    return route
+
+
 def _problem(n_tokens: int, n_experts: int, d_model: int, seed: int) -> dict[str, Tensor]:
     random = generator(seed)
     shapes = {
@@ -67,6 +78,10 @@ def _problem(n_tokens: int, n_experts: int, d_model: int, seed: int) -> dict[str
         "target": (n_tokens, d_model),
     }
     return {name: torch.randn(shape, generator=random) for name, shape in shapes.items()}
+
+
+def _near(got: float, expected: float) -> bool:
+    return abs(got - expected) <= 1e-3 * expected + 1e-6
 
 
 def _expected_norm(route: Route, w_router: Tensor, x: Tensor, out: Tensor, target: Tensor) -> float:
@@ -92,64 +107,109 @@ def _gradient_number(answer: Any, seed: int) -> None:
 
 @EXERCISE.stage("value")
 def _gradient_value(answer: Any, seed: int) -> None:
-    for n_tokens, n_experts, d_model, top_k in ((1, 2, 1, 1), (3, 4, 2, 2), (7, 5, 3, 3)):
-        problem = _problem(n_tokens, n_experts, d_model, seed)
-        got = answer(softmax_rule(top_k), **problem)
-        expected = _expected_norm(softmax_rule(top_k), *problem.values())
-        require(
-            abs(got - expected) <= 1e-3 * expected + 1e-6,
-            "This is not the norm of d loss / d w_router. Check three things: the outputs are "
-            "weighed by the gates, the loss is the *mean* of all squared errors, and the norm is "
-            "the square root of the summed squares.",
-            expected=expected,
-            got=got,
-            example={**problem, "top_k": top_k},
-        )
+    sizes = ((1, 2, 1, 1), (3, 4, 2, 2), (3, 2, 5, 2), (7, 5, 3, 3))
+    rules = (softmax_rule, chosen_rule, sigmoid_rule)
+    for n_tokens, n_experts, d_model, top_k in sizes:
+        for rule in rules if top_k > 1 else (softmax_rule, sigmoid_rule):
+            problem = _problem(n_tokens, n_experts, d_model, seed)
+            got = answer(rule(top_k), **problem)
+            expected = _expected_norm(rule(top_k), *problem.values())
+            facts = {"expected": expected, "got": got, "example": {**problem, "top_k": top_k}}
+            require(
+                _near(got, expected) or not _near(got, expected**2),
+                "This is the norm squared.",
+                cure="The norm is the square root of the summed squares.",
+                **facts,
+            )
+            factors = sorted({n_tokens, d_model, n_tokens * d_model} - {1})
+            times = next((n for n in factors if _near(got, n * expected)), None)
+            require(
+                _near(got, expected) or times is None,
+                f"This is the norm times {times}.",
+                cause="The loss is the *mean* over all T · D squared errors, not a sum over tokens "
+                "or width.",
+                cure="Take `.mean()` of all of them.",
+                **facts,
+            )
+            require(
+                _near(got, expected),
+                "This is not the norm of d loss / d w_router.",
+                cause="Perhaps the outputs are not weighed by all K gates as `route` gives them, "
+                "or the norm is not that of all entries of the gradient (Frobenius).",
+                cure="y = sum over k of gate times chosen output; mean squared error; gradient; "
+                "square root of the sum of its squared entries.",
+                **facts,
+            )
+
+
+@EXERCISE.stage("small gradients")
+def _gradient_small(answer: Any, seed: int) -> None:
+    problem = _problem(5, 4, 3, seed)
+    for name in ("expert_out", "target"):
+        problem[name] = problem[name] * 1e-3
+    got, expected = (
+        answer(softmax_rule(2), **problem),
+        _expected_norm(softmax_rule(2), *problem.values()),
+    )
+    require(
+        abs(got - expected) <= 1e-3 * expected,
+        "A small gradient is not measured as it is.",
+        cause="Below some size the norm is rounded or taken for nothing.",
+        cure="Only a router without any gradient is dead: return the norm itself, neither rounded "
+        "nor set to zero.",
+        expected=expected,
+        got=got,
+        example={"expert_out and target": Words("a thousandth of standard normal numbers")},
+    )
 
 
 @EXERCISE.stage("dead routers")
 def _gradient_dead(answer: Any, seed: int) -> None:
     problem = _problem(5, 3, 2, seed)
-    for name, route in (("softmax over one", chosen_rule(1)), ("detached", detached_rule(2))):
+    for name, route in (
+        ("softmax over the one chosen", chosen_rule(1)),
+        ("logits detached", detached_rule(2)),
+    ):
+        # In words: thirty numbers would hide that the route alone is to blame.
+        example = {"route": Words(name), "x": Words("5 tokens"), "w_router": Words("3 experts")}
         try:
             got = answer(route, **problem)
         except RuntimeError as error:
             require(
                 "does not require grad" not in str(error),
-                f"This router ({name}) is cut off: its gates do not depend on the matrix, so there "
-                "is no gradient to ask for, and backward() refuses. Look at `loss.requires_grad` "
-                "first, and return 0.0 where it is False.",
+                f"This router ({name}) is cut off, and the audit ends in an error of autograd.",
+                cause="Its gates do not depend on the matrix, so there is no gradient to ask for.",
+                cure="Look at `loss.requires_grad` first, and return 0.0 where it is False.",
                 expected=0.0,
                 got=Words("an error from backward()"),
-                example=problem,
+                example=example,
             )
             raise
         require(
-            got == 0.0,
+            not isinstance(got, bool) and got == 0.0,
             f"This router ({name}) gets no gradient at all, and your audit must be able to say "
             "so: return 0.0.",
             expected=0.0,
             got=got,
-            example=problem,
+            example=example,
         )
 
 
 @EXERCISE.stage("no traces")
 def _gradient_traces(answer: Any, seed: int) -> None:
     problem = _problem(5, 3, 2, seed)
-    w_router = problem["w_router"]
-    first, again = (answer(softmax_rule(1), **problem) for _ in range(2))
-    require(
-        abs(first - again) <= 1e-6 * first,
-        "A second audit of the same router gave another number: the first one's gradient is still "
-        "in `.grad`, and backward() adds to it. Use torch.autograd.grad on a copy.",
-        expected=first,
-        got=again,
-        example=problem,
-    )
-    require(
-        not w_router.requires_grad and w_router.grad is None,
-        "An audit leaves no traces, but the caller's `w_router` now carries a gradient or asks "
-        "for one. Work on a detached copy.",
-        example=problem,
-    )
+    expected = _expected_norm(softmax_rule(1), *problem.values())
+    for gradient in (None, torch.ones(3, 2)):
+        in_training = problem["w_router"].clone().requires_grad_()
+        in_training.grad = gradient
+        got = answer(softmax_rule(1), **{**problem, "w_router": in_training})
+        require(
+            _near(got, expected),
+            "The same router gives another norm once its matrix is a parameter in training, with "
+            "a flag and perhaps a `.grad` of its own.",
+            cause="Something that was there before is measured along, or was taken for the answer.",
+            cure="Work on `w_router.detach().clone().requires_grad_()`.",
+            expected=expected,
+            got=got,
+            example={**problem, "w_router": Words("a parameter in training")},
+        )

@@ -77,3 +77,61 @@ def asks_the_dead(route, w_router, x, expert_out, target):
     chosen = expert_out[torch.arange(len(x))[:, None], ids]
     (((gates[..., None] * chosen).sum(1) - target) ** 2).mean().backward()
     return w.grad.norm().item()
+
+
+@EXERCISE.wrong(stage="value", says="not a sum over tokens or width")
+def adds_up_over_the_width(route, w_router, x, expert_out, target):
+    w = w_router.clone().requires_grad_()
+    loss = _loss(route, w, x, expert_out, target) * x.shape[1]
+    return torch.autograd.grad(loss, w)[0].norm().item() if loss.requires_grad else 0.0
+
+
+@EXERCISE.wrong(stage="value", says="This is not the norm")
+def takes_the_largest_singular_value(route, w_router, x, expert_out, target):
+    w = w_router.detach().clone().requires_grad_()
+    loss = _loss(route, w, x, expert_out, target)
+    if not loss.requires_grad:
+        return 0.0
+    return torch.linalg.matrix_norm(torch.autograd.grad(loss, w)[0], 2).item()
+
+
+@EXERCISE.wrong(stage="small gradients", says="neither rounded nor set to zero")
+def calls_the_weak_dead(route, w_router, x, expert_out, target):
+    norm = forgets_nothing(route, w_router, x, expert_out, target)
+    return norm if norm > 1e-4 else 0.0
+
+
+@EXERCISE.right
+def forgets_nothing(route, w_router, x, expert_out, target):
+    w = w_router.detach().requires_grad_()
+    loss = _loss(route, w, x, expert_out, target)
+    if not loss.requires_grad:
+        return 0.0
+    (gradient,) = torch.autograd.grad(loss, w, allow_unused=True)
+    return 0.0 if gradient is None else gradient.norm().item()
+
+
+@EXERCISE.wrong(stage="a number", says="of its input `x`")
+def marks_the_tokens(route, w_router, x, expert_out, target):
+    w = w_router.detach().clone().requires_grad_()
+    loss = _loss(route, w, x.requires_grad_(), expert_out, target)
+    return torch.autograd.grad(loss, w)[0].norm().item() if loss.requires_grad else 0.0
+
+
+@EXERCISE.right
+def by_the_chain_rule_from_the_logits(route, w_router, x, expert_out, target):
+    logits = (x @ w_router.detach().T).requires_grad_()
+    loss = _loss(lambda _: route(logits), w_router.detach(), x, expert_out, target)
+    if not loss.requires_grad:
+        return 0.0
+    return (torch.autograd.grad(loss, logits)[0].T @ x).norm().item()
+
+
+@EXERCISE.wrong(stage="no traces", says="a parameter in training")
+def reads_the_gradient_of_the_original(route, w_router, x, expert_out, target):
+    w = w_router.detach().clone().requires_grad_()
+    loss = _loss(route, w, x, expert_out, target)
+    if not loss.requires_grad:
+        return 0.0
+    (gradient,) = torch.autograd.grad(loss, w)
+    return (gradient if w_router.grad is None else gradient + w_router.grad).norm().item()

@@ -1,12 +1,15 @@
 """Chapter 03, exercise 3.3: a bias for the choice only."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from moe_teach.chapters.ch03_router.topk_route import SIZES
+from moe_teach.chapters.ch03_router.inputs import SIZES, draw_logits
 from moe_teach.judging.compare import close, require_gates_and_ids
 from moe_teach.judging.exercise import Exercise, generator, require
+from moe_teach.judging.gradients import require_gradients
 
 EXERCISE = Exercise(
     id="3.3",
@@ -31,87 +34,164 @@ EXERCISE = Exercise(
 )
 
 
+def _rule(
+    logits: Tensor, expert_bias: Tensor, top_k: int, gate_scale: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    probs = logits.sigmoid()
+    expert_ids = (probs + expert_bias).topk(top_k, dim=-1).indices
+    gates = probs.gather(-1, expert_ids)
+    return gate_scale * gates / gates.sum(dim=-1, keepdim=True), expert_ids
+
+
+def _ranked(scores: Tensor, top_k: int) -> Tensor:
+    return scores.topk(top_k, dim=-1).indices
+
+
+MISTAKEN: tuple[tuple[Callable[..., Tensor], str], ...] = (
+    (
+        lambda logits, expert_bias, top_k: _ranked(logits, top_k),
+        "The choice is the one without any bias. Add expert_bias to the scores before topk.",
+    ),
+    (
+        lambda logits, expert_bias, top_k: _ranked(logits.softmax(dim=-1) + expert_bias, top_k),
+        "The experts were scored by a softmax, against each other. Here each is scored alone: "
+        "take the sigmoid.",
+    ),
+    (
+        lambda logits, expert_bias, top_k: _ranked(logits + expert_bias, top_k),
+        "The bias is added to the logits, before the sigmoid. It belongs to the scores: "
+        "sigmoid(logits) + expert_bias.",
+    ),
+)
+
+
+def _draw(n_tokens: int, n_experts: int, seed: int, level: float = 0.0) -> dict[str, Tensor]:
+    """Draw logits and biases around `level`: the biased scores may all lie below zero."""
+    bias = level + 0.5 * torch.randn(n_experts, generator=generator(seed + 1))
+    return {"logits": draw_logits(n_tokens, n_experts, seed, scale=2.0), "expert_bias": bias}
+
+
 @EXERCISE.stage("shape")
 def _sigmoid_shape(answer: Any, seed: int) -> None:
     for n_tokens, n_experts, top_k in SIZES:
-        logits = torch.randn(n_tokens, n_experts, generator=generator(seed))
+        logits = draw_logits(n_tokens, n_experts, seed)
         got = answer(logits, torch.zeros(n_experts), top_k, 1.0)
         require_gates_and_ids(got, n_tokens, top_k, logits=logits, top_k=top_k)
 
 
 @EXERCISE.stage("choice")
 def _sigmoid_choice(answer: Any, seed: int) -> None:
-    random = generator(seed)
+    tried = []
     for n_tokens, n_experts, top_k in (*SIZES, (31, 11, 3)):
-        logits = 2 * torch.randn(n_tokens, n_experts, generator=random)
-        bias = 0.5 * torch.randn(n_experts, generator=random)
-        _, ids = answer(logits, bias, top_k, 1.0)
-        expected = (logits.sigmoid() + bias).topk(top_k, dim=-1).indices
-        example = {"logits": logits, "expert_bias": bias, "top_k": top_k}
-        require(
-            close(ids, expected) or not close(ids, logits.topk(top_k, dim=-1).indices),
-            "The choice is the one without any bias. Add expert_bias to the scores before topk.",
-            expected=expected,
-            got=ids,
-            example=example,
-        )
-        soft = (logits.softmax(dim=-1) + bias).topk(top_k, dim=-1).indices
-        require(
-            close(ids, expected) or not close(ids, soft),
-            "The experts were scored by a softmax, against each other. Here each is scored alone: "
-            "take the sigmoid.",
-            expected=expected,
-            got=ids,
-            example=example,
-        )
-        require(
-            close(ids, expected),
-            "The choice must follow sigmoid(logits) + expert_bias, best first. Is the bias added "
-            "to the logits, before the sigmoid?",
-            expected=expected,
-            got=ids,
-            example=example,
-        )
+        given = {**_draw(n_tokens, n_experts, seed), "top_k": top_k}
+        tried.append((given, answer(*given.values(), 1.0)[1]))
+    # Small cases let several mistakes look alike: a mistake is named if it explains them all.
+    cause = next(
+        (why for scored, why in MISTAKEN if all(close(ids, scored(**one)) for one, ids in tried)),
+        "The choice must follow sigmoid(logits) + expert_bias, best first.",
+    )
+    for given, ids in tried:
+        _, expected = _rule(**given)
+        require(close(ids, expected), cause, expected=expected, got=ids, example=given)
+
+
+@EXERCISE.stage("below zero")
+def _sigmoid_below_zero(answer: Any, seed: int) -> None:
+    given = {**_draw(5, 7, seed, level=-4.0), "top_k": 3}
+    _, ids = answer(*given.values(), 1.0)
+    _, expected = _rule(*given.values())
+    require(
+        close(ids, expected),
+        "Where every biased score is negative, other experts are chosen than the best ones.",
+        cause="Scores plus bias may lie anywhere: 0 or -1 cannot mark an expert that is out.",
+        cure="Rank the biased scores as they are; `-torch.inf` lies below all of them.",
+        expected=expected,
+        got=ids,
+        example=given,
+    )
 
 
 @EXERCISE.stage("gates")
 def _sigmoid_gates(answer: Any, seed: int) -> None:
-    random = generator(seed)
-    for n_tokens, n_experts, top_k in (*SIZES[1:], (31, 11, 3)):
-        logits = torch.randn(n_tokens, n_experts, generator=random)
-        bias = 0.5 * torch.randn(n_experts, generator=random)
-        gates, ids = answer(logits, bias, top_k, 1.0)
-        chosen = logits.sigmoid().gather(-1, ids)
-        expected = chosen / chosen.sum(dim=-1, keepdim=True)
-        example = {"logits": logits, "expert_bias": bias, "top_k": top_k, "gate_scale": 1.0}
+    for n_tokens, n_experts, top_k in (*SIZES, (31, 11, 3)):
+        given = {**_draw(n_tokens, n_experts, seed), "top_k": top_k, "gate_scale": 1.0}
+        gates, _ = answer(*given.values())
+        expected, _ = _rule(*given.values())
         require(
             close(gates.sum(dim=-1), torch.ones(n_tokens)),
-            "With gate_scale=1 the gates of a token sum to one. Sigmoid scores do not do that by "
-            "themselves: divide by the sum over the chosen experts.",
+            "With gate_scale=1 the gates of a token sum to one, and these do not.",
+            cause="Sigmoid scores do not do that by themselves.",
+            cure="Divide by the sum over the chosen experts.",
             expected=expected,
             got=gates,
-            example=example,
+            example=given,
         )
         require(
             close(gates, expected),
-            "The gates are not the normalised sigmoids of the chosen experts. Most likely the "
-            "bias leaked in: take the gates from sigmoid(logits), without the bias.",
+            "The gates are not the normalised sigmoids of the chosen experts.",
+            cause="Most likely the bias leaked in.",
+            cure="Take the gates from sigmoid(logits), without the bias: `gather` reads them.",
             expected=expected,
             got=gates,
-            example=example,
+            example=given,
         )
 
 
 @EXERCISE.stage("scale")
 def _sigmoid_scale(answer: Any, seed: int) -> None:
-    logits = torch.randn(3, 5, generator=generator(seed))
-    bias = torch.zeros(5)
-    gates, _ = answer(logits, bias, 2, 2.5)
-    require(
-        close(gates.sum(dim=-1), torch.full((3,), 2.5)),
-        "`gate_scale` multiplies the gates after the normalisation, so a row sums to gate_scale. "
-        "Before the division it would cancel.",
-        expected=torch.full((3,), 2.5),
-        got=gates.sum(dim=-1),
-        example={"logits": logits, "expert_bias": bias, "top_k": 2, "gate_scale": 2.5},
-    )
+    for n_tokens, n_experts, top_k in SIZES:
+        given = {**_draw(n_tokens, n_experts, seed), "top_k": top_k, "gate_scale": 2.5}
+        got = answer(*given.values())
+        expected = _rule(*given.values())
+        require(
+            close(got[0].sum(dim=-1), torch.full((n_tokens,), 2.5)),
+            "With gate_scale=2.5 a row of gates sums to 2.5, and these do not.",
+            cause="Before the division a factor would cancel.",
+            cure="Multiply by `gate_scale` after the normalisation.",
+            expected=torch.full((n_tokens,), 2.5),
+            got=got[0].sum(dim=-1),
+            example=given,
+        )
+        require(
+            close(got, expected),
+            "With gate_scale=2.5 the rows sum to 2.5, and something else changes with the scale: "
+            "it must not touch the choice or the proportions of the gates.",
+            expected=expected,
+            got=got,
+            example=given,
+        )
+        unsaid, _ = answer(given["logits"], given["expert_bias"], top_k)
+        require(
+            close(unsaid, expected[0] / 2.5),
+            "Called without `gate_scale`, the gates do not sum to one. Keep the stub's default, "
+            "gate_scale=1.0.",
+            expected=expected[0] / 2.5,
+            got=unsaid,
+            example={name: given[name] for name in ("logits", "expert_bias", "top_k")},
+        )
+
+
+@EXERCISE.stage("far from zero")
+def _sigmoid_far(answer: Any, seed: int) -> None:
+    given = {**_draw(5, 6, seed), "top_k": 2}
+    logits = given["logits"]
+    for shift, why in (
+        (-8.0, "The scores are near 0.0003 and so is their sum: nothing may be added to it."),
+        (1_000.0, "`exp(1000)` is infinite; `torch.sigmoid` knows how to go round that."),
+    ):
+        given["logits"] = logits + shift
+        got, expected = answer(*given.values()), _rule(*given.values())
+        require(
+            close(got, expected),
+            f"Near zero all was right; with logits around {shift:g} it is not. {why}",
+            expected=expected,
+            got=got,
+            example=given,
+        )
+
+
+@EXERCISE.stage("gradient")
+def _sigmoid_gradient(answer: Any, seed: int) -> None:
+    for top_k, gate_scale in ((2, 1.0), (5, 2.5)):
+        given = {**_draw(3, 5, seed), "top_k": top_k, "gate_scale": gate_scale}
+        require_gradients(answer, _rule, given, seed=seed)

@@ -4,6 +4,7 @@ from contextlib import suppress
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from moe_teach.judging.compare import close, require_tensors
 from moe_teach.judging.exercise import Exercise, Words, generator, require
@@ -31,6 +32,10 @@ EXERCISE = Exercise(
 )
 
 
+def _order(scores: Tensor, top_k: int) -> Tensor:
+    return scores.argsort(dim=-1, descending=True, stable=True)[:, :top_k]
+
+
 # All experts chosen is the last stage's case: the margin needs a thought of its own there.
 STABLE_SIZES = ((1, 2, 1), (2, 5, 2), (7, 11, 3), (3, 5, 4))
 
@@ -54,32 +59,57 @@ def _stable_shape(answer: Any, seed: int) -> None:
 @EXERCISE.stage("choice")
 def _stable_choice(answer: Any, seed: int) -> None:
     for n_tokens, n_experts, top_k in STABLE_SIZES:
-        scores = torch.randn(n_tokens, n_experts, generator=generator(seed))
+        scores = torch.randn(n_experts, n_tokens, generator=generator(seed)).T
         # Two scores that differ in the last place only: still different.
         scores[0, -1] = torch.nextafter(scores[0, 0], torch.tensor(torch.inf))
         ids, _ = answer(scores, top_k)
-        expected = scores.argsort(dim=-1, descending=True, stable=True)[:, :top_k]
+        expected = _order(scores, top_k)
         require(
             close(ids, expected),
-            "Without any tie, the k largest scores must win, best first. If only the first token "
-            "is wrong: two of its scores differ in the last digit, so do not break ties by "
-            "changing scores.",
+            "Without any tie, the k largest scores must win, best first.",
+            cause="If only the first token is wrong: two of its scores differ in the last digit, "
+            "and something rounded or shifted them.",
+            cure="Do not break ties by changing scores; a stable sort needs no such help.",
             expected=expected,
             got=ids,
             example={"scores": scores, "top_k": top_k},
         )
 
 
-@EXERCISE.stage("ties")
-def _stable_ties(answer: Any, seed: int) -> None:
-    for n_tokens, n_experts, top_k in (*STABLE_SIZES, (5, 23, 4)):
-        scores = torch.randint(0, 3, (n_tokens, n_experts), generator=generator(seed)).float()
-        ids, _ = answer(scores, top_k)
-        expected = scores.argsort(dim=-1, descending=True, stable=True)[:, :top_k]
+@EXERCISE.stage("any size of scores")
+def _stable_sizes(answer: Any, seed: int) -> None:
+    drawn = torch.randn(5, 7, generator=generator(seed))
+    for scores, which in (
+        (drawn - 1_000, "far below zero"),
+        (drawn * 1e-12, "a millionth of a millionth apart"),
+        (drawn * 1e6, "in the millions"),
+        (1 + 1e-9 * drawn.double(), "in float64, and differ in the ninth digit"),
+    ):
+        ids, _ = answer(scores, 3)
+        expected = _order(scores, 3)
         require(
             close(ids, expected),
-            "Among equal scores the expert with the lower number comes first. `topk`, and sorts "
-            "that are not stable, pick whichever they meet.",
+            f"The same comes out wrong where the scores lie {which}: compare them as they are, "
+            "without a constant, a rounding or another dtype in between.",
+            expected=expected,
+            got=ids,
+            example={"scores": scores, "top_k": 3},
+        )
+
+
+@EXERCISE.stage("ties")
+def _stable_ties(answer: Any, seed: int) -> None:
+    # The last sizes are large enough for an unstable sort to show itself.
+    for n_tokens, n_experts, top_k in (*STABLE_SIZES, (5, 23, 4), (3, 130, 40)):
+        scores = torch.randint(-1, 2, (n_tokens, n_experts), generator=generator(seed)).float()
+        ids, _ = answer(scores, top_k)
+        expected = _order(scores, top_k)
+        require(
+            close(ids, expected),
+            "Among equal scores the expert with the lower number comes first, and here another "
+            "one does.",
+            cause="`topk`, and sorts that are not stable, pick whichever they meet.",
+            cure="A sort with `stable=True` keeps equal scores in their places.",
             expected=expected,
             got=ids,
             example={"scores": scores, "top_k": top_k},
@@ -88,7 +118,7 @@ def _stable_ties(answer: Any, seed: int) -> None:
 
 @EXERCISE.stage("margin")
 def _stable_margin(answer: Any, seed: int) -> None:
-    for n_tokens, n_experts, top_k in ((1, 2, 1), (2, 5, 2), (7, 11, 3)):
+    for n_tokens, n_experts, top_k in STABLE_SIZES:
         scores = torch.randn(n_tokens, n_experts, generator=generator(seed))
         scores[-1] = 0.5  # a token that cannot decide: margin 0
         _, margin = answer(scores, top_k)
@@ -96,8 +126,10 @@ def _stable_margin(answer: Any, seed: int) -> None:
         expected = best[:, top_k - 1] - best[:, top_k]
         require(
             close(margin, expected),
-            "The margin is the score of the last chosen expert minus the score of the first one "
-            "left out, number top_k + 1 in the order.",
+            "This is not the margin: the score of the last chosen expert minus the score of the "
+            "first one left out.",
+            cause="One of the two places in the order is off by one, or ties are skipped.",
+            cure="The first one left out is number top_k + 1 in the order, at index top_k.",
             expected=expected,
             got=margin,
             example={"scores": scores, "top_k": top_k},
@@ -106,11 +138,12 @@ def _stable_margin(answer: Any, seed: int) -> None:
 
 @EXERCISE.stage("everyone chosen")
 def _stable_everyone(answer: Any, seed: int) -> None:
-    scores = torch.randn(3, 4, generator=generator(seed))
+    scores = torch.randint(-2, 3, (3, 4), generator=generator(seed)).float()
     example, expected = {"scores": scores, "top_k": 4}, torch.full((3,), torch.inf)
+    ids: Any = None
     margin: Any = None
     with suppress(IndexError):  # said below, in words
-        _, margin = answer(scores, 4)
+        ids, margin = answer(scores, 4)
     require(
         margin is not None,
         "When every expert is chosen, no score comes after the last chosen one, and reading it "
@@ -127,5 +160,13 @@ def _stable_everyone(answer: Any, seed: int) -> None:
         "(`torch.inf`) for each token, a tensor of shape (T,) as always.",
         expected=expected,
         got=margin,
+        example=example,
+    )
+    require(
+        close(ids, _order(scores, 4)),
+        "When every expert is chosen the margins are right and the order is not: best first, and "
+        "ties to the lower number, as always.",
+        expected=_order(scores, 4),
+        got=ids,
         example=example,
     )

@@ -3,12 +3,12 @@
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from moe_teach.chapters.ch03_router.inputs import SIZES, draw_logits, far_logits
 from moe_teach.judging.compare import close, require_gates_and_ids
 from moe_teach.judging.exercise import Exercise, Words, generator, require
-
-SIZES = ((1, 1, 1), (1, 3, 2), (3, 5, 2), (7, 11, 3), (5, 4, 4))  # tokens, experts, top_k
-
+from moe_teach.judging.gradients import require_gradients
 
 EXERCISE = Exercise(
     id="3.1",
@@ -33,10 +33,17 @@ EXERCISE = Exercise(
 )
 
 
+def _rule(logits: Tensor, top_k: int, normalize_gates: bool = True) -> tuple[Tensor, Tensor]:
+    probs = logits.float().softmax(dim=-1)
+    expert_ids = logits.float().topk(top_k, dim=-1).indices
+    gates = probs.gather(-1, expert_ids)
+    return (gates / gates.sum(dim=-1, keepdim=True) if normalize_gates else gates), expert_ids
+
+
 @EXERCISE.stage("shape")
 def _topk_shape(answer: Any, seed: int) -> None:
     for n_tokens, n_experts, top_k in SIZES:
-        logits = torch.randn(n_tokens, n_experts, generator=generator(seed))
+        logits = draw_logits(n_tokens, n_experts, seed)
         for normalize in (True, False):
             got = answer(logits, top_k, normalize)
             require_gates_and_ids(got, n_tokens, top_k, logits=logits, top_k=top_k)
@@ -45,13 +52,15 @@ def _topk_shape(answer: Any, seed: int) -> None:
 @EXERCISE.stage("choice")
 def _topk_choice(answer: Any, seed: int) -> None:
     for n_tokens, n_experts, top_k in SIZES:
-        logits = torch.randn(n_tokens, n_experts, generator=generator(seed))
+        logits = draw_logits(n_tokens, n_experts, seed)
         _, ids = answer(logits, top_k, True)
+        _, expected = _rule(logits, top_k)
         require(
-            close(ids, logits.topk(top_k, dim=-1).indices),
-            "These are not the k most probable experts of each token, best first. Choose along "
-            "the last dimension, the experts.",
-            expected=logits.topk(top_k, dim=-1).indices,
+            close(ids, expected),
+            "These are not the k most probable experts of each token, best first.",
+            cause="Softmax or topk works along the tokens, or the order is another.",
+            cure="Choose along the last dimension, the experts: `topk(top_k, dim=-1)`.",
+            expected=expected,
             got=ids,
             example={"logits": logits, "top_k": top_k},
         )
@@ -60,14 +69,25 @@ def _topk_choice(answer: Any, seed: int) -> None:
 @EXERCISE.stage("raw gates")
 def _topk_raw(answer: Any, seed: int) -> None:
     for n_tokens, n_experts, top_k in SIZES:
-        logits = torch.randn(n_tokens, n_experts, generator=generator(seed))
+        logits = draw_logits(n_tokens, n_experts, seed)
         gates, _ = answer(logits, top_k, False)
-        expected = logits.softmax(dim=-1).topk(top_k, dim=-1).values
+        expected, _ = _rule(logits, top_k, False)
+        require(
+            top_k > 1 or close(gates, expected) or not close(gates, torch.ones_like(gates)),
+            "With normalize_gates=False the gates are 1 where one expert is chosen, though they "
+            "are right where more are. One gate is no special case: it stays the probability it "
+            "was.",
+            expected=expected,
+            got=gates,
+            example={"logits": logits, "top_k": top_k, "normalize_gates": False},
+        )
         require(
             close(gates, expected),
             "With normalize_gates=False a gate is the expert's probability among *all* experts, "
-            "so a row may sum to less than one. Is the softmax taken over the chosen ones only, "
-            "or are the gates divided by their sum although nobody asked for it?",
+            "so a row may sum to less than one.",
+            cause="The softmax is taken over the chosen ones only, or the gates are divided by "
+            "their sum although nobody asked for it.",
+            cure="Take `softmax(dim=-1)` of all logits, then `topk`; divide only if told to.",
             expected=expected,
             got=gates,
             example={"logits": logits, "top_k": top_k, "normalize_gates": False},
@@ -77,14 +97,15 @@ def _topk_raw(answer: Any, seed: int) -> None:
 @EXERCISE.stage("normalised gates")
 def _topk_normalised(answer: Any, seed: int) -> None:
     for n_tokens, n_experts, top_k in SIZES:
-        logits = 3 * torch.randn(n_tokens, n_experts, generator=generator(seed))
+        logits = draw_logits(n_tokens, n_experts, seed, scale=3.0)
         gates, _ = answer(logits, top_k, True)
-        expected = logits.topk(top_k, dim=-1).values.softmax(dim=-1)
+        expected, _ = _rule(logits, top_k)
         example = {"logits": logits, "top_k": top_k, "normalize_gates": True}
         require(
             close(gates.sum(dim=-1), torch.ones(n_tokens)),
-            "With normalize_gates=True the gates of each token sum to one. Renormalise them: "
-            "divide by the sum over the chosen experts, keepdim=True.",
+            "With normalize_gates=True the gates of each token sum to one, and these do not.",
+            cause="They are not renormalised, or along another axis.",
+            cure="Renormalise them: divide by the sum over the chosen experts, keepdim=True.",
             expected=expected,
             got=gates,
             example=example,
@@ -92,10 +113,39 @@ def _topk_normalised(answer: Any, seed: int) -> None:
         require(
             close(gates, expected),
             "Each row sums to one, but the proportions are off: two gates must stand to each "
-            "other as the two probabilities do. Was something applied twice?",
+            "other as the two probabilities do.",
+            cause="Perhaps something was applied twice, a softmax for example.",
+            cure="Divide the chosen probabilities by their sum, and do nothing else.",
             expected=expected,
             got=gates,
             example=example,
+        )
+        unsaid, _ = answer(logits, top_k)
+        require(
+            close(unsaid, expected),
+            "Called without `normalize_gates`, the gates are not normalised. Keep the stub's "
+            "default: normalize_gates=True.",
+            expected=expected,
+            got=unsaid,
+            example={"logits": logits, "top_k": top_k},
+        )
+
+
+@EXERCISE.stage("far from zero")
+def _topk_far(answer: Any, seed: int) -> None:
+    logits = far_logits(seed)
+    for normalize in (False, True):
+        got = answer(logits, 3, normalize)
+        expected = _rule(logits, 3, normalize)
+        require(
+            close(got, expected),
+            "Logits near 1,000, with rows 200 apart, give other gates than the same logits near "
+            "zero would.",
+            cause="`exp` of such numbers is infinite or zero in float32.",
+            cure="A softmax first subtracts the largest logit of *each row*; torch's own does.",
+            expected=expected,
+            got=got,
+            example={"logits": logits, "top_k": 3, "normalize_gates": normalize},
         )
 
 
@@ -103,35 +153,43 @@ def _topk_normalised(answer: Any, seed: int) -> None:
 def _topk_float32(answer: Any, seed: int) -> None:
     # Neighbouring bfloat16 numbers: different as logits, equal after a softmax in bfloat16.
     order = torch.randperm(128, generator=generator(seed))[:104].reshape(8, 13)
-    logits = (0.25 + order / 512).bfloat16()
-    gates, ids = answer(logits, 5, True)
-    expected = logits.float().topk(5, dim=-1)
-    example = {"logits": logits, "top_k": 5}
-    require(
-        gates.dtype != torch.float64,
-        "The gates came in float64. The contract says float32, whatever the dtype of the logits: "
-        "the experts' outputs are multiplied with them.",
-        expected=Words("gates in float32"),
-        got=Words("gates in float64"),
-        example=example,
-    )
-    require(
-        gates.dtype == torch.float32 and close(ids, expected.indices),
-        "Low-precision logits must be read in float32 before the softmax. In bfloat16 "
-        "neighbouring probabilities round to the same number, and another expert wins.",
-        expected=(expected.values.softmax(dim=-1), expected.indices),
-        got=(gates, ids),
-        example=example,
-    )
+    for dtype in (torch.bfloat16, torch.float16, torch.float64):
+        logits = (0.25 + order / 512).to(dtype)
+        for normalize in (True, False):
+            gates, ids = answer(logits, 5, normalize)
+            expected = _rule(logits, 5, normalize)
+            example = {"logits": logits, "top_k": 5, "normalize_gates": normalize}
+            facts = {"expected": expected, "got": (gates, ids), "example": example}
+            kind = str(gates.dtype).removeprefix("torch.")
+            require(
+                close(ids, expected[1]),
+                f"From logits in {str(dtype).removeprefix('torch.')} another expert is chosen "
+                "than from the same numbers in float32.",
+                cause="In low precision neighbouring probabilities round to one number.",
+                cure="Turn the logits into float32 before the softmax.",
+                **facts,
+            )
+            require(
+                gates.dtype == torch.float32,
+                f"The gates came in {kind}. The contract says float32, whatever the dtype of the "
+                "logits: the experts' outputs are multiplied with them.",
+                expected=Words("gates in float32"),
+                got=Words(f"gates in {kind}"),
+                example=example,
+            )
+            require(
+                close(gates, expected[0]),
+                "The experts are the right ones and the gates are in float32, but their last "
+                "digits are lost.",
+                cause="A step before the end ran in low precision.",
+                cure="Turn the logits into float32 first of all, and nothing back.",
+                **facts,
+            )
 
 
 @EXERCISE.stage("gradient")
 def _topk_gradient(answer: Any, seed: int) -> None:
-    logits = torch.randn(3, 5, generator=generator(seed)).requires_grad_()
-    gates, _ = answer(logits, 2, True)
-    require(
-        gates.requires_grad,
-        "No gradient flows from the gates to the logits, so this router could never learn. "
-        "Is there a detach(), no_grad() or item() in between?",
-        example={"logits": logits, "top_k": 2},
-    )
+    for top_k, normalize in ((2, True), (2, False), (1, False), (5, True)):
+        logits = draw_logits(3, 5, seed)
+        given = {"logits": logits, "top_k": top_k, "normalize_gates": normalize}
+        require_gradients(answer, _rule, given, seed=seed)

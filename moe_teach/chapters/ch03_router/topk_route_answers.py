@@ -41,7 +41,7 @@ def renormalises_by_a_second_softmax(logits, top_k, normalize_gates=True):
     return (gates.softmax(-1) if normalize_gates else gates), ids
 
 
-@EXERCISE.wrong(stage="float32", says="before the softmax")
+@EXERCISE.wrong(stage="float32", says="ran in low precision")
 def scores_in_low_precision(logits, top_k, normalize_gates=True):
     gates, ids = logits.softmax(-1).topk(top_k)
     return (gates / gates.sum(-1, keepdim=True) if normalize_gates else gates).float(), ids
@@ -54,7 +54,7 @@ def _by_sorting(logits: Tensor, top_k: int, normalize: bool) -> tuple[Tensor, Te
     return logits.float().softmax(-1).gather(-1, ids), ids
 
 
-@EXERCISE.wrong(stage="gradient", says="could never learn")
+@EXERCISE.wrong(stage="gradient", says="could learn")
 def cuts_the_gradient(logits, top_k, normalize_gates=True):
     with torch.no_grad():
         return _by_sorting(logits, top_k, normalize_gates)
@@ -82,3 +82,43 @@ def by_repeated_argmax_with_small_ids(logits, top_k, normalize_gates=True):
 def computes_in_float64(logits, top_k, normalize_gates=True):
     gates, ids = logits.double().softmax(-1).topk(top_k)
     return (gates / gates.sum(-1, keepdim=True) if normalize_gates else gates), ids
+
+
+@EXERCISE.wrong(stage="normalised gates", says="Keep the stub's default")
+def normalises_only_when_told(logits, top_k, normalize_gates=False):
+    return _by_sorting(logits, top_k, normalize_gates)
+
+
+@EXERCISE.wrong(stage="raw gates", says="where one expert is chosen")
+def takes_a_lone_gate_for_one(logits, top_k, normalize_gates=True):
+    gates, ids = _by_sorting(logits, top_k, normalize_gates)
+    return (torch.ones_like(gates) if top_k == 1 else gates), ids
+
+
+@EXERCISE.wrong(stage="far from zero", says="largest logit of *each row*")
+def subtracts_one_maximum_for_all(logits, top_k, normalize_gates=True):
+    powers = (logits.float() - logits.float().max()).exp()
+    gates, ids = (powers / powers.sum(-1, keepdim=True)).topk(top_k)
+    return (gates / gates.sum(-1, keepdim=True) if normalize_gates else gates), ids
+
+
+@EXERCISE.wrong(stage="float32", says="The gates came in float16")
+def knows_one_low_precision_only(logits, top_k, normalize_gates=True):
+    if logits.dtype == torch.bfloat16:
+        logits = logits.float()
+    ids = logits.float().topk(top_k).indices
+    gates = logits.softmax(-1).gather(-1, ids)
+    return (gates / gates.sum(-1, keepdim=True) if normalize_gates else gates), ids
+
+
+@EXERCISE.wrong(stage="gradient", says="is another one")
+def divides_by_a_detached_sum(logits, top_k, normalize_gates=True):
+    gates, ids = logits.float().softmax(-1).topk(top_k)
+    return (gates / gates.sum(-1, keepdim=True).detach() if normalize_gates else gates), ids
+
+
+@EXERCISE.right
+def through_logsumexp(logits, top_k, normalize_gates=True):
+    chosen, ids = logits.float().topk(top_k)
+    over = chosen if normalize_gates else logits.float()
+    return (chosen - over.logsumexp(-1, keepdim=True)).exp(), ids.to(torch.int16)

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from moe_teach.chapters.ch04_dispatch.fair_draws import crowd_of, require_fair
 from moe_teach.judging.compare import close
 from moe_teach.judging.exercise import Exercise, Words, generator, require
 
@@ -31,15 +32,16 @@ EXERCISE = Exercise(
     "and gives another answer every time.",
 )
 
-SIZES = ((1, 1, 1, 1), (3, 1, 1, 2), (3, 2, 2, 1), (7, 4, 2, 3), (23, 5, 3, 4))  # T, E, K, C
+# tokens, experts, choices, capacity
+SIZES = ((1, 1, 1, 1), (3, 1, 1, 2), (3, 2, 2, 1), (7, 4, 2, 3), (23, 5, 3, 4), (19, 23, 2, 3))
 
 
 def _case(sizes: tuple[int, ...], seed: int, policy: str) -> dict[str, Any]:
     n_tokens, n_experts, top_k, capacity = sizes
     random = generator(seed)
     wish = torch.rand(n_tokens, n_experts, generator=random)
-    wish[:, 0] += 0.4  # a favourite, so that somebody is turned away
-    gates = torch.rand(n_tokens, top_k, generator=random)
+    wish[:, -1] += 0.4  # a favourite, so that somebody is turned away
+    gates = 3 * torch.rand(top_k, n_tokens, generator=random).T
     ids = wish.argsort(dim=-1, descending=True)[:, :top_k]
     return {"expert_ids": ids, "gates": gates, "capacity": capacity, "policy": policy}
 
@@ -83,14 +85,16 @@ def _capacity_room(answer: Any, seed: int) -> None:
             facts = {"expected": counts.clamp(max=capacity), "got": served, "example": given}
             require(
                 (served <= capacity).all(),
-                f"Under {policy!r} some expert serves more than `capacity` choices. The limit "
-                "holds for each expert, and all K columns count.",
+                f"Under {policy!r} some expert serves more than `capacity` choices.",
+                cause="The limit holds for each expert, and all K columns count.",
+                cure="For each expert, take the first `capacity` of its choices in the queue.",
                 **facts,
             )
             require(
                 close(served, counts.clamp(max=capacity)),
-                f"Under {policy!r} a choice was turned away although its expert had room. Each "
-                "expert has its own queue and its own limit.",
+                f"Under {policy!r} a choice was turned away although its expert had room.",
+                cause="Each expert has its own queue and its own limit.",
+                cure="For each expert, take the first `capacity` of its choices in the queue.",
                 **facts,
             )
 
@@ -104,7 +108,9 @@ def _capacity_first_come(answer: Any, seed: int) -> None:
         require(
             close(got, expected),
             "First come means the order of the flattened batch: all choices of token 0, then all "
-            "of token 1, ... Did the last ones win, or all first choices before all second ones?",
+            "of token 1, ... Others are served here.",
+            cause="Perhaps the last ones win, or all first choices before all second ones.",
+            cure="Queue the choices as `expert_ids.flatten()` lists them.",
             expected=expected,
             got=got,
             example=given,
@@ -122,66 +128,107 @@ def _capacity_by_gate(answer: Any, seed: int) -> None:
         facts = {"expected": expected, "got": got, "example": given}
         require(
             close(got, expected) or not close(got, backwards),
-            "The smallest gates were served first. `argsort` goes upwards unless you say "
-            "descending=True.",
+            "The smallest gates were served first.",
+            cause="`argsort` goes upwards unless it is told not to.",
+            cure="Say descending=True.",
             **facts,
         )
         require(
             close(got, expected),
             "By gate means that each expert serves the choices with the largest gates *of its "
-            "own*. Single choices compete, not whole tokens.",
+            "own*, and others are served here.",
+            cause="Single choices compete, not whole tokens.",
+            cure="Queue all T · K choices by `gates.flatten()`, the largest first.",
             **facts,
         )
+    near = _case((9, 3, 2, 2), seed, "by_gate")
+    # Neighbouring numbers: the later the choice, the larger its gate.
+    near["gates"] = 1 + torch.arange(18.0).view(9, 2) * 2**-23
+    expected = _served(near["expert_ids"], list(range(17, -1, -1)), 2)
+    got = answer(**near)
+    require(
+        close(got, expected),
+        "Two gates that differ in the last digit count as equal.",
+        cause="Rounded, in another dtype or added to a large number they lose that digit.",
+        cure="Compare the gates themselves.",
+        expected=expected,
+        got=got,
+        example=near,
+    )
 
 
 @EXERCISE.stage("random")
 def _capacity_random(answer: Any, seed: int) -> None:
-    crowd = {
-        "expert_ids": torch.zeros(24, 1, dtype=torch.long),
-        "gates": torch.rand(24, 1, generator=generator(seed)),
-        "capacity": 12,
-        "policy": "random",
-    }
-    # In words: 24 tokens with their gates would bury the message.
-    example = {
-        "expert_ids": Words("24 tokens, all to expert 0"),
-        "capacity": 12,
-        "policy": "random",
-    }
+    crowd, example = crowd_of(seed)
     first, again = (answer(**crowd, generator=generator(seed)) for _ in range(2))
     require(
         close(first, again),
-        "Two calls with equal generators served different choices. Hand `generator` on to the "
-        "function that draws.",
+        "Two calls with equal generators served different choices.",
+        cause="The order is drawn from somewhere else.",
+        cure="Hand `generator` on to the function that draws.",
         expected=Words("the same 12 choices twice"),
         got=Words(f"{int((first & ~again).sum())} of 12 choices are others the second time"),
         example=example,
     )
     random = generator(seed)
-    draws = torch.stack([answer(**crowd, generator=random) for _ in range(64)]).float()
-    front = draws[:, :12].mean().item()
+    draws = torch.stack([answer(**crowd, generator=random)[:, 0] for _ in range(64)]).float()
     require(
-        abs(front - 0.5) < 0.08 and bool((draws != draws[0]).any()),
-        "Under 'random' every token must have the same chance, and the next draw from the same "
-        "generator must differ. Over 64 draws, the first half of the batch should get half of the "
-        "places.",
-        expected=Words("about 0.5 of the places for the first half"),
-        got=round(front, 2),
+        bool((draws != draws[0]).any()),
+        "Under 'random' the next draw from the same generator must differ, so that every token "
+        "has the same chance. A generator moves on as it draws: do not copy, rewind or seed one.",
+        expected=Words("other choices at each call"),
+        got=Words("the same 12 choices, 64 times"),
+        example=example,
+    )
+    require_fair(draws, crowd["gates"][:, 0], example)
+
+
+@EXERCISE.stage("its own generator")
+def _capacity_generator(answer: Any, seed: int) -> None:
+    crowd, example = crowd_of(seed)
+    draws = torch.stack([answer(**crowd) for _ in range(3)])
+    require(
+        bool((draws != draws[0]).any()),
+        "Without a generator (None) 'random' served the same choices each time. torch's global "
+        "random numbers draw then: every random function takes generator=None for that.",
+        example={**example, "generator": None},
+    )
+    state = torch.get_rng_state()
+    answer(**crowd, generator=generator(seed))
+    require(
+        bool((state == torch.get_rng_state()).all()),
+        "A generator was given, and torch's global random numbers moved on or were seeded anew. "
+        "Everybody else draws from those: draw from `generator` alone.",
         example=example,
     )
 
 
 @EXERCISE.stage("unknown policy")
 def _capacity_unknown(answer: Any, seed: int) -> None:
-    given = _case((3, 2, 1, 1), seed, "by_age")
-    raised = False
-    try:
-        answer(**given)
-    except ValueError:
-        raised = True
-    require(
-        raised,
-        "A policy that does not exist must raise a `ValueError`, or a typing mistake quietly turns "
-        "into some other policy.",
-        example=given,
+    for policy in ("by_age", "", "random ", "First_Come", "gate"):
+        _require_value_error(
+            answer,
+            _case((3, 2, 1, 1), seed, policy),
+            "or a typing mistake quietly turns into some other policy.",
+        )
+    plenty = {**_case((3, 2, 1, 1), seed, "by_age"), "capacity": 100}
+    _require_value_error(
+        answer,
+        plenty,
+        "even where there is room for everybody and no queue is "
+        "needed: look at the policy before anything else.",
     )
+
+
+def _require_value_error(answer: Any, given: dict[str, Any], why: str) -> None:
+    asked = f"The policy {given['policy']!r} does not exist and must raise a `ValueError`"
+    got: Any = None
+    message = f"{asked}, {why}"
+    try:
+        got = answer(**given)
+    except ValueError:
+        return
+    except Exception as error:
+        got = Words(f"a {type(error).__name__}")
+        message = f"{asked}; it raises {got} instead. Ask for the policy's name yourself."
+    require(False, message, expected=Words("a ValueError"), got=got, example=given)

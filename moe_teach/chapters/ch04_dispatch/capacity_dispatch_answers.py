@@ -101,3 +101,80 @@ def one_choice_at_a_time(expert_ids, gates, capacity, policy, generator=None):
         served[e] = served.get(e, 0) + 1
         kept[t, k] = served[e] <= capacity
     return kept
+
+
+def _with_random(shuffle):
+    """Answer with another order under "random"; `shuffle` gets the choices, gates, generator."""
+
+    def answer(expert_ids, gates, capacity, policy, generator=None):
+        queue = _queue(expert_ids, gates, policy, generator)
+        if policy == "random":
+            queue = shuffle(expert_ids.numel(), gates.flatten(), generator)
+        return _door(expert_ids, queue, capacity)
+
+    answer.__name__ = shuffle.__name__.strip("_")
+    return answer
+
+
+def _rotate(n, gates, generator):
+    return torch.arange(n).roll(int(torch.randint(n, (1,), generator=generator)))
+
+
+def _favour_large_gates(n, gates, generator):
+    return torch.multinomial(gates, n, generator=generator)
+
+
+def _fix_what_was_not_given(n, gates, generator):
+    return torch.randperm(n, generator=generator or torch.Generator().manual_seed(0))
+
+
+def _seed_all(n, gates, generator):
+    if generator is not None:
+        torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
+    return torch.randperm(n)
+
+
+for _shuffle, _stage, _says in (
+    (_rotate, "random", "get their places together"),
+    (_favour_large_gates, "random", "the gates have no say"),
+    (_fix_what_was_not_given, "its own generator", "Without a generator"),
+    (_seed_all, "its own generator", "global random numbers moved on"),
+):
+    EXERCISE.wrong(stage=_stage, says=_says)(_with_random(_shuffle))
+
+
+@EXERCISE.wrong(stage="by gate", says="differ in the last digit")
+def rounds_the_gates(expert_ids, gates, capacity, policy, generator=None):
+    return _door(expert_ids, _queue(expert_ids, gates.half(), policy, generator), capacity)
+
+
+@EXERCISE.wrong(stage="unknown policy", says="before anything else")
+def looks_at_the_policy_late(expert_ids, gates, capacity, policy, generator=None):
+    if capacity >= expert_ids.numel():
+        return torch.ones_like(expert_ids, dtype=torch.bool)
+    return _door(expert_ids, _queue(expert_ids, gates, policy, generator), capacity)
+
+
+@EXERCISE.wrong(stage="unknown policy", says="a KeyError instead")
+def lets_the_dictionary_complain(expert_ids, gates, capacity, policy, generator=None):
+    known = {name: name for name in ("first_come", "by_gate", "random")}
+    return _door(expert_ids, _queue(expert_ids, gates, known[policy], generator), capacity)
+
+
+@EXERCISE.right
+def by_counting_who_stands_ahead(expert_ids, gates, capacity, policy, generator=None):
+    turn = torch.empty(expert_ids.numel(), dtype=torch.long)
+    turn[_queue(expert_ids, gates, policy, generator)] = torch.arange(len(turn))
+    chosen = expert_ids.flatten()
+    ahead = (chosen[:, None] == chosen) & (turn < turn[:, None])
+    return (ahead.sum(1) < capacity).view(expert_ids.shape)
+
+
+@EXERCISE.right
+def whole_tokens_shuffled(expert_ids, gates, capacity, policy, generator=None):
+    # Different experts stand in a row, so each expert still meets its choices in any order.
+    if policy != "random":
+        return by_counting_who_stands_ahead(expert_ids, gates, capacity, policy, generator)
+    n_tokens, top_k = expert_ids.shape
+    queue = torch.randperm(n_tokens, generator=generator)[:, None] * top_k + torch.arange(top_k)
+    return _door(expert_ids, queue.flatten(), capacity)

@@ -1,5 +1,6 @@
 """Chapter 04, exercise 4.3: bring the answers back to their tokens."""
 
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -9,6 +10,7 @@ from torch import Tensor
 from moe_teach.chapters.ch04_dispatch.sort_dispatch import SIZES, by_definition, choices
 from moe_teach.judging.compare import close, require_tensor
 from moe_teach.judging.exercise import Exercise, Words, generator, require
+from moe_teach.judging.gradients import require_gradients
 
 EXERCISE = Exercise(
     id="4.3",
@@ -33,20 +35,20 @@ EXERCISE = Exercise(
 
 
 def _case(sizes: tuple[int, int, int], seed: int, share_kept: float) -> dict[str, Tensor]:
+    """Draw answers of every width, and gates that do not sum to one, as transposed views."""
     random = generator(seed + 2)
     ids = choices(*sizes, seed)
     kept = torch.rand(ids.shape, generator=random) < share_kept
     token_idx, slot, _ = by_definition(ids, kept, sizes[1] + 1)
-    gates = torch.rand(ids.shape, generator=random) + 0.1
-    y = torch.randn(len(token_idx), 3, generator=random)
-    return {"y": y, "gates": gates / gates.sum(dim=1, keepdim=True), "slot": slot}
+    gates = torch.rand(ids.T.shape, generator=random).T + 0.1
+    y = torch.randn(1 + sizes[0] % 4, len(token_idx), generator=random).T
+    return {"y": y, "gates": gates, "slot": slot}
 
 
 def _mixture(y: Tensor, gates: Tensor, slot: Tensor) -> Tensor:
-    out = torch.zeros(len(gates), y.shape[1])
-    for t, k in (slot >= 0).nonzero().tolist():
-        out[t] += gates[t, k] * y[slot[t, k]]
-    return out
+    token, choice = (slot >= 0).nonzero(as_tuple=True)
+    rows = gates[token, choice, None] * y[slot[token, choice]]
+    return torch.zeros(len(gates), y.shape[1]).index_add(0, token, rows)
 
 
 @EXERCISE.stage("shape")
@@ -56,56 +58,61 @@ def _combine_shape(answer: Any, seed: int) -> None:
         got = answer(**given)
         require_tensor(got, given)
         require(
-            got.shape == (sizes[0], 3),
-            "Return one row for each *token*: (T, D). Is the sum over the K choices missing, or "
-            "is there one row for each expert's answer?",
-            expected=Words(f"a tensor of shape {(sizes[0], 3)}"),
+            got.shape == (sizes[0], given["y"].shape[1]),
+            "Return one row for each *token*: (T, D).",
+            cause="Either the sum over the K choices is missing, or there is one row for each "
+            "answer.",
+            cure="Gather (T, K, D) answers with `y[slot]`, weigh them, sum over dim=1.",
+            expected=Words(f"a tensor of shape {(sizes[0], given['y'].shape[1])}"),
             got=got,
             example=given,
         )
+
+
+def _with(change: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Give the mixture of other gates: `change` gets the gates and the slots."""
+    return lambda y, gates, slot: _mixture(y, change(gates, slot), slot)
+
+
+MISTAKEN = (
+    (
+        _with(lambda gates, slot: torch.ones_like(gates)),
+        "The answers were added up without their gates. Then the router has no influence on the "
+        "mixture, and no gradient.",
+    ),
+    (
+        _with(lambda gates, slot: gates / slot.shape[1]),
+        "These are the mixtures divided by K. The gates are the weights already: sum over the "
+        "choices, do not take the mean.",
+    ),
+    (
+        _with(lambda gates, slot: gates / gates.sum(dim=1, keepdim=True)),
+        "The gates were divided by their sum. They need not sum to one, as after a softmax over "
+        "all experts: take them as they are.",
+    ),
+    (
+        _with(lambda gates, slot: gates * (slot > 0)),
+        "The answer in row 0 is missing. Slot 0 is a row like any other; only -1 means turned "
+        "away, so ask for slot >= 0.",
+    ),
+)
 
 
 @EXERCISE.stage("mixture")
 def _combine_mixture(answer: Any, seed: int) -> None:
+    tried = []
     for sizes in SIZES:
         given = _case(sizes, seed, share_kept=1.0)
+        tried.append((given, answer(**given)))
+    # Small cases let several mistakes look alike: a mistake is named if it explains them all.
+    cause = next(
+        (why for mixed, why in MISTAKEN if all(close(got, mixed(**one)) for one, got in tried)),
+        "Nobody was turned away here, and the mixtures are still wrong. Token t needs the rows "
+        "`y[slot[t, k]]`, each times `gates[t, k]`.",
+    )
+    for given, got in tried:
         expected = _mixture(**given)
-        got = answer(**given)
-        ones = _mixture(given["y"], torch.ones_like(given["gates"]), given["slot"])
-        require(
-            close(got, expected) or not close(got, ones),
-            "The answers were added up without their gates. Then the router has no influence on "
-            "the mixture, and no gradient.",
-            expected=expected,
-            got=got,
-            example=given,
-        )
-        require(
-            sizes[2] == 1 or not close(got, expected / sizes[2]),
-            "These are the mixtures divided by K. The gates are the weights already: sum over the "
-            "choices, do not take the mean.",
-            expected=expected,
-            got=got,
-            example=given,
-        )
-        beyond_zero = given["gates"] * (given["slot"] > 0)
-        require(
-            close(got, expected)
-            or not close(got, _mixture(given["y"], beyond_zero, given["slot"])),
-            "The answer in row 0 is missing. Slot 0 is a row like any other; only -1 means turned "
-            "away, so ask for slot >= 0.",
-            expected=expected,
-            got=got,
-            example=given,
-        )
-        require(
-            close(got, expected),
-            "Nobody was turned away here, and the mixtures are still wrong. Token t needs the rows "
-            "`y[slot[t, k]]`, each times `gates[t, k]`.",
-            expected=expected,
-            got=got,
-            example=given,
-        )
+        require(close(got, expected), cause, expected=expected, got=got, example=given)
 
 
 @EXERCISE.stage("turned away")
@@ -117,20 +124,27 @@ def _combine_dropped(answer: Any, seed: int) -> None:
         expected = _mixture(**given)
         got = answer(**given)
         facts = {"expected": expected, "got": got, "example": given}
-        raised = given["gates"] * (given["slot"] >= 0)
-        raised = raised / raised.sum(dim=1, keepdim=True).clamp_min(1e-9)
+        left = given["gates"] * (given["slot"] >= 0)
+        to_one = left / left.sum(dim=1, keepdim=True).clamp_min(1e-9)
+        to_all = to_one * given["gates"].sum(dim=1, keepdim=True)
         # Divided by a sum of zero, a token without any choice left becomes NaN.
-        is_raised = close(got.nan_to_num(), _mixture(given["y"], raised, given["slot"]))
+        is_raised = any(
+            close(got.nan_to_num(), _mixture(given["y"], raised, given["slot"]))
+            for raised in (to_one, to_all)
+        )
         require(
             close(got, expected) or not is_raised,
-            "The gates of the remaining choices were raised to make up for the lost one. Leave "
-            "them as they are; a token that lost all would divide by zero.",
+            "The gates of the remaining choices were raised to make up for the lost one.",
+            cause="They are divided by the sum of those that remain.",
+            cure="Leave them as they are; a token that lost all would divide by zero.",
             **facts,
         )
         require(
             close(got, expected),
-            "A choice with slot -1 must add nothing. In Python, index -1 reads the *last* row, and "
-            "clamped to 0 the first: somebody else's answer.",
+            "A choice with slot -1 must add nothing, and something else comes out here.",
+            cause="In Python, index -1 reads the *last* row, and clamped to 0 the first: somebody "
+            "else's answer.",
+            cure="Put a row of zeros at the end of y, and -1 reads that.",
             **facts,
         )
 
@@ -142,10 +156,11 @@ def _combine_nobody(answer: Any, seed: int) -> None:
     with suppress(IndexError, RuntimeError):  # said below, in words
         got = answer(**given)
     require(
-        close(got, torch.zeros(5, 3)),
-        "When every choice was turned away, y has no rows at all and every token gets zeros. "
-        "Indexing an empty y fails; a row of zeros at its end helps here too.",
-        expected=torch.zeros(5, 3),
+        close(got, torch.zeros(5, 2)),
+        "When every choice was turned away, y has no rows at all and every token gets zeros.",
+        cause="Indexing an empty y fails.",
+        cure="A row of zeros at its end helps here too.",
+        expected=torch.zeros(5, 2),
         got=got if got is not None else Words("an error from indexing"),
         example=given,
     )
@@ -153,15 +168,5 @@ def _combine_nobody(answer: Any, seed: int) -> None:
 
 @EXERCISE.stage("gradient")
 def _combine_gradient(answer: Any, seed: int) -> None:
-    given = _case((5, 4, 2), seed, share_kept=1.0)
-    y, gates = given["y"].requires_grad_(), given["gates"].requires_grad_()
-    got = answer(y, gates, given["slot"])
-    grads = (None,)
-    if got.requires_grad:
-        grads = torch.autograd.grad(got.sum(), (y, gates), allow_unused=True)
-    require(
-        all(grad is not None for grad in grads),
-        "No gradient reaches the answers or the gates, so experts or router could not learn. Build "
-        "the result from tensor operations, without detach(), item() or tolist().",
-        example={"y": y.detach(), "gates": gates.detach(), "slot": given["slot"]},
-    )
+    for share_kept in (1.0, 0.6):
+        require_gradients(answer, _mixture, _case((5, 4, 2), seed, share_kept), seed=seed)

@@ -31,7 +31,8 @@ EXERCISE = Exercise(
 )
 
 
-SIZES = ((1, 1, 1), (2, 1, 2), (2, 3, 1), (3, 5, 2), (7, 4, 3))  # rows, positions, choices
+# rows, positions, choices; the last has more tokens than 8 bits can count
+SIZES = ((1, 1, 1), (2, 1, 2), (2, 3, 1), (5, 1, 1), (3, 5, 2), (7, 4, 3), (2, 600, 1))
 
 
 def _case(sizes: tuple[int, int, int], seed: int) -> dict[str, Any]:
@@ -52,7 +53,7 @@ def _report_form(answer: Any, seed: int) -> None:
             got=got,
             example=given,
         )
-        is_plain = type(got["dropped"]) is float and type(got["unserved"]) is int
+        is_plain = isinstance(got["dropped"], float) and type(got["unserved"]) is int
         is_row = isinstance(got["by_row"], Tensor) and got["by_row"].shape == (sizes[0],)
         require(
             is_plain and is_row,
@@ -91,10 +92,18 @@ def _report_rows(answer: Any, seed: int) -> None:
             '"by_row" counts the lost choices; return their share of the row\'s choices.',
             **facts,
         )
+        far = (got.double() - expected.double()).abs()
+        require(
+            not close(got, expected) or bool((far < 1e-5).all()),
+            '"by_row" is right to three digits only, as numbers in 16 bits are. Take float32.',
+            **facts,
+        )
         require(
             close(got, expected),
-            '"by_row" is wrong. Row 0 is the *first* T / n_rows tokens in one piece, and each row '
-            "is divided by its own number of choices.",
+            '"by_row" is wrong.',
+            cause="Row 0 is the *first* T / n_rows tokens in one piece, and each row is divided by "
+            "its own number of choices.",
+            cure="`view(n_rows, -1)` has one line for each row; take the mean of each.",
             **facts,
         )
 
@@ -107,8 +116,26 @@ def _report_unserved(answer: Any, seed: int) -> None:
         got = answer(**given)["unserved"]
         require(
             got == expected,
-            '"unserved" counts tokens that lost *all* their choices. A token with one expert left '
+            '"unserved" is wrong: it counts tokens.',
+            cause="Asked for are those that lost *all* their choices. A token with one expert left "
             "is served.",
+            cure="Ask for `all` along the choices of a token, then add up.",
+            expected=expected,
+            got=got,
+            example=given,
+        )
+
+
+@EXERCISE.stage("all or nobody")
+def _report_extremes(answer: Any, seed: int) -> None:
+    for share in (0.0, 1.0):
+        given = {"kept": torch.full((6, 2), share == 0.0), "n_rows": 3}
+        expected = {"dropped": share, "by_row": torch.full((3,), share), "unserved": 6 * int(share)}
+        got = answer(**given)
+        require(
+            close(got, expected),
+            "Where nobody was turned away all three are zero; where everybody was, the shares are "
+            "one and all tokens are unserved.",
             expected=expected,
             got=got,
             example=given,

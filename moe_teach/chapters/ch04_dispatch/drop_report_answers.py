@@ -59,3 +59,8 @@ def in_float64_by_adding_up(kept, n_rows):
         "by_row": per_token.sum(-1) / lost[0].numel(),
         "unserved": (per_token == kept.shape[1]).sum().item(),
     }
+
+
+@EXERCISE.wrong(stage="by row", says="right to three digits only")
+def averages_in_sixteen_bits(kept, n_rows):
+    return _report(kept, n_rows) | {"by_row": (~kept).view(n_rows, -1).half().mean(1)}

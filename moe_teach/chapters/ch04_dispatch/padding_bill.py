@@ -27,12 +27,17 @@ EXERCISE = Exercise(
 )
 
 
-COUNTS = ([3], [0, 2], [5, 1], [4, 4, 1], [0, 9, 2, 3, 3])
+COUNTS = ([3], [0, 2], [5, 1], [4, 4, 1], [0, 9, 2, 3, 3], [0, 0], list(range(16)))
 
 
 def _bill_case(counts: list[int], seed: int) -> tuple[dict[str, Any], tuple[int, int, int]]:
     extra = int(torch.randint(0, 3, (1,), generator=generator(seed)))
-    d_model, d_ff, capacity = 3 + extra, 7 + extra, 2 + extra
+    return _bill(counts, 2 + extra, 3 + extra, 7 + extra)
+
+
+def _bill(
+    counts: list[int], capacity: int, d_model: int, d_ff: int
+) -> tuple[dict[str, Any], tuple[int, int, int]]:
     used = sum(min(count, capacity) for count in counts)
     rows = (used, capacity * len(counts) - used, sum(counts) - used)
     useful, wasted, missing = (6 * d_model * d_ff * n for n in rows)
@@ -65,8 +70,10 @@ def _bill_useful(answer: Any, seed: int) -> None:
         others = [row * part // 6 * (expected[0] // row) for part in (1, 2, 3, 4)]
         require(
             got[0] == expected[0] or got[0] not in others,
-            "The number of rows is right, their price is not. A SwiGLU expert has *three* matrices "
-            "and each of their numbers costs a multiplication *and* an addition: 6 · D · F.",
+            "The number of rows is right, their price is not.",
+            cause="A SwiGLU expert has *three* matrices, and each of their numbers costs a "
+            "multiplication *and* an addition.",
+            cure="A row costs 6 · D · F.",
             **facts,
         )
         require(
@@ -84,17 +91,49 @@ def _bill_rest(answer: Any, seed: int) -> None:
         got = answer(**given)
         require(
             got[1] >= 0 and got[2] >= 0,
-            "A negative bill: empty places at one expert were set off against missing ones at "
-            "another. They do not help each other; count both expert by expert.",
+            "A negative bill: nobody pays less than nothing.",
+            cause="Empty places at one expert were set off against missing ones at another.",
+            cure="They do not help each other; count both expert by expert.",
             expected=expected,
             got=got,
             example=given,
         )
         require(
             got == expected,
-            "`wasted` is for places that stayed empty, `missing` for choices without a place: "
-            "all places minus the used ones, all choices minus the used ones.",
+            "`wasted` is for places that stayed empty, `missing` for choices without a place, and "
+            "one of them is another number.",
+            cause="Perhaps they are swapped, or one of them holds all places or all choices.",
+            cure="They are all places minus the used ones, and all choices minus the used ones.",
             expected=expected,
             got=got,
             example=given,
         )
+
+
+@EXERCISE.stage("no places")
+def _bill_no_places(answer: Any, seed: int) -> None:
+    given, expected = _bill([3, 0, 5], 0, 3, 7)
+    got = answer(**given)
+    require(
+        got == expected,
+        "With capacity 0 there is no place to use or to waste, and every choice is missing.",
+        expected=expected,
+        got=got,
+        example=given,
+    )
+
+
+@EXERCISE.stage("large numbers")
+def _bill_large(answer: Any, seed: int) -> None:
+    given, expected = _bill([2**31 + 60, 2**24 + 1, 5], 2**31 + 1, 4_097, 14_337)
+    got = answer(**given)
+    require(
+        got == expected,
+        "Small bills are right and this one is off.",
+        cause="float32 counts to 2^24 without gaps, int32 ends at 2^31, and even float64 knows "
+        "only some of the integers past 2^53.",
+        cure="Multiply Python integers, or torch's int64.",
+        expected=expected,
+        got=got,
+        example=given,
+    )

@@ -54,3 +54,15 @@ def with_relu_of_differences(tokens_per_expert, capacity, d_model, d_ff):
     n_missing, n_wasted = int(over.relu().sum()), int((-over).relu().sum())
     row = 2 * (2 * d_model * d_ff + d_ff * d_model)
     return (int(tokens_per_expert.sum()) - n_missing) * row, n_wasted * row, n_missing * row
+
+
+@EXERCISE.wrong(stage="large numbers", says="float32 counts to 2^24")
+def counts_in_float32(tokens_per_expert, capacity, d_model, d_ff):
+    counts = tokens_per_expert.float()
+    return tuple(6 * d_model * d_ff * n for n in _rows(counts, capacity))
+
+
+@EXERCISE.wrong(stage="no places", says="no place to use or to waste")
+def always_builds_one_place(tokens_per_expert, capacity, d_model, d_ff):
+    rows = _rows(tokens_per_expert, max(capacity, 1))
+    return tuple(6 * d_model * d_ff * n for n in rows)

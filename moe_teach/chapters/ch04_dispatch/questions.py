@@ -32,6 +32,14 @@ QUESTIONS = (
         prompt="1,024 tokens choose 2 of 8 experts each. The favourite is chosen 400 times, and no "
         "token is turned away. How many rows does the padded way compute?",
         answer=3200,
+        misconceptions={
+            2048: "That is how many rows are asked for, 1,024 · 2. The padded way computes every "
+            "place of its rectangle, filled or not.",
+            1024: "That is the number of tokens. Each asks for two rows, and padding adds more.",
+            1152: "That is how many places stay empty. They are computed, and so are the others.",
+            8192: "That would be a place for each token at every expert. The favourite was chosen "
+            "400 times, so 400 places for each expert are enough.",
+        },
         because="Eight experts with 400 places each: 8 · 400 = 3,200. Needed are 1,024 · 2 = "
         "2,048, so more than a third of the work is on zeros.",
         hints=("The busiest expert sets the number of places for all of them.",),
@@ -43,6 +51,12 @@ QUESTIONS = (
         "where perfect balance scores 1?",
         answer=0.004,
         tolerance=1e-6,
+        misconceptions={
+            0.00025: "Divided instead of multiplied. Their loss is the larger one, so the same "
+            "push needs a *larger* coefficient on ours.",
+            0.001: "The same coefficient would push k times more weakly: perfect balance scores 4 "
+            "there and 1 here.",
+        },
         because="Their loss is k times ours, for every routing and so for its gradient too. Equal "
         "effect needs a coefficient k times as large: 4 · 0.001.",
         hints=("Coefficient times loss must be the same number in both conventions.",),

@@ -31,31 +31,33 @@ EXERCISE = Exercise(
     "is what makes the layout, and so the sum of the gradients, the same on every run.",
 )
 
-# tokens, experts, choices; one more expert exists that nobody chooses
-SIZES = ((1, 1, 1), (2, 2, 1), (3, 3, 2), (5, 4, 2), (13, 7, 3))
+# tokens, experts, choices; the first expert of all is chosen by nobody, in some the last is too
+SIZES = ((1, 1, 1), (2, 2, 1), (3, 3, 2), (4, 3, 3), (5, 4, 2), (13, 17, 3))
+# Larger ones: an unstable sort shows itself, numbers have three digits, rows do not fit 8 bits.
+LARGE = ((101, 3, 2), (29, 130, 4), (300, 2, 2))
 
 
 def choices(n_tokens: int, n_experts: int, top_k: int, seed: int) -> Tensor:
-    """Draw different experts for each token; expert 0 of `n_experts` + 1 is never chosen."""
+    """Draw different experts for each token, as a transposed view; nobody chooses expert 0."""
     drawn = torch.rand(n_tokens, n_experts, generator=generator(seed)).argsort(dim=-1)
-    return drawn[:, :top_k] + 1
+    return drawn[:, :top_k].T.contiguous().T + 1
 
 
 def by_definition(expert_ids: Tensor, kept: Tensor, n_experts: int) -> tuple[Tensor, ...]:
-    """Walk through the experts, then the tokens, and note each row as it comes."""
-    tokens, counts, slot = [], [0] * n_experts, torch.full_like(expert_ids, -1)
-    for e in range(n_experts):
-        for t, k in (kept & (expert_ids == e)).nonzero().tolist():
-            slot[t, k] = len(tokens)
-            tokens.append(t)
-            counts[e] += 1
-    return torch.tensor(tokens, dtype=torch.long), slot, torch.tensor(counts)
+    """Line up (expert, token, choice) in their order, and note each row as it comes."""
+    ids, slot, counts = expert_ids.tolist(), torch.full_like(expert_ids, -1), [0] * n_experts
+    rows = sorted((ids[t][k], t, k) for t, k in kept.nonzero().tolist())
+    for row, (e, t, k) in enumerate(rows):
+        slot[t, k] = row
+        counts[e] += 1
+    return torch.tensor([t for _, t, _ in rows], dtype=torch.long), slot, torch.tensor(counts)
 
 
 def _case(sizes: tuple[int, int, int], seed: int, share_kept: float) -> dict[str, Any]:
     ids = choices(*sizes, seed)
-    kept = torch.rand(ids.shape, generator=generator(seed + 1)) < share_kept
-    return {"expert_ids": ids, "kept": kept, "n_experts": sizes[1] + 1}
+    drawn = torch.rand(ids.T.shape, generator=generator(seed + 1)).T
+    n_experts = sizes[1] + 1 + sizes[0] % 2
+    return {"expert_ids": ids, "kept": drawn < share_kept, "n_experts": n_experts}
 
 
 @EXERCISE.stage("shape")
@@ -78,14 +80,16 @@ def _sort_shape(answer: Any, seed: int) -> None:
 
 @EXERCISE.stage("counts")
 def _sort_counts(answer: Any, seed: int) -> None:
-    for sizes in SIZES:
+    for sizes in (*SIZES, *LARGE):
         given = _case(sizes, seed, share_kept=1.0)
         expected = by_definition(**given)[2]
         got = answer(**given)[2]
         require(
             close(got, expected),
-            "`tokens_per_expert` counts how often each expert stands in `expert_ids`, all K "
-            "columns of it.",
+            "`tokens_per_expert` does not say how often each expert was chosen.",
+            cause="Perhaps not all K columns are counted, or in too few bits.",
+            cure="Count how often each expert stands in `expert_ids`: torch.bincount of it, "
+            "flattened, with `minlength`.",
             expected=expected,
             got=got,
             example=given,
@@ -94,23 +98,25 @@ def _sort_counts(answer: Any, seed: int) -> None:
 
 @EXERCISE.stage("tokens")
 def _sort_tokens(answer: Any, seed: int) -> None:
-    # The last size is large enough for an unstable sort to show itself.
-    for sizes in (*SIZES, (101, 3, 2)):
+    for sizes in (*SIZES, *LARGE):
         given = _case(sizes, seed, share_kept=1.0)
         expected = by_definition(**given)[0]
         got = answer(**given)[0]
         require(
             int(got.max()) < sizes[0],
-            "`token_idx` names tokens, but it holds numbers of *choices*: there are T · K of them. "
-            "Choice number i belongs to token i // K.",
+            "`token_idx` names tokens, but it holds numbers past the last of them.",
+            cause="They are numbers of *choices*: there are T · K of these.",
+            cure="Choice number i belongs to token i // K.",
             expected=expected,
             got=got,
             example=given,
         )
         require(
             close(got, expected),
-            "The rows are not sorted by expert and, within an expert, by token. Is the sort "
-            "stable, and is the list of choices flattened token by token?",
+            "The rows are not sorted by expert and, within an expert, by token.",
+            cause="Perhaps the sort is not stable, or the choices are not flattened token by "
+            "token.",
+            cure="`expert_ids.flatten().argsort(stable=True)` keeps equal experts in token order.",
             expected=expected,
             got=got,
             example=given,
@@ -119,14 +125,16 @@ def _sort_tokens(answer: Any, seed: int) -> None:
 
 @EXERCISE.stage("slot")
 def _sort_slot(answer: Any, seed: int) -> None:
-    for sizes in SIZES:
+    for sizes in (*SIZES, *LARGE):
         given = _case(sizes, seed, share_kept=1.0)
         expected = by_definition(**given)[1]
         got = answer(**given)[1]
         require(
             close(got, expected),
-            "`slot` must lead each choice to its own row, so that token_idx[slot[t, k]] is t. The "
-            "sort's indices lead from rows to choices; slot is the *inverse* of that.",
+            "`slot` must lead each choice to its own row, so that token_idx[slot[t, k]] is t, and "
+            "it leads elsewhere.",
+            cause="The sort's indices lead from rows to choices; slot is the *inverse* of that.",
+            cure="Write row numbers to the places the sort read from: slot[order] = arange(n).",
             expected=expected,
             got=got,
             example=given,
@@ -136,7 +144,7 @@ def _sort_slot(answer: Any, seed: int) -> None:
 @EXERCISE.stage("turned away")
 def _sort_dropped(answer: Any, seed: int) -> None:
     for share in (0.6, 0.0):
-        for sizes in SIZES:
+        for sizes in (*SIZES, *LARGE):
             given = _case(sizes, seed, share_kept=share)
             token_idx, slot, counts = by_definition(**given)
             got = answer(**given)
@@ -149,18 +157,22 @@ def _sort_dropped(answer: Any, seed: int) -> None:
             require(
                 close(got[2], counts) and got[0].shape == token_idx.shape,
                 "Choices that were turned away still have a row in `token_idx`, or are still "
-                "counted. Only the kept ones take up room.",
+                "counted.",
+                cause="Only the kept ones take up room.",
+                cure="Give the others a number behind the last expert, sort, and cut them off.",
                 **facts,
             )
             require(
                 not got[0].is_floating_point(),
-                "`token_idx` came as floats, and floats cannot index. With nobody kept there is "
-                "nothing to tell torch.tensor([]) its kind: say dtype=torch.long.",
+                "`token_idx` came as floats, and floats cannot index.",
+                cause="With nobody kept there is nothing to tell torch.tensor([]) its kind.",
+                cure="Then say dtype=torch.long.",
                 **facts,
             )
             require(
                 close(got[0], token_idx) and close(got[1], slot),
-                "With choices turned away the rows no longer fit together: the ones that remain "
-                "close ranks, so later slots move up.",
+                "With choices turned away `token_idx` and `slot` no longer fit together.",
+                cause="The ones that remain close ranks, so later slots move up.",
+                cure="Sort the kept ones alone, and number their rows from 0.",
                 **facts,
             )

@@ -43,7 +43,7 @@ def names_choices_instead_of_tokens(expert_ids, kept, n_experts):
     return order[: int(kept.sum())], slot, counts
 
 
-@EXERCISE.wrong(stage="tokens", says="sort stable")
+@EXERCISE.wrong(stage="tokens", says="sort is not stable")
 def sorts_equal_experts_backwards(expert_ids, kept, n_experts):
     _, slot, counts = _dispatch(expert_ids, kept, n_experts)
     chosen = expert_ids.masked_fill(~kept, n_experts).flatten()
@@ -123,3 +123,13 @@ def marks_the_callers_ids(expert_ids, kept, n_experts):
     expert_ids += 1
     counts = torch.bincount(expert_ids[kept] - 1, minlength=n_experts)
     return *an_empty_list_of_floats(expert_ids - 1, kept, n_experts)[:2], counts
+
+
+@EXERCISE.right
+def by_one_key_for_expert_and_token(expert_ids, kept, n_experts):
+    n_tokens = len(expert_ids)
+    key = (expert_ids * n_tokens + torch.arange(n_tokens)[:, None])[kept]
+    slot = torch.full(expert_ids.shape, -1)
+    slot[kept] = key.argsort().argsort()
+    counts = (expert_ids[kept] == torch.arange(n_experts)[:, None]).sum(1)
+    return key.sort().values % n_tokens, slot, counts

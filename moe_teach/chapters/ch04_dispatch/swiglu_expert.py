@@ -7,6 +7,7 @@ from torch import Tensor
 
 from moe_teach.judging.compare import close, require_tensor
 from moe_teach.judging.exercise import Exercise, Words, generator, require
+from moe_teach.judging.gradients import require_gradients
 
 EXERCISE = Exercise(
     id="4.1",
@@ -27,7 +28,7 @@ EXERCISE = Exercise(
     "same d_ff; in return most papers make d_ff smaller.",
 )
 
-SIZES = ((1, 1, 1), (1, 2, 3), (3, 5, 2), (7, 4, 11), (0, 3, 5))  # rows, D, F
+SIZES = ((1, 1, 1), (1, 2, 3), (3, 5, 2), (5, 4, 4), (7, 4, 11), (0, 3, 5))  # rows, D, F
 
 
 def _inputs(n_rows: int, d_model: int, d_ff: int, seed: int) -> dict[str, Tensor]:
@@ -38,11 +39,13 @@ def _inputs(n_rows: int, d_model: int, d_ff: int, seed: int) -> dict[str, Tensor
         "w_up": (d_ff, d_model),
         "w_down": (d_model, d_ff),
     }
-    return {name: torch.randn(shape, generator=random) for name, shape in shapes.items()}
+    # Transposed views: their numbers do not lie row by row in memory.
+    return {name: torch.randn(shape[::-1], generator=random).T for name, shape in shapes.items()}
 
 
-def _inner(given: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-    return given["x"] @ given["w_gate"].T, given["x"] @ given["w_up"].T
+def _swiglu(x: Tensor, w_gate: Tensor, w_up: Tensor, w_down: Tensor) -> Tensor:
+    gate = x @ w_gate.T
+    return (gate * gate.sigmoid() * (x @ w_up.T)) @ w_down.T
 
 
 @EXERCISE.stage("shape")
@@ -65,17 +68,16 @@ def _expert_shape(answer: Any, seed: int) -> None:
 def _expert_values(answer: Any, seed: int) -> None:
     for sizes in SIZES:
         given = _inputs(*sizes, seed)
-        gate, up = _inner(given)
-        silu = gate * gate.sigmoid()
-        expected = (silu * up) @ given["w_down"].T
+        expected = _swiglu(**given)
         got = answer(**given)
         facts = {"expected": expected, "got": got, "example": given}
-        swapped = (up * up.sigmoid() * gate) @ given["w_down"].T
+        swapped = _swiglu(given["x"], given["w_up"], given["w_gate"], given["w_down"])
         require(
             close(got, expected) or not close(got, swapped),
             "The silu sits on the wrong branch: it belongs to `w_gate`; `w_up` stays linear.",
             **facts,
         )
+        gate, up = given["x"] @ given["w_gate"].T, given["x"] @ given["w_up"].T
         plain = (gate.sigmoid() * up) @ given["w_down"].T
         require(
             close(got, expected) or not close(got, plain),
@@ -85,23 +87,32 @@ def _expert_values(answer: Any, seed: int) -> None:
         )
         require(
             close(got, expected),
-            "The shape is right and the numbers are not. Are the two branches multiplied number "
-            "by number, and does a silu (no ReLU or GELU) act on one of them only, before the "
-            "product?",
+            "The shape is right and the numbers are not.",
+            cause="Perhaps another function than silu acts (a ReLU, a GELU), or it acts on both "
+            "branches, or after the product instead of before the product.",
+            cure="silu(x @ w_gate.T) times x @ w_up.T, number by number; then `w_down.T`.",
             **facts,
         )
 
 
+@EXERCISE.stage("far from zero")
+def _expert_far(answer: Any, seed: int) -> None:
+    given = _inputs(6, 1, 1, seed)
+    given["x"] = torch.tensor([-300.0, -100.0, -20.0, 20.0, 100.0, 300.0])[:, None]
+    given["w_gate"] = given["w_gate"].sign()  # as far as x itself, so that `exp` overflows
+    got, expected = answer(**given), _swiglu(**given)
+    require(
+        close(got, expected),
+        "Near zero the numbers are right, and where `w_gate` leads far from it they are not: "
+        "silu(z) is nearly z for large z and nearly 0 for very negative ones.",
+        cause="An `exp` of one's own overflows, or something is clamped.",
+        cure="`F.silu` gets that right.",
+        expected=expected,
+        got=got,
+        example=given,
+    )
+
+
 @EXERCISE.stage("gradient")
 def _expert_gradient(answer: Any, seed: int) -> None:
-    given = {name: t.requires_grad_() for name, t in _inputs(3, 5, 2, seed).items()}
-    got = answer(**given)
-    grads = (None,)
-    if got.requires_grad:
-        grads = torch.autograd.grad(got.sum(), tuple(given.values()), allow_unused=True)
-    require(
-        all(grad is not None for grad in grads),
-        "Some matrix gets no gradient, so this expert could not learn. Is there a detach(), "
-        "a no_grad() or a `.data` in between?",
-        example={name: t.detach() for name, t in given.items()},
-    )
+    require_gradients(answer, _swiglu, _inputs(3, 5, 2, seed), seed=seed)

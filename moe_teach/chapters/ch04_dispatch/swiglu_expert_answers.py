@@ -26,7 +26,7 @@ def applies_silu_to_the_product(x, w_gate, w_up, w_down):
     return silu((x @ w_gate.T) * (x @ w_up.T)) @ w_down.T
 
 
-@EXERCISE.wrong(stage="gradient", says="could not learn")
+@EXERCISE.wrong(stage="gradient", says="could learn")
 def computes_without_a_graph(x, w_gate, w_up, w_down):
     with torch.no_grad():
         return (silu(x @ w_gate.T) * (x @ w_up.T)) @ w_down.T
@@ -42,3 +42,19 @@ def by_one_fused_matrix(x, w_gate, w_up, w_down):
 def by_einsum_in_float64(x, w_gate, w_up, w_down):
     gate, up = (torch.einsum("nd,fd->nf", x.double(), w.double()) for w in (w_gate, w_up))
     return torch.einsum("nf,df->nd", silu(gate) * up, w_down.double()).float()
+
+
+@EXERCISE.wrong(stage="far from zero", says="An `exp` of one's own overflows")
+def writes_the_exponential_out(x, w_gate, w_up, w_down):
+    gate = x @ w_gate.T
+    return (gate * gate.exp() / (1 + gate.exp()) * (x @ w_up.T)) @ w_down.T
+
+
+@EXERCISE.wrong(stage="gradient", says="gradient of `x` is another one")
+def keeps_the_opening_out_of_the_graph(x, w_gate, w_up, w_down):
+    return (silu(x.detach() @ w_gate.T) * (x @ w_up.T)) @ w_down.T
+
+
+@EXERCISE.right
+def column_by_column(x, w_gate, w_up, w_down):
+    return (w_down @ (silu(w_gate @ x.T) * (w_up @ x.T))).T

@@ -90,7 +90,7 @@ def logs_a_bare_number(logits, top_k, task_loss, coef):
     return gates, ids, logged.detach(), task_loss + coef * logged
 
 
-@EXERCISE.wrong(stage="task gradient", says="as a bare number: nothing of it arrives")
+@EXERCISE.wrong(stage="what arrives", says="not connected with `task_loss`")
 def adds_the_value_of_the_task(logits, top_k, task_loss, coef):
     gates, ids, probs = _gated(logits, top_k)
     logged = _logged(probs, ids)

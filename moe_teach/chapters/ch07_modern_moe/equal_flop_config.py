@@ -36,6 +36,9 @@ GIVEN = (  # n_experts, top_k, d_ff, split, n_shared
     (8, 1, 64, 4, 1),
     (7, 2, 66, 3, 5),
     (16, 2, 4096, 8, 1),
+    (5, 3, 7, 1, 2),  # nothing is cut, and two experts are shared all the same
+    (4, 4, 6, 2, 3),  # everybody is chosen
+    (3, 2, 10, 5, 9),  # one place left
 )
 NAMES = ("n_experts", "top_k", "d_ff", "split", "n_shared")
 
@@ -64,6 +67,14 @@ def _form(answer: Any, seed: int) -> None:
             "Return four numbers, `n_experts, top_k, d_ff, n_routes`, in this order.",
             **shown,
         )
+        is_default = case[-1] == 0 and case[3] > 1
+        named = answer(**dict(zip(NAMES, case, strict=True)))
+        require(
+            named == got and (not is_default or answer(*case[:-1]) == got),
+            "The same design comes out differently when the arguments are named, or when n_shared "
+            "is left out and stands for 0. Keep the stub's parameters and their default.",
+            **shown,
+        )
         require(
             all(type(number) is int for number in got),
             "All four are whole numbers, and one of yours is not an int. `/` makes floats even "
@@ -75,6 +86,12 @@ def _form(answer: Any, seed: int) -> None:
 @EXERCISE.stage("the pool")
 def _pool(answer: Any, seed: int) -> None:
     for (n_experts, _, _, split, _), expected, got, shown in _each(answer, 0):
+        require(
+            got == expected or split > 1,
+            "Nothing is cut here (`split` is 1), and the shared experts leave the pool all the "
+            "same.",
+            **shown,
+        )
         require(
             got == expected or got != n_experts * split,
             "The shared experts still stand in the pool. Nobody chooses them any more, so they "
@@ -154,8 +171,8 @@ def _refused(answer: Any, case: tuple[int, ...]) -> Any:
     """Call with an impossible design; give back what came, or None where it was refused."""
     try:
         return answer(*case)
-    except ValueError:
-        return None
+    except ValueError as refusal:
+        return None if str(refusal).strip() else Words("a ValueError without a word")
     except AssertionError:
         return Words("an AssertionError")
 
@@ -169,6 +186,11 @@ def _impossible(answer: Any, seed: int) -> None:
             "smaller without telling anybody: raise a ValueError.",
         ),
         (
+            (8, 1, 2, 4, 0),
+            "A width of 2 cannot be cut into 4 equal parts: there is less than one unit for each. "
+            "Raise a ValueError.",
+        ),
+        (
             (8, 1, 64, 2, 2),
             "With as many shared experts as places the router has nothing to choose (k = 0): raise "
             "a ValueError.",
@@ -177,12 +199,23 @@ def _impossible(answer: Any, seed: int) -> None:
             (8, 2, 64, 2, 5),
             "With more shared experts than places k is negative: raise a ValueError that says so.",
         ),
+        (
+            (8, 1, 64, 1, 1),
+            "Nothing is cut here, and the one place goes to a shared expert: the router has "
+            "nothing to choose. Raise a ValueError.",
+        ),
+        (
+            (4, 1, 64, 2, 8),
+            "All experts are shared here, and no place is left for the router: raise a ValueError.",
+        ),
     )
     for case, message in cases:
         got = _refused(answer, case)
         if isinstance(got, ValueError):
             message = "A ValueError was *returned*, and nobody notices that. Write `raise`."
-        if isinstance(got, Words):
+        if got == "a ValueError without a word":
+            message = "This design is refused without saying why. Give the ValueError a sentence."
+        elif isinstance(got, Words):
             message = (
                 "This design is refused, but by an AssertionError. An assert vanishes under "
                 "`python -O`; for bad input, raise ValueError."

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from moe_teach.chapters.ch07_modern_moe.deepseek_rule import Case, best_two, chosen
 from moe_teach.judging.compare import close, require_tensor
 from moe_teach.judging.exercise import Exercise, generator, require
 
@@ -31,44 +32,24 @@ EXERCISE = Exercise(
     "done this. Minus infinity is the only number that no score can fall below.",
 )
 
-Case = tuple[int, int, int, int, int]  # tokens, experts, top_k, n_groups, top_groups
-ONE_GROUP: tuple[Case, ...] = ((1, 2, 1, 1, 1), (3, 5, 2, 1, 1), (5, 6, 4, 3, 3))
-SEVERAL: tuple[Case, ...] = ((1, 4, 1, 2, 1), (3, 6, 2, 3, 1), (5, 12, 4, 3, 2), (31, 20, 3, 4, 2))
-SINGLES: tuple[Case, ...] = ((1, 1, 1, 1, 1), (2, 3, 1, 3, 2), (7, 5, 2, 5, 3))
+ONE_GROUP: tuple[Case, ...] = ((1, 2, 1, 1, 1), (3, 5, 2, 1, 1), (5, 6, 4, 3, 3), (4, 5, 5, 1, 1))
+SEVERAL: tuple[Case, ...] = (
+    (1, 4, 1, 2, 1),
+    (3, 6, 2, 3, 1),
+    (5, 12, 4, 3, 2),
+    (31, 20, 3, 4, 2),
+    (9, 8, 4, 4, 2),  # the open groups are used up
+    (7, 36, 5, 12, 4),
+    (7, 40, 1, 4, 3),
+)
+SINGLES: tuple[Case, ...] = ((1, 1, 1, 1, 1), (2, 3, 1, 3, 2), (7, 5, 2, 5, 3), (7, 13, 3, 13, 3))
 
 
-def inputs(case: Case, seed: int, shift: float = 0.0) -> dict[str, Any]:
-    """Draw the arguments of a call; `shift` moves all scores."""
+def inputs(case: Case, seed: int, shift: float = 0.0, spread: float = 1.0) -> dict[str, Any]:
+    """Draw the arguments of a call; `shift` moves all scores. Rows do not lie in one piece."""
     n_tokens, n_experts, top_k, n_groups, top_groups = case
-    scores = torch.randn(n_tokens, n_experts, generator=generator(seed)) + shift
+    scores = spread * torch.randn(n_experts, n_tokens, generator=generator(seed)).T + shift
     return {"scores": scores, "top_k": top_k, "n_groups": n_groups, "top_groups": top_groups}
-
-
-def chosen(
-    scores: Tensor,
-    top_k: int,
-    n_groups: int,
-    top_groups: int,
-    *,
-    worth: Callable[[Tensor], Tensor] | None = None,
-    closed: float = -torch.inf,
-    interleaved: bool = False,
-) -> Tensor:
-    """Route by groups, right by default and wrong in the ways that the keywords name."""
-    n_tokens, n_experts = scores.shape
-    group = torch.arange(n_experts) // (n_experts // n_groups)
-    if interleaved:
-        group = torch.arange(n_experts) % n_groups
-    members = torch.stack([scores[:, group == g] for g in range(n_groups)], dim=1)
-    value = (worth or best_two)(members)
-    best = value.topk(top_groups, dim=-1).indices
-    is_open = torch.zeros(n_tokens, n_groups, dtype=torch.bool).scatter(-1, best, True)
-    return scores.masked_fill(~is_open[:, group], closed).topk(top_k, dim=-1).indices
-
-
-def best_two(members: Tensor) -> Tensor:
-    """The worth of a group in DeepSeek-V3: the sum of its two best."""
-    return members.topk(min(2, members.shape[-1]), dim=-1).values.sum(dim=-1)
 
 
 def _of_all_tokens(members: Tensor) -> Tensor:
@@ -115,6 +96,16 @@ TEMPTING = (
         "The groups that were opened are the worst ones. `topk` gives the largest first.",
         _slip(worth=lambda members: -best_two(members)),
     ),
+    (
+        "The groups are ranked by as many experts as a token chooses. A group is worth its *two* "
+        "best, whatever k is.",
+        lambda **call: chosen(
+            **call,
+            worth=lambda members: members.topk(
+                min(call["top_k"], members.shape[-1]), dim=-1
+            ).values.sum(dim=-1),
+        ),
+    ),
 )
 
 
@@ -122,9 +113,16 @@ def _set(expert_ids: Tensor) -> Tensor:
     return expert_ids.sort(dim=-1).values
 
 
-def _judge(answer: Any, cases: tuple[Case, ...], seed: int, shift: float, otherwise: str) -> None:
+def _judge(
+    answer: Any,
+    cases: tuple[Case, ...],
+    seed: int,
+    shift: float,
+    otherwise: str,
+    spread: float = 1.0,
+) -> None:
     """Compare choices; a slip is named when it explains the answers to *all* cases."""
-    given = [inputs(case, seed, shift) for case in cases]
+    given = [inputs(case, seed, shift, spread) for case in cases]
     got = [answer(**call) for call in given]
     expected = [chosen(**call) for call in given]
     wrong = [i for i in range(len(cases)) if not close(_set(got[i]), _set(expected[i]))]
@@ -208,6 +206,11 @@ def _negative(answer: Any, seed: int) -> None:
             "to 0, or multiplied by a mask? A zero beats every negative score: use -torch.inf."
         )
         _judge(answer, SEVERAL, seed, shift, sentence)
+    sentence = (
+        "With scores far below zero other experts are chosen than with the same scores near zero. "
+        "Does a fixed number close the groups? Sooner or later a score is lower: use -torch.inf."
+    )
+    _judge(answer, SEVERAL, seed, -90_000.0, sentence, spread=1000.0)
 
 
 @EXERCISE.stage("order")

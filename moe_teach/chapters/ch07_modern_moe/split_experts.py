@@ -8,6 +8,7 @@ from torch.nn.functional import silu
 
 from moe_teach.judging.compare import close, require_tensors
 from moe_teach.judging.exercise import Exercise, generator, require
+from moe_teach.judging.gradients import require_gradients
 
 EXERCISE = Exercise(
     id="7.2",
@@ -34,7 +35,7 @@ EXERCISE = Exercise(
 )
 
 SIZES = ((1, 2, 1, 2), (1, 4, 3, 2), (1, 15, 4, 5), (1, 6, 7, 1))  # E, F, D, split
-MANY = ((2, 2, 3, 2), (3, 6, 5, 3), (7, 10, 4, 2), (5, 3, 2, 1))
+MANY = ((2, 2, 3, 2), (3, 6, 5, 3), (7, 10, 4, 2), (5, 3, 2, 1), (2, 24, 3, 12))
 
 
 def _inputs(sizes: tuple[int, ...], seed: int) -> dict[str, Any]:
@@ -50,6 +51,12 @@ def _say(x: Tensor, w_gate: Tensor, w_up: Tensor, w_down: Tensor) -> Tensor:
     """What every expert says of every token: (E, T, D)."""
     x = x.to(w_gate.dtype)
     return (silu(x @ w_gate.mT) * (x @ w_up.mT)) @ w_down.mT
+
+
+def _cut(w_gate: Tensor, w_up: Tensor, w_down: Tensor, split: int) -> tuple[Tensor, ...]:
+    width = w_up.shape[1] // split
+    cut = [w.unflatten(1, (split, width)).flatten(0, 1) for w in (w_gate, w_up, w_down.mT)]
+    return cut[0], cut[1], cut[2].mT
 
 
 @EXERCISE.stage("shape")
@@ -151,3 +158,43 @@ def _side_by_side(answer: Any, seed: int) -> None:
             "e * split + j must be a part of expert e, in all three matrices.",
             **shown,
         )
+
+
+@EXERCISE.stage("transposed weights")
+def _transposed(answer: Any, seed: int) -> None:
+    for sizes in (*SIZES, *MANY):
+        given = _inputs(sizes, seed)
+        turned = {
+            name: w.mT.contiguous().mT if isinstance(w, Tensor) else w for name, w in given.items()
+        }
+        expected = answer(**given)
+        try:
+            got = answer(**turned)
+        except RuntimeError as error:
+            require(
+                "view" not in str(error),
+                "Weights that lie transposed in memory cannot be cut by `view`, which never "
+                "copies. `reshape` and `flatten` copy where they must.",
+                example=turned,
+            )
+            raise
+        require(
+            close(got, expected),
+            "The same weights, transposed in memory, are cut into other parts. Work with axes, and "
+            "not with the order of the numbers in memory.",
+            expected=expected,
+            got=got,
+            example=turned,
+        )
+
+
+@EXERCISE.stage("gradient")
+def _gradient(answer: Any, seed: int) -> None:
+    def spoken(function: Any, values: dict[str, Any]) -> Tensor:
+        """Run the parts on tokens: which units go to which part is left open."""
+        parts = function(*values.values())
+        x = torch.randn(4, parts[0].shape[-1], generator=generator(seed))
+        return _say(x, *parts).unflatten(0, (-1, values["split"])).sum(dim=1)
+
+    for sizes in MANY:
+        require_gradients(answer, _cut, _inputs(sizes, seed), seed=seed, call=spoken)

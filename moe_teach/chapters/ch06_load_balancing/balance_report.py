@@ -43,6 +43,7 @@ COLLAPSE, EVEN = [7, 0, 0], [4, 4, 4, 4, 4]  # tokens of each expert
 # The fair shares are 20, 50 and 10 tokens, so a tenth of them is 2, 5 and 1: some experts stand
 # exactly there, one token below, one above, and below two tenths.
 BORDERS = ([70, 3, 2, 1, 2, 60, 20, 2], [1, 4, 9, 186, 100, 5, 90, 5], [1, 19])
+FEW_ALIVE = [0, 0, 100, 50, 0, 7, 3, 0]  # 3 is less than a tenth of the mean of these four
 
 
 def _case(sizes: tuple[int, int, int], seed: int) -> dict[str, Any]:
@@ -168,7 +169,9 @@ def _report_entropy(answer: Any, seed: int) -> None:
 @EXERCISE.stage("dead")
 def _report_dead(answer: Any, seed: int) -> None:
     # 199 tokens: one expert with a single token is under a tenth of the fair share, not idle.
-    told = [_counted(counts, seed) for counts in ([50, 50, 49, 49, 1, 0, 0], [3], *BORDERS)]
+    told = [
+        _counted(counts, seed) for counts in ([50, 50, 49, 49, 1, 0, 0], [3], FEW_ALIVE, *BORDERS)
+    ]
     cases = [*told, *(_case(sizes, seed) for sizes in SIZES)]
     got = [answer(**given)["dead"] for given in cases]
     expected = [int((_load(given) < 0.1 / given["n_experts"]).sum()) for given in cases]
@@ -198,6 +201,8 @@ _DEAD = {
     "The limit is a tenth of the fair share, and not of the busiest expert's load.": (
         lambda load, n_experts: load < 0.1 * load.max()
     ),
+    "The fair share was taken among the experts that have tokens. It is 1/E, the idle ones "
+    "included.": lambda load, n_experts: load < 0.1 * load[load > 0].mean(),
 }
 
 

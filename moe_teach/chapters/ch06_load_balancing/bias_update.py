@@ -41,6 +41,7 @@ COUNTS = (  # of tokens for each expert: known mistakes give different steps
     [8, 3, 2, 1, 0, 0],
     [3, 2, 1],  # above, at and below the mean
     [0, 4, 2, 2, 2],
+    [300, 20, 40],  # eight bits hold 255
     [2049, 2050, 2048, 2051],  # in float16 and bfloat16 these are no longer four numbers
 )
 

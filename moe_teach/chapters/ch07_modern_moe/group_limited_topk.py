@@ -205,7 +205,18 @@ def _negative(answer: Any, seed: int) -> None:
             "With negative scores an expert of a closed group was chosen. Were closed groups set "
             "to 0, or multiplied by a mask? A zero beats every negative score: use -torch.inf."
         )
-        _judge(answer, SEVERAL, seed, shift, sentence)
+        _judge(answer, (*SEVERAL, *SINGLES), seed, shift, sentence)
+    for row in ([1.0, 0.0, 20.0, -9.0], [20.0, -9.0, 1.0, 0.0]):
+        given = {"scores": torch.tensor([row]), "top_k": 2, "n_groups": 2, "top_groups": 1}
+        got, expected = answer(**given), chosen(**given)
+        require(
+            close(got, expected),
+            "The lowest score of all belongs to an open group here, and the token must take that "
+            "expert. Do closed groups get a number that an open expert can have? Use -torch.inf.",
+            expected=expected,
+            got=got,
+            example=given,
+        )
     sentence = (
         "With scores far below zero other experts are chosen than with the same scores near zero. "
         "Does a fixed number close the groups? Sooner or later a score is lower: use -torch.inf."

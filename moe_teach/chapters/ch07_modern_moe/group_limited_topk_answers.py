@@ -57,6 +57,13 @@ def closes_with_minus_ten_thousand(scores, top_k, n_groups, top_groups):
     return _limited(groups, _best_two(groups), top_k, top_groups, closed=-1e4)
 
 
+@EXERCISE.wrong(stage="negative scores", says="The lowest score of all belongs to an open group")
+def closes_with_the_lowest_score(scores, top_k, n_groups, top_groups):
+    groups = scores.unflatten(-1, (n_groups, -1))
+    low = scores.min().item()
+    return _limited(groups, _best_two(groups), top_k, top_groups, closed=low)
+
+
 @EXERCISE.wrong(stage="groups", says="as many experts as a token chooses")
 def ranks_groups_by_their_best_k(scores, top_k, n_groups, top_groups):
     groups = scores.unflatten(-1, (n_groups, -1))

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from moe_teach.chapters.ch07_modern_moe.shared_layer import by_hand, gradients, make
 from moe_teach.judging.compare import close
-from moe_teach.judging.exercise import Exercise, generator, require
+from moe_teach.judging.exercise import Exercise, Words, generator, require
 from moe_teach.types import Routing
 
 EXERCISE = Exercise(
@@ -94,6 +94,17 @@ def _parts(answer: Any, seed: int) -> None:
             got=shape,
             example=example,
         )
+
+    short = make(answer, (4, 5, 3, 2), seed)
+    width = short.shared_expert.w_up.weight.shape[0]
+    require(
+        width == 2,
+        "Built without `n_shared`, the layer shares another number of experts. Keep the stub's "
+        "default: n_shared=1.",
+        expected=Words("a shared expert of the width d_ff"),
+        got=Words(f"a shared expert of {width} hidden units"),
+        example={"d_model": 4, "n_experts": 5, "top_k": 3, "d_ff": 2},
+    )
 
 
 @EXERCISE.stage("form")

@@ -115,8 +115,8 @@ def _singles(answer: Any, seed: int) -> None:
 
 @EXERCISE.stage("negative ranking")
 def _negative(answer: Any, seed: int) -> None:
-    _judge(answer, GROUPED, seed, shift=-3.0)
-    _judge(answer, GROUPED, seed, shift=-12.0)
+    for shift in (-3.0, -12.0):
+        _judge(answer, (*GROUPED, *SINGLES), seed, shift)
 
 
 @EXERCISE.stage("gates")

@@ -167,9 +167,10 @@ def _transposed(answer: Any, seed: int) -> None:
         turned = {
             name: w.mT.contiguous().mT if isinstance(w, Tensor) else w for name, w in given.items()
         }
-        expected = answer(**given)
+        x = torch.randn(3, sizes[2], generator=generator(seed + 1))
+        expected = _say(x, *answer(**given)).unflatten(0, (-1, given["split"])).sum(dim=1)
         try:
-            got = answer(**turned)
+            parts = answer(**turned)
         except RuntimeError as error:
             require(
                 "view" not in str(error),
@@ -178,6 +179,7 @@ def _transposed(answer: Any, seed: int) -> None:
                 example=turned,
             )
             raise
+        got = _say(x, *parts).unflatten(0, (-1, given["split"])).sum(dim=1)
         require(
             close(got, expected),
             "The same weights, transposed in memory, are cut into other parts. Work with axes, and "

@@ -81,6 +81,13 @@ def copies_one_matrix_without_its_graph(w_gate, w_up, w_down, split):
 
 
 @EXERCISE.right
+def shuffles_the_units_first(w_gate, w_up, w_down, split):
+    order = torch.randperm(w_up.shape[1])
+    down = torch.stack(w_down[:, :, order].chunk(split, dim=2), dim=1).flatten(0, 1)
+    return _rows(w_gate[:, order], split), _rows(w_up[:, order], split), down
+
+
+@EXERCISE.right
 def into_empty_tensors(w_gate, w_up, w_down, split):
     n_experts, d_ff, d_model = w_gate.shape
     width = d_ff // split

@@ -4,6 +4,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python;
 	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
 	&& { echo $$python; break; }; done)
 CONSTRAINTS ?= -c constraints.txt
+TORCH ?= auto
 BIN := .venv/bin
 STAMP := .venv/.ready
 CHROMIUM := chromium chromium-browser google-chrome
@@ -13,17 +14,17 @@ AS_ROOT := $(shell [ "$$(id -u)" = 0 ] && echo --allow-root)
 export JUPYTER_PLATFORM_DIRS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab lab-check test lint test-js test-python browser notebooks verify mutate bench picture constraints clean
+.PHONY: help setup lab lab-check test test-quick lint test-js test-python browser notebooks verify mutate bench picture constraints clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  make %-13s %s\n", $$1, $$2}'
 
-setup: $(STAMP) ## create .venv and install everything (quick when nothing changed)
+setup: $(STAMP) ## create .venv and install everything; TORCH=cpu or cuda chooses the build of torch
 
 $(STAMP): pyproject.toml constraints.txt
 	@[ -n "$(PYTHON)" ] || { echo "This course needs Python 3.11, 3.12 or 3.13, and none was found. Install one, or say which: make PYTHON=/path/to/python3.12 lab" >&2; exit 1; }
-	@[ -x $(BIN)/python ] || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(CONSTRAINTS) --editable '.[dev]'
+	@[ -x $(BIN)/python ] || { echo "Making an environment in .venv ..."; $(PYTHON) -m venv .venv; }
+	@$(BIN)/python tools/set_up.py --torch $(TORCH) $(CONSTRAINTS)
 	@touch $@
 
 lab: $(STAMP) ## set everything up and open the course in JupyterLab
@@ -44,6 +45,9 @@ test-js: ## test the pure functions of the widgets in node
 
 test-python: $(STAMP) browser ## run every Python, notebook and browser test
 	$(BIN)/python -m pytest -n $(JOBS)
+
+test-quick: lint ## the inner loop: the first case of every test that is over soon
+	$(BIN)/python -m pytest -n $(JOBS) -p tests.quick
 
 browser: ## make sure there is a Chromium for the browser tests
 	@for name in $(CHROMIUM); do command -v $$name >/dev/null && exit 0; done; \
@@ -68,9 +72,13 @@ bench: $(STAMP) ## time the layer against its rivals and the physical limit
 picture: $(STAMP) ## redraw the picture of the README
 	$(BIN)/python -m moe_teach.course.authoring.front_door notebooks/00_start_here.ipynb .github/front-door.png
 
-constraints: $(STAMP) ## write down the versions of this environment as the ones CI tests
-	$(BIN)/python -m pip freeze --exclude-editable | sed -E 's/\+(cpu|cu[0-9]+)$$//' > constraints.tmp
-	mv constraints.tmp constraints.txt
+constraints: $(STAMP) ## make the pins satisfy pyproject.toml on every system; UPGRADE=--upgrade takes the newest
+	cp constraints.txt constraints.tmp
+	$(BIN)/uv pip compile --quiet --universal --no-annotate --custom-compile-command 'make constraints' \
+		$(UPGRADE) --extra dev --output-file constraints.tmp pyproject.toml
+	@# torch itself says which CUDA libraries belong to its CUDA build.
+	grep -vE '^(nvidia|cuda)-' constraints.tmp > constraints.txt
+	rm constraints.tmp
 
 clean: ## remove what was built (the notebooks and your progress stay)
 	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache

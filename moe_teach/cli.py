@@ -1,15 +1,18 @@
 """The `moe-teach` command: one thin function per verb.
 
 Exit status: 0 done as asked, 1 some work failed its check, 2 the command was not understood,
-3 a fault of the tool or its surroundings, 130 training was stopped by Ctrl-C.
+3 a fault of the tool or its surroundings, 130 training was stopped by Ctrl-C, 141 the
+reader of the output went away.
 """
 
 import argparse
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
+
+from moe_teach.files import repository
+from moe_teach.terminal import on_any_terminal
 
 Verb = Callable[[argparse.Namespace], int]
 DONE, FAILED, USAGE, FAULT = range(4)
@@ -19,6 +22,10 @@ INTERRUPTED = 130  # what shells use for Ctrl-C
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb and return the exit status; faults are reported in a sentence."""
     words = list(sys.argv[1:] if argv is None else argv)
+    return on_any_terminal(lambda: _run(words))
+
+
+def _run(words: list[str]) -> int:
     if words[:1] == ["bench"]:  # the bench reads its own options
         return _bench(argparse.Namespace(words=words[1:]))
     parser = _parser()
@@ -28,6 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return USAGE
     try:
         return arguments.verb(arguments)
+    except BrokenPipeError:
+        raise  # for `on_any_terminal`
     except Exception as problem:
         return _report(problem)
 
@@ -209,8 +218,7 @@ def _experiment(arguments: argparse.Namespace) -> int:
     from moe_teach.course import experiments
 
     if arguments.name is None:
-        for experiment in experiments.every():
-            print(f"{experiment.name:24} {experiment.purpose}")
+        print(*(f"{e.name:24} {e.purpose}" for e in experiments.every()), sep="\n")
         return DONE
     experiments.run(arguments.name, repository(), jobs=arguments.jobs)
     return DONE
@@ -218,7 +226,9 @@ def _experiment(arguments: argparse.Namespace) -> int:
 
 def _author(arguments: argparse.Namespace) -> int:
     from moe_teach.course.authoring import command
+    from moe_teach.ops.triton_mode import choose_mode
 
+    choose_mode()  # solutions hold kernels, and torch may import Triton before they do
     root = repository()
     if arguments.task == "build":
         return command.build(root, _numbers(arguments.chapters), check_only=arguments.check)
@@ -227,14 +237,6 @@ def _author(arguments: argparse.Namespace) -> int:
     if arguments.task == "mutate":
         return command.mutate(root, arguments.ids, jobs=arguments.jobs, one_in=arguments.one_in)
     return command.verify(root, arguments.ids)
-
-
-def repository() -> Path:
-    """Find the clone this package runs from; `LookupError` in a sentence when there is none."""
-    for folder in (Path.cwd(), *Path.cwd().parents, Path(__file__).parents[1]):
-        if (folder / "moe_teach").is_dir() and (folder / "solutions").is_dir():
-            return folder
-    raise LookupError("Authors' verbs work in a clone of the repository; there is none here.")
 
 
 def _numbers(chapters: list[str]) -> list[int]:

@@ -7,8 +7,10 @@ import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, metadata, version
 from typing import Literal
+
+from moe_teach.files import clone
 
 Verdict = Literal["ok", "limited", "broken"]
 MARKS: dict[Verdict, str] = {"ok": "ok      ", "limited": "limited ", "broken": "BROKEN  "}
@@ -32,12 +34,29 @@ class Finding:
         return "\n".join(lines)
 
 
+def repository() -> str:
+    """The address of the repository, as the installed package states it."""
+    try:
+        stated = metadata("moe-teach").get_all("Project-URL", [])
+    except PackageNotFoundError:  # a folder that was never installed
+        stated = []
+    return next((line.split(", ")[1] for line in stated if line.startswith("Repository")), "")
+
+
+def install_again() -> str:
+    """What to type to have the course and all it needs installed, where this runs."""
+    if clone():
+        return "run `make setup` again"
+    return f"run `pip install 'moe-teach[lab,kernels] @ git+{repository()}'`"
+
+
 def check_python() -> Finding:
     """Is this a Python that the course supports (3.11 to 3.13)?"""
     found = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
     if (3, 11) <= sys.version_info[:2] <= (3, 13):
         return Finding("Python", "ok", found)
-    remedy = "install Python 3.11, 3.12 or 3.13, remove the folder .venv and run `make lab` again."
+    then = "remove the folder .venv and run `make lab` again" if clone() else install_again()
+    remedy = f"install Python 3.11, 3.12 or 3.13 and {then}."
     return Finding("Python", "broken", found, remedy)
 
 
@@ -46,7 +65,7 @@ def check_torch() -> Finding:
     try:
         import torch
     except (ImportError, OSError) as error:
-        remedy = "run `make setup` again; if it fails the same way, remove .venv first."
+        remedy = f"{install_again()}; if it fails the same way, begin with a new environment."
         return Finding("torch", "broken", f"it does not import ({error}).", remedy)
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
     found = f"{torch.__version__}, {torch.get_num_threads()} threads, computing on {device}"
@@ -83,20 +102,24 @@ def check_packages(subject: str, names: tuple[str, ...], remedy: str, missing: V
 
 def check_widgets() -> Finding:
     """Can the interactive widgets work?"""
-    remedy = "run `make setup` again; figures and exercises work without them."
+    remedy = f"{install_again()}; figures and exercises work without them."
     return check_packages("widgets", ("ipywidgets", "anywidget"), remedy, "limited")
 
 
 def check_lab() -> Finding:
     """Is JupyterLab there?"""
-    remedy = "run `make setup`, or open the notebooks in the editor you like."
+    remedy = f"{install_again()}, or open the notebooks in the editor you like."
     return check_packages("JupyterLab", ("jupyterlab", "ipykernel"), remedy, "limited")
 
 
 def check_triton() -> Finding:
     """Is Triton there (chapters 09 and 10 only), and would it compile or interpret?"""
     if importlib.util.find_spec("triton") is None:
-        remedy = "nothing for chapters 00 to 08; Triton has packages for Linux only."
+        remedy = "nothing for chapters 00 to 08. "
+        if sys.platform == "linux":
+            remedy += f"For chapters 09 and 10, {install_again()}."
+        else:
+            remedy += "Triton has packages for Linux only: open chapters 09 and 10 on Colab."
         return Finding("triton", "limited", "not installed.", remedy)
     from moe_teach.ops.triton_mode import choose_mode
 
@@ -117,7 +140,11 @@ def check_progress() -> Finding:
     """Can your progress be written?"""
     from moe_teach.course.learner import progress_file
 
-    path = progress_file.path()
+    try:
+        path = progress_file.path()
+    except OSError as problem:
+        remedy = "set MOE_TEACH_HOME to a folder you may write to."
+        return Finding("your progress", "broken", str(problem), remedy)
     folder = next(parent for parent in path.parents if parent.exists())
     if os.access(folder, os.W_OK) and (not path.exists() or os.access(path, os.W_OK)):
         return Finding("your progress", "ok", f"kept in {path}")
@@ -145,5 +172,15 @@ def main() -> int:
     if broken:
         print(f"\nNot ready yet: {', '.join(broken)}. The lines above say what to do.")
         return 1
-    print("\nReady. Open notebooks/00_start_here.ipynb, or type `make lab`.")
+    print(f"\nReady. {first_step()}")
     return 0
+
+
+def first_step() -> str:
+    """Where the lessons are, and how to open the first one."""
+    if clone():
+        return "Open notebooks/00_start_here.ipynb, or type `make lab`."
+    return (
+        f"The lessons are not in the installed package but in the repository: clone {repository()} "
+        "and type `make lab` there, or open them on Colab or Binder from its README."
+    )

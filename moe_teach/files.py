@@ -1,13 +1,53 @@
 """Where the course keeps files of its own, and how a file is written so that none is ever half."""
 
+import contextlib
 import os
 import secrets
 from pathlib import Path
 
 
 def home() -> Path:
-    """Return the folder of the reader's own files: `$MOE_TEACH_HOME`, else `~/.moe_teach`."""
-    return Path(os.environ.get("MOE_TEACH_HOME") or Path.home() / ".moe_teach").expanduser()
+    """Return the folder of the reader's own files: `$MOE_TEACH_HOME`, else `~/.moe_teach`.
+
+    Raises:
+        FileNotFoundError: if the system knows no home of whoever runs this, as in some containers.
+    """
+    return expanded(os.environ.get("MOE_TEACH_HOME") or "~/.moe_teach")
+
+
+def expanded(path: str | Path) -> Path:
+    """Replace a leading `~` by the home folder it stands for.
+
+    Raises:
+        FileNotFoundError: if there is no such home.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise FileNotFoundError(
+            f"The folder {str(path)!r} cannot be found: the system does not know the home that ~ "
+            "stands for. Set the environment variable MOE_TEACH_HOME to a folder that may be "
+            "written to, or name the folder without ~."
+        ) from None
+
+
+def clone() -> Path | None:
+    """Find the clone of the repository that this runs in or from; None where there is none."""
+    candidates = [Path(__file__).parents[1]]
+    with contextlib.suppress(OSError):  # the current folder may have been deleted
+        candidates = [Path.cwd(), *Path.cwd().parents, *candidates]
+    for folder in candidates:
+        if (folder / "moe_teach").is_dir() and (folder / "solutions").is_dir():
+            return folder
+    return None
+
+
+def repository() -> Path:
+    """Find the clone; raise a `LookupError` in a sentence where there is none."""
+    folder = clone()
+    if folder is None:
+        raise LookupError("Authors' verbs work in a clone of the repository; there is none here.")
+    return folder
 
 
 def cache_folder() -> Path:
@@ -37,11 +77,16 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Force a folder's list of names to the disk; systems that cannot do it are left alone."""
+    """Force a folder's list of names to the disk; systems that cannot do it are left alone.
+
+    Some file systems refuse it for folders, over the network or in containers. The file itself is
+    whole and in its place by then, so nothing has failed that anybody should be told of.
+    """
     if not hasattr(os, "O_DIRECTORY"):
         return
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

@@ -6,21 +6,27 @@ Shape letters, the same in every signature, comment, einsum and formula of the c
     S sequence          K experts chosen per token (top_k)  C capacity: rows one expert may take
     T tokens = B * S    D d_model                           V vocabulary
                         F d_ff of one expert
+
+Two records are equal only if they are the same object: tensors compare number by number, which
+is no answer to whether two decisions are one.
 """
 
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Routing:
     """One routing decision for every token: who is chosen and with what weight.
 
     `logits` and `probs` cover every expert and feed losses and plots; `gates` and `expert_ids`
     cover the chosen ones and drive the computation. `kept` says which choices are carried out:
-    `None` means all of them; capacity and expert choice clear some.
+    `None` means all of them; capacity and expert choice clear some. Where experts choose, every
+    token lists all E experts, and `claimed` holds those that chose it; where tokens choose it is
+    `None`. Capacity changes `kept` and never `claimed`.
     """
 
     logits: Float[Tensor, "T E"]
@@ -28,6 +34,19 @@ class Routing:
     gates: Float[Tensor, "T K"]
     expert_ids: Int[Tensor, "T K"]
     kept: Bool[Tensor, "T K"] | None = None
+    claimed: Bool[Tensor, "T K"] | None = None
+
+    @property
+    def chosen(self) -> Bool[Tensor, "T K"]:
+        """What the router chose, whether or not a capacity dropped it: what balance is about."""
+        if self.claimed is not None:
+            return self.claimed
+        return torch.ones_like(self.expert_ids, dtype=torch.bool)
+
+    def only(self, tokens: Bool[Tensor, " T"]) -> "Routing":
+        """Return the decisions about these tokens alone; the others leave no trace."""
+        parts = (self.logits, self.probs, self.gates, self.expert_ids, self.kept, self.claimed)
+        return Routing(*(None if part is None else part[tokens] for part in parts))
 
     @property
     def n_experts(self) -> int:
@@ -40,7 +59,7 @@ class Routing:
         return self.expert_ids.shape[-1]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Dispatched:
     """What `combine` needs to bring the expert outputs back to their tokens.
 
@@ -55,7 +74,7 @@ class Dispatched:
     expert_offsets: Int[Tensor, " E"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class ExpertWeights:
     """The matrices of all experts, fused: one tensor per matrix, experts along the first axis.
 

@@ -24,8 +24,8 @@ from moe_teach.chapters.ch03_router.figures import (
 from moe_teach.config import RouterConfig
 from moe_teach.course import by_mode, check, show
 from moe_teach.nn.router import Router
-from moe_teach.ops.choose.reference import choose_reference
-from moe_teach.ops.route import gates_for, noisy_logits, score, top_experts, topk_gates
+from moe_teach.ops.route import gates_of, route_reference, score, top_experts, topk_gates
+from moe_teach.ops.route.variants import noisy_logits
 from moe_teach.plots.style import show_figure
 from moe_teach.types import Routing
 
@@ -148,10 +148,10 @@ print("PASS: by hand and by library, the same experts and the same gates")
 # lines. `ranking` decides who is chosen, `probs` decides the gates.
 
 # %%
-show(choose_reference)
+show(route_reference)
 
 # %%
-show(gates_for)
+show(gates_of)
 
 # %% [markdown]
 # ## Softmax before or after top-k
@@ -383,8 +383,8 @@ print("PASS: every living top-1 router ends below every dead one, for every seed
 class LoggedRouter(Router):
     """A router whose author cut the graph by accident."""
 
-    def forward(self, x: Tensor) -> Routing:
-        routing = super().forward(x)
+    def forward(self, x: Tensor, token_ids: Tensor | None = None) -> Routing:
+        routing = super().forward(x, token_ids)
         return replace(routing, gates=routing.gates.detach())
 
 

@@ -279,13 +279,14 @@ def by_grouping(x: Tensor, routing: Routing, w: ExpertWeights) -> Tensor:
 # %% [markdown]
 # ### Do they agree?
 #
-# The library has all five, one file each, behind one function. Ten results, one answer.
+# The library has all five, side by side in one file, behind one function. Ten results, one answer.
 
 # %% tags=["nbval-check-output"]
-from moe_teach.ops.routed_ffn import BACKENDS, routed_ffn
+from moe_teach.ops.five_ways import FIVE_WAYS, routed_ffn_grouped
+from moe_teach.ops.routed_ffn import routed_ffn
 
 BY_HAND = (by_loop, by_one_hot, by_padding, by_sorting, by_grouping)
-WAYS = dict(zip(BACKENDS, BY_HAND, strict=True))
+WAYS = dict(zip(FIVE_WAYS, BY_HAND, strict=True))
 truth = by_loop(small_x, small, small_w)
 for name, by_hand in WAYS.items():
     torch.testing.assert_close(by_hand(small_x, small, small_w), truth)
@@ -293,8 +294,6 @@ for name, by_hand in WAYS.items():
     print(f"PASS: {by_hand.__name__} and the library's {name!r}")
 
 # %%
-from moe_teach.ops.routed_ffn.grouped import routed_ffn_grouped
-
 show(routed_ffn_grouped)
 
 # %% [markdown]

@@ -33,7 +33,8 @@ from moe_teach.course.experiments import stored
 from moe_teach.nn.experts import Experts
 from moe_teach.nn.moe import MoE
 from moe_teach.nn.router import Router
-from moe_teach.ops.route import group_mask, top_experts
+from moe_teach.ops.route import top_experts
+from moe_teach.ops.route.variants import group_mask
 from moe_teach.plots.style import show_figure
 
 # %% [markdown]

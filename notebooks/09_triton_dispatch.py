@@ -423,7 +423,7 @@ combine[(T,)](y, gates, slot, out, D, K=K, BLOCK_D=triton.next_power_of_2(D))
 # of kernels. Integers are compared first, and exactly.
 
 # %% tags=["nbval-check-output"]
-from moe_teach.ops.combine import combine as combine_by_definition
+from moe_teach.ops.dispatch import combine as combine_by_definition
 from moe_teach.ops.dispatch import dispatch
 from moe_teach.types import Routing
 
@@ -658,7 +658,24 @@ assert wide == 2**31 and narrow == -(2**31)
 # %% [markdown]
 # 65,536 tokens with 8 choices each: that is one batch of a long context. The offset turns negative,
 # and the kernel reads 8 gigabytes in front of the tensor. No test at a small size will ever
-# show it, so it is a rule and not a test: *widen before you multiply*.
+# show it. But a large size need not take memory: a tensor may have addresses and no pages, until
+# somebody touches them. So `gather`, which multiplies in int32, can be tried far out.
+
+# %% tags=["nbval-check-output"]
+from moe_teach.analysis.kernel_watch import vast
+
+if can_watch():
+    far = vast((2**19 + 1, 4096), dtype=torch.float32)  # 8 GB of addresses
+    last, one_row = torch.tensor([2**19], dtype=torch.int32), empty(1, 4096, dtype=torch.float32)
+    found = verdict(
+        gather, (1, 1), far, last, one_row, 4096,
+        watched={"x": far, "token_idx": last, "rows": one_row}, BLOCK_D=4096,
+    )  # fmt: skip
+    print(found)
+    assert "wrapped around" in found
+
+# %% [markdown]
+# The rule is short: *widen before you multiply*.
 #
 # ### Sums in another order
 #
@@ -715,17 +732,60 @@ for report in reports:
 
 # %% [markdown]
 # And this is how the middle of it looks on an H100, the lines that touch memory. `@%p` is the mask:
-# each lane asks its own yes or no before it loads or stores. Where the interpreter had no masks to
-# offer but zeros, a GPU leaves in a switched-off lane whatever was there before.
+# each lane asks its own yes or no before it loads or stores. A `mov` of zeros, if there is one, is
+# what this release of the compiler puts into the lanes that answer no.
 
 # %%
-touching = [line.strip() for line in reports[1].assembly.splitlines() if ".global" in line]
-print("\n".join(line for line in touching if line.startswith("@"))[:600])
-assert any("ld.global" in line for line in touching)
+lines = [line.strip() for line in reports[1].assembly.splitlines()]
+zeros = [line for line in lines if line.startswith("mov") and line.endswith("0x0;")]
+print(
+    "\n".join(zeros + [line for line in lines if line.startswith("@") and ".global" in line])[:600]
+)
+assert any("ld.global" in line for line in lines)
+
+# %% [markdown]
+# ### What a switched-off lane holds
+#
+# **Triton promises nothing.** With `other`, a lane that the mask switches off holds `other`.
+# Without it, the value is undefined, and each machine may do as it likes: the next release, the
+# next target. A zero is the worst that can happen, because a zero looks right: it is expert 0, or a
+# number that adds nothing. So the watcher puts something there that shows.
+
+
+# %%
+@triton.jit
+def look(x_ptr, out_ptr, n, BLOCK: tl.constexpr):
+    at = tl.arange(0, BLOCK)
+    tl.store(out_ptr + at, tl.load(x_ptr + at, mask=at < n))
+
+
+# %%
+for dtype in (torch.float32, torch.int32):
+    two, seen_by = torch.ones(2, dtype=dtype, device=DEVICE), empty(4, dtype=dtype)
+    look[(1,)](two, seen_by, 2, BLOCK=4)
+    print(f"{dtype} here, without the watcher: {seen_by.tolist()}")
+    if can_watch():
+        with watch(x=two, out=seen_by) as seen:
+            look[(1,)](two, seen_by, 2, BLOCK=4)
+        print(f"{dtype} here, under the watcher:   {seen_by.tolist()}")
+        assert not (seen_by[2:] == 0).any() and len(seen.open_loads) == 1
+
+# %% [markdown]
+# NaN spreads through every sum, and the integer is so large that whoever makes an address of it is
+# stopped. The watcher also keeps the line:
+
+# %% tags=["nbval-check-output"]
+if can_watch():
+    print(seen.open_loads[0].sentence)
+
+# %% [markdown]
+# Such a load is no mistake as long as nobody uses those lanes: `gather` above loads without `other`
+# and stores under the same mask. `count` needs its `other`: the lanes behind the end would be
+# counted.
 
 # %% [markdown]
 # Interpreted and compiled are two translations of one text, and they differ in more than speed.
-# The interpreter runs programs one after the other, fills masked lanes with zeros, and multiplies
+# The interpreter runs programs one after the other, fills masked lanes as it likes, and multiplies
 # bfloat16 matrices wrongly (chapter 10 shows that one). A compiler has bugs of its own. So the rule
 # of the library: each kernel is proved here, compiled for three targets in the tests, and proved
 # again, by the same tests, wherever there is a GPU.

@@ -205,8 +205,8 @@ def grouped_kernel(
 ):  # fmt: skip
     """out[n] = w[e] @ rows[n]; program (t, j) owns tile t and a block of columns."""
     t = tl.program_id(0)
-    e = tl.load(expert_ptr + t).to(tl.int64)  # e * stride_e may pass 2^31
-    n = tl.load(begin_ptr + t) + tl.arange(0, BLOCK_N)
+    e = tl.load(expert_ptr + t).to(tl.int64)  # wide: e * stride_e and n * D may pass 2^31
+    n = tl.load(begin_ptr + t).to(tl.int64) + tl.arange(0, BLOCK_N)
     f = tl.program_id(1) * BLOCK_F + tl.arange(0, BLOCK_F)
     is_row, is_f = n[:, None] < tl.load(end_ptr + t), f[None, :] < F
     acc = tl.zeros((BLOCK_N, BLOCK_F), tl.float32)
@@ -470,7 +470,7 @@ def swiglu_kernel(
     """out[n] = silu(w_gate[e] @ rows[n]) * (w_up[e] @ rows[n]); contiguous matrices."""
     t = tl.program_id(0)
     e = tl.load(expert_ptr + t).to(tl.int64)
-    n = tl.load(begin_ptr + t) + tl.arange(0, BLOCK_N)
+    n = tl.load(begin_ptr + t).to(tl.int64) + tl.arange(0, BLOCK_N)
     f = tl.program_id(1) * BLOCK_F + tl.arange(0, BLOCK_F)
     is_row, is_f = n[:, None] < tl.load(end_ptr + t), f[None, :] < F
     gate = tl.zeros((BLOCK_N, BLOCK_F), tl.float32)

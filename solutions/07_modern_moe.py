@@ -16,8 +16,7 @@ from moe_teach.course import check
 from moe_teach.nn.experts import Experts
 from moe_teach.nn.feed_forward import FeedForward
 from moe_teach.nn.router import Router
-from moe_teach.ops.combine import combine
-from moe_teach.ops.dispatch import dispatch
+from moe_teach.ops.dispatch import combine, dispatch
 from moe_teach.types import Routing
 
 # %% [markdown]

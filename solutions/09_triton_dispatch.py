@@ -168,8 +168,8 @@ check("9.3", place_choices)
 #
 # The numbers of one row lie side by side, but the rows need not: row t of `x` starts `t * stride_x`
 # numbers behind `x_ptr`, row r of `rows` starts `r * stride_rows` numbers behind `rows_ptr`. The
-# tensors can be **large**: `t * stride_x` may be more than an int32 can hold, and `token_idx` is
-# int32.
+# tensors can be **large**: `t * stride_x` and `r * stride_rows` may be more than an int32 can hold,
+# and `token_idx` is int32.
 #
 # ```text
 #   BLOCK_N = 2, BLOCK_D = 4, d_model = 6        columns  0 1 2 3 | 4 5

@@ -34,6 +34,9 @@ from moe_teach.ops.triton_host import tl, triton
 # `x` (T, D) and `out` (N, F) are contiguous. `w` need not be: `w[e, f, d]` lies at
 # `w_ptr + e * stride_e + f * stride_f + d * stride_d`. N, D and F need not be multiples of the
 # blocks. Sum in float32, whatever the inputs are.
+#
+# The tensors can be **large**: more than $2^{31}$ numbers in `x`, in `out` and in all of `w`, while
+# tokens, rows and experts are int32. Widen them before you multiply.
 
 
 # %%
@@ -56,17 +59,18 @@ def gathered_matmul_kernel(
     end = tl.load(tile_end_ptr + tl.program_id(0))  # ... as far as they are below this
     f = tl.program_id(1) * BLOCK_F + tl.arange(0, BLOCK_F)  # my columns
     ### BEGIN SOLUTION
-    token = tl.load(token_idx_ptr + n, mask=n < end, other=0)
+    token = tl.load(token_idx_ptr + n, mask=n < end, other=0).to(tl.int64)
+    at_expert = w_ptr + e.to(tl.int64) * stride_e
     acc = tl.zeros((BLOCK_ROWS, BLOCK_F), tl.float32)
     for start in range(0, D, BLOCK_D):
         d = start + tl.arange(0, BLOCK_D)
         at_x = x_ptr + token[:, None] * D + d[None, :]
         a = tl.load(at_x, mask=(n[:, None] < end) & (d[None, :] < D), other=0.0)
-        at_w = w_ptr + e * stride_e + f[None, :] * stride_f + d[:, None] * stride_d
+        at_w = at_expert + f[None, :] * stride_f + d[:, None] * stride_d
         b = tl.load(at_w, mask=(f[None, :] < F) & (d[:, None] < D), other=0.0)
         acc = tl.dot(a, b, acc, input_precision="ieee")
     is_mine = (n[:, None] < end) & (f[None, :] < F)
-    tl.store(out_ptr + n[:, None] * F + f[None, :], acc, mask=is_mine)
+    tl.store(out_ptr + n.to(tl.int64)[:, None] * F + f[None, :], acc, mask=is_mine)
     ### END SOLUTION
 
 
@@ -148,20 +152,20 @@ def down_kernel(
     h (N, F), sorted by expert; w (E, D, F); gates (N,) and out (N, D) by choice; choice (N,) int32
     leads from rows to choices. All contiguous; tiles as in 10.1.
     """
-    e = tl.load(tile_expert_ptr + tl.program_id(0))
+    e = tl.load(tile_expert_ptr + tl.program_id(0)).to(tl.int64)  # wide before it is multiplied
     if e < 0:
         return
     n = tl.load(tile_begin_ptr + tl.program_id(0)) + tl.arange(0, BLOCK_ROWS)
     end = tl.load(tile_end_ptr + tl.program_id(0))
     d = tl.program_id(1) * BLOCK_D + tl.arange(0, BLOCK_D)
     f = tl.arange(0, BLOCK_F)  # all of F
-    at_h = h_ptr + n[:, None] * F + f[None, :]
+    at_h = h_ptr + n.to(tl.int64)[:, None] * F + f[None, :]
     inner = tl.load(at_h, mask=(n[:, None] < end) & (f[None, :] < F), other=0.0)
     at_w = w_ptr + e * D * F + d[None, :] * F + f[:, None]
     matrix = tl.load(at_w, mask=(d[None, :] < D) & (f[:, None] < F), other=0.0)
     acc = tl.dot(inner, matrix, input_precision="ieee")  # (BLOCK_ROWS, BLOCK_D), float32
     ### BEGIN SOLUTION
-    place = tl.load(choice_ptr + n, mask=n < end, other=0)
+    place = tl.load(choice_ptr + n, mask=n < end, other=0).to(tl.int64)
     gate = tl.load(gates_ptr + place, mask=n < end, other=0.0).to(tl.float32)
     is_mine = (n[:, None] < end) & (d[None, :] < D)
     tl.store(out_ptr + place[:, None] * D + d[None, :], gate[:, None] * acc, mask=is_mine)
@@ -195,7 +199,7 @@ def weight_gradient_kernel(
     rows (N, D) and dout (N, F), sorted by expert; expert_offsets (E,) int32 as in 10.2;
     dw (E, F, D), which holds anything at all before the launch. All contiguous.
     """
-    e = tl.program_id(0)
+    e = tl.program_id(0).to(tl.int64)
     f = tl.program_id(1) * BLOCK_F + tl.arange(0, BLOCK_F)
     d = tl.program_id(2) * BLOCK_D + tl.arange(0, BLOCK_D)
     ### BEGIN SOLUTION
@@ -203,7 +207,7 @@ def weight_gradient_kernel(
     end = tl.load(expert_offsets_ptr + e)
     acc = tl.zeros((BLOCK_F, BLOCK_D), tl.float32)
     for start in range(begin, end, BLOCK_ROWS):
-        n = start + tl.arange(0, BLOCK_ROWS)
+        n = (start + tl.arange(0, BLOCK_ROWS)).to(tl.int64)
         at_dout = dout_ptr + n[:, None] * F + f[None, :]
         a = tl.load(at_dout, mask=(n[:, None] < end) & (f[None, :] < F), other=0.0)
         at_rows = rows_ptr + n[:, None] * D + d[None, :]

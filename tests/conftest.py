@@ -1,6 +1,7 @@
 """What every test can rely on: one thread, a fixed seed, a home of its own, an exercise to try."""
 
 import ast
+import itertools
 import linecache
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,8 @@ import torch
 from moe_teach.judging.compare import close
 from moe_teach.judging.exercise import Exercise, generator, require
 from moe_teach.ops.triton_mode import choose_mode
+
+HOMES = itertools.count()
 
 # Training imports Triton on its own account, and then it would be too late.
 choose_mode()
@@ -51,10 +54,13 @@ def as_a_user() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("MOE_TEACH_HOME", str(tmp_path / "home"))
+def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Name a progress folder of its own for each test; who writes to it makes it."""
+    # A folder for each of some thousand tests would cost more than most of them.
+    place = tmp_path_factory.getbasetemp() / f"home-{next(HOMES)}"
+    monkeypatch.setenv("MOE_TEACH_HOME", str(place))
     monkeypatch.delenv("NBGRADER_EXECUTION", raising=False)
-    return tmp_path / "home"
+    return place
 
 
 @pytest.fixture

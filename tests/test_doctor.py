@@ -51,3 +51,39 @@ def test_progress_is_looked_for_where_the_learner_asked(
     monkeypatch.setenv("MOE_TEACH_HOME", str(tmp_path / "mine"))
 
     assert str(tmp_path) in doctor.check_progress().found
+
+
+def test_without_a_clone_nobody_is_sent_to_files_or_verbs_that_are_not_there(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(doctor, "clone", lambda: None)
+    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: None)
+
+    assert doctor.main() == 0
+    said = capsys.readouterr().out
+
+    assert "make setup" not in said
+    assert "Open notebooks/" not in said
+    assert f"clone {doctor.repository()} and type `make lab` there" in said
+    assert "pip install 'moe-teach[lab,kernels] @ git+https://" in said
+
+
+@pytest.mark.parametrize(("system", "cure"), [("linux", "make setup"), ("darwin", "on Colab")])
+def test_a_missing_triton_is_had_where_triton_has_packages(
+    monkeypatch: pytest.MonkeyPatch, system: str, cure: str
+) -> None:
+    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(doctor.sys, "platform", system)
+
+    assert cure in doctor.check_triton().remedy
+
+
+def test_a_home_that_cannot_be_found_is_broken_progress_and_no_traceback(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MOE_TEACH_HOME", "~no-such-user/here")
+
+    finding = doctor.check_progress()
+
+    assert finding.verdict == "broken"
+    assert "MOE_TEACH_HOME" in finding.remedy

@@ -3,7 +3,7 @@
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "moe_teach"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = [
-    {"__init__", "types", "config", "files"},
+    {"__init__", "types", "config", "files", "terminal", "surroundings", "seeding"},
     {"catalog"},  # is made of configurations
     {"ops", "cost"},
     {"nn"},
@@ -43,9 +43,12 @@ def room_of(module: Path) -> str:
     return module.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
+TREES = {module: ast.parse(module.read_text()) for module in MODULES}
+
+
 def imports(module: Path) -> Iterator[str]:
     """Give the dotted name of everything a module imports, wherever the statement stands."""
-    for node in ast.walk(ast.parse(module.read_text())):
+    for node in ast.walk(TREES[module]):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -61,25 +64,34 @@ def rooms_imported_by(module: Path) -> set[str]:
     return {name for name in inner if name in FLOOR_OF or (PACKAGE / name).exists()}
 
 
-named = pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def complaints(about: Callable[[Path], Iterator[str]]) -> list[str]:
+    """Ask about every module, in one test: a test for each would cost more than it looks at."""
+    return [f"{m.relative_to(PACKAGE)} {text}" for m in MODULES for text in about(m)]
 
 
-@named
-def test_imports_only_look_down(module: Path) -> None:
-    room = room_of(module)
-    assert room in FLOOR_OF, f"{room} has no floor yet: give it one in tests/test_house.py"
-    for other in rooms_imported_by(module) - {room}:
-        assert FLOOR_OF[other] < FLOOR_OF[room], f"{room} must not import {other}"
+def test_every_room_has_a_floor() -> None:
+    assert {room_of(module) for module in MODULES} <= set(FLOOR_OF)
 
 
-@named
-def test_chapters_do_not_know_each_other(module: Path) -> None:
-    parts = module.relative_to(PACKAGE).parts
-    room = parts[1] if parts[0] == "chapters" else ""
-    for name in imports(module):
-        other = name.split(".")[2] if name.startswith("moe_teach.chapters.ch") else room
-        lends = room == "" and parts[0] == "course"
-        assert other == room or lends, f"{module} imports from the room {other}"
+def test_imports_only_look_down() -> None:
+    def looks_up(module: Path) -> Iterator[str]:
+        room = room_of(module)
+        for other in rooms_imported_by(module) - {room}:
+            if FLOOR_OF[other] >= FLOOR_OF[room]:
+                yield f"must not import {other}"
+
+    assert complaints(looks_up) == []
+
+
+def test_chapters_do_not_know_each_other_and_only_the_course_knows_them() -> None:
+    def knows_a_chapter(module: Path) -> Iterator[str]:
+        room, *rest = module.relative_to(PACKAGE).parts
+        for name in imports(module):
+            is_a_chapters = name.startswith("moe_teach.chapters.ch") and room != "course"
+            if is_a_chapters and name.split(".")[2] not in rest:
+                yield f"must not import {name}"
+
+    assert complaints(knows_a_chapter) == []
 
 
 def test_no_module_is_called_after_a_chapter_inside_its_room() -> None:
@@ -87,32 +99,43 @@ def test_no_module_is_called_after_a_chapter_inside_its_room() -> None:
     assert named == []
 
 
-@named
-def test_heavy_packages_stay_in_the_room_that_needs_them(module: Path) -> None:
-    for name in imports(module):
-        allowed = HEAVY.get(name.split(".")[0])
-        assert allowed is None or room_of(module) in allowed, f"{module} imports {name}"
+def test_heavy_packages_stay_in_the_room_that_needs_them() -> None:
+    def brings(module: Path) -> Iterator[str]:
+        for name in imports(module):
+            allowed = HEAVY.get(name.split(".")[0])
+            if allowed is not None and room_of(module) not in allowed:
+                yield f"must not import {name}"
+
+    assert complaints(brings) == []
 
 
-@named
-def test_modules_and_functions_fit_one_sitting(module: Path) -> None:
-    text = module.read_text()
-    assert text.count("\n") <= 250, f"{module} has {text.count(chr(10))} lines; split it"
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.FunctionDef):
-            length = (node.end_lineno or 0) - node.lineno + 1
-            assert length <= 40, f"{module.name}: {node.name} has {length} lines"
+def test_modules_and_functions_fit_one_sitting() -> None:
+    def is_long(module: Path) -> Iterator[str]:
+        lines = module.read_text().count("\n")
+        if lines > 250:
+            yield f"has {lines} lines; split it"
+        for node in ast.walk(TREES[module]):
+            if isinstance(node, ast.FunctionDef):
+                length = (node.end_lineno or 0) - node.lineno + 1
+                if length > 40:
+                    yield f"has {node.name} with {length} lines"
+
+    assert complaints(is_long) == []
 
 
-@named
-def test_every_module_and_public_function_says_what_it_is(module: Path) -> None:
-    tree = ast.parse(module.read_text())
-    assert ast.get_docstring(tree) or not tree.body, f"{module} has no docstring"
-    if module.stem.endswith("_answers") or module.stem == "answer_parts":
-        return  # a named answer says in its name and its card what it does
-    for node in tree.body:
-        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
-            assert ast.get_docstring(node), f"{module.name}: {node.name} has no docstring"
+def test_every_module_and_public_function_says_what_it_is() -> None:
+    def is_silent(module: Path) -> Iterator[str]:
+        tree = TREES[module]
+        if tree.body and not ast.get_docstring(tree):
+            yield "has no docstring"
+        if module.stem.endswith("_answers") or module.stem == "answer_parts":
+            return  # a named answer says in its name and its card what it does
+        for node in tree.body:
+            is_public = isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name[0] != "_"
+            if is_public and not ast.get_docstring(node):
+                yield f"says nothing about {node.name}"
+
+    assert complaints(is_silent) == []
 
 
 @pytest.mark.parametrize(

@@ -1,22 +1,67 @@
 """Every sentence of the front door that a machine can check is true."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "RESULTS.md"]
+TERMS = (ROOT / "docs/terms.md").read_text()
+PAGES = sorted(
+    path.relative_to(ROOT).as_posix()
+    for pages in ("*", "docs/*", "results/*")
+    for path in ROOT.glob(f"{pages}.md")
+)
 CHAPTERS = sorted(path.stem for path in (ROOT / "notebooks").glob("[0-9][0-9]_*.py"))
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_link_to_a_file_leads_somewhere(page: str) -> None:
     links = re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text())
-    missing = [x for x in links if not x.startswith("http") and not (ROOT / x).exists()]
+    folder = (ROOT / page).parent
+    missing = [x for x in links if not x.startswith("http") and not (folder / x).exists()]
 
     assert missing == []
+
+
+def heading_anchors(page: Path) -> set[str]:
+    """Name what GitHub makes of the headings of a page."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_link_into_a_page_meets_a_heading(page: str) -> None:
+    links = re.findall(r"\]\(([\w/.]*\.md)#([^)]+)\)", (ROOT / page).read_text())
+    folder = (ROOT / page).parent
+
+    assert [x for x in links if x[1] not in heading_anchors(folder / x[0])] == []
+
+
+def test_every_page_of_results_is_on_the_front_page_of_verdicts() -> None:
+    front = (ROOT / "results/README.md").read_text()
+
+    assert [p.name for p in (ROOT / "results").glob("*.md") if f"({p.name}" not in front] == [
+        "README.md"
+    ]
+
+
+def test_the_terms_of_the_table_are_names_of_the_library() -> None:
+    rows = re.findall(r"^\| [^|]+ \| ([^|]+) \|.*\|$", TERMS.partition("## The table")[2], re.M)
+    names = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    library = "\n".join(path.read_text() for path in (ROOT / "moe_teach").rglob("*.py"))
+
+    assert len(names) > 40
+    assert [name for name in sorted(names) if not re.search(rf"\b{name}\b", library)] == []
+
+
+def test_a_citation_names_the_version_there_is() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == project["version"]
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -2,8 +2,8 @@
 
 A single batch says little about a router. It may hold one domain only, and the last batch of an
 evaluation often does. So everything here is counted first, over as many batches as there are, and
-divided once at the end. Like `moe_teach.ops.balance`, it counts *choices*: T tokens make T * K of
-them, whether or not a capacity drops some later.
+divided once at the end. As in `moe_teach.ops.balance`, what the routers *chose* is counted, whether
+or not a capacity dropped it later, and padding is not.
 
     loads = loads_of(model, evaluation_batches(...), ("code", "english"))
     print(load_table(loads))
@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from moe_teach.config import refuse
-from moe_teach.data.batches import Batch
-from moe_teach.ops.balance import load, load_entropy, max_violation
+from moe_teach.data.batches import Batch, text_mask
+from moe_teach.ops.balance import counts, load, load_entropy, max_violation
 from moe_teach.types import Routing
 
 DEAD_BELOW = 0.1  # of the fair share 1 / E
@@ -130,7 +130,10 @@ class LoadTally:
         self._counts: list[Tensor] = []
 
     def add(
-        self, routings: Sequence[Routing], domain_ids: Int[Tensor, " rows"] | None = None
+        self,
+        routings: Sequence[Routing],
+        domain_ids: Int[Tensor, " rows"] | None = None,
+        real: Bool[Tensor, "..."] | None = None,
     ) -> None:
         """Count the choices of one batch.
 
@@ -138,17 +141,18 @@ class LoadTally:
             routings: one for each MoE layer, as the model returns them.
             domain_ids: the domain of each sequence, or of each token. They may be left out where
                 there is one domain.
+            real: which tokens are text, one answer for each in any shape; by default all.
 
         Raises:
             ValueError: the domains or the layers do not fit what was said or counted before.
         """
-        counts = [self._counts_of(routing, domain_ids) for routing in routings]
+        found = [self._counts_of(routing, domain_ids, real) for routing in routings]
         refuse(
-            bool(self._counts) and [c.shape for c in counts] != [c.shape for c in self._counts],
+            bool(self._counts) and [c.shape for c in found] != [c.shape for c in self._counts],
             "This batch comes from another model than those before: its layers or experts differ.",
         )
-        pairs = zip(self._counts, counts, strict=True)
-        self._counts = [before + now for before, now in pairs] if self._counts else counts
+        pairs = zip(self._counts, found, strict=True)
+        self._counts = [before + now for before, now in pairs] if self._counts else found
 
     def read(self) -> tuple[LayerLoad, ...]:
         """Return the record of each MoE layer, from bottom to top.
@@ -162,9 +166,10 @@ class LoadTally:
         )
         return tuple(LayerLoad(counts.clone(), self.domains) for counts in self._counts)
 
-    def _counts_of(self, routing: Routing, domain_ids: Tensor | None) -> Tensor:
-        ids = routing.expert_ids
-        n_domains, n_experts, n_tokens = len(self.domains), routing.n_experts, len(ids)
+    def _counts_of(
+        self, routing: Routing, domain_ids: Tensor | None, real: Tensor | None
+    ) -> Tensor:
+        ids, n_domains, n_tokens = routing.expert_ids, len(self.domains), len(routing.expert_ids)
         if domain_ids is None:
             refuse(
                 n_domains > 1, f"Say which of the domains {self.domains} each sequence belongs to."
@@ -179,9 +184,8 @@ class LoadTally:
             f"Domain ids must lie between 0 and {n_domains - 1}, one for each of {self.domains}.",
         )
         of_token = domain_ids.to(ids.device).repeat_interleave(n_tokens // len(domain_ids))
-        places = of_token[:, None] * n_experts + ids
-        flat = torch.bincount(places.flatten(), minlength=n_domains * n_experts)
-        return flat.view(n_domains, n_experts).cpu()
+        text = None if real is None else real.flatten().to(ids.device)
+        return counts(routing, of_token, n_domains, text).cpu()
 
 
 @torch.no_grad()
@@ -191,7 +195,8 @@ def loads_of(
     """Send text through a model in evaluation mode and return what each layer's router did.
 
     Args:
-        model: called as `model(token_ids) -> ModelOutput`; its mode is left as it was found.
+        model: called as `model(token_ids) -> ModelOutput`, where a batch has a mask of text as
+            `model(token_ids, real=...)`; its mode is left as it was found.
         batches: for example `moe_teach.data.batches.evaluation_batches(...)`.
         domains: the names behind the batches' `domain_ids`; None throws all text together.
 
@@ -204,8 +209,9 @@ def loads_of(
     model.eval()
     try:
         for batch in batches:
-            of_row = None if domains is None else batch.domain_ids
-            tally.add(model(batch.inputs.to(device)).routings, of_row)
+            here = batch.to(device)
+            of_row = None if domains is None else here.domain_ids
+            tally.add(here.through(model).routings, of_row, text_mask(here.targets, here.real))
     finally:
         model.train(was_training)
     return tally.read()

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from moe_teach.config import RouterConfig, refuse
 from moe_teach.ops.losses import load_balance_loss
+from moe_teach.seeding import seeded
 from moe_teach.types import Routing
 
 Layer = Callable[[Tensor], tuple[Tensor, Routing]]
@@ -63,8 +64,7 @@ class Subject:
 
     def __call__(self, x: Tensor) -> tuple[Tensor, Routing]:
         """Run the layer with the same luck every time, so that laws may compare two runs."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
+        with seeded(self.seed, device=x.device):
             return self.layer(x)
 
     def tokens(self, n_tokens: int = 24) -> Tensor:

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from itertools import islice
 
 import torch
 
@@ -9,10 +10,12 @@ from moe_teach.bench.compile_only import TARGETS, library_reports
 from moe_teach.bench.compile_table import HEADER as COMPILE_HEADER
 from moe_teach.bench.compile_table import faults, report_cells
 from moe_teach.bench.contenders import BY_PARTS, FUSED, TORCH
+from moe_teach.bench.graphs import HEADER as GRAPH_HEADER
+from moe_teach.bench.graphs import cuts
 from moe_teach.bench.grid import GRIDS
 from moe_teach.bench.kernel_cases import kernel_grid
 from moe_teach.bench.kernels import HEADER as KERNEL_HEADER
-from moe_teach.bench.kernels import advice, time_kernels
+from moe_teach.bench.kernels import Setting, advice, time_kernels
 from moe_teach.bench.layer import time_shape
 from moe_teach.bench.parts import breakdown
 from moe_teach.bench.table import (
@@ -41,9 +44,10 @@ def parser() -> argparse.ArgumentParser:
     """Describe the arguments."""
     description = (
         "Time an MoE layer, a training step, or our kernels on a GPU, against their rivals and the "
-        "limit; or compile the kernels for GPUs that are not there."
+        "limit; compile the kernels for GPUs that are not there; or count the graphs of a layer."
     )
-    result = argparse.ArgumentParser(prog="moe-teach bench", description=description)
+    more = "All about the GPU at hand, in a few minutes: moe-teach bench gpu --help"
+    result = argparse.ArgumentParser(prog="moe-teach bench", description=description, epilog=more)
     result.add_argument("what", choices=VERBS, help="what to time")
     result.add_argument("--grid", choices=(*GRIDS, *KERNEL_GRIDS), help="which sizes")
     result.add_argument("--first", type=int, help="only so many shapes of the grid")
@@ -61,6 +65,10 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str]) -> int:
     """Run the benchmark and print one table; lines appear on stderr as they are measured."""
+    if argv[:1] == ["gpu"]:  # it has options of its own
+        from moe_teach.bench.gpu.cli import main as measure_gpu
+
+        return measure_gpu(argv[1:])
     options = parser().parse_args(argv)
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -126,7 +134,8 @@ def _kernels(options: argparse.Namespace) -> int:
     rows = []
     for model, shape in list(kernel_grid(grid))[: options.first]:
         for dtype in options.dtype or ["bfloat16"]:
-            for row in time_kernels(model, shape, DTYPES[dtype], device, options.seconds):
+            setting = Setting(model, shape, DTYPES[dtype], device, options.seconds)
+            for row in time_kernels(setting):
                 rows.append(row)
                 print(" ".join(row.cells()), file=sys.stderr, flush=True)
     print(machine())
@@ -138,4 +147,20 @@ def _kernels(options: argparse.Namespace) -> int:
     return 0
 
 
-VERBS = {"layer": _layer, "train": _train, "compile": _compile, "kernels": _kernels}
+def _compile_graph(options: argparse.Namespace) -> int:
+    """Count the graphs that torch.compile makes of a layer, and the breaks between them."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    found = cuts([DTYPES[dtype] for dtype in options.dtype or DTYPES], device)
+    rows = [row.cells() for row in islice(found, options.first)]
+    print(machine())
+    print(written(GRAPH_HEADER, rows, options.markdown))
+    return 0
+
+
+VERBS = {
+    "layer": _layer,
+    "train": _train,
+    "compile": _compile,
+    "compile-graph": _compile_graph,
+    "kernels": _kernels,
+}

@@ -6,7 +6,7 @@ interfaces were read from their sources and could not be tried here; `moe_teach.
 compares everybody's answers before it times anybody.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from moe_teach.bench.grid import Shape
 from moe_teach.bench.kernel_cases import Inputs
 from moe_teach.bench.rivals import mixtral_configs
-from moe_teach.ops.choice import using
+from moe_teach.ops.backends import using
 from moe_teach.ops.routed_ffn import routed_ffn
 
 FUSED = "moe_teach fused"
@@ -43,8 +43,13 @@ class Contender:
     leaves: list[Tensor] = field(default_factory=list)
 
 
-def contenders(inputs: Inputs, shape: Shape) -> Iterator[Contender]:
-    """Give everybody who is there: ours first, then torch, transformers, and the specialists."""
+def contenders(
+    inputs: Inputs, shape: Shape, packages: Collection[str] | None = None
+) -> Iterator[Contender]:
+    """Give everybody who is there: ours first, then torch, transformers, and the specialists.
+
+    Only some of the packages are asked if `packages` names them.
+    """
     for name, (backend, wishes) in _OURS.items():
         yield Contender(name, _ours(inputs, backend, wishes), inputs.leaves)
     rivals = {
@@ -55,7 +60,7 @@ def contenders(inputs: Inputs, shape: Shape) -> Iterator[Contender]:
         "sonicmoe": _sonicmoe,
     }
     for package, build in rivals.items():
-        if find_spec(package) is not None:
+        if find_spec(package) is not None and (packages is None or package in packages):
             yield from _built(package, lambda build=build: list(build(inputs, shape)))
 
 
@@ -64,7 +69,8 @@ def _built(package: str, build: Callable[[], list[Contender]]) -> list[Contender
     try:
         return build()
     except Exception as problem:  # another release of it, or too little memory
-        reason = problem  # the name above ends with its block
+        # The name above ends with its block; the frames of its traceback hold the matrices.
+        reason = problem.with_traceback(None)
 
     def fail() -> Tensor:
         raise reason
@@ -87,8 +93,8 @@ def _ours(inputs: Inputs, backend: str, wishes: Mapping[str, str]) -> Callable[[
 
 @torch.no_grad()
 def _parameter(*matrices: Tensor) -> nn.Parameter:
-    """Lay matrices side by side along their rows, in a tensor of its own."""
-    return nn.Parameter(torch.cat(matrices, dim=1) if len(matrices) > 1 else matrices[0].clone())
+    """Lay matrices side by side along their rows; a single one is shared, for it may be large."""
+    return nn.Parameter(torch.cat(matrices, dim=1) if len(matrices) > 1 else matrices[0].detach())
 
 
 def _transformers(inputs: Inputs, shape: Shape) -> Iterator[Contender]:

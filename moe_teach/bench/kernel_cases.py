@@ -9,13 +9,11 @@ from torch import Tensor
 from moe_teach.bench.grid import Shape
 from moe_teach.catalog import CATALOG
 from moe_teach.config import RouterConfig
-from moe_teach.ops.backends import backends_of
-from moe_teach.ops.choice import OPERATIONS
-from moe_teach.ops.choose import choose
-from moe_teach.ops.combine import combine
-from moe_teach.ops.dispatch import dispatch
+from moe_teach.ops.backends import OPERATIONS
+from moe_teach.ops.dispatch import combine, dispatch
 from moe_teach.ops.grouped_ffn import grouped_ffn
 from moe_teach.ops.grouped_mm import grouped_mm
+from moe_teach.ops.route import route
 from moe_teach.ops.routed_ffn import routed_ffn
 from moe_teach.types import Dispatched, ExpertWeights, Routing
 
@@ -111,16 +109,21 @@ def run_case(case: Case, device: str, backend: str = "triton") -> None:
     """Run an operation once, and its backward pass if the case wants it."""
     inputs = draw_inputs(case.shape, case.dtype, device)
     with torch.set_grad_enabled(case.backward):
-        out, leaves = _OPERATION[case.operation](inputs, backend)
+        out, leaves = call(case.operation, inputs, backend)
     if case.backward:
         torch.autograd.grad(out, leaves, torch.ones_like(out))
 
 
-def _choose(inputs: Inputs, backend: str) -> tuple[Tensor, list[Tensor]]:
+def call(operation: str, inputs: Inputs, backend: str) -> tuple[Tensor, list[Tensor]]:
+    """Call an operation; give its output and the tensors that it is differentiated by."""
+    return _OPERATION[operation](inputs, backend)
+
+
+def _route(inputs: Inputs, backend: str) -> tuple[Tensor, list[Tensor]]:
     x, proj = inputs.x, inputs.proj.detach().requires_grad_()
     config = RouterConfig(n_experts=len(proj), top_k=inputs.routing.top_k)
     bias = torch.zeros(len(proj), device=x.device)
-    return choose(x, proj, bias, config, backend=backend).gates, [x, proj]
+    return route(x, proj, bias, config, backend=backend).gates, [x, proj]
 
 
 def _dispatch(inputs: Inputs, backend: str) -> tuple[Tensor, list[Tensor]]:
@@ -152,7 +155,7 @@ def _routed_ffn(inputs: Inputs, backend: str) -> tuple[Tensor, list[Tensor]]:
 
 
 _OPERATION: dict[str, Callable[[Inputs, str], tuple[Tensor, list[Tensor]]]] = {
-    "choose": _choose,
+    "route": _route,
     "dispatch": _dispatch,
     "grouped_mm": _grouped_mm,
     "grouped_ffn": _grouped_ffn,
@@ -178,9 +181,9 @@ def _dispatched(inputs: Inputs) -> Dispatched:
 def with_kernels() -> tuple[str, ...]:
     """Name the operations that have kernels."""
     return tuple(
-        operation
-        for operation in OPERATIONS
-        if operation in _OPERATION and "triton" in backends_of(operation)
+        name
+        for name, operation in OPERATIONS.items()
+        if name in _OPERATION and "triton" in operation.backends
     )
 
 

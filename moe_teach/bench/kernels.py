@@ -7,18 +7,18 @@ a cold L2 cache. Decoding is replayed from a CUDA graph where a contender can be
 servers do; who waits for the GPU in between cannot be.
 """
 
-import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from moe_teach.bench.contenders import Contender, contenders, reference
+from moe_teach.bench.gpu_clock import bandwidth, captured, clock_of
 from moe_teach.bench.grid import Shape
-from moe_teach.bench.kernel_cases import Inputs, draw_inputs
+from moe_teach.bench.kernel_cases import draw_inputs
 from moe_teach.bench.layer import LIMIT, DenseChain
-from moe_teach.bench.timing import Run, Timing, in_turn, wall_seconds
+from moe_teach.bench.timing import Run, Timing, in_turn
 
 DECODE = 64  # tokens up to which bandwidth is the limit
 HEADER = (
@@ -33,8 +33,6 @@ HEADER = (
     "peak MiB",
 )
 MOST_DIFFERENCE = 0.03  # of the answers' norm, in two-byte numbers
-_COLD = 256 << 20  # bytes to write so that nothing of before is left in the L2 cache
-_COPY = {"cuda": 1 << 30, "cpu": 1 << 22}  # bytes to copy for the bandwidth
 
 
 @dataclass(frozen=True)
@@ -69,14 +67,38 @@ def steps_of(model: str, shape: Shape) -> tuple[str, ...]:
     return ("decode",) if shape.n_tokens <= DECODE else ("forward", "forward+backward")
 
 
-def time_kernels(
-    model: str, shape: Shape, dtype: torch.dtype, device: str, budget_s: float
+@dataclass(frozen=True)
+class Setting:
+    """What is timed, on what, and for how long."""
+
+    model: str
+    shape: Shape
+    dtype: torch.dtype
+    device: str
+    budget_s: float
+    most_difference: float = MOST_DIFFERENCE
+
+
+def time_kernels(setting: Setting, packages: Collection[str] | None = None) -> Iterator[KernelRow]:
+    """Time everybody at one size, first forward and then with the backward pass.
+
+    `packages` are those whose functions are rivals; by default all that are installed.
+    """
+    inputs = draw_inputs(setting.shape, setting.dtype, setting.device)
+    entries = list(contenders(inputs, setting.shape, packages))
+    n_bytes = needed_bytes(inputs.routing.expert_ids, setting.shape, inputs.x.element_size())
+    with torch.no_grad():
+        expected = reference(inputs).float()
+    yield from time_entries(setting, entries, expected, n_bytes)
+
+
+def time_entries(
+    setting: Setting, entries: list[Contender], expected: Tensor, n_bytes: int
 ) -> Iterator[KernelRow]:
-    """Time everybody at one size, first forward and then with the backward pass."""
-    inputs = draw_inputs(shape, dtype, device)
-    dense = _dense(shape, dtype, device)
-    entries = [dense, *contenders(inputs, shape)]
-    problems = {entry.name: _difference(entry, inputs) for entry in entries[1:]}
+    """Time those whose answer is the expected one, and the dense limit beside them."""
+    model, shape, device = setting.model, setting.shape, setting.device
+    problems = {entry.name: _difference(entry, expected, setting) for entry in entries}
+    entries = [_dense(shape, setting.dtype, device), *entries]
     copied = bandwidth(device)
     rounds = {"clock": clock_of(device), "min_rounds": 1 if model == "toy" else 3}
     for step in steps_of(model, shape):
@@ -88,16 +110,17 @@ def time_kernels(
             peaks[entry.name], problems[entry.name] = _try_out(run, device)
             if not problems[entry.name]:
                 captures = step == "decode" and device == "cuda"
-                runs[entry.name] = _captured(run) if captures else run
-        times = in_turn(runs, LIMIT, budget_s=budget_s, **rounds)
+                runs[entry.name] = captured(run) if captures else run
+        if problems[LIMIT]:
+            raise RuntimeError(f"The dense limit cannot be measured: {problems[LIMIT]}")
+        times = in_turn(runs, LIMIT, budget_s=setting.budget_s, **rounds)
         for entry in entries:
             timing, problem = times.get(entry.name), problems[entry.name]
             if timing is None and not problem:
                 continue  # has no backward pass
-            speed = 0.0 if timing is None else needed_bytes(inputs, shape) / timing.seconds / copied
-            peak = peaks.get(entry.name, 0)
-            facts = (model, shape, str(dtype).removeprefix("torch."), step, entry.name)
-            yield KernelRow(*facts, timing, speed, peak, problem)
+            speed = 0.0 if timing is None else n_bytes / timing.seconds / copied
+            facts = (model, shape, str(setting.dtype).removeprefix("torch."), step, entry.name)
+            yield KernelRow(*facts, timing, speed, peaks.get(entry.name, 0), problem)
 
 
 def _dense(shape: Shape, dtype: torch.dtype, device: str) -> Contender:
@@ -106,37 +129,10 @@ def _dense(shape: Shape, dtype: torch.dtype, device: str) -> Contender:
     return Contender(LIMIT, lambda: chain(rows), [rows, *chain.parameters()])
 
 
-def needed_bytes(inputs: Inputs, shape: Shape) -> int:
+def needed_bytes(expert_ids: Tensor, shape: Shape, itemsize: int) -> int:
     """Count what must be moved whatever the method: the chosen experts' matrices, x in, y out."""
-    n_used = len(inputs.routing.expert_ids.unique())
-    matrices = 3 * n_used * shape.d_model * shape.d_ff
-    return (matrices + 2 * shape.n_tokens * shape.d_model) * inputs.x.element_size()
-
-
-def bandwidth(device: str) -> float:
-    """Measure bytes per second of a large copy, read and written ones both counted."""
-    source = torch.zeros(_COPY[device], dtype=torch.uint8, device=device)
-    target = torch.empty_like(source)
-    clock = clock_of(device)
-    target.copy_(source)
-    seconds = [clock(lambda: target.copy_(source)) for _ in range(10)]
-    return 2 * source.numel() / statistics.median(seconds)
-
-
-def clock_of(device: str) -> Callable[[Run], float]:
-    """Give the clock of a device: a function that runs something and returns its seconds."""
-    return _gpu_seconds if device == "cuda" else wall_seconds
-
-
-def _gpu_seconds(run: Run) -> float:
-    """Time on the GPU's own clock, after whatever lies in its cache was overwritten."""
-    torch.empty(_COLD, dtype=torch.uint8, device="cuda").zero_()
-    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-    start.record()
-    run()
-    end.record()
-    end.synchronize()
-    return start.elapsed_time(end) / 1e3
+    matrices = 3 * len(expert_ids.unique()) * shape.d_model * shape.d_ff
+    return (matrices + 2 * shape.n_tokens * shape.d_model) * itemsize
 
 
 def _step(entry: Contender, step: str) -> Run:
@@ -151,21 +147,6 @@ def _step(entry: Contender, step: str) -> Run:
         return torch.autograd.grad(out, entry.leaves, grad[0], allow_unused=True)
 
     return run
-
-
-def _captured(forward: Run) -> Run:
-    """Record a CUDA graph and replay it; without one where somebody waits for the GPU."""
-    try:
-        for _ in range(3):  # whoever compiles or allocates should have done so
-            forward()
-        torch.cuda.synchronize()
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            forward()
-    except Exception:  # what a capture raises depends on what was forbidden
-        torch.cuda.synchronize()
-        return forward
-    return graph.replay
 
 
 def _try_out(run: Run, device: str) -> tuple[int, str]:
@@ -185,14 +166,14 @@ def _try_out(run: Run, device: str) -> tuple[int, str]:
 
 
 @torch.no_grad()
-def _difference(entry: Contender, inputs: Inputs) -> str:
-    """Say how far a contender's answer is from the reference, if it is too far."""
+def _difference(entry: Contender, expected: Tensor, setting: Setting) -> str:
+    """Say how far a contender's answer is from the expected one, if it is too far."""
     try:
-        expected, answer = reference(inputs).float(), entry.forward().float()
+        answer = entry.forward().float()
     except Exception as problem:  # a rival's failure is a line of the table
         return _in_short(problem)
     away = ((answer - expected).norm() / expected.norm()).item()
-    if not away <= MOST_DIFFERENCE:
+    if not away <= setting.most_difference:
         return f"its answer differs by {100 * away:.0f} %"
     return ""
 

@@ -5,7 +5,7 @@ That a launcher gets through is a proof of its own: it never looks at a result t
 GPU it never waits for one.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -60,6 +60,17 @@ class Launch:
 
 
 @contextmanager
+def launching(instead: Callable[..., Any]) -> Iterator[None]:
+    """Call `instead` for every launch inside the `with`, where tensors may be without content."""
+    with (
+        patch.object(JITFunction, "run", instead),
+        # torch does not know the word for tensors without content, and raises.
+        patch.object(torch, "is_autocast_enabled", lambda device: False),
+    ):
+        yield
+
+
+@contextmanager
 def recorded() -> Iterator[list[Launch]]:
     """Write down the launches inside the `with` instead of doing them, each kind once."""
     launches: dict[Launch, None] = {}
@@ -71,11 +82,7 @@ def recorded() -> Iterator[list[Launch]]:
             launches[launch] = None
             heard.append(launch)
 
-    with (
-        patch.object(JITFunction, "run", write_down),
-        # torch does not know the word for tensors without content, and raises.
-        patch.object(torch, "is_autocast_enabled", lambda device: False),
-    ):
+    with launching(write_down):
         yield heard
 
 

@@ -15,9 +15,10 @@ from moe_teach.bench.rivals import transformers_blocks
 from moe_teach.bench.timing import Timing, in_turn
 from moe_teach.config import MoEConfig, RouterConfig
 from moe_teach.nn.experts import Experts
-from moe_teach.nn.moe import MoE
-from moe_teach.ops.choice import explain
-from moe_teach.ops.routed_ffn import BACKENDS, routed_ffn
+from moe_teach.nn.moe import FusedMoE, MoE
+from moe_teach.ops.backends import explain
+from moe_teach.ops.five_ways import FIVE_WAYS
+from moe_teach.ops.routed_ffn import routed_ffn
 from moe_teach.types import ExpertWeights
 
 LIMIT = "limit: dense matmuls"
@@ -83,7 +84,7 @@ class OutputOnly(nn.Module):
 def build_layer(shape: Shape, dtype: torch.dtype) -> MoE:
     """Make the library's layer at a shape: SwiGLU, softmax over all experts, renormalised."""
     router = RouterConfig(n_experts=shape.n_experts, top_k=shape.top_k)
-    layer = MoE.build(shape.d_model, MoEConfig(router=router, d_ff=shape.d_ff))
+    layer = FusedMoE.build(shape.d_model, MoEConfig(router=router, d_ff=shape.d_ff))
     assert isinstance(layer.experts, Experts)
     return layer.to(dtype)
 
@@ -124,7 +125,7 @@ def contenders(
 
 
 def _others(shape: Shape) -> tuple[str, ...]:
-    return (*BACKENDS, "each") if shape.n_rows <= MOST_VISITS else BACKENDS
+    return (*FIVE_WAYS, "each") if shape.n_rows <= MOST_VISITS else tuple(FIVE_WAYS)
 
 
 def step_of(module: nn.Module, x: Tensor, backward: bool) -> Callable[[], object]:

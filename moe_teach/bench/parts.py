@@ -17,8 +17,7 @@ from moe_teach.bench.train import CLIP, Size, our_step, random_batch
 from moe_teach.nn.attention import Attention
 from moe_teach.nn.model import Model
 from moe_teach.nn.moe import MoE
-from moe_teach.ops.combine import combine
-from moe_teach.ops.dispatch import dispatch
+from moe_teach.ops.dispatch import combine, dispatch
 from moe_teach.train.losses import task_loss
 from moe_teach.train.optimizer import build_optimizer
 

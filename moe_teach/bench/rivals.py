@@ -51,15 +51,13 @@ def transformers_blocks(shape: Shape, layer: MoE) -> Iterator[tuple[str, nn.Modu
         from transformers.models.mixtral.modeling_mixtral import MixtralSparseMoeBlock
     except ImportError:
         return
-    for backend, config in mixtral_configs(shape):
-        block = MixtralSparseMoeBlock(config).to(layer.experts.w_up.dtype)
-        _copy_weights(layer, block)
-        yield backend, _Flat(block)
-
-
-@torch.no_grad()
-def _copy_weights(layer: MoE, block: nn.Module) -> None:
-    block.gate.weight.copy_(layer.router.proj.weight)
     weights = layer.experts.weights
-    block.experts.gate_up_proj.copy_(torch.cat([weights.w_gate, weights.w_up], dim=1))
-    block.experts.down_proj.copy_(weights.w_down)
+    with torch.no_grad():
+        gate_up = nn.Parameter(torch.cat([weights.w_gate, weights.w_up], dim=1))
+    for backend, config in mixtral_configs(shape):
+        # Matrices of their own for every block would fill a GPU at the sizes of large models.
+        with torch.device("meta"):
+            block = MixtralSparseMoeBlock(config)
+        block.gate.weight = layer.router.proj.weight
+        block.experts.gate_up_proj, block.experts.down_proj = gate_up, weights.w_down
+        yield backend, _Flat(block)

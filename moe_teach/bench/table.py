@@ -10,7 +10,8 @@ from moe_teach.bench.layer import Row
 from moe_teach.bench.parts import Part
 from moe_teach.bench.train import Row as TrainRow
 from moe_teach.bench.train import Size
-from moe_teach.train.machine import processor, version_of
+from moe_teach.surroundings import version_of
+from moe_teach.train.machine import processor
 
 HEADER = ("shape", "type", "routing", "step", "contender", "ms", "x limit")
 TRAIN_HEADER = ("size", "contender", "ms per step", "tokens/s", "x limit")

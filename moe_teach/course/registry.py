@@ -1,6 +1,7 @@
 """Finds exercises, questions and named answers by id, importing chapters when first asked for."""
 
 import importlib
+import re
 from collections.abc import Iterator
 from functools import cache
 from types import ModuleType
@@ -51,7 +52,7 @@ def find(item_id: str) -> Item:
     if not item_id:
         raise UnknownId('Which one? Give an id in quotes, like "3.1" (chapter 3, exercise 1).')
     number = item_id.partition(".")[0]
-    if not number.isdigit():
+    if not re.fullmatch("[0-9]+", number):
         raise UnknownId(
             f"{item_id!r} is not an id of this course. Ids look like '3.1' (chapter 3, exercise 1) "
             "or '3.q1' (chapter 3, question 1)."

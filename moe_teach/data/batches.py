@@ -1,11 +1,12 @@
 """Batches as a pure function of seed and step: a run that resumes needs no state of its data."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from moe_teach.config import refuse
@@ -18,19 +19,36 @@ class Batch:
     """Windows of text and what follows each of their tokens.
 
     `domain_ids` numbers the domain of each row. A target of -100 is not asked for.
+
+    `real` tells text from padding, which then counts nowhere: no text sees it, and it takes no
+    expert's place. Without it the model reads all positions, and losses and loads of the routers
+    are of those that are asked for.
     """
 
     inputs: Int[Tensor, "B S"]
     targets: Int[Tensor, "B S"]
     domain_ids: Int[Tensor, " B"]
+    real: Bool[Tensor, "B S"] | None = None
 
     def to(self, device: torch.device | str) -> "Batch":
         """Return the batch on another device."""
-        return Batch(
-            self.inputs.to(device, non_blocking=True),
-            self.targets.to(device, non_blocking=True),
-            self.domain_ids.to(device, non_blocking=True),
-        )
+        return self.map(lambda rows: rows.to(device, non_blocking=True))
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> "Batch":
+        """Return the batch with a function of its rows taken of every part."""
+        real = None if self.real is None else function(self.real)
+        return Batch(*map(function, (self.inputs, self.targets, self.domain_ids)), real)
+
+    def through(self, model: Callable[..., Any]) -> Any:
+        """Return what a model answers; it is told of padding where there is a mask."""
+        return model(self.inputs) if self.real is None else model(self.inputs, real=self.real)
+
+
+def text_mask(
+    targets: Int[Tensor, "B S"], real: Bool[Tensor, "B S"] | None = None
+) -> Bool[Tensor, "B S"]:
+    """Tell which positions count: those of text where a mask says so, else those asked for."""
+    return targets != NO_TARGET if real is None else real
 
 
 class Batches:

@@ -11,15 +11,15 @@ def cached_text(name: str, make: Callable[[], str]) -> str:
     """Return the text stored under `name`, or make it and store it.
 
     The first line of the file is the digest of the rest; a file that fails it is made again.
-    A cache that cannot be written is done without.
+    A cache that cannot be written, or has no place to be, is done without.
     """
-    path = cache_folder() / name
     with contextlib.suppress(OSError):
-        stored, _, content = path.read_bytes().partition(b"\n")
+        stored, _, content = (cache_folder() / name).read_bytes().partition(b"\n")
         if stored == hashlib.sha256(content).hexdigest().encode():
             return content.decode()
     text = make()
     content = text.encode()
     with contextlib.suppress(OSError):
-        write_atomically(path, hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
+        digest = hashlib.sha256(content).hexdigest().encode()
+        write_atomically(cache_folder() / name, digest + b"\n" + content)
     return text

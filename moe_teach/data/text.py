@@ -10,6 +10,7 @@ from typing import Any
 from moe_teach.config import refuse
 from moe_teach.data.corpus import Corpus, make_corpus
 from moe_teach.data.pieces import SIDES, normalise, side_of
+from moe_teach.files import expanded
 
 SMALLEST = 1000  # characters; a tenth of less is no validation text
 
@@ -29,7 +30,7 @@ def read_text(path: Path | str, domain: str | None = None) -> Corpus:
         FileNotFoundError: there is no such file or folder.
         ValueError: the text is too short to be divided, or is not UTF-8.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     domain = domain or path.stem
     if path.is_dir():
         files = sorted(file for file in path.rglob("*") if _is_text_file(file, path))

@@ -1,69 +1,162 @@
-"""Calls a learner's function for a check and notices what the check itself cannot see.
+"""Calls a learner's answer for a check and notices what the check itself cannot see.
 
-Parameters that differ from the stub's, a forgotten `return` and arguments changed in place would
-all surface later as something else: as a wrong number, or as an example nobody can repeat.
+Parameters that differ from the stub's, a forgotten `return` and arguments that came back changed
+would all surface later as something else: as a wrong number, or as an example nobody can repeat.
 """
 
+import contextlib
 import functools
 import inspect
-from collections.abc import Callable
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from types import FunctionType
 from typing import Any
 
-from moe_teach.judging.compare import is_tensor
-from moe_teach.judging.exercise import Exercise, Words, WrongAnswer
+from moe_teach.judging import folding
+from moe_teach.judging.compare import is_tensor, plain
+from moe_teach.judging.exercise import Exercise, Stage, Words, WrongAnswer
+from moe_teach.judging.guard import TookTooLong, within
 
-_PLAIN = (bool, int, float, str, type(None))
 FORGOTTEN = "Does every path end in a return statement?"
+Reference = Callable[[Exercise], Any]  # gives the course's own solution
+_ONE_CLASS = threading.RLock()  # two checks of one class would give back each other's watchers
+_PLAIN = (bool, int, float, str, type(None))
+_CHANGED = (
+    "{who} changed its input `{name}` in place, and the caller still needs it as it was. Make a "
+    "new value (`a = a + b`, not `a += b` or `a[i] = b`), or work on a copy."
+)
+_GRADIENT = (
+    "{who} left a gradient in its input `{name}`: `backward()` adds to the `.grad` of every leaf "
+    "that it reaches. `torch.autograd.grad` returns gradients and leaves nothing behind."
+)
+_SWITCHED = (
+    "{who} switched `requires_grad` of its input `{name}`, which belongs to the caller. Work on "
+    "`x.detach()`, or on `x.detach().requires_grad_()`."
+)
+_MODE = "{who} left its input `{name}` in another mode: `train()` and `eval()` last."
 
 
-class Caller:
-    """Stands in for the learner's function; classes have no single call to watch and stay bare.
+class Trial:
+    """One answer to one exercise: watches its calls, and knows whose fault it is when one breaks.
 
-    `inputs` holds the arguments of the latest call as they were before it.
+    `answer` stands in for what the learner handed in. What can be called (functions, methods,
+    partials, objects) is replaced by a function that watches; a class stays itself, and its
+    methods are watched inside `watching`; a Triton kernel is launched, not called, and stays bare.
     """
 
-    def __init__(self, exercise: Exercise, answer: Any, reference: Callable[[], Any]) -> None:
-        self.inputs: dict[str, Any] = {}
-        self._exercise = exercise
+    def __init__(self, exercise: Exercise, answer: Any, reference: Reference | None) -> None:
+        self.exercise = exercise
+        self._given = answer
         self._reference = reference
-        self.answer = self._wrapped(answer) if inspect.isfunction(answer) else answer
+        self._inputs: dict[str, Any] = {}
+        self._is_inside = False
+        self._is_class = issubclass(type(answer), type)
+        is_bare = self._is_class or type(answer).__module__.startswith("triton")
+        self.answer = answer if is_bare else self._watched(answer)
 
-    def _wrapped(self, answer: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(answer)
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
+        """Watch the methods of a class that was handed in; it is given back as it was."""
+        if not self._is_class:
+            yield
+            return
+        with _ONE_CLASS:
+            methods = list(self._methods())
+            for owner, name, method in methods:
+                setattr(owner, name, self._watched(method, name))
+            try:
+                yield
+            finally:
+                for owner, name, method in methods:
+                    setattr(owner, name, method)
+
+    def example(self, error: BaseException) -> dict[str, Any]:
+        """Give the arguments of the latest call, as they were before it.
+
+        A kernel is not called but launched, and the launch leaves them with the error.
+        """
+        return readable(self._inputs) or getattr(error, "example", {})
+
+    def learner_frames(self, error: BaseException, stage: Stage) -> list[Any]:
+        """Give the learner's own frames of an error; none means that the check's code raised."""
+        file = folding.file_of(self._given)
+        return folding.learner_frames(error.__traceback__, file, stage.run.__code__)
+
+    def course_passes(self, stage: Stage, seed: int) -> bool:
+        """Say whether the course's own solution survives the same stage and seed."""
+        if self._reference is None:
+            return False
+        try:
+            within(self.exercise.limit, lambda: stage.run(self._own(), seed))
+        except (Exception, TookTooLong):
+            return False
+        return True
+
+    def _own(self, method: str = "") -> Any:
+        own = self._reference(self.exercise) if self._reference else None
+        return getattr(own, method, None) if method else own
+
+    def _methods(self) -> Iterator[tuple[type, str, FunctionType]]:
+        """Name the methods that the learner wrote and a check may call, base classes included."""
+        file = folding.file_of(self._given)
+        for owner in type.mro(self._given):
+            for name, method in vars(owner).items():
+                is_open = not name.startswith("_") or name in ("__init__", "__call__")
+                if is_open and type(method) is FunctionType and folding.is_learners(method, file):
+                    yield owner, name, method
+
+    def _watched(self, answer: Any, method: str = "") -> Callable[..., Any]:
+        """Watch the calls that come from the check, not those that the answer makes of its own."""
+        who = self.exercise.name if method in ("", "__init__") else f"its `{method}`"
+
+        @functools.wraps(answer, updated=())
         def call(*args: Any, **kwargs: Any) -> Any:
-            given = self._bound(answer, args, kwargs)
-            self.inputs = {name: _copy(value) for name, value in given.items()}
-            result = answer(*args, **kwargs)
-            name = self._exercise.name
-            if result is None:
-                raise WrongAnswer(f"{name} returned None. {FORGOTTEN}")
-            changed = [key for key in given if not _same(self.inputs[key], given[key])]
-            if changed and not self._exercise.changes_inputs:
-                raise WrongAnswer(
-                    f"{name} changed its input `{changed[0]}` in place, and the caller still needs "
-                    "it as it was. Make a new value (`a = a + b`, not `a += b` or `a[i] = b`), or "
-                    "work on a copy.",
-                    example=readable(self.inputs),
-                )
-            return result
+            if self._is_inside:
+                return answer(*args, **kwargs)
+            given = self._bound(answer, method, args, kwargs)
+            given = dict(list(given.items())[bool(method) :])  # without self
+            self._inputs = {name: _copy(value) for name, value in given.items()}
+            before = {name: list(_facts(value)) for name, value in given.items()}
+            self._is_inside = True
+            try:
+                result = answer(*args, **kwargs)
+            finally:
+                self._is_inside = False
+            if result is None and method in ("", "__call__", "forward"):
+                raise WrongAnswer(f"{_big(who)} returned None. {FORGOTTEN}")
+            if not self.exercise.changes_inputs:
+                self._demand_no_traces(who, before, given)
+            return plain(result) if is_tensor(result) else result
 
         return call
 
-    def _bound(self, answer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-        signature = inspect.signature(answer)
+    def _demand_no_traces(self, who: str, before: dict[str, Any], given: dict[str, Any]) -> None:
+        for name, then in before.items():
+            now = list(_facts(given[name]))
+            sentence = _CHANGED if len(then) != len(now) else ""
+            for (about, old), (_, new) in zip(then, now, strict=False):
+                sentence = sentence or ("" if _same(old, new) else about)
+            if sentence:
+                said = sentence.format(who=_big(who), name=name)
+                raise WrongAnswer(said, example=readable(self._inputs))
+
+    def _bound(self, answer: Any, method: str, args: Any, kwargs: Any) -> dict[str, Any]:
+        try:
+            signature = inspect.signature(answer)
+        except (TypeError, ValueError):  # written in C, it says nothing about itself
+            return {f"argument {i}": value for i, value in enumerate(args)} | kwargs
         try:
             return dict(signature.bind(*args, **kwargs).arguments)
         except TypeError as mismatch:
-            asked = inspect.signature(self._reference() or answer)
+            asked = inspect.signature(self._own(method) or answer)
+            called = self.exercise.name if method in ("", "__init__") else method
             raise WrongAnswer(
-                f"The check cannot call {self._exercise.name} as the stub was written: {mismatch}. "
+                f"The check cannot call {called} as the stub was written: {mismatch}. "
                 "Keep the stub's parameters, their names and their order.",
-                expected=self._spelt(asked),
-                got=self._spelt(signature),
+                expected=_spelt(called, asked),
+                got=_spelt(called, signature),
             ) from None
-
-    def _spelt(self, signature: inspect.Signature) -> Words:
-        return Words(f"{self._exercise.name}({', '.join(signature.parameters)})")
 
 
 def readable(inputs: dict[str, Any]) -> dict[str, Any]:
@@ -79,6 +172,14 @@ def _is_readable(value: Any) -> bool:
     return isinstance(value, _PLAIN) or is_tensor(value) or hasattr(value, "__dataclass_fields__")
 
 
+def _big(who: str) -> str:
+    return who[0].upper() + who[1:] if who.startswith("its") else who
+
+
+def _spelt(called: str, signature: inspect.Signature) -> Words:
+    return Words(f"{called}({', '.join(name for name in signature.parameters if name != 'self')})")
+
+
 def _copy(value: Any) -> Any:
     """Copy what can be changed in place without a method of its own; keep the rest itself."""
     if is_tensor(value):
@@ -90,15 +191,39 @@ def _copy(value: Any) -> Any:
     return value
 
 
+def _facts(value: Any) -> Iterator[tuple[str, Any]]:
+    """List all that a call could change of a value, each with the sentence that says so."""
+    torch, numpy = sys.modules.get("torch"), sys.modules.get("numpy")
+    members: Any = ()
+    if is_tensor(value):
+        has_grad = (value.is_leaf or value.retains_grad) and value.grad is not None
+        yield _CHANGED, value.detach().clone()
+        yield _GRADIENT, value.grad.clone() if has_grad else None
+        yield _SWITCHED, value.requires_grad
+    elif torch and isinstance(value, torch.nn.Module):
+        yield _MODE, [module.training for module in value.modules()]
+        members = [*value.parameters(), *value.buffers()]
+    elif numpy and isinstance(value, numpy.ndarray):
+        yield _CHANGED, (value.shape, value.dtype.str, value.tobytes())
+    elif isinstance(value, dict):
+        yield _CHANGED, list(value)
+        members = value.values()
+    elif isinstance(value, list | tuple):
+        yield _CHANGED, len(value)
+        members = value
+    elif hasattr(value, "__dataclass_fields__") and not isinstance(value, type):
+        members = [getattr(value, name) for name in value.__dataclass_fields__]
+    else:
+        yield _CHANGED, set(value) if isinstance(value, set) else value
+    for member in members:
+        yield from _facts(member)
+
+
 def _same(before: Any, now: Any) -> bool:
     if is_tensor(before):
-        after = now.detach()
-        if before.shape != after.shape:
+        if not is_tensor(now) or before.shape != now.shape or before.dtype != now.dtype:
             return False
-        both_nan = (before != before) & (after != after)
-        return bool(((before == after) | both_nan).all())
-    if isinstance(before, dict):
-        return before.keys() == now.keys() and all(_same(before[key], now[key]) for key in before)
-    if type(before) in (list, tuple):
-        return len(before) == len(now) and all(map(_same, before, now))
-    return before is now or (isinstance(before, (*_PLAIN, set)) and before == now)
+        return bool(((before == now) | ((before != before) & (now != now))).all())
+    # What a learner put there may claim to equal anything: only what is plain is asked.
+    kinds = (*_PLAIN, list, tuple, set)
+    return before is now or (type(before) is type(now) and type(before) in kinds and before == now)

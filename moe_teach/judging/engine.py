@@ -1,26 +1,23 @@
 """Runs the stages of an exercise on an answer and says which of five states came out.
 
-The learner's code may loop, exit, recurse, print or return anything at all; whatever it does
-becomes a sentence. An error on our side is a "course problem" and never the learner's fault.
+The learner's code may loop, exit, recurse, print or return anything at all, and so may its objects
+when they are looked at; whatever they do becomes a sentence. An error on our side is a "course
+problem" and never the learner's fault.
 """
 
-import traceback
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from moe_teach.judging import folding
-from moe_teach.judging.calling import FORGOTTEN, Caller, readable
-from moe_teach.judging.compare import looks_rounded
-from moe_teach.judging.describe import describe, difference
+from moe_teach.judging.calling import FORGOTTEN, Reference, Trial
+from moe_teach.judging.compare import describe, difference
 from moe_teach.judging.exercise import MISSING, Exercise, Stage, WrongAnswer
-from moe_teach.judging.guard import PrintedText, TookTooLong, quiet, steady_torch, time_limit
+from moe_teach.judging.guard import PrintedText, fresh_session, looked_at, within
 from moe_teach.judging.outcome import Outcome
 
 SEEDS = (0, 1, 2)
-
-# Gives the course's own solution, to find out on whose side an unforeseen error arose.
-Reference = Callable[[Exercise], Any]
 
 
 def run_exercise(
@@ -41,56 +38,75 @@ def run_exercise(
     call = f'`check("{exercise.id}", {exercise.name})`'
     if answer is MISSING or answer is Ellipsis:
         return replace(blank, message=f"Pass your answer: {call}.")
+    with fresh_session():
+        trial = looked_at(lambda: _trial(exercise, answer, reference), None)
+        if trial is None:
+            said = f"Pass {exercise.name} itself, without calling it: {call}."
+            got = looked_at(lambda: describe(answer), "an object that cannot be looked at")
+            return replace(blank, state="wrong", message=said, got=got)
+    with trial.watching():
+        for stage in exercise.stages:
+            outcome = _run_stage(trial, stage, seeds, blank)
+            if outcome is not None:
+                return outcome
+    passed = _stages(exercise, "")
+    return replace(blank, state="passed", earned=exercise.points, stages=passed)
+
+
+def _trial(exercise: Exercise, answer: Any, reference: Reference | None) -> Trial | None:
     # An object of the learner's own class can be callable too, as every `nn.Module` is.
     if not callable(answer) or type(answer).__name__ == exercise.name:
-        return replace(
-            blank,
-            state="wrong",
-            message=f"Pass {exercise.name} itself, without calling it: {call}.",
-            got=describe(answer),
-        )
-    trial = _Trial(exercise, answer, reference)
-    for stage in exercise.stages:
-        outcome = _run_stage(trial, stage, seeds)
-        if outcome is not None:
-            return outcome
-    return replace(blank, state="passed", stages=_stages(exercise, ""))
+        return None
+    return Trial(exercise, answer, reference)
 
 
-def _run_stage(trial: "_Trial", stage: Stage, seeds: Sequence[int]) -> Outcome | None:
-    exercise = trial.exercise
-    blank = Outcome(
-        item_id=exercise.id,
-        title=exercise.title,
-        state="wrong",
-        points=exercise.points,
-        stage=stage.name,
-        stages=_stages(exercise, stage.name),
+def _run_stage(trial: Trial, stage: Stage, seeds: Sequence[int], blank: Outcome) -> Outcome | None:
+    failed = replace(
+        blank, state="wrong", stage=stage.name, stages=_stages(trial.exercise, stage.name)
     )
-    with quiet() as printed, steady_torch():
+    with fresh_session() as printed:
         for seed in seeds:
-            try:
-                with time_limit(exercise.limit):
-                    try:
-                        stage.run(trial.answer, seed)
-                    except WrongAnswer as verdict:
-                        # Described inside the time limit: a learner's __repr__ may loop too.
-                        found = _wrong(blank, verdict)
-                    else:
-                        continue
-            except BaseException as error:
-                found = _raised(blank, error, trial, stage, seed)
-            return _with_prints(found, printed)
+            found = _judged(trial, stage, seed, failed)
+            if found is not None:
+                return _with_prints(found, printed)
     return None
 
 
-def _wrong(blank: Outcome, verdict: WrongAnswer) -> Outcome:
+def _judged(trial: Trial, stage: Stage, seed: int, failed: Outcome) -> Outcome | None:
+    """Run one stage for one seed; `None` means that it holds.
+
+    All that touches the learner's objects happens in here, under a limit: the run with the words
+    for a wrong answer, and then the words for an error.
+    """
+
+    def run() -> Outcome | None:
+        try:
+            stage.run(trial.answer, seed)
+        except WrongAnswer as verdict:
+            return _wrong(failed, verdict)
+        return None
+
+    try:
+        return within(trial.exercise.limit, run)
+    except BaseException as error:
+        thrown = error
+    lost = (
+        f"{trial.exercise.name} raised an error that cannot be shown: asking it for its text "
+        "raises another one or never ends."
+    )
+    otherwise = replace(failed, state="raised", message=lost)
+    return looked_at(lambda: _raised(failed, thrown, trial, stage, seed), otherwise)
+
+
+def _wrong(failed: Outcome, verdict: WrongAnswer) -> Outcome:
     message = verdict.message
-    if looks_rounded(verdict.got, verdict.expected):
+    if _looks_rounded(verdict.got, verdict.expected):
         message += " Or is it the right number, rounded? Return it as it is."
     return replace(
-        blank,
+        failed,
         message=message,
+        cause=verdict.cause,
+        cure=verdict.cure,
         expected="" if verdict.expected is MISSING else describe(verdict.expected),
         got="" if verdict.got is MISSING else describe(verdict.got),
         difference=difference(verdict.got, verdict.expected),
@@ -98,96 +114,53 @@ def _wrong(blank: Outcome, verdict: WrongAnswer) -> Outcome:
     )
 
 
+def _looks_rounded(got: Any, expected: Any) -> bool:
+    """Say whether a number seems to be the expected one, rounded to a few decimals or up or down.
+
+    Small whole numbers never count: they are near everything.
+    """
+    if type(got) not in (int, float) or type(expected) is not float or got == expected:
+        return False
+    if not (math.isfinite(got) and math.isfinite(expected)):
+        return False
+    if got == int(got):
+        return abs(expected) >= 20 and got in (math.floor(expected), math.ceil(expected))
+    return any(got == round(expected, digits) for digits in range(1, 6))
+
+
 def _described(values: dict[str, Any]) -> tuple[tuple[str, str], ...]:
     return tuple((name, describe(value)) for name, value in values.items())
 
 
-class _Trial:
-    """One answer to one exercise, and whose fault it is when something breaks."""
-
-    def __init__(self, exercise: Exercise, answer: Any, reference: Reference | None) -> None:
-        self.exercise = exercise
-        self._caller = Caller(exercise, answer, self._course_answer)
-        self.answer = self._caller.answer
-        self._file = folding.file_of(answer)
-        self._reference = reference
-
-    def _course_answer(self) -> Any:
-        return self._reference(self.exercise) if self._reference else None
-
-    def example(self, error: BaseException) -> tuple[tuple[str, str], ...]:
-        """Describe the arguments of the latest call, as they were before it.
-
-        A kernel is not called but launched, and the launch leaves them with the error.
-        """
-        return _described(readable(self._caller.inputs) or getattr(error, "example", {}))
-
-    def learner_frames(self, error: BaseException, stage: Stage) -> list[traceback.FrameSummary]:
-        """Give the learner's own frames of an error; none means that the check's code raised."""
-        return folding.learner_frames(error.__traceback__, self._file, stage.run.__code__)
-
-    def course_passes(self, stage: Stage, seed: int) -> bool:
-        """Say whether the course's own solution survives the same stage and seed."""
-        if self._reference is None:
-            return False
-        try:
-            with time_limit(self.exercise.limit):
-                stage.run(self._reference(self.exercise), seed)
-        except (Exception, TookTooLong):
-            return False
-        return True
-
-
 def _raised(
-    blank: Outcome, error: BaseException, trial: _Trial, stage: Stage, seed: int
+    failed: Outcome, error: BaseException, trial: Trial, stage: Stage, seed: int
 ) -> Outcome:
+    from moe_teach.judging import raised
+
     frames = trial.learner_frames(error, stage)
-    exercise = trial.exercise
+    name = trial.exercise.name
     if folding.says_not_implemented(error, frames):
         message = "The stub still says `raise NotImplementedError`: write your answer there."
-        return replace(blank, state="not attempted", stage="", message=message)
+        return replace(failed, state="not attempted", stage="", message=message)
     if frames:
-        message = _sentence(error, exercise)
-        trace = folding.folded(frames)
-        example = trial.example(error)
-        return replace(blank, state="raised", message=message, trace=trace, example=example)
+        return replace(
+            failed,
+            state="raised",
+            message=raised.sentence(error, name, trial.exercise.limit),
+            trace=folding.folded(frames),
+            example=_described(trial.example(error)),
+        )
     if isinstance(error, KeyboardInterrupt):
-        return replace(blank, state="raised", message="The check was interrupted before its end.")
+        return replace(failed, state="raised", message="The check was interrupted before its end.")
+    said = raised.plainly(error)
     if trial.course_passes(stage, seed):
         message = (
-            f"The check could not use what {exercise.name} gave it "
-            f"({_plainly(error)}). Compare kind and shape with the contract in the docstring."
+            f"The check could not use what {name} gave it ({said}). Compare kind and shape with "
+            "the contract in the docstring."
         )
-        return replace(blank, message=message)
-    message = f"{_plainly(error)} (stage {blank.stage!r} of exercise {blank.item_id})"
-    return replace(blank, state="course problem", message=message)
-
-
-def _sentence(error: BaseException, exercise: Exercise) -> str:
-    if isinstance(error, TookTooLong):
-        return (
-            f"{exercise.name} did not come back within {exercise.limit:g} seconds and was "
-            "stopped. Is there a loop that never ends?"
-        )
-    if isinstance(error, RecursionError):
-        return f"{exercise.name} calls itself without end (RecursionError)."
-    if isinstance(error, SystemExit):
-        return f"{exercise.name} tried to end Python (SystemExit). Return a value instead."
-    if isinstance(error, KeyboardInterrupt):
-        return f"{exercise.name} was interrupted before it returned (KeyboardInterrupt)."
-    if isinstance(error, MemoryError):
-        return f"{exercise.name} asked for more memory than there is (MemoryError)."
-    text = f"{exercise.name} raised {_plainly(error)}"
-    meant = folding.near_name(error)
-    return f"{text.rstrip('.')}. Did you mean `{meant}`?" if meant else text
-
-
-def _plainly(error: BaseException) -> str:
-    try:
-        text = str(error).strip()
-    except Exception:  # a learner's exception may have a broken __str__
-        text = ""
-    return f"{type(error).__name__}: {text[:600]}" if text else type(error).__name__
+        return replace(failed, message=message)
+    message = f"{said} (stage {failed.stage!r} of exercise {failed.item_id})"
+    return replace(failed, state="course problem", message=message)
 
 
 def _stages(exercise: Exercise, failed: str | None) -> tuple[tuple[str, Any], ...]:

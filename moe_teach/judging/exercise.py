@@ -48,12 +48,16 @@ class WrongAnswer(Exception):
         self,
         message: str,
         *,
+        cause: str = "",
+        cure: str = "",
         expected: Any = MISSING,
         got: Any = MISSING,
         example: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
+        self.cause = cause
+        self.cure = cure
         self.expected = expected
         self.got = got
         self.example = example or {}
@@ -63,17 +67,22 @@ def require(
     condition: Any,
     message: str,
     *,
+    cause: str = "",
+    cure: str = "",
     expected: Any = MISSING,
     got: Any = MISSING,
     example: dict[str, Any] | None = None,
 ) -> None:
     """Reject the answer unless `condition` holds.
 
-    `message` is one or two full sentences: what was wrong and the likely cause. `example` names
-    the inputs of the failing call. Raises `WrongAnswer`.
+    `message` is one or two full sentences: what was seen to be wrong. `cause` is the likely reason
+    and `cure` what to do about it; learners meet them at the second and the third failure in a
+    row. `example` names the inputs of the failing call. Raises `WrongAnswer`.
     """
     if not bool(condition):
-        raise WrongAnswer(message, expected=expected, got=got, example=example)
+        raise WrongAnswer(
+            message, cause=cause, cure=cure, expected=expected, got=got, example=example
+        )
 
 
 @dataclass(frozen=True)
@@ -164,8 +173,8 @@ class Question:
     """A question of a lesson: choices with one right letter, or a number with a tolerance.
 
     `because` explains the right answer after it was given; `replies` answers tempting wrong
-    choices. `tolerance` is absolute, in the unit of the answer. `version` is raised by hand when
-    what is asked changes.
+    choices, `misconceptions` the numbers that only one mistake leads to. `tolerance` is absolute,
+    in the unit of the answer. `version` is raised by hand when what is asked changes.
     """
 
     id: str
@@ -174,6 +183,7 @@ class Question:
     because: str
     choices: dict[str, str] = field(default_factory=dict)
     replies: dict[str, str] = field(default_factory=dict)
+    misconceptions: dict[float | int, str] = field(default_factory=dict)
     tolerance: float | int = 0
     hints: tuple[str, ...] = ()
     points: float | int = 1
@@ -185,6 +195,20 @@ class Question:
         unknown = set(self.replies) - set(self.choices)
         if unknown:
             raise ValueError(f"Question {self.id}: replies to unknown choices {sorted(unknown)}.")
+        if self.choices and self.misconceptions:
+            raise ValueError(
+                f"Question {self.id}: with choices, a mistake is answered by `replies`."
+            )
+        right = [number for number in self.misconceptions if self.accepts(number)]
+        if right:
+            raise ValueError(f"Question {self.id}: {right[0]} is right and no misconception.")
+
+    def accepts(self, answer: str | float | int) -> bool:
+        """Say whether a letter or a number, already read from what the learner gave, is right."""
+        if self.choices:
+            return answer == self.answer
+        # A hair of slack, so that an answer at the very edge is not lost to binary rounding.
+        return abs(float(answer) - float(self.answer)) <= self.tolerance + 1e-12
 
     @property
     def title(self) -> str:

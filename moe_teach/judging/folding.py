@@ -2,15 +2,17 @@
 
 import builtins
 import difflib
+import functools
 import inspect
 import linecache
+import os
 import sysconfig
 import traceback
 from pathlib import Path
-from types import CodeType, TracebackType
+from types import CodeType, FunctionType, TracebackType
 from typing import Any
 
-_PACKAGE = str(Path(__file__).parents[1])
+_PACKAGE = str(Path(__file__).parents[1]) + os.sep
 _INSTALLED = tuple(
     {path for key, path in sysconfig.get_paths().items() if key in ("stdlib", "platstdlib")}
     | {path for key, path in sysconfig.get_paths().items() if key in ("purelib", "platlib")}
@@ -20,10 +22,19 @@ _SHOWN = 6  # frames of a long recursion that are printed
 
 def file_of(answer: Any) -> str:
     """Name the file (or notebook cell) in which an answer was written; empty if unknown."""
-    if inspect.isclass(answer):
-        methods = [member for member in vars(answer).values() if inspect.isfunction(member)]
-        return methods[0].__code__.co_filename if methods else ""
-    return getattr(getattr(answer, "__code__", None), "co_filename", "")
+    if issubclass(type(answer), functools.partial):
+        return file_of(answer.func)
+    code = getattr(inspect.unwrap(answer), "__code__", None)
+    if code is None:
+        kind = answer if issubclass(type(answer), type) else type(answer)
+        functions = [member for member in vars(kind).values() if type(member) is FunctionType]
+        code = functions[0].__code__ if functions else None
+    return code.co_filename if code else ""
+
+
+def is_learners(function: FunctionType, answer_file: str) -> bool:
+    """Tell a function that the learner wrote from one that was installed."""
+    return _is_learners(function.__code__.co_filename, answer_file)
 
 
 def learner_frames(
@@ -38,8 +49,7 @@ def learner_frames(
     return [
         summary
         for summary, code in zip(summaries, codes, strict=True)
-        if code is not check
-        and (summary.filename == answer_file or not _is_installed(summary.filename))
+        if code is not check and _is_learners(summary.filename, answer_file)
     ]
 
 
@@ -84,6 +94,10 @@ def _in_words(frame: traceback.FrameSummary) -> str:
     source = frame.line or linecache.getline(frame.filename, frame.lineno or 0).strip()
     where = f"line {frame.lineno} in {frame.name}"
     return f"{where}: {source}" if source else where
+
+
+def _is_learners(filename: str, answer_file: str) -> bool:
+    return filename == answer_file or not _is_installed(filename)
 
 
 def _is_installed(filename: str) -> bool:

@@ -9,14 +9,15 @@ the checks of all chapters are loaded on machines that have none.
 import importlib.util
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from moe_teach.judging.calling import readable
 from moe_teach.judging.exercise import Words, WrongAnswer, require
 from moe_teach.judging.filing import file_source
+from moe_teach.judging.launched import Run
 
 _MIXED_MASK = (
     "A mask joins a block of conditions with a single one, as in `(column < width) & (slot >= 0)`. "
@@ -24,67 +25,6 @@ _MIXED_MASK = (
     "False), which means the same."
 )
 Causes = Mapping[tuple[str, str], str]  # (buffer, "load" | "store" | "atomic") -> a sentence
-
-
-@dataclass(frozen=True, eq=False)
-class Run:
-    """One launch of a kernel: what it was given, what it wrote, and what the watcher saw.
-
-    `given` holds the inputs as they were before the launch; `outputs` the written tensors by
-    their names without `_ptr`; `seen` is the watcher's record.
-    """
-
-    given: dict[str, Any]
-    outputs: dict[str, Tensor]
-    seen: Any
-
-    def demand_no_races(self, cause: str, *, within: str = "") -> None:
-        """Reject the kernel if two programs meet at one element in an order nobody settles.
-
-        `within` takes the place of `cause` where it is two lanes of *one* program that meet.
-        """
-        for race in self.seen.races():
-            why = within if within and len(set(race.programs)) == 1 else cause
-            raise WrongAnswer(f"{race.sentence} {why}", example=self.given)
-
-    def demand_no_atomics(self, cause: str) -> None:
-        """Reject the kernel if it uses an atomic operation."""
-        for access in self.seen.accesses:
-            if access.kind == "atomic":
-                said = f"The kernel changes `{access.buffer}` with an atomic operation. {cause}"
-                raise WrongAnswer(said, example=self.given)
-
-    def demand_not_read_early(self, name: str) -> None:
-        """Reject the kernel if it builds on what stood in its output before the launch."""
-        written: set[int] = set()
-        for access in self.seen.accesses:
-            elements = access.elements.tolist() if access.buffer == name else []
-            early = [i for i in elements if i not in written and access.kind == "load"]
-            require(
-                not early,
-                f"The kernel loads {_listed(early)} of `{name}` before anybody has stored it. An "
-                "output comes to you full of old numbers: add up in a variable, and store once.",
-                example=self.given,
-            )
-            written.update(elements if access.kind != "load" else ())
-
-    def demand_written(self, name: str, cause: str, needed: Tensor | None = None) -> None:
-        """Reject the kernel if it leaves an element of `name` out.
-
-        `needed` marks the elements that must be written, in the tensor's shape; none means all.
-        """
-        missing = [int(i) for i in self.seen.unwritten(name)]
-        if needed is not None:
-            missing = [i for i in missing if bool(needed.reshape(-1)[i])]
-        what = f"{_listed(missing)} of `{name}`."
-        if len(missing) == self.outputs[name].numel():
-            what = f"anything to `{name}`. Is there a `tl.store` for it?"
-        require(
-            not missing,
-            f"Nobody stores {what} {cause}",
-            got=self.outputs[name],
-            example=self.given,
-        )
 
 
 def launch(
@@ -109,20 +49,55 @@ def launch(
         WrongAnswer: for an access outside the tensors or a store to an input.
         Exception: the kernel's own, freed of the interpreter's wrapping.
     """
-    from moe_teach.analysis.kernel_watch import watch
-
     _demand_kernel(kernel, tuple(arguments))
     buffers = {_short(name): value for name, value in arguments.items() if _is_tensor(value)}
     written = {name: buffers[name] for name in outputs}
     asked = {name: _before(v) for name, v in arguments.items() if _short(name) not in written}
     given = {"grid": grid, **readable(asked)}
+    fresh = {name: _twin(value) for name, value in written.items() if _is_modest(value)}
+
+    def run(given_arguments: Mapping[str, Any], *, poison: bool) -> Any:
+        return _watched(kernel, grid, given_arguments, poison, causes or {}, given)
+
+    seen = run(arguments, poison=True)
+    _demand_inputs_untouched(seen, written, given)
+    if seen.open_loads and len(fresh) == len(written):
+        run({**arguments, **{_long(name, arguments): fresh[name] for name in fresh}}, poison=False)
+        _demand_no_open_lanes(seen, written, fresh, given)
+    return Run(given, written, seen)
+
+
+def _watched(
+    kernel: Any,
+    grid: tuple[int, ...],
+    arguments: Mapping[str, Any],
+    poison: bool,
+    causes: Causes,
+    given: dict[str, Any],
+) -> Any:
+    from moe_teach.analysis.kernel_watch import watch
+
+    buffers = {_short(name): value for name, value in arguments.items() if _is_tensor(value)}
     try:
-        with watch(**buffers) as seen:
+        with watch(poison=poison, **buffers) as seen:
             kernel[grid](**arguments)
     except Exception as error:
-        raise _in_words(_root(error), causes or {}, given) from None
-    _demand_inputs_untouched(seen, written, given)
-    return Run(given, written, seen)
+        raise _in_words(_root(error), causes, given) from None
+    return seen
+
+
+def _demand_no_open_lanes(
+    seen: Any, written: Mapping[str, Tensor], other: Mapping[str, Tensor], given: dict[str, Any]
+) -> None:
+    """Reject the kernel if its outputs depend on what a load left open: poison, or zeros."""
+    for name, got in written.items():
+        require(
+            torch.equal(_bits(got), _bits(other[name])),
+            f"What `{name}` holds depends on lanes that were switched off. "
+            + " ".join(load.sentence for load in seen.open_loads[:3]),
+            got=got,
+            example=given,
+        )
 
 
 def _demand_inputs_untouched(seen: Any, written: Mapping[str, Any], given: dict[str, Any]) -> None:
@@ -235,15 +210,27 @@ def _is_small(value: Tensor) -> bool:
     return value.numel() <= 4096
 
 
+def _is_modest(value: Tensor) -> bool:
+    return value.untyped_storage().nbytes() < 2**26  # what only has addresses must not be copied
+
+
+def _twin(tensor: Tensor) -> Tensor:
+    """Copy a tensor with its strides, gaps included."""
+    return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype).copy_(tensor)
+
+
+def _bits(tensor: Tensor) -> Tensor:
+    """Let a NaN be equal to itself."""
+    return tensor.reshape(-1).view(torch.uint8)
+
+
+def _long(name: str, arguments: Mapping[str, Any]) -> str:
+    return name if name in arguments else f"{name}_ptr"
+
+
 def _is_tensor(value: Any) -> bool:
     return isinstance(value, Tensor)
 
 
 def _short(name: str) -> str:
     return name.removesuffix("_ptr")
-
-
-def _listed(missing: list[int]) -> str:
-    shown = ", ".join(map(str, missing[:3]))
-    more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
-    return f"element{'s' if len(missing) > 1 else ''} {shown}{more}"

@@ -4,8 +4,9 @@ import math
 from dataclasses import replace
 from typing import Any
 
-from moe_teach.judging.describe import describe
+from moe_teach.judging.compare import describe
 from moe_teach.judging.exercise import MISSING, Question
+from moe_teach.judging.guard import fresh_session, looked_at
 from moe_teach.judging.outcome import Outcome
 
 
@@ -16,15 +17,10 @@ def run_question(question: Question, answer: Any) -> Outcome:
     )
     if answer is MISSING or answer is Ellipsis:
         return replace(blank, state="not attempted", message=ask(question))
-    given = _as_given(question, answer)
-    if given is None:
-        return replace(blank, got=describe(answer), message=_what_fits(question, answer))
-    if _is_right(question, given):
-        return replace(blank, state="passed", message=question.because)
-    if question.choices:
-        reply = question.replies.get(str(given), "That is not it. Read the choice once more.")
-        return replace(blank, got=f"{given}) {question.choices[str(given)]}", message=reply)
-    return replace(blank, got=describe(answer), message=_how_far(question, float(given)))
+    unreadable = "This answer cannot be read: looking at it raises an error or never ends."
+    lost = replace(blank, message=f"{unreadable} {_what_fits(question, '')}")
+    with fresh_session():
+        return looked_at(lambda: _judged(question, answer, blank), lost)
 
 
 def ask(question: Question) -> str:
@@ -37,6 +33,18 @@ def ask(question: Question) -> str:
     return "\n".join(lines)
 
 
+def _judged(question: Question, answer: Any, blank: Outcome) -> Outcome:
+    given = _as_given(question, answer)
+    if given is None:
+        return replace(blank, got=describe(answer), message=_what_fits(question, answer))
+    if question.accepts(given):
+        return replace(blank, state="passed", earned=blank.points, message=question.because)
+    if question.choices:
+        reply = question.replies.get(str(given), "That is not it. Read the choice once more.")
+        return replace(blank, got=f"{given}) {question.choices[str(given)]}", message=reply)
+    return replace(blank, got=describe(answer), message=_how_far(question, float(given)))
+
+
 def _as_given(question: Question, answer: Any) -> str | float | None:
     if question.choices:
         letter = str(answer).strip().lower().rstrip(").")
@@ -45,7 +53,7 @@ def _as_given(question: Question, answer: Any) -> str | float | None:
         return None
     try:
         number = float(answer)  # numbers of every library, and tensors with one entry
-    except (TypeError, ValueError, RuntimeError):
+    except (TypeError, ValueError, RuntimeError, OverflowError):
         return None
     return None if math.isnan(number) else number
 
@@ -53,21 +61,18 @@ def _as_given(question: Question, answer: Any) -> str | float | None:
 def _what_fits(question: Question, answer: Any) -> str:
     if question.choices:
         return f"Choose one of the letters {', '.join(question.choices)}."
-    if isinstance(answer, str):
+    if isinstance(answer, str) and answer:
         return "The answer is a number: write it without quotes and without a unit."
     return "The answer is a number."
 
 
-def _is_right(question: Question, given: str | float) -> bool:
-    if question.choices:
-        return given == question.answer
-    # A hair of slack, so that an answer at the very edge is not lost to binary rounding.
-    return abs(float(given) - float(question.answer)) <= question.tolerance + 1e-12
-
-
 def _how_far(question: Question, given: float) -> str:
     right = float(question.answer)
-    if 0 < right < 1 and abs(given / 100 - right) <= question.tolerance + 1e-12:
+    slips = {abs(given - number): reply for number, reply in question.misconceptions.items()}
+    nearest = min(slips, default=math.inf)
+    if nearest <= max(question.tolerance, 1e-9 * abs(given)):
+        return slips[nearest]
+    if 0 < right < 1 and question.accepts(given / 100):
         return "That is a percentage. Give it as a share, a number between 0 and 1."
     side = "high" if given > right else "low"
     far = abs(given - right) > abs(right)

@@ -2,11 +2,12 @@
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from moe_teach.config import AttentionConfig, refuse
+from moe_teach.nn.linear import Linear, reset_parts
 
 
 class KVCache:
@@ -34,15 +35,21 @@ class KVCache:
         return key, value
 
 
-def rotate(x: Float[Tensor, "B H S d"], position: Int[Tensor, " S"], theta: float) -> Tensor:
+def rotate(
+    x: Float[Tensor, "B H S d"], position: Int[Tensor, " S"] | Int[Tensor, "B 1 S"], theta: float
+) -> Tensor:
     """Turn feature pairs (i, i + d/2) by position * theta^(-2i/d) (RoPE, arXiv 2104.09864).
 
     Pairing the two halves instead of neighbours is the convention of the published weights.
     """
     half = x.shape[-1] // 2
     frequency = theta ** (-torch.arange(half, device=x.device, dtype=torch.float32) / half)
-    angle = position[:, None] * frequency  # (S, d/2), float32: bfloat16 cannot count to 1000
-    return _Turn.apply(x, angle.cos().to(x.dtype), angle.sin().to(x.dtype))
+    angle = position[..., None] * frequency  # (S, d/2), float32: bfloat16 cannot count to 1000
+    cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
+    if torch.compiler.is_compiling():  # a compiled graph saves the traffic by itself
+        one, other = x[..., :half], x[..., half:]
+        return torch.cat([one * cos - other * sin, other * cos + one * sin], dim=-1)
+    return _Turn.apply(x, cos, sin)
 
 
 class _Turn(torch.autograd.Function):
@@ -78,10 +85,17 @@ class Attention(nn.Module):
     """Multi-head attention in which groups of query heads share one key and value head (GQA).
 
     `qk_norm` applies RMS normalisation before the rotation: "head" to each head alone (Qwen3),
-    "full" across all heads of the projection (OLMoE).
+    "full" across all heads of the projection (OLMoE). `residual_scale` multiplies the first
+    weights of `o_proj`, which answers into the residual stream.
     """
 
-    def __init__(self, d_model: int, config: AttentionConfig, norm_eps: float = 1e-5) -> None:
+    def __init__(
+        self,
+        d_model: int,
+        config: AttentionConfig,
+        norm_eps: float = 1e-5,
+        residual_scale: float = 1.0,
+    ) -> None:
         super().__init__()
         refuse(
             config.latent is not None or config.sinks or config.relative_buckets > 0,
@@ -91,23 +105,24 @@ class Attention(nn.Module):
         )
         self.config = config
         d_query, d_key = config.n_heads * config.d_head, config.n_kv_heads * config.d_head
-        self.q_proj = nn.Linear(d_model, d_query, bias=config.bias)
-        self.k_proj = nn.Linear(d_model, d_key, bias=config.bias)
-        self.v_proj = nn.Linear(d_model, d_key, bias=config.bias)
-        self.o_proj = nn.Linear(d_query, d_model, bias=config.bias)
+        self.q_proj = Linear(d_model, d_query, config.bias)
+        self.k_proj = Linear(d_model, d_key, config.bias)
+        self.v_proj = Linear(d_model, d_key, config.bias)
+        self.o_proj = Linear(d_query, d_model, config.bias, scale=residual_scale)
         self.q_norm = self._qk_norm(d_query, norm_eps)
         self.k_norm = self._qk_norm(d_key, norm_eps)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """Draw every matrix with variance 1 / (its input width); biases start at zero."""
-        for proj in (self.q_proj, self.k_proj, self.v_proj, self.o_proj):
-            nn.init.normal_(proj.weight, std=proj.in_features**-0.5)
-            if proj.bias is not None:
-                nn.init.zeros_(proj.bias)
+        reset_parts(self)
 
     def forward(
-        self, x: Float[Tensor, "B S D"], cache: KVCache | None = None, layer: int = 0
+        self,
+        x: Float[Tensor, "B S D"],
+        cache: KVCache | None = None,
+        layer: int = 0,
+        real: Bool[Tensor, "B S"] | None = None,
     ) -> Float[Tensor, "B S D"]:
         """Mix each position with those before it, the cached ones included.
 
@@ -115,25 +130,25 @@ class Attention(nn.Module):
             x: the S newest positions.
             cache: what was read before; this layer's part of it grows by S.
             layer: which part of the cache belongs to this module.
+            real: the positions that hold text. No text sees padding, and padding takes no place
+                in the count of positions, wherever it stands. Not together with a cache.
         """
         n_past = 0
         if cache is not None and cache.keys[layer] is not None:
             n_past = cache.keys[layer].shape[-2]
         position = torch.arange(n_past, n_past + x.shape[1], device=x.device)
+        mask = _sees(position, n_past + x.shape[1]) if n_past else None
+        if real is not None:
+            mask = _sees_text(position, real)
+            position = (real.cumsum(-1) - 1).clamp_min(0)[:, None]
         query = rotate(self._heads(x, self.q_proj, self.q_norm), position, self.config.rope_theta)
         key = rotate(self._heads(x, self.k_proj, self.k_norm), position, self.config.rope_theta)
         value = self._heads(x, self.v_proj, None)
         if cache is not None:
             key, value = cache.append(layer, key, value)
         # Told that everything is causal, torch skips what nobody sees; a mask hides that from it.
-        is_causal = n_past == 0
         mixed = F.scaled_dot_product_attention(
-            query,
-            key,
-            value,
-            attn_mask=None if is_causal else _sees(position, key.shape[-2]),
-            is_causal=is_causal,
-            enable_gqa=True,
+            query, key, value, attn_mask=mask, is_causal=mask is None, enable_gqa=True
         )
         return self.o_proj(mixed.transpose(1, 2).flatten(2))
 
@@ -157,3 +172,12 @@ class Attention(nn.Module):
 def _sees(position: Tensor, n_keys: int) -> Tensor:
     """Return the causal mask (S, n_keys): a query sees the keys up to its own position."""
     return torch.arange(n_keys, device=position.device) <= position[:, None]
+
+
+def _sees_text(position: Tensor, real: Tensor) -> Tensor:
+    """Return the causal mask (B, 1, S, S) without padding; padding sees itself, and no text it.
+
+    Who sees nobody would be given a mean of nothing, which is not a number.
+    """
+    itself = position == position[:, None]
+    return _sees(position, len(position)) & (real[:, None, None, :] | itself)

@@ -1,6 +1,6 @@
 """One layer of the transformer: attention, then a feed-forward with or without experts."""
 
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from moe_teach.nn.attention import KVCache
@@ -8,9 +8,10 @@ from moe_teach.types import Routing
 
 
 class Block(nn.Module):
-    """Pre-norm residual layer; `ffn` is a `FeedForward`, an `MoE`, or anything shaped like them.
+    """Pre-norm residual layer.
 
-    An MoE returns its routing beside its output, so the two are told apart by what they return.
+    `ffn` is a `DenseFFN`, an `MoE`, or anything that is called like them:
+    `ffn(x, token_ids) -> (y, Routing | None)`.
     """
 
     def __init__(
@@ -28,15 +29,36 @@ class Block(nn.Module):
         cache: KVCache | None = None,
         layer: int = 0,
         token_ids: Int[Tensor, "B S"] | None = None,
+        real: Bool[Tensor, "B S"] | None = None,
     ) -> tuple[Float[Tensor, "B S D"], Routing | None]:
         """Return the new residual stream, and the routing where the feed-forward has one.
 
-        `token_ids` go to a feed-forward that says `reads_token_ids`, such as an `MoE` with a
-        `HashRouter`.
+        With `real`, the feed-forward is handed the text alone. So padding takes no expert's
+        place, whatever router and experts stand there.
         """
-        x = x + self.attention(self.attention_norm(x), cache, layer)
+        x = x + self.attention(self.attention_norm(x), cache, layer, real)
         h = self.ffn_norm(x)
-        reads_ids = getattr(self.ffn, "reads_token_ids", False)
-        answer = self.ffn(h, token_ids) if reads_ids else self.ffn(h)
-        y, routing = answer if isinstance(answer, tuple) else (answer, None)
-        return x + y, routing
+        if real is None:
+            y, routing = self.ffn(h, token_ids)
+            return x + y, routing
+        text, routing = self.ffn(h[real], None if token_ids is None else token_ids[real])
+        y = text.new_zeros(h.shape)
+        y[real] = text
+        return x + y, None if routing is None else spread(routing, real.flatten())
+
+
+def spread(routing: Routing, real: Bool[Tensor, " T"]) -> Routing:
+    """Give the decisions about text one row for every position; padding chose nobody.
+
+    Its logits, probabilities and gates are zero, and its choices neither count nor are kept.
+    """
+
+    def over_all(part: Tensor) -> Tensor:
+        rows = part.new_zeros(len(real), *part.shape[1:])
+        rows[real] = part
+        return rows
+
+    chosen = routing.chosen
+    kept = chosen if routing.kept is None else routing.kept
+    parts = (routing.logits, routing.probs, routing.gates, routing.expert_ids, kept, chosen)
+    return Routing(*map(over_all, parts))

@@ -6,21 +6,27 @@ from torch import Tensor, nn
 
 from moe_teach.config import Activation
 from moe_teach.ops.grouped_ffn import grouped_ffn
-from moe_teach.ops.routed_ffn import preferred, routed_ffn
-from moe_teach.types import ExpertWeights, Routing
+from moe_teach.types import ExpertWeights
 
 
 class Experts(nn.Module):
     """E feed-forward networks of equal shape that compute on rows sorted by expert.
 
-    `w_up` and, for SwiGLU, `w_gate` are (E, F, D); `w_down` is (E, D, F).
+    `w_up` and, for SwiGLU, `w_gate` are (E, F, D); `w_down` is (E, D, F). `residual_scale`
+    multiplies the first weights of `w_down`, which answer into the residual stream.
     """
 
     def __init__(
-        self, n_experts: int, d_model: int, d_ff: int, activation: Activation = "swiglu"
+        self,
+        n_experts: int,
+        d_model: int,
+        d_ff: int,
+        activation: Activation = "swiglu",
+        residual_scale: float = 1.0,
     ) -> None:
         super().__init__()
         self.activation = activation
+        self.residual_scale = residual_scale
         self.w_up = nn.Parameter(torch.empty(n_experts, d_ff, d_model))
         self.w_down = nn.Parameter(torch.empty(n_experts, d_model, d_ff))
         has_gate = activation == "swiglu"
@@ -28,14 +34,16 @@ class Experts(nn.Module):
         self.register_parameter("w_gate", w_gate)
         self.reset_parameters()
 
+    @torch.no_grad()
     def reset_parameters(self) -> None:
-        """Draw every matrix with variance 1 / (its input width).
+        """Draw every matrix with variance 1 / (its input width), then scale `w_down`.
 
         Then an output is about as large as its input. torch's own initialisers take a fused
         (E, F, D) tensor for a convolution and would make every expert sqrt(F) times too small.
         """
         for parameter in self.parameters():
             nn.init.normal_(parameter, std=parameter.shape[-1] ** -0.5)
+        self.w_down.mul_(self.residual_scale)
 
     @property
     def weights(self) -> ExpertWeights:
@@ -48,30 +56,7 @@ class Experts(nn.Module):
         """Run each expert on its own slice of rows, which ends at `expert_offsets[e]`."""
         return grouped_ffn(rows, expert_offsets, self.weights, self.activation)
 
-    def prefers_tokens(self, x: Float[Tensor, "T D"], routing: Routing) -> bool:
-        """Whether `routed` is faster here than dispatch, `forward` and combine one by one.
-
-        Never where `forward` is not this class's own or somebody has hooked on to it: `routed`
-        would pass them by.
-        """
-        is_ours = type(self).forward is Experts.forward and "forward" not in vars(self)
-        return is_ours and not _is_hooked(self) and preferred(x, routing) != "parts"
-
-    def routed(self, x: Float[Tensor, "T D"], routing: Routing) -> Float[Tensor, "T D"]:
-        """Run every token through its experts and mix the answers, without rows in between."""
-        return routed_ffn(x, routing, self.weights, self.activation)
-
     def extra_repr(self) -> str:
         """Say the sizes when the module is printed."""
         n_experts, d_ff, d_model = self.w_up.shape
         return f"{n_experts=}, {d_model=}, {d_ff=}, activation={self.activation!r}"
-
-
-def _is_hooked(module: nn.Module) -> bool:
-    hooks = (
-        module._forward_hooks,
-        module._forward_pre_hooks,
-        module._backward_hooks,
-        module._backward_pre_hooks,
-    )
-    return any(hooks)

@@ -1,6 +1,7 @@
 """The router that learns nothing: a fixed table from token to experts."""
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -20,11 +21,10 @@ class HashRouter(nn.Module):
     baseline that a learned router has to beat. The table is drawn from `seed`: each token id gets
     `top_k` different experts, all equally likely. Every gate is 1 / top_k.
 
-    The choice depends on token ids, so ids must come with the vectors. `MoE` and `Model` hand them
-    to every router that says `reads_token_ids`, as an argument that anyone can see.
+    The choice depends on token ids, so ids must come with the vectors, as `MoE` and `Model` hand
+    them to every router.
     """
 
-    reads_token_ids = True
     table: Tensor  # (V, K)
 
     def __init__(self, vocab_size: int, n_experts: int, top_k: int = 1, seed: int = 0) -> None:
@@ -34,9 +34,16 @@ class HashRouter(nn.Module):
             not 1 <= top_k <= n_experts,
             f"top_k must lie between 1 and n_experts = {n_experts}, but it is {top_k}.",
         )
-        self.n_experts = n_experts
-        lots = torch.rand(vocab_size, n_experts, generator=torch.Generator().manual_seed(seed))
-        self.register_buffer("table", lots.topk(top_k, dim=-1).indices)
+        self.n_experts, self.seed = n_experts, seed
+        self.register_buffer("table", torch.empty(vocab_size, top_k, dtype=torch.int64))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the table from the seed, the same on every device."""
+        vocab_size, top_k = self.table.shape
+        source = torch.Generator().manual_seed(self.seed)
+        lots = torch.rand(vocab_size, self.n_experts, generator=source, device="cpu")
+        self.table.copy_(lots.topk(top_k, dim=-1).indices)
 
     def forward(
         self, x: Float[Tensor, "T D"], token_ids: Int[Tensor, "..."] | None = None
@@ -56,23 +63,27 @@ class HashRouter(nn.Module):
             "A HashRouter chooses by token id and got none. Call the layer as "
             "moe(x, token_ids=token_ids); a Model does so by itself.",
         )
-        ids = token_ids.reshape(-1)
         refuse(
-            len(ids) != len(x),
-            f"There are {len(x)} rows, but {len(ids)} token ids: each row needs its own.",
+            token_ids.numel() != len(x),
+            f"There are {len(x)} rows, but {token_ids.numel()} token ids: each row needs its own.",
         )
-        refuse(
-            len(ids) > 0 and not 0 <= int(ids.min()) <= int(ids.max()) < len(self.table),
-            f"Token ids must lie between 0 and {len(self.table) - 1}: was the table made for "
-            "another vocabulary?",
-        )
-        expert_ids = self.table[ids]
+        expert_ids = self._looked_up(token_ids.reshape(-1))
         top_k = expert_ids.shape[-1]
         dtype = torch.promote_types(x.dtype, torch.float32)
         gates = torch.full(expert_ids.shape, 1 / top_k, dtype=dtype, device=x.device)
         nobody = torch.full((len(x), self.n_experts), NEVER, dtype=dtype, device=x.device)
         logits = nobody.scatter(-1, expert_ids, gates.log())
         return Routing(logits, logits.softmax(dim=-1), gates, expert_ids)
+
+    def _looked_up(self, token_ids: Tensor) -> Tensor:
+        try:
+            # Unlike self.table[ids], this counts no negative id from the end.
+            return F.embedding(token_ids, self.table)
+        except IndexError as error:  # on a GPU nobody waits to look
+            raise ValueError(
+                f"Token ids must lie between 0 and {len(self.table) - 1}: was the table made for "
+                "another vocabulary?"
+            ) from error
 
     def extra_repr(self) -> str:
         """Say the sizes when the module is printed."""

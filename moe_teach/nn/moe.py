@@ -1,5 +1,6 @@
 """The MoE layer: it composes, and computes nothing itself."""
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -8,24 +9,22 @@ from moe_teach.nn.experts import Experts
 from moe_teach.nn.feed_forward import FeedForward
 from moe_teach.nn.router import Router
 from moe_teach.ops.capacity import apply_capacity, capacity_of
-from moe_teach.ops.combine import combine
 from moe_teach.ops.demand import demand_rows
-from moe_teach.ops.dispatch import dispatch
+from moe_teach.ops.dispatch import combine, dispatch
+from moe_teach.ops.routed_ffn import routed_ffn
 from moe_teach.types import Routing
 
 
 class MoE(nn.Module):
     """Route, dispatch, let the experts compute, combine, add the shared expert.
 
-    Any parts fit: a router is called as `router(x) -> Routing`, experts as
+    Any parts fit: a router is called as `router(x, token_ids) -> Routing`, experts as
     `experts(rows, expert_offsets) -> rows`, a shared expert as `shared_expert(x) -> y`. The
-    residual connection is not inside. A capacity, if there is one, also holds in evaluation.
+    residual connection is not inside.
 
-    Experts that can do the whole way themselves, from tokens to tokens, have a method
-    `routed(x, routing) -> y`, and a method `prefers_tokens(x, routing)` that says when to call it.
-
-    A router that chooses by token id says so with an attribute `reads_token_ids = True`; it is
-    then called as `router(x, token_ids)`.
+    A capacity, if there is one, also holds in evaluation, where what a token is answered then
+    depends on the others in its batch. Random drops draw afresh in training only: in evaluation
+    the same batch draws the same lots every time.
     """
 
     def __init__(
@@ -44,8 +43,12 @@ class MoE(nn.Module):
         self.drop_policy = drop_policy
 
     @classmethod
-    def build(cls, d_model: int, config: MoEConfig) -> "MoE":
-        """Make the layer that `config` describes out of the library's own parts."""
+    def build(cls, d_model: int, config: MoEConfig, residual_scale: float = 1.0) -> "MoE":
+        """Make the layer that `config` describes out of the library's own parts.
+
+        `residual_scale` multiplies the first weights of every matrix that answers into the
+        residual stream.
+        """
         refuse(
             config.bias,
             "Linear biases in routers and experts are counted by moe_teach.cost but not built by "
@@ -53,40 +56,33 @@ class MoE(nn.Module):
         )
         shared = None
         if config.shared_width:
-            shared = FeedForward(d_model, config.shared_width, config.activation)
+            shared = FeedForward(d_model, config.shared_width, config.activation, residual_scale)
+        n_experts, d_ff = config.router.n_experts, config.d_ff
         return cls(
             Router(d_model, config.router),
-            Experts(config.router.n_experts, d_model, config.d_ff, config.activation),
+            Experts(n_experts, d_model, d_ff, config.activation, residual_scale),
             shared,
             config.capacity_factor,
             config.drop_policy,
         )
-
-    @property
-    def reads_token_ids(self) -> bool:
-        """Whether the router wants to know which token each vector stands for."""
-        return getattr(self.router, "reads_token_ids", False)
 
     def forward(
         self, x: Float[Tensor, "*batch D"], token_ids: Int[Tensor, "*batch"] | None = None
     ) -> tuple[Float[Tensor, "*batch D"], Routing]:
         """Transform every vector of `x`; also return who was chosen, for losses and plots.
 
-        `token_ids` go to a router that reads them and to nobody else.
+        `token_ids` go to the router, which may look at them.
         """
         tokens = x.reshape(-1, x.shape[-1])
         demand_rows(tokens, "The MoE layer's input")
-        asked = (tokens, token_ids) if self.reads_token_ids else (tokens,)
-        routing = self._within_capacity(self.router(*asked))
+        ids = None if token_ids is None else token_ids.reshape(-1)
+        routing = self._within_capacity(self.router(tokens, ids))
         y = self._through_experts(tokens, routing)
         if self.shared_expert is not None:
             y = y + self.shared_expert(tokens)
         return y.view_as(x), routing
 
     def _through_experts(self, tokens: Tensor, routing: Routing) -> Tensor:
-        prefers_tokens = getattr(self.experts, "prefers_tokens", None)
-        if prefers_tokens is not None and prefers_tokens(tokens, routing):
-            return self.experts.routed(tokens, routing)
         rows, dispatched = dispatch(tokens, routing)
         return combine(self.experts(rows, dispatched.expert_offsets), routing.gates, dispatched)
 
@@ -95,4 +91,27 @@ class MoE(nn.Module):
             return routing
         n_tokens, n_experts, top_k = len(routing.probs), routing.n_experts, routing.top_k
         capacity = capacity_of(n_tokens, n_experts, top_k, self.capacity_factor)
-        return apply_capacity(routing, capacity, self.drop_policy)
+        lots = None
+        if self.drop_policy == "random" and not self.training:
+            lots = torch.Generator(routing.gates.device).manual_seed(0)
+        return apply_capacity(routing, capacity, self.drop_policy, lots)
+
+
+class FusedMoE(MoE):
+    """The same layer with the whole way of a token through its experts in one operation.
+
+    `routed_ffn` reads the experts' matrices and picks the fastest way through them, so the
+    experts are never called as a module: a hook on them, or another `forward`, would be passed
+    by. Parts of your own belong into an `MoE`.
+    """
+
+    def __init__(self, router: nn.Module, experts: Experts, *more: object, **named: object) -> None:
+        refuse(
+            type(experts) is not Experts,
+            f"FusedMoE reads the matrices of the library's Experts and would never call "
+            f"{type(experts).__name__}: put it into an MoE.",
+        )
+        super().__init__(router, experts, *more, **named)
+
+    def _through_experts(self, tokens: Tensor, routing: Routing) -> Tensor:
+        return routed_ffn(tokens, routing, self.experts.weights, self.experts.activation)

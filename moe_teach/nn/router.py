@@ -1,24 +1,26 @@
 """The router: score every expert for every token, and choose."""
 
+from collections.abc import Callable
+
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from moe_teach.config import RouterConfig
+from moe_teach.nn.linear import Linear, reset_parts
 from moe_teach.ops.capacity import capacity_of
-from moe_teach.ops.choose import ROUTER_INPUT, choose, is_plain
-from moe_teach.ops.choose.reference import precise_logits
 from moe_teach.ops.demand import demand_rows
 from moe_teach.ops.route import (
-    expert_choice,
-    gates_for,
+    ROUTER_INPUT,
+    demand_decidable,
     gates_of,
-    group_mask,
-    jittered,
-    noisy_logits,
+    is_plain,
+    precise_logits,
+    route,
     score,
     top_experts,
 )
+from moe_teach.ops.route.variants import expert_choice, group_mask, jittered, noisy_logits
 from moe_teach.types import Routing
 
 
@@ -28,7 +30,8 @@ class Router(nn.Module):
     `proj` scores the experts. `expert_bias` steers the choice and never the mixture: it is added
     to the probabilities before top-k, and the gates are read from the probabilities without it
     (Wang et al. 2024, arXiv 2408.15664). It is a buffer: no optimiser moves it, and neither does
-    this module; see `moe_teach.ops.balance.update_expert_bias`.
+    this module; see `moe_teach.ops.balance.update_expert_bias`. It stays in float32 where the
+    model is converted to a narrower dtype, which would swallow steps of 0.001.
     """
 
     expert_bias: Tensor  # (E,)
@@ -36,41 +39,55 @@ class Router(nn.Module):
     def __init__(self, d_model: int, config: RouterConfig) -> None:
         super().__init__()
         self.config = config
-        self.proj = nn.Linear(d_model, config.n_experts, bias=False)
-        self.noise_proj = nn.Linear(d_model, config.n_experts, bias=False) if config.noisy else None
-        self.register_buffer("expert_bias", torch.zeros(config.n_experts))
+        # Large logits would decide before anything is learned.
+        self.proj = Linear(d_model, config.n_experts, std=(0.1 / d_model) ** 0.5)
+        self.noise_proj = Linear(d_model, config.n_experts, std=0.0) if config.noisy else None
+        precise = torch.promote_types(torch.get_default_dtype(), torch.float32)
+        self.register_buffer("expert_bias", torch.zeros(config.n_experts, dtype=precise))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """Draw small weights, so that at first every expert gets a similar share.
 
-        The variance is a tenth of 1 / D (Switch, arXiv 2101.03961, section 2.4): large logits
-        would decide before anything is learned. The noise starts equal for all experts.
+        The variance is a tenth of 1 / D (Switch, arXiv 2101.03961, section 2.4). The noise starts
+        equal for all experts, and so does the selection bias.
         """
-        nn.init.normal_(self.proj.weight, std=(0.1 / self.proj.in_features) ** 0.5)
-        if self.noise_proj is not None:
-            nn.init.zeros_(self.noise_proj.weight)
+        reset_parts(self)
+        nn.init.zeros_(self.expert_bias)
 
-    def forward(self, x: Float[Tensor, "T D"]) -> Routing:
+    def forward(
+        self, x: Float[Tensor, "T D"], token_ids: Int[Tensor, " T"] | None = None
+    ) -> Routing:
         """Decide for every token: x (T, D) -> `Routing`, at least in float32.
 
+        A router is called with the tokens' ids too; this one looks at their vectors only.
         Jitter and noise act in training only. With `choice="expert"` the record lists all E
         experts for every token, and `kept` says which of them chose it.
 
         Raises:
             ValueError: if `x` is not made of float rows of the right width, or a logit is broken
-                (not where a kernel decides, see `moe_teach.ops.choose`).
+                (not where a kernel decides, see `moe_teach.ops.route`).
         """
         is_noisy = self.training and (self.config.jitter > 0 or self.config.noisy)
         if is_plain(self.config) and not is_noisy:
-            return choose(x, self.proj.weight, self.expert_bias, self.config)
+            return route(x, self.proj.weight, self.expert_bias, self.config)
         demand_rows(x, ROUTER_INPUT, self.proj.in_features)
         logits = self._logits(x)
         probs = score(logits, self.config.score_fn)
         ranking = probs + self.expert_bias
+        if not torch.compiler.is_compiling():
+            demand_decidable(logits, ranking, "softmax")  # the bias may hold NaN
         if self.config.choice == "expert":
             return self._experts_choose(logits, probs, ranking)
         return self._tokens_choose(logits, probs, ranking)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Router":
+        """Convert and move this module as torch does, and keep the bias at least in float32."""
+        bias = self.expert_bias
+        super()._apply(fn, recurse)
+        if self.expert_bias.itemsize < 4:
+            self.expert_bias = bias.to(self.expert_bias.device, torch.float32)
+        return self
 
     def _logits(self, x: Tensor) -> Tensor:
         if self.training and self.config.jitter:
@@ -86,17 +103,12 @@ class Router(nn.Module):
             may_choose = group_mask(ranking, config.n_groups, config.top_groups)
             ranking = ranking.masked_fill(~may_choose, -torch.inf)
         expert_ids = top_experts(ranking, config.top_k)
-        return Routing(logits, probs, gates_for(config, logits, probs, expert_ids), expert_ids)
+        return Routing(logits, probs, gates_of(config, logits, probs, expert_ids), expert_ids)
 
     def _experts_choose(self, logits: Tensor, probs: Tensor, ranking: Tensor) -> Routing:
         config = self.config
         n_tokens, n_experts = probs.shape
         kept = expert_choice(ranking, capacity_of(n_tokens, n_experts, config.top_k, 1.0))
         everyone = torch.arange(n_experts, device=probs.device).expand(n_tokens, -1)
-        gates = gates_of(
-            probs.masked_fill(~kept, 0.0),
-            everyone,
-            normalize=config.normalize_gates,
-            scale=config.gate_scale,
-        )
-        return Routing(logits, probs, gates, everyone, kept)
+        gates = gates_of(config, logits, probs.masked_fill(~kept, 0.0), everyone)
+        return Routing(logits, probs, gates, everyone, kept, kept)

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from moe_teach.config import Activation
+from moe_teach.ops.demand import demand_activation, unknown_activation
 from moe_teach.types import ExpertWeights
 
 Matrices = tuple[Tensor, Tensor, Tensor | None]
@@ -21,28 +22,13 @@ def activate(up: Tensor, gate: Tensor | None, activation: Activation) -> Tensor:
     match activation:
         case "swiglu":
             opened = F.silu(gate)
-            # Outside a graph nobody else holds this tensor: a second of its size is not needed.
+            # Without gradients nothing will want silu(gate) again: it can be overwritten.
             return opened * up if torch.is_grad_enabled() else opened.mul_(up)
         case "gelu":
             return F.gelu(up)
         case "relu":
             return F.relu(up)
-    raise _unknown(activation)
-
-
-def demand_activation(activation: Activation, has_gate: bool) -> None:
-    """Refuse an activation that does not exist, or matrices that do not belong to it."""
-    if activation not in ("swiglu", "gelu", "relu"):
-        raise _unknown(activation)
-    if has_gate != (activation == "swiglu"):
-        raise ValueError(
-            f"SwiGLU has the matrix w_gate and the others have not: with activation="
-            f"{activation!r}, w_gate must be {'None' if has_gate else 'given'}."
-        )
-
-
-def _unknown(activation: str) -> ValueError:
-    return ValueError(f"Unknown activation {activation!r}: choose 'swiglu', 'gelu' or 'relu'.")
+    raise unknown_activation(activation)
 
 
 def activation_backward(
@@ -63,7 +49,7 @@ def activation_backward(
             return F.gelu(up), torch.ops.aten.gelu_backward(dinner, up), None
         case "relu":
             return F.relu(up), torch.ops.aten.threshold_backward(dinner, up, 0), None
-    raise _unknown(activation)
+    raise unknown_activation(activation)
 
 
 def expert_ffn(

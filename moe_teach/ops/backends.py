@@ -1,43 +1,60 @@
-"""Backends that are imported when they are first asked for.
+r"""Which implementations the operations take: to see, and to overrule.
 
-Who never asks for Triton should never need it: `import moe_teach.ops.dispatch` brings torch and
-nothing else.
+    with using(grouped_ffn="padded"):              # for every call inside that names no backend
+        layer(x)
+    print(*explain(layer, x), sep="\n")            # who was picked, and why
+
+A wish holds in its own context only: other threads and tasks do not see it, and neither do the
+threads of autograd. So a forward pass that is repeated on the way back (checkpointing on a GPU)
+does not either: there, name `backend` in the call. A compiled layer keeps what was asked for when
+it was traced.
 """
 
-import functools
-from collections.abc import Callable
-from importlib import import_module
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from moe_teach.ops.triton_mode import mode
+from moe_teach.config import refuse
+from moe_teach.ops.dispatch import COMBINE, DISPATCH
+from moe_teach.ops.grouped_ffn import GROUPED_FFN
+from moe_teach.ops.grouped_mm import GROUPED_MM
+from moe_teach.ops.operation import Operation, Pick, listening, wishing
+from moe_teach.ops.route import ROUTE
+from moe_teach.ops.routed_ffn import ROUTED_FFN
+
+OPERATIONS: dict[str, Operation] = {
+    operation.name: operation
+    for operation in (ROUTE, DISPATCH, GROUPED_MM, GROUPED_FFN, COMBINE, ROUTED_FFN)
+}
 
 
-def kernel_of(module: str, name: str) -> Callable[..., Any]:
-    """Return a function that imports `module` at its first call, and calls what is named there."""
+@contextmanager
+def using(**backends: str) -> Iterator[None]:
+    """Name the backend of operations for every call inside the `with` that names none itself.
 
-    @functools.cache
-    def found() -> Callable[..., Any]:
-        demand_triton()
-        return getattr(import_module(module), name)
-
-    return lambda *args, **kwargs: found()(*args, **kwargs)
-
-
-def backends_of(operation: str) -> tuple[str, ...]:
-    """Name everything that `backend=` of an operation takes."""
-    module = import_module(f"moe_teach.ops.{operation}")
-    # The BACKENDS of `routed_ffn` are the five that chapter 04 builds.
-    return getattr(module, "EVERY_BACKEND", module.BACKENDS)
-
-
-def demand_triton() -> None:
-    """Refuse to go on where Triton is not installed.
+    Who names a part (dispatch, grouped_ffn, combine) names the way of the whole too: `routed_ffn`
+    then goes by its parts, unless it was named itself.
 
     Raises:
-        ModuleNotFoundError: with what to install.
+        ValueError: if there is no such operation, or it has no such backend.
     """
-    if mode() == "absent":
-        raise ModuleNotFoundError(
-            "The backend 'triton' needs the package triton, which exists for Linux: install it "
-            "with pip install 'moe-teach[kernels]', or choose another backend."
+    for name, backend in backends.items():
+        refuse(
+            name not in OPERATIONS,
+            f"There is no operation {name!r} to choose a backend for: the operations are "
+            f"{', '.join(OPERATIONS)}.",
         )
+        if backend not in OPERATIONS[name].backends:
+            raise OPERATIONS[name].unknown(backend)
+    with wishing(backends):
+        yield
+
+
+def explain(function: Callable[..., Any], *arguments: Any, **options: Any) -> list[Pick]:
+    """Call a layer or an operation once and tell which backends were picked, each reason once.
+
+    A compiled function has picked when it was traced, and tells nothing.
+    """
+    with listening() as heard:
+        function(*arguments, **options)
+    return list(dict.fromkeys(heard))

@@ -5,10 +5,11 @@ from dataclasses import replace
 from fractions import Fraction
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from moe_teach.config import DropPolicy, refuse
+from moe_teach.ops.demand import demand_expert_ids, demand_real
 from moe_teach.types import Routing
 
 
@@ -28,6 +29,8 @@ def apply_capacity(
     capacity: int,
     policy: DropPolicy,
     generator: torch.Generator | None = None,
+    *,
+    real: Bool[Tensor, " T"] | None = None,
 ) -> Routing:
     """Return the routing with `kept` cleared for every choice beyond an expert's capacity.
 
@@ -38,17 +41,24 @@ def apply_capacity(
             last sequences lose most; "by_gate" serves the largest gates first
             (batch prioritised routing, Riquelme et al. 2021, arXiv 2106.05974); "random" draws.
         generator: source of the draw, for "random" only.
+        real: the tokens that are text. Padding takes no place and is never kept, so with the
+            capacity of the text alone the text is treated as if no padding were there.
 
     Returns:
         A new record. The gates of the others are *not* raised to make up for a dropped choice.
     """
     refuse(capacity < 0, f"capacity counts rows and cannot be negative, but it is {capacity}.")
+    demand_real(real, routing)
+    demand_expert_ids(routing.expert_ids, routing.n_experts)
     queue = _queue(routing.gates, policy, generator)
+    comes = routing.kept  # those who ask for a place
+    if real is not None:
+        comes = real[:, None].expand_as(routing.expert_ids) & (True if comes is None else comes)
     expert = routing.expert_ids.flatten()
-    if routing.kept is not None:
-        expert = expert.masked_fill(~routing.kept.flatten(), routing.n_experts)
+    if comes is not None:
+        expert = expert.masked_fill(~comes.flatten(), routing.n_experts)
     kept = (_rank(expert, queue, routing.n_experts) < capacity).view_as(routing.expert_ids)
-    return replace(routing, kept=kept if routing.kept is None else kept & routing.kept)
+    return replace(routing, kept=kept if comes is None else kept & comes)
 
 
 def _queue(

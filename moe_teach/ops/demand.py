@@ -4,9 +4,12 @@ A wrong dtype or width would otherwise surface deep inside a matrix multiplicati
 a wrong number.
 """
 
+import torch
 from torch import Tensor
 
-from moe_teach.config import refuse
+from moe_teach.config import Activation, refuse
+from moe_teach.ops.operation import kernels_compile
+from moe_teach.ops.triton_mode import VARIABLE
 from moe_teach.types import Routing
 
 
@@ -40,9 +43,47 @@ def demand_routing_of(x: Tensor, routing: Routing) -> None:
         )
 
 
-def demand_expert_ids(tokens_per_expert: Tensor, n_experts: int) -> None:
-    """Refuse counts that are longer than the list of experts: some id was out of range."""
-    demand_expert_id(len(tokens_per_expert) - 1, n_experts)
+def demand_real(real: Tensor | None, routing: Routing) -> None:
+    """Refuse a mask of real tokens that is none, or belongs to another batch."""
+    if real is None:
+        return
+    n_tokens = len(routing.expert_ids)
+    refuse(
+        real.dtype != torch.bool or real.shape != (n_tokens,),
+        f"real must say True or False for each of the {n_tokens} tokens, but it is {real.dtype} "
+        f"of shape {tuple(real.shape)}: flatten a mask of (batch, sequence) first.",
+    )
+
+
+def demand_expert_ids(expert_ids: Tensor, n_experts: int) -> None:
+    """Refuse ids that name no expert; on a GPU this waits for the device."""
+    if not expert_ids.numel():
+        return
+    lowest, highest = (int(end) for end in expert_ids.aminmax())
+    if lowest < 0 or highest >= n_experts:
+        demand_expert_id(lowest if lowest < 0 else highest, n_experts)
+
+
+def demand_expert_ids_in_sight(expert_ids: Tensor, n_experts: int) -> None:
+    """Refuse ids that name no expert where a look costs no waiting: on a CPU, outside a graph."""
+    if expert_ids.device.type == "cpu" and not torch.compiler.is_dynamo_compiling():
+        demand_expert_ids(expert_ids, n_experts)
+
+
+def count_ids(expert_ids: Tensor, n_experts: int) -> Tensor:
+    """Count how often each expert is named, (E,) int64.
+
+    Raises:
+        ValueError: if an id names no expert.
+    """
+    try:
+        counts = torch.bincount(expert_ids.flatten(), minlength=n_experts)
+    except RuntimeError:  # a negative id, or one so large that the counts fit in no memory
+        demand_expert_ids(expert_ids, n_experts)
+        raise
+    if len(counts) > n_experts:
+        demand_expert_ids(expert_ids, n_experts)
+    return counts
 
 
 def demand_expert_id(expert_id: int, n_experts: int) -> None:
@@ -53,6 +94,70 @@ def demand_expert_id(expert_id: int, n_experts: int) -> None:
         )
 
 
-def unknown_backend(backend: str, known: tuple[str, ...]) -> ValueError:
-    """Return the error for a backend that does not exist."""
-    return ValueError(f"Unknown backend {backend!r}: choose one of {', '.join(known)}.")
+def in_one_precision(rows: Tensor, *matrices: Tensor | None) -> tuple[Tensor | None, ...]:
+    """Return rows and matrices in the dtype they will be multiplied in.
+
+    Under autocast everything is cast, as in any other matrix multiplication; elsewhere they must
+    agree already.
+
+    Raises:
+        ValueError: if the dtypes disagree.
+    """
+    tensors = (rows, *matrices)
+    device = rows.device.type
+    if torch.is_autocast_enabled(device):
+        dtype = torch.get_autocast_dtype(device)
+        return tuple(None if tensor is None else tensor.to(dtype) for tensor in tensors)
+    for matrix in matrices:
+        if matrix is not None and matrix.dtype != rows.dtype:
+            raise ValueError(
+                f"rows hold {rows.dtype} and the experts {matrix.dtype}: convert the layer with "
+                f".to({rows.dtype}), or run it under torch.autocast."
+            )
+    return tensors
+
+
+def demand_activation(activation: Activation, has_gate: bool) -> None:
+    """Refuse an activation that does not exist, or matrices that do not belong to it."""
+    if activation not in ("swiglu", "gelu", "relu"):
+        raise unknown_activation(activation)
+    if has_gate != (activation == "swiglu"):
+        raise ValueError(
+            f"SwiGLU has the matrix w_gate and the others have not: with activation="
+            f"{activation!r}, w_gate must be {'None' if has_gate else 'given'}."
+        )
+
+
+def unknown_activation(activation: str) -> ValueError:
+    """Return the error for an activation that does not exist."""
+    return ValueError(f"Unknown activation {activation!r}: choose 'swiglu', 'gelu' or 'relu'.")
+
+
+def demand_operands(dtypes: tuple[torch.dtype, ...], **tensors: Tensor | None) -> None:
+    """Refuse what an operation's kernels cannot read; each operation asks once, for all of it.
+
+    Raises:
+        ValueError: if tensors stand on several devices, or not where kernels run, or a
+            floating-point one has another dtype than these.
+    """
+    given = {name: tensor for name, tensor in tensors.items() if tensor is not None}
+    places = {name: tensor.device for name, tensor in given.items()}
+    if len(set(places.values())) > 1:
+        raise ValueError(
+            "All tensors of one kernel must stand on one device, but here "
+            + ", ".join(f"{name} is on {place}" for name, place in places.items())
+            + ": move them with .to(device)."
+        )
+    for name, tensor in given.items():
+        if tensor.device.type == "cpu" and kernels_compile():
+            raise ValueError(
+                f"{name} is on the CPU, but Triton compiles for a GPU in this process: move the "
+                f"tensors to the GPU, choose another backend, or set {VARIABLE}=1 and restart "
+                "Python to interpret the kernel."
+            )
+        if tensor.is_floating_point() and tensor.dtype not in dtypes:
+            known = ", ".join(str(dtype).removeprefix("torch.") for dtype in dtypes)
+            raise ValueError(
+                f"{name} holds {tensor.dtype}, but the kernels compute with {known} only: convert "
+                "it, or choose another backend."
+            )

@@ -8,7 +8,8 @@ A program owns some tokens and some columns, and walks over the K choices:
 
 No two tokens share a row, so nobody writes what somebody else writes: no atomics, and the same
 sum in every run. Rows can be so many that row times width passes 2^31: such offsets are computed
-in 64 bits. A slot of -1 (a dropped choice) is neither written nor read.
+in 64 bits. A slot of -1 (a dropped choice) is neither written nor read. Nothing is checked here:
+the operations check what they are given, once.
 """
 
 from typing import Any
@@ -16,8 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from moe_teach.config import refuse
-from moe_teach.ops.triton_host import INTERPRETED, demand_launchable, tl, triton
+from moe_teach.ops.triton_host import INTERPRETED, tl, triton
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
@@ -65,17 +65,6 @@ def collect(rows: Tensor, slot: Tensor, gates: Tensor | None = None, **tile: int
     return out
 
 
-def demand_float(**tensors: Tensor | None) -> None:
-    """Refuse numbers that the kernels do not compute with, and devices where they do not run."""
-    demand_launchable(**tensors)
-    for name, tensor in tensors.items():
-        refuse(
-            tensor is not None and tensor.dtype not in FLOATS,
-            f"{name} holds {None if tensor is None else tensor.dtype}, which the kernel does not "
-            "know: use bfloat16, float16, float32 or float64.",
-        )
-
-
 def sum_dtype(*tensors: Tensor | None) -> tl.dtype:
     """Return the dtype in which a kernel adds: float32, and float64 for float64."""
     is_double = any(t is not None and t.dtype == torch.float64 for t in tensors)
@@ -105,8 +94,6 @@ def launch(
     columns: int | None = None,
 ) -> None:
     """Let one kernel of this module fill `target`, a contiguous tensor that is not empty."""
-    demand_float(rows=source, gates=gates)
-    demand_launchable(rows=source, slot=slot)
     n_tokens, width = len(slot), source.shape[-1]
     chosen_tokens, chosen_columns = row_tile(n_tokens, width)
     tokens, columns = tokens or chosen_tokens, columns or chosen_columns

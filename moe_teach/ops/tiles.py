@@ -14,10 +14,11 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
+from torch import Tensor
 
-from moe_teach.ops.triton_mode import mode
+from moe_teach.ops.operation import kernels_compile
 
-Work = Literal["product", "pair", "outer"]
+Work = Literal["product", "double", "outer"]
 """What registers hold: one product; two, or one and an activation; a sum over rows (dw)."""
 
 SHARED_MEMORY = {80: 163 * 1024, 90: 227 * 1024, 942: 64 * 1024}
@@ -50,9 +51,13 @@ class Tiles:
             "num_stages": self.num_stages,
         }
 
+    def of_height(self, block_m: int) -> "Tiles":
+        """Return these sizes for tiles that were cut already; kernels of one layer share a map."""
+        return self if self.block_m == block_m else replace(self, block_m=block_m)
+
     def shared_bytes(self, work: Work, itemsize: int) -> int:
         """Estimate the shared memory of the operands in flight, in bytes."""
-        columns = 2 * self.block_n if work == "pair" else self.block_n
+        columns = 2 * self.block_n if work == "double" else self.block_n
         return self.num_stages * (self.block_m + columns) * self.block_k * itemsize
 
 
@@ -61,35 +66,38 @@ _Table = dict[Work, dict[int, Tiles]]
 # processor at once; 128 is for training and prefill.
 _DECODE: _Table = {
     "product": {16: Tiles(16, 64, 128, 4, 4), 32: Tiles(32, 64, 128, 4, 4)},
-    "pair": {16: Tiles(16, 32, 128, 4, 4), 32: Tiles(32, 32, 128, 4, 4)},
+    "double": {16: Tiles(16, 32, 128, 4, 4), 32: Tiles(32, 32, 128, 4, 4)},
 }
 _AMPERE: _Table = {
     "product": {64: Tiles(64, 128, 64, 4, 4), 128: Tiles(128, 128, 64, 8, 4)},
-    "pair": {64: Tiles(64, 64, 64, 4, 4), 128: Tiles(128, 64, 64, 8, 4)},
+    "double": {64: Tiles(64, 64, 64, 4, 4), 128: Tiles(128, 64, 64, 8, 4)},
     "outer": {128: Tiles(128, 128, 64, 8, 3)},
 }
 _HOPPER: _Table = {
     "product": {64: Tiles(64, 128, 64, 4, 4), 128: Tiles(128, 256, 64, 8, 3)},
-    "pair": {64: Tiles(64, 128, 64, 8, 3), 128: Tiles(128, 128, 64, 8, 3)},
+    "double": {64: Tiles(64, 128, 64, 8, 3), 128: Tiles(128, 128, 64, 8, 3)},
     "outer": {128: Tiles(128, 256, 64, 8, 3)},
 }
 # Float32 at full precision does not use tensor cores, and rows of odd widths are loaded number by
 # number on their way through registers: small tiles keep those free.
 _SMALL: dict[Work, Tiles] = {
     "product": Tiles(64, 64, 32, 4, 3),
-    "pair": Tiles(64, 32, 32, 4, 3),
+    "double": Tiles(64, 32, 32, 4, 3),
     "outer": Tiles(64, 64, 32, 4, 3),
 }
 _MI300 = 942
-_forced: list[Tiles] = []
+_forced: list[tuple[Work | None, Tiles]] = []
 _pretended: list[int] = []
 
 
 @contextmanager
-def forced(tiles: Tiles) -> Iterator[None]:
-    """Launch every grouped kernel inside the `with` with these block sizes (for tuning, tests)."""
+def forced(tiles: Tiles, work: Work | None = None) -> Iterator[None]:
+    """Launch every grouped kernel inside the `with` with these block sizes (for tuning, tests).
+
+    With `work` only the kernels of that kind.
+    """
     # A plain list and not a context variable: autograd runs backward passes in its own threads.
-    _forced.append(tiles)
+    _forced.append((work, tiles))
     try:
         yield
     finally:
@@ -118,10 +126,11 @@ def fitting_tiles(
     the height of its gradient. `widths` are the columns and the inner axis. The interpreter pays
     for programs and for steps, not for numbers, and gets few of both.
     """
-    if _forced:
-        return _forced[-1]
+    for wanted, tiles in reversed(_forced):
+        if wanted in (None, work):
+            return tiles
     block_m = _at_least_16(n_rows)
-    if not _pretended and (mode() != "compiled" or device.type != "cuda"):
+    if not _pretended and (device.type != "cuda" or not kernels_compile()):
         block_n, block_k = (min(_at_least_16(width), 128) for width in widths)
         return Tiles(min(block_m, 64), block_n, block_k)
     generation = _generation(device)
@@ -132,8 +141,15 @@ def fitting_tiles(
         table = _HOPPER[work] if generation == 90 else _AMPERE[work]
         heights = _DECODE.get(work, {}) | table
         tiles = heights[min(block_m, 128) if work != "outer" else 128]
-    # There, one step of the large tiles fills half of the shared memory.
+    # An MI300 has 64 KB of shared memory, half of which one step of the large tiles fills: no more
+    # than two steps can be in flight.
     return replace(tiles, num_stages=2) if generation == _MI300 else tiles
+
+
+def tiles_for(n_rows: int, w: Tensor, work: Work = "product") -> Tiles:
+    """Look up the block sizes for N rows and the matrices `w` (E, F, D)."""
+    n_experts, n_out, n_in = w.shape
+    return fitting_tiles(work, w.device, w.dtype, -(-n_rows // n_experts), n_out, n_in)
 
 
 def _at_least_16(n: int) -> int:

@@ -1,5 +1,6 @@
 """The one thing that training moves outside the optimiser: the routers' selection bias."""
 
+import math
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -24,21 +25,49 @@ def update_expert_biases(model: nn.Module, counts: Sequence[Tensor], rate: float
     Call it once per optimiser step, never in evaluation; a rate of 0 does nothing.
 
     Raises:
-        ValueError: if a router has no `expert_bias`, or layers and counts do not match.
+        ValueError: if a router has no `expert_bias` that can take such steps, layers and counts
+            do not match, or the rate is not a finite number; then no bias was moved.
     """
     if not rate:
         return
+    refuse(not math.isfinite(rate), f"The rate of the bias must be finite, but it is {rate}.")
     routers = list(routers_of(model))
     refuse(
         len(routers) != len(counts),
         f"The model has {len(routers)} routers but returned {len(counts)} routings, so it is not "
         "known whose bias to move: set bias_update_rate to 0.",
     )
+    demand_biases(model)
     for router, count in zip(routers, counts, strict=True):
-        bias = getattr(router, "expert_bias", None)
+        refuse(
+            count.is_floating_point() or count.shape != router.expert_bias.shape,
+            f"Tokens per expert are {len(router.expert_bias)} whole numbers, but the counts are "
+            f"{count.dtype} of shape {tuple(count.shape)}.",
+        )
+    for router, count in zip(routers, counts, strict=True):
+        # Narrow integers would overflow in the sums.
+        router.expert_bias.copy_(update_expert_bias(router.expert_bias, count.long(), rate))
+
+
+def demand_biases(model: nn.Module) -> None:
+    """Refuse a model with a router whose selection bias cannot be moved in small steps.
+
+    Raises:
+        ValueError: if a router has no `expert_bias`, a narrow one, or one that is not a number.
+    """
+    for router in routers_of(model):
+        name, bias = type(router).__name__, getattr(router, "expert_bias", None)
         refuse(
             not isinstance(bias, Tensor),
-            f"{type(router).__name__} has no buffer expert_bias that balancing could move: add "
-            "one, or set bias_update_rate to 0.",
+            f"{name} has no buffer expert_bias that balancing could move: add one, or set "
+            "bias_update_rate to 0.",
         )
-        bias.copy_(update_expert_bias(bias, count, rate))
+        refuse(
+            not bias.is_floating_point() or bias.itemsize < 4,
+            f"The expert_bias of a {name} is {bias.dtype}, which swallows steps of 0.001: keep it "
+            "in float32.",
+        )
+        refuse(
+            not bool(bias.isfinite().all()),
+            f"The expert_bias of a {name} is NaN or infinite somewhere: set it back to zero.",
+        )

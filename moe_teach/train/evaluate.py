@@ -8,7 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from moe_teach.config import refuse
-from moe_teach.data.batches import NO_TARGET, Batch
+from moe_teach.data.batches import NO_TARGET, Batch, text_mask
+from moe_teach.nn.model import Model
+from moe_teach.ops.balance import load, tokens_per_expert
 from moe_teach.types import Routing
 
 
@@ -32,6 +34,9 @@ def evaluate(
 ) -> Evaluation:
     """Measure a model in evaluation mode, which is left as it was found.
 
+    Nothing is drawn at random. But where a layer has a capacity, or experts choose their tokens,
+    what a text loses depends on the texts that share its batch.
+
     Args:
         model: called as `model(token_ids) -> ModelOutput`.
         batches: for example `moe_teach.data.batches.evaluation_batches(...)`.
@@ -42,22 +47,32 @@ def evaluate(
     """
     was_training = model.training
     model.eval()
-    device = next(model.parameters()).device
     tally = _Tally()
     try:
         for batch in batches:
-            inputs, targets = batch.inputs.to(device), batch.targets.to(device)
-            output = model(inputs)
+            here = brought(batch, model)
+            output = here.through(model)
             losses = F.cross_entropy(
                 output.logits.float().transpose(1, 2),
-                targets,
+                here.targets,
                 ignore_index=NO_TARGET,
                 reduction="none",
             )
-            tally.add(losses, targets != NO_TARGET, batch.domain_ids.to(device), output.routings)
+            tally.add(losses, here, output.routings)
     finally:
         model.train(was_training)
     return tally.read(domains)
+
+
+def brought(batch: Batch, model: nn.Module) -> Batch:
+    """Return the batch on the device of the model.
+
+    Raises:
+        ValueError: if a token of it is none of the model's vocabulary.
+    """
+    if isinstance(model, Model):
+        model.demand_ids(batch.inputs if batch.real is None else batch.inputs[batch.real])
+    return batch.to(next(model.parameters()).device)
 
 
 class _Tally:
@@ -68,16 +83,16 @@ class _Tally:
         self.targets: dict[int, int] = {}
         self.counts: dict[int, list[Tensor]] = {}
 
-    def add(
-        self, losses: Tensor, asked: Tensor, domain_ids: Tensor, routings: tuple[Routing, ...]
-    ) -> None:
+    def add(self, losses: Tensor, batch: Batch, routings: tuple[Routing, ...]) -> None:
         """Take one batch."""
-        for domain in domain_ids.unique().tolist():
-            mine = domain_ids == domain
+        asked, text = batch.targets != NO_TARGET, text_mask(batch.targets, batch.real)
+        for domain in batch.domain_ids.unique().tolist():
+            mine = batch.domain_ids == domain
             nats = losses[mine].double().sum().item()
             self.nats[domain] = self.nats.get(domain, 0.0) + nats
             self.targets[domain] = self.targets.get(domain, 0) + int(asked[mine].sum())
-            counts = [_counts_of(routing, mine) for routing in routings]
+            real = (text & mine[:, None]).flatten()
+            counts = [tokens_per_expert(routing, real) for routing in routings]
             before = self.counts.get(domain)
             self.counts[domain] = (
                 [a + b for a, b in zip(before, counts, strict=True)] if before else counts
@@ -99,10 +114,5 @@ class _Tally:
         )
 
 
-def _counts_of(routing: Routing, mine: Tensor) -> Tensor:
-    per_sequence = routing.expert_ids.reshape(len(mine), -1)
-    return torch.bincount(per_sequence[mine].flatten(), minlength=routing.n_experts)
-
-
 def _loads(counts: Sequence[Tensor]) -> tuple[tuple[float, ...], ...]:
-    return tuple(tuple((layer / layer.sum()).tolist()) for layer in counts)
+    return tuple(tuple(load(layer).tolist()) for layer in counts)

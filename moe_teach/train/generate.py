@@ -1,12 +1,15 @@
 """Text from a model, one token at a time."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
 from moe_teach.config import refuse
 from moe_teach.nn.model import Model
+from moe_teach.nn.moe import MoE
+from moe_teach.nn.router import Router
 
 
 @torch.no_grad()
@@ -22,6 +25,9 @@ def generate(
 ) -> list[int]:
     """Continue a text by `n_tokens` and return the new tokens.
 
+    No expert is ever full here: tokens that come one by one would be turned away by nobody but
+    their own past. So a capacity does not act, and the cache changes nothing.
+
     Args:
         model: a `Model`; its mode is left as it was found.
         token_ids: the beginning, at least one token.
@@ -29,26 +35,23 @@ def generate(
         temperature: 0 always takes the likeliest token; above 1 flattens the choice.
         top_k: choose among the k likeliest tokens only.
         seed: the same seed gives the same text.
-        use_cache: remember keys and values; else every step reads the whole text again.
+        use_cache: remember keys and values; else each step reads the whole text again.
 
     Raises:
-        ValueError: if a wish is impossible, also if the text outgrows the model's max_seq_len.
+        ValueError: if a wish is impossible, the text outgrows the model's max_seq_len, or a
+            cache would hide the text from experts that choose.
     """
     _demand_sense(token_ids, temperature, top_k)
     _demand_room(model, token_ids, n_tokens)
-    was_training = model.training
-    model.eval()
+    _demand_causal(model, use_cache)
     device = next(model.parameters()).device
     generator = torch.Generator().manual_seed(seed)
-    text = list(token_ids)
-    cache = model.new_cache() if use_cache else None
-    try:
+    text, cache = list(token_ids), model.new_cache() if use_cache else None
+    with _speaking(model):
         while len(text) < len(token_ids) + n_tokens:
             unread = text if cache is None else text[cache.n_tokens :]
             logits = model(torch.tensor([unread], device=device), cache).logits[0, -1]
             text.append(_choose(logits, temperature, top_k, generator))
-    finally:
-        model.train(was_training)
     return text[len(token_ids) :]
 
 
@@ -69,6 +72,34 @@ def _demand_room(model: nn.Module, token_ids: Sequence[int], n_tokens: int) -> N
         f"The beginning has {n_given} tokens and the model was built for at most {longest}, so "
         f"it can add {room}, not {n_tokens}.",
     )
+    model.demand_ids(torch.tensor(list(token_ids)))
+
+
+def _demand_causal(model: nn.Module, use_cache: bool) -> None:
+    """Refuse to hide the text from experts that choose among all of its tokens."""
+    routers = [module for module in model.modules() if isinstance(module, Router)]
+    refuse(
+        use_cache and any(router.config.choice == "expert" for router in routers),
+        "Here the experts choose among all tokens they see, and with a cache they would see one "
+        "at a time: call generate with use_cache=False.",
+    )
+
+
+@contextmanager
+def _speaking(model: nn.Module) -> Iterator[None]:
+    """Put the model in evaluation mode for a while, and take the capacity off every layer."""
+    was_training = model.training
+    layers = [module for module in model.modules() if isinstance(module, MoE)]
+    factors = [layer.capacity_factor for layer in layers]
+    model.eval()
+    try:
+        for layer in layers:
+            layer.capacity_factor = None
+        yield
+    finally:
+        for layer, factor in zip(layers, factors, strict=True):
+            layer.capacity_factor = factor
+        model.train(was_training)
 
 
 def _choose(

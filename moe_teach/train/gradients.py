@@ -1,19 +1,24 @@
 """The gradients of one batch: whole or in micro-batches, on one process or on many."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Int
 from torch import Tensor, nn
 
-from moe_teach.data.batches import NO_TARGET
+from moe_teach.data.batches import Batch, text_mask
 from moe_teach.nn.model import ModelOutput
 from moe_teach.ops.balance import mean_probs, tokens_per_expert
+from moe_teach.seeding import seeded
 from moe_teach.train.config import TrainConfig
-from moe_teach.train.losses import LossParts, Whole, balance_from_sums, total_loss
+from moe_teach.train.losses import (
+    LossParts,
+    Whole,
+    balance_from_sums,
+    share_of_tokens,
+    total_loss,
+)
 from moe_teach.train.ranks import Ranks, shard
-from moe_teach.train.seeding import seeded
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,75 +32,73 @@ class Measured:
 
 
 def accumulate_gradients(
-    model: nn.Module,
-    inputs: Int[Tensor, "B S"],
-    targets: Int[Tensor, "B S"],
-    config: TrainConfig,
-    ranks: Ranks,
-    step: int,
+    model: nn.Module, batch: Batch, config: TrainConfig, ranks: Ranks, step: int
 ) -> Measured:
     """Add the gradients of the batch's mean loss to the parameters, equal on every process.
 
-    `inputs` and `targets` are the whole batch; each process computes its own part of it. Router
-    noise depends on (seed, step, rank) alone.
+    `batch` is the whole one, on the model's device; each process computes its own part of it.
+    Router noise depends on (seed, step, rank) alone.
     """
-    n_targets = int((targets != NO_TARGET).sum())
-    mine = [shard(rows, ranks.rank, ranks.size) for rows in (inputs, targets)]
-    n_parts = config.accumulate
-    parts = [tuple(shard(rows, index, n_parts) for rows in mine) for index in range(n_parts)]
-    meter = _Meter(config)
-    with seeded(config.seed, step, ranks.rank, device=inputs.device):
-        ahead = _count_ahead(model, parts, config, ranks)
-        for part, wanted in parts:
+    whole = Whole.of(batch.targets, batch.real)
+    mine = _part(batch, ranks.rank, ranks.size)
+    parts = [_part(mine, index, config.accumulate) for index in range(config.accumulate)]
+    meter = _Meter(config, whole)
+    with seeded(config.seed, step, ranks.rank, device=batch.inputs.device):
+        ahead = _count_ahead(model, parts, config, ranks, whole)
+        for part in parts:
             output = run(model, part, config)
             counts = ahead
-            if n_parts == 1:
-                counts = counted(output)
+            if len(parts) == 1:
+                counts = counted(output, part, whole)
                 ranks.sum_(counts)
-            whole = Whole(n_targets, targets.numel(), counts)
             losses = total_loss(
                 output,
-                wanted,
+                part.targets,
                 load_balance_coef=config.load_balance_coef,
                 z_loss_coef=config.z_loss_coef,
                 balance_scope=config.balance_scope,
-                whole=whole,
+                whole=replace(whole, counts=counts),
             )
             losses.total.backward()
-            meter.add(losses, output, fraction=wanted.numel() / whole.n_tokens)
+            meter.add(losses, output, part)
     ranks.sum_([p.grad for p in _with_gradients(model, ranks)])
     return meter.read(ranks)
 
 
-def run(model: nn.Module, token_ids: Tensor, config: TrainConfig) -> ModelOutput:
+def run(model: nn.Module, batch: Batch, config: TrainConfig) -> ModelOutput:
     """Call the model in the precision that the configuration asks for on this device."""
-    device = token_ids.device.type
+    device = batch.inputs.device.type
     wants_bfloat16 = config.dtype == "bfloat16" or (config.dtype == "auto" and device == "cuda")
     with torch.autocast(device, torch.bfloat16, enabled=wants_bfloat16):
-        return model(token_ids)
+        return batch.through(model)
 
 
-def counted(output: ModelOutput) -> list[Tensor]:
-    """Return the tokens per expert of every MoE layer."""
-    return [tokens_per_expert(routing) for routing in output.routings]
+def counted(output: ModelOutput, batch: Batch, whole: Whole) -> list[Tensor]:
+    """Return the tokens per expert of every MoE layer, without padding."""
+    text = _text_of(batch, whole)
+    real = None if text is None else text.flatten()
+    return [tokens_per_expert(routing, real) for routing in output.routings]
 
 
 class _Meter:
     """Running sums over the micro-batches of one step."""
 
-    def __init__(self, config: TrainConfig) -> None:
-        self.config = config
+    def __init__(self, config: TrainConfig, whole: Whole) -> None:
+        self.config, self.whole = config, whole
         self.losses: list[Tensor] = []
         self.counts: list[Tensor] = []
         self.probs: list[Tensor] = []
 
-    def add(self, losses: LossParts, output: ModelOutput, fraction: float) -> None:
-        """Take one micro-batch, which is this fraction of the batch."""
+    def add(self, losses: LossParts, output: ModelOutput, part: Batch) -> None:
+        """Take one micro-batch."""
         values = (losses.task, losses.load_balance, losses.z)
         self.losses = _added(self.losses, [value.detach() for value in values])
-        self.counts = _added(self.counts, counted(output))
+        self.counts = _added(self.counts, counted(output, part, self.whole))
+        text = _text_of(part, self.whole)
+        share = share_of_tokens(part.targets, text, self.whole)
+        real = None if text is None else text.flatten()
         with torch.no_grad():
-            probs = [fraction * mean_probs(routing) for routing in output.routings]
+            probs = [share * mean_probs(routing, real) for routing in output.routings]
         self.probs = _added(self.probs, probs)
 
     def read(self, ranks: Ranks) -> Measured:
@@ -111,20 +114,29 @@ class _Meter:
 
 
 def _count_ahead(
-    model: nn.Module, parts: Sequence[Sequence[Tensor]], config: TrainConfig, ranks: Ranks
+    model: nn.Module, parts: Sequence[Batch], config: TrainConfig, ranks: Ranks, whole: Whole
 ) -> list[Tensor] | None:
     """Count the choices of the whole batch before its first gradient, where the loss needs it."""
     if len(parts) == 1 or config.balance_scope != "batch" or not config.load_balance_coef:
         return None
     counts: list[Tensor] = []
     # The same noise must be drawn again afterwards, so this pass leaves the generator as it was.
-    device = parts[0][0].device
+    device = parts[0].inputs.device
     devices = [device] if device.type == "cuda" else []
     with torch.no_grad(), torch.random.fork_rng(devices=devices):
-        for part, _ in parts:
-            counts = _added(counts, counted(run(model, part, config)))
+        for part in parts:
+            counts = _added(counts, counted(run(model, part, config), part, whole))
     ranks.sum_(counts)
     return counts
+
+
+def _part(batch: Batch, index: int, n_parts: int) -> Batch:
+    return batch.map(lambda rows: shard(rows, index, n_parts))
+
+
+def _text_of(batch: Batch, whole: Whole) -> Tensor | None:
+    """Return the mask of text in a part of a batch, or None where nobody needs one."""
+    return text_mask(batch.targets, batch.real) if whole.is_padded else None
 
 
 def _added(sums: list[Tensor], more: list[Tensor]) -> list[Tensor]:

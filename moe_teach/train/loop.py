@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from moe_teach.config import refuse
 from moe_teach.data.batches import Batch
 from moe_teach.ops.balance import load, max_violation
-from moe_teach.train.bias import update_expert_biases
+from moe_teach.train.bias import demand_biases, update_expert_biases
 from moe_teach.train.config import TrainConfig, learning_rate
-from moe_teach.train.evaluate import evaluate
+from moe_teach.train.evaluate import brought, evaluate
 from moe_teach.train.gradients import Measured, accumulate_gradients
 from moe_teach.train.keeper import Keeper
 from moe_teach.train.optimizer import build_optimizer
@@ -30,9 +30,15 @@ class TrainingStopped(ArithmeticError):
 
 
 class Trainer:
-    """A model and its optimiser, advanced one batch at a time; `train` is the loop around it."""
+    """A model and its optimiser, advanced one batch at a time; `train` is the loop around it.
+
+    Raises:
+        ValueError: if nothing can be trained, or a bias should move that a router does not have.
+    """
 
     def __init__(self, model: nn.Module, config: TrainConfig) -> None:
+        if config.bias_update_rate:
+            demand_biases(model)
         self.model, self.config = model, config
         self.ranks = Ranks.here()
         self.optimizer = build_optimizer(model, config.lr, config.weight_decay)
@@ -60,8 +66,9 @@ class Trainer:
         numbers = _numbers(step, measured, self._clipped_norm())
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        self.optimizer.step()
+        # The biases first: where they cannot move, the weights have not moved either.
         update_expert_biases(self.model, measured.counts, self.config.bias_update_rate)
+        self.optimizer.step()
         record = StepRecord(
             step=step,
             **numbers,
@@ -75,11 +82,10 @@ class Trainer:
         return record
 
     def _gradients(self, batch: Batch, step: int) -> Measured:
-        device = next(self.model.parameters()).device
-        inputs, targets = batch.inputs.to(device), batch.targets.to(device)
+        here = brought(batch, self.model)
         self.model.train()
         try:
-            return accumulate_gradients(self.model, inputs, targets, self.config, self.ranks, step)
+            return accumulate_gradients(self.model, here, self.config, self.ranks, step)
         except ValueError as problem:
             if step == 0:  # nothing has been learned yet, so it is the input that is wrong
                 raise

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from moe_teach.data.batches import NO_TARGET
+from moe_teach.data.batches import NO_TARGET, text_mask
 from moe_teach.nn.model import ModelOutput
 from moe_teach.ops.balance import load, mean_probs
-from moe_teach.ops.losses import load_balance_loss, router_z_loss
+from moe_teach.ops.losses import load_balance_loss, router_z_loss, sequence_balance_loss
 from moe_teach.train.config import BalanceScope
 from moe_teach.types import Routing
 
@@ -33,13 +33,28 @@ class LossParts:
 class Whole:
     """The batch of which an output is a part: then the losses of all parts sum to the batch's.
 
-    `counts` holds the tokens per expert of each MoE layer over the whole batch; without it the
-    load is counted over the part alone.
+    Of its `n_positions`, `n_tokens` hold text and `n_targets` are asked for; `n_sequences` of its
+    rows hold any text. `counts` holds the tokens per expert of each MoE layer over the whole
+    batch; without it the load is counted over the part alone.
     """
 
     n_targets: int
     n_tokens: int
+    n_sequences: int
+    n_positions: int
     counts: Sequence[Int[Tensor, " E"]] | None = None
+
+    @classmethod
+    def of(cls, targets: Int[Tensor, "B S"], real: Bool[Tensor, "B S"] | None = None) -> "Whole":
+        """Measure a batch."""
+        text = text_mask(targets, real)
+        sums = ((targets != NO_TARGET).sum(), text.sum(), text.any(dim=-1).sum())
+        return cls(*torch.stack(sums).tolist(), targets.numel())
+
+    @property
+    def is_padded(self) -> bool:
+        """Whether any position of the batch holds no text."""
+        return self.n_tokens < self.n_positions
 
 
 def total_loss(
@@ -55,24 +70,39 @@ def total_loss(
 
     Args:
         output: what the model returned, with one routing for each MoE layer.
-        targets: the next token at every position; -100 where nothing is asked.
+        targets: the next token at every position; -100 where nothing is asked. Where the model
+            was not told which positions hold text (`output.real`), these are taken for padding
+            and do not count in the routers' losses either.
         load_balance_coef: the factor of the balancing loss (0.01 in Switch and OLMoE).
         z_loss_coef: the factor of the z-loss (0.001 in ST-MoE).
         balance_scope: over which tokens the load is counted, as in `TrainConfig`.
         whole: the batch that this output is a part of; by default it is all there is.
     """
-    whole = whole or Whole(int((targets != NO_TARGET).sum()), targets.numel())
-    fraction = targets.numel() / whole.n_tokens
+    whole = whole or Whole.of(targets, output.real)
+    text = text_mask(targets, output.real) if whole.is_padded else None
+    real = None if text is None else text.flatten()
     task = task_loss(output.logits, targets) / max(whole.n_targets, 1)
     counts = whole.counts or [None] * len(output.routings)
     balance = [
-        _balance_loss(routing, seen, balance_scope, len(targets))
+        _balance_loss(routing, seen, balance_scope, len(targets), real)
         for routing, seen in zip(output.routings, counts, strict=True)
     ]
-    load_balance = fraction * _mean(balance, task)
-    z = fraction * _mean([router_z_loss(routing) for routing in output.routings], task)
+    tokens = share_of_tokens(targets, text, whole)
+    share = _share_of_sequences(targets, text, whole) if balance_scope == "sequence" else tokens
+    load_balance = share * _mean(balance, task)
+    z = tokens * _mean([router_z_loss(routing, real) for routing in output.routings], task)
     total = task + load_balance_coef * load_balance + z_loss_coef * z
     return LossParts(total, task, load_balance, z)
+
+
+def share_of_tokens(targets: Tensor, text: Tensor | None, whole: Whole) -> float:
+    """Return how much of a batch's text stands in a part of it; `text` is its mask, if any."""
+    return (targets.numel() if text is None else int(text.sum())) / max(whole.n_tokens, 1)
+
+
+def _share_of_sequences(targets: Tensor, text: Tensor | None, whole: Whole) -> float:
+    n_sequences = len(targets) if text is None else int(text.any(dim=-1).sum())
+    return n_sequences / max(whole.n_sequences, 1)
 
 
 def task_loss(logits: Float[Tensor, "B S V"], targets: Int[Tensor, "B S"]) -> Float[Tensor, ""]:
@@ -86,30 +116,18 @@ def balance_from_sums(counts: Int[Tensor, " E"], probs: Float[Tensor, " E"]) -> 
     return counts.numel() * (load(counts) * probs).sum()
 
 
-def sequence_balance_loss(routing: Routing, n_sequences: int) -> Float[Tensor, ""]:
-    """Return the mean over sequences of each sequence's own balancing loss.
-
-    DeepSeek-V3 (arXiv 2412.19437, eq. 17 to 20), in the normalisation of `load_balance_loss`:
-    1 when every sequence is spread evenly. It forbids what `load_balance_loss` allows, a sequence
-    that uses few experts while others use the rest.
-    """
-    per_sequence = routing.expert_ids.reshape(n_sequences, -1)
-    ones = torch.ones_like(per_sequence, dtype=routing.probs.dtype)
-    counts = ones.new_zeros(n_sequences, routing.n_experts).scatter_add(1, per_sequence, ones)
-    probs = routing.probs.reshape(n_sequences, -1, routing.n_experts)
-    shares = probs / probs.sum(dim=-1, keepdim=True).clamp_min(torch.finfo(probs.dtype).tiny)
-    loads = counts / per_sequence.shape[1]
-    return routing.n_experts * (loads * shares.mean(dim=1)).sum(dim=-1).mean()
-
-
 def _balance_loss(
-    routing: Routing, counts: Tensor | None, scope: BalanceScope, n_sequences: int
+    routing: Routing,
+    counts: Tensor | None,
+    scope: BalanceScope,
+    n_sequences: int,
+    real: Tensor | None,
 ) -> Tensor:
     if scope == "sequence":
-        return sequence_balance_loss(routing, n_sequences)
+        return sequence_balance_loss(routing, n_sequences, real)
     if scope == "micro_batch" or counts is None:
-        return load_balance_loss(routing)
-    return balance_from_sums(counts, mean_probs(routing))
+        return load_balance_loss(routing, real)
+    return balance_from_sums(counts, mean_probs(routing, real))
 
 
 def _mean(losses: list[Tensor], like: Tensor) -> Tensor:

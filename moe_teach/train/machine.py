@@ -2,10 +2,11 @@
 
 import platform
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
+
+from moe_teach.surroundings import version_of
 
 
 def facts(*packages: str) -> dict[str, str | int]:
@@ -30,11 +31,3 @@ def processor() -> str:
         return platform.processor() or platform.machine()
     names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
     return f"{len(names)} cores of {names[0]}" if names else platform.machine()
-
-
-def version_of(package: str) -> str:
-    """Return the installed version of a package, or "not installed"."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"

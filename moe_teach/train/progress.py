@@ -5,12 +5,12 @@ the clock, so that a stored notebook is the same after every run. In a terminal 
 a log it is ten lines without speeds. With MOE_TEACH_FAST=1, or off rank 0, it is nothing.
 """
 
-import os
 import sys
 import time
 from html import escape
 from io import TextIOBase
 
+from moe_teach.surroundings import wants_short_work
 from moe_teach.train.record import StepRecord
 
 SECONDS_BETWEEN = 0.25
@@ -128,7 +128,7 @@ class NotebookProgress(LiveProgress):
 
 def progress_for(n_steps: int, wanted: bool, is_first: bool) -> Progress:
     """Choose the line that fits the place where this runs."""
-    fast = os.environ.get("MOE_TEACH_FAST", "") not in ("", "0")
+    fast = wants_short_work()
     if not wanted or not is_first or fast:
         return Progress(n_steps)
     if _in_notebook():

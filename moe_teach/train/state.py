@@ -96,7 +96,7 @@ def forget(folder: Path) -> None:
 def fingerprint(batch: Batch) -> str:
     """Return a short digest of a batch, to tell whether a run goes on with the same data."""
     digest = hashlib.sha256()
-    for rows in (batch.inputs, batch.targets):
+    for rows in (batch.inputs, batch.targets, *(() if batch.real is None else [batch.real])):
         digest.update(str(tuple(rows.shape)).encode())
         digest.update(rows.detach().cpu().long().numpy().tobytes())
     return digest.hexdigest()[:16]

@@ -3,6 +3,7 @@
 Every kernel here is small and wrong in one way that its switches choose.
 """
 
+import dataclasses
 import inspect
 import re
 from threading import Thread
@@ -13,7 +14,7 @@ import torch
 
 pytest.importorskip("triton")
 
-from moe_teach.analysis.kernel_watch import KernelFault, Seen, watch
+from moe_teach.analysis.kernel_watch import KernelFault, NarrowDot, Seen, vast, watch
 from moe_teach.analysis.kernel_watch.buffer import Buffer
 from moe_teach.ops.triton_host import INTERPRETED, tl, triton
 
@@ -725,6 +726,340 @@ def test_lanes_of_one_store_must_not_disagree() -> None:
     assert "Program 0 stores different values to element 3 of out in one tl.store" in str(race)
 
 
+# ------------------------------------------------------- lanes that a mask without `other` opens
+
+
+@triton.jit
+def load_open(x, out, n, OTHER: tl.constexpr, BLOCK: tl.constexpr):
+    lanes = tl.arange(0, BLOCK)
+    values = tl.load(x + lanes, mask=lanes < n, other=7) if OTHER else 0
+    if not OTHER:
+        values = tl.load(x + lanes, mask=lanes < n)
+    tl.store(out + lanes, values)
+
+
+def open_value(dtype: torch.dtype, **switches: bool) -> torch.Tensor:
+    """Load one of four numbers and give what stands in the other three lanes."""
+    x, out = torch.ones(4).to(dtype), torch.zeros(4).to(dtype)
+    with watch(x=x, out=out, **switches):
+        load_open[(1,)](x, out, 1, OTHER=False, BLOCK=4)
+    assert out[0].float() == 1
+    return out[1:]
+
+
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        *("float64", "float32", "float16", "bfloat16"),
+        *("float8_e5m2", "float8_e4m3fn", "float8_e5m2fnuz", "float8_e4m3fnuz"),
+    ],
+)
+def test_an_open_lane_of_floats_holds_nan(dtype: str) -> None:
+    assert open_value(getattr(torch, dtype)).float().isnan().all()
+    assert not open_value(getattr(torch, dtype), poison=False).float().any()
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8])
+def test_an_open_lane_of_integers_holds_a_number_far_outside(dtype: torch.dtype) -> None:
+    assert (open_value(dtype) >= min(2**30, torch.iinfo(dtype).max // 2)).all()
+    assert not open_value(dtype, poison=False).any()
+
+
+def test_a_single_lane_with_zero_for_other_is_not_open() -> None:
+    @triton.jit
+    def first_begin(ends, out):
+        tl.store(out, tl.load(ends - 1, mask=tl.program_id(0) > 0, other=0))
+        lane = tl.arange(0, 1)
+        tl.store(out + 1 + lane, tl.load(ends - 1 + lane, mask=lane > 0, other=0))
+        tl.store(out + 3, tl.load(ends, mask=tl.program_id(0) > 0))  # after one with `other`
+
+    ends, out = torch.tensor([5]), torch.full((4,), -7)
+
+    with watch(ends=ends, out=out) as seen:
+        first_begin[(1,)](ends, out)
+
+    assert out[:3].tolist() == [0, 0, -7] and out[3] > 2**30 and len(seen.open_loads) == 1
+
+
+def test_open_loads_are_told_once_a_line_and_lanes_with_other_are_not_open() -> None:
+    x, out = torch.ones(4), torch.zeros(4)
+
+    with watch(x=x, out=out) as seen:
+        load_open[(3,)](x, out, 4, OTHER=False, BLOCK=4)  # all lanes are on
+        load_open[(3,)](x, out, 2, OTHER=True, BLOCK=4)
+        assert seen.open_loads == [] and out.tolist() == [1, 1, 7, 7]
+        load_open[(3,)](x, out, 2, OTHER=False, BLOCK=4)
+
+    (found,) = seen.open_loads
+    assert (found.program, found.buffer, found.line.function) == (6, "x", "load_open")
+    assert found.sentence == (
+        "A load from x switches lanes off and does not say what they hold then. In load_open: "
+        "`values = tl.load(x + lanes, mask=lanes < n)`. Triton leaves that open: pass other=..., "
+        "or do not use those lanes."
+    )
+    assert seen.launch(1).open_loads == [] and seen.launch(2).open_loads[0].program == 0
+
+
+@triton.jit
+def count_three(ids, counts, n, BLOCK: tl.constexpr):
+    lanes = tl.arange(0, BLOCK)
+    mine = tl.load(ids + lanes, mask=lanes < n)
+    for e in range(3):
+        tl.store(counts + e, tl.sum((mine == e).to(tl.int32)))
+
+
+def test_a_kernel_that_counts_on_zeros_gives_other_results_with_poison() -> None:
+    ids, counts = torch.tensor([1, 1, 2]), torch.zeros(3, dtype=torch.int32)
+
+    results = []
+    for poison in (True, False):
+        with watch(poison=poison, ids=ids, counts=counts) as seen:
+            count_three[(1,)](ids, counts, 3, BLOCK=4)
+        results.append(counts.tolist())
+        assert len(seen.open_loads) == 1
+
+    assert results == [[0, 2, 1], [1, 2, 1]]
+
+
+@triton.jit
+def gather_open(x, index, out, n, width, WIDE: tl.constexpr, MASKED: tl.constexpr):
+    lanes, columns = tl.arange(0, 4), tl.arange(0, 2)
+    token = tl.load(index + lanes, mask=lanes < n)
+    token = token.to(tl.int64) if WIDE else token
+    at = (token * width)[:, None] + columns[None, :]
+    mask = (lanes < n)[:, None] & (columns < width)[None, :]
+    values = tl.load(x + at, mask=mask, other=0) if MASKED else tl.load(x + at)
+    tl.store(out + lanes[:, None] * width + columns[None, :], values, mask=mask)
+
+
+@pytest.mark.parametrize("width", [1, 2])
+@pytest.mark.parametrize("wide", [False, True])
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
+def test_an_open_lane_that_becomes_an_address_is_traced_back_to_its_load(
+    dtype: torch.dtype, wide: bool, width: int
+) -> None:
+    x, index, out = torch.ones(3, width), torch.tensor([0, 2, 1], dtype=dtype), guarded(3, width)
+
+    with watch(a=x, b=index, c=out) as seen, pytest.raises(KernelFault) as caught:
+        gather_open[(1,)](x, index, out, 3, width, WIDE=wide, MASKED=False)
+
+    fault = caught.value
+    assert fault.cause == "open lane" and fault.buffer == "a"
+    assert seen.wrapped == []  # the watcher's own number may have wrapped around, the kernel's none
+    assert "In gather_open: `token = tl.load(index + lanes, mask=lanes < n)`." in str(fault)
+    assert "Pass other=... there, or switch the lane off here as well" in str(fault)
+
+
+def test_open_lanes_that_stay_switched_off_harm_nobody() -> None:
+    x, index, out = torch.ones(3, 2), torch.tensor([0, 2, 1], dtype=torch.int32), guarded(3, 2)
+
+    with watch(x=x, index=index, out=out) as seen:
+        gather_open[(1,)](x, index, out, 3, 2, WIDE=False, MASKED=True)
+
+    assert (out == 1).all() and seen.wrapped == []
+
+
+def test_a_wrong_index_beside_an_open_lane_is_not_blamed_on_it() -> None:
+    x, index, out = torch.ones(3, 2), torch.tensor([0, -1, 1], dtype=torch.int32), guarded(3, 2)
+
+    fault = fault_of(gather_open, (1,), x, index, out, 3, 2, WIDE=False, MASKED=True)
+
+    assert (fault.cause, fault.index_from) == ("negative index", "b")
+
+
+@triton.jit
+def poisoned_arithmetic(x, out, BLOCK: tl.constexpr):
+    lanes = tl.arange(0, BLOCK)
+    values = tl.load(x + lanes, mask=lanes < 0)
+    tl.store(out, tl.max(values, axis=0))
+    tl.store(out + lanes, values.to(tl.int32).to(tl.float32), mask=lanes < 0)
+
+
+def test_poison_raises_no_warnings_of_its_own() -> None:
+    x, out = torch.ones(4), torch.zeros(2)
+
+    with watch(x=x, out=out):
+        poisoned_arithmetic[(1,)](x, out, BLOCK=4)
+
+    assert out[0].isnan()
+
+
+@triton.jit
+def short_block(x, y, n: tl.constexpr, PADDING: tl.constexpr):
+    source = tl.make_block_ptr(x, (n,), (1,), (0,), (8,), (0,))
+    values = tl.load(source, boundary_check=(0,), padding_option=PADDING)
+    tl.store(y + tl.arange(0, 8), values)
+
+
+@pytest.mark.filterwarnings("ignore:tl.make_block_ptr is deprecated")
+def test_block_pointers_leave_lanes_open_unless_they_pad() -> None:
+    x, y = torch.ones(5), torch.zeros(8)
+
+    try:
+        with watch(x=x, y=y) as seen:
+            short_block[(1,)](x, y, 5, PADDING="zero")
+    except Exception as error:
+        assert "removed" in str(error)  # by Triton 3.9
+        return
+
+    assert seen.open_loads == [] and y.tolist() == [1] * 5 + [0] * 3
+    with watch(x=x, y=y) as seen:
+        short_block[(1,)](x, y, 5, PADDING="")
+    assert len(seen.open_loads) == 1 and y[5:].isnan().all()
+
+
+def test_a_descriptor_says_itself_what_lies_outside() -> None:
+    x, y = torch.randn(3, 8), torch.full((3, 8), 7.0)
+
+    with watch(x=x, y=y) as seen:
+        copy_by_descriptor[(1,)](x, y, 3, 8, 8, ROWS=4, COLUMNS=8)
+
+    assert seen.open_loads == [] and torch.equal(x, y)
+
+
+# ------------------------------------------------------------- offsets that outgrow their type
+
+
+@triton.jit
+def last_rows(x, out, row, stride, WIDE: tl.constexpr, HOW: tl.constexpr):
+    rows, columns = row + tl.arange(0, 2), tl.arange(0, 2)
+    if WIDE:
+        rows = rows.to(tl.int64)
+    if HOW == "column":
+        at = (rows * stride)[:, None] + columns[None, :]
+    elif HOW == "tile":
+        at = tl.reshape(tl.trans(rows[None, :] * stride + columns[:, None]), (2, 2))
+    elif HOW == "select":
+        at = tl.where(rows[:, None] >= 0, rows[:, None] * stride + columns[None, :], 0)
+    elif HOW == "join":
+        at = tl.join(rows * stride, rows * stride + 1)
+    elif HOW == "scalar":
+        at = (row.to(tl.int64) if WIDE else row) * stride + tl.zeros((2, 2), tl.int32)
+    elif HOW == "shift":
+        at = (rows << 30)[:, None] + columns[None, :]
+    else:
+        at = rows[:, None] + (stride + columns[None, :])
+    values = tl.load(x + at)
+    tl.store(out + tl.arange(0, 2)[:, None] * 2 + columns[None, :], values)
+
+
+WAYS = {
+    "column": "at = (rows * stride)[:, None] + columns[None, :]",
+    "tile": "at = tl.reshape(tl.trans(rows[None, :] * stride + columns[:, None]), (2, 2))",
+    "select": "at = tl.where(rows[:, None] >= 0, rows[:, None] * stride + columns[None, :], 0)",
+    "join": "at = tl.join(rows * stride, rows * stride + 1)",
+    "scalar": "at = (row.to(tl.int64) if WIDE else row) * stride + tl.zeros((2, 2), tl.int32)",
+    "shift": "at = (rows << 30)[:, None] + columns[None, :]",
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_an_offset_that_wraps_around_is_told_with_the_line_that_did_it(way: str) -> None:
+    stride = 2**30
+    x, out = vast((4, 2), (stride, 1), dtype=torch.int8), torch.zeros(2, 2, dtype=torch.int8)
+    x[2], x[3] = 5, 6
+
+    fault = fault_of(last_rows, (1,), x, out, 2, stride, WIDE=False, HOW=way)
+
+    assert fault.cause == "overflow" and fault.line == "values = tl.load(x + at)"
+    assert (
+        f"An offset wrapped around at 2^31 on the way. In last_rows: `{WAYS[way]}`. Make it int64 "
+        "before you multiply, as in row.to(tl.int64) * stride."
+    ) in str(fault)
+    with watch(x=x, out=out) as seen:
+        last_rows[(1,)](x, out, 2, stride, WIDE=True, HOW=way)
+    assert out.flatten().tolist() == ([5, 5, 5, 5] if way == "scalar" else [5, 5, 6, 6])
+    assert seen.wrapped == []
+
+
+def test_an_offset_that_wraps_into_the_tensor_is_told_as_well() -> None:
+    x, out = vast((2**32 + 4,), dtype=torch.int8), torch.zeros(2, 2, dtype=torch.int8)
+
+    with watch(x=x, out=out) as seen:  # 4 * 2^30 is 0 in 32 bits: in order, but for the value
+        last_rows[(1,)](x, out, 4, 2**30, WIDE=False, HOW="scalar")
+
+    (found,) = seen.wrapped
+    assert (found.program, found.buffer, found.line.text) == (0, "x", WAYS["scalar"])
+    assert found.sentence == (
+        "An offset into x wrapped around: it is too large for its integer type. In last_rows: "
+        f"`{WAYS['scalar']}`. Make it int64 before you multiply, as in row.to(tl.int64) * stride."
+    )
+
+
+@triton.jit
+def harmless(x, out, n, LARGE: tl.constexpr):
+    lanes = tl.arange(0, 4)
+    far = (lanes + 1) * LARGE  # wraps around in every lane but the first
+    tl.store(out + far, 1, mask=lanes == 0)
+    tl.store(out + (far ^ far), 2, mask=lanes == 0)
+    numbers = tl.load(x + lanes)
+    tl.store(out + (numbers * LARGE) % n, 3)
+    tl.store(out + numbers.to(tl.uint32) * LARGE, 4)
+
+
+def test_what_wraps_in_a_lane_that_is_off_or_on_purpose_is_no_wrong_offset() -> None:
+    x = torch.tensor([1, 5, 9, 13], dtype=torch.int32)  # times 2^30 all the same in 32 bits
+    out = vast((2**30 + 1,), dtype=torch.int8)
+
+    with watch(record=False, x=x, out=out) as seen:
+        harmless[(1,)](x, out, 7, LARGE=2**30)
+
+    assert seen.wrapped == []
+
+
+def test_an_address_of_vast_memory_reads_as_zero_and_keeps_what_is_stored() -> None:
+    x = vast((2**20, 2**20), dtype=torch.float32)  # four terabytes
+
+    x[-1, -1] = 3
+    assert x.stride() == (2**20, 1) and x[-1, -2:].tolist() == [0, 3]
+    assert vast((3, 4), (1, 100), dtype=torch.int16).stride() == (1, 100)
+
+
+# ---------------------------------------------------------------- products that a GPU rounds more
+
+
+@triton.jit
+def multiply(a, b, out, HOW: tl.constexpr, OUT: tl.constexpr, n: tl.constexpr):
+    at = tl.arange(0, n)[:, None] * n + tl.arange(0, n)[None, :]
+    left, right = tl.load(a + at), tl.load(b + at)
+    if HOW == "default":
+        acc = tl.dot(left, right, out_dtype=OUT)
+    elif HOW == "allowed":
+        acc = tl.dot(left, right, allow_tf32=True)
+    else:
+        acc = tl.dot(left, right, input_precision=HOW, out_dtype=OUT)
+    tl.store(out + at, acc)
+
+
+def narrow_dots(dtype: torch.dtype, how: str, out: tl.dtype = tl.float32) -> list[NarrowDot]:
+    a, b, c = (torch.ones(16, 16, dtype=dtype) for _ in range(3))
+    with watch(a=a, b=b, c=c) as seen:
+        multiply[(2,)](a, b, c, HOW=how, OUT=out, n=16)
+    assert (c == 16).all()
+    return seen.narrow_dots
+
+
+@pytest.mark.parametrize(
+    ("how", "cut_to"), [("default", "tf32"), ("tf32", "tf32"), ("tf32x3", "tf32x3")]
+)
+def test_a_product_of_float32_tiles_is_cut_unless_it_says_ieee(how: str, cut_to: str) -> None:
+    (found,) = narrow_dots(torch.float32, how)
+
+    assert (found.program, found.cut_to, found.sums) == (0, cut_to, "fp32")
+    assert found.sentence.startswith(
+        f"A tl.dot of float32 tiles lets a GPU cut them to {cut_to} first. In multiply: `acc = "
+    )
+    assert found.sentence.endswith('Write input_precision="ieee" to keep every bit.')
+    assert narrow_dots(torch.float32, "ieee") == []
+
+
+def test_tiles_in_half_precision_are_not_cut_but_their_sums_may_be() -> None:
+    assert narrow_dots(torch.float16, "default") == []
+    (found,) = narrow_dots(torch.float16, "default", tl.float16)
+    assert (found.cut_to, found.sums) == (None, "fp16")
+    assert "adds its products up in fp16. In multiply: `acc = tl.dot" in found.sentence
+
+
 # -------------------------------------------------------------------- opening and closing
 
 DOORS_BY_RELEASE = {
@@ -764,11 +1099,91 @@ def test_no_other_method_of_the_interpreter_touches_memory() -> None:
     }
 
 
+BUILDER_METHODS = {
+    "set_grid_dim": ("nx", "ny", "nz"),
+    "set_grid_idx": ("x", "y", "z"),
+    "binary_op": ("lhs", "rhs", "op"),
+    "cast_impl": ("src", "dst_type"),
+    "create_addptr": ("ptr", "offset"),
+    "create_bitcast": ("src", "dst_type"),
+    "create_idiv": ("lhs", "rhs"),
+    "create_dot": ("a", "b", "d", "input_precision"),
+    "create_select": ("cond", "lhs", "rhs"),
+    "create_cat": ("lhs", "rhs"),
+    "create_join": ("lhs", "rhs"),
+    "create_broadcast": ("arg", "shape"),
+    "create_expand_dims": ("arg", "axis"),
+    "create_reshape": ("arg", "shape"),
+    "create_splat": ("ret_ty", "arg"),
+    "create_split": ("val",),
+    "create_trans": ("arg",),
+    "create_unsplat": ("arg",),
+    "create_load": ("ptr",),
+    "create_store": ("ptr", "val"),
+    "create_masked_load": ("ptrs", "mask", "other"),
+    "create_masked_store": ("ptrs", "value", "mask"),
+    "create_atomic_rmw": ("rmwOp", "ptr", "val", "mask"),
+    "create_atomic_cas": ("ptr", "cmp", "val"),
+}
+
+
+@pytest.mark.parametrize("method", BUILDER_METHODS)
+def test_the_interpreter_still_has_the_method_that_the_watcher_stands_in_for(method: str) -> None:
+    from triton.runtime.interpreter import interpreter_builder
+
+    found = inspect.signature(getattr(interpreter_builder, method)).parameters
+
+    wanted = BUILDER_METHODS[method]
+    assert tuple(found)[: len(wanted)] == wanted
+
+
+def test_the_interpreter_still_has_the_rest_that_the_watcher_builds_on() -> None:
+    from triton.runtime import interpreter
+
+    semantic = interpreter.interpreter_semantic
+    assert semantic.builder is interpreter.interpreter_builder
+    assert [*inspect.signature(semantic.load).parameters][:3] == ["ptr", "mask", "other"]
+    assert callable(interpreter.GridExecutor.__call__) and callable(interpreter._implicit_cvt)
+    executor = interpreter.GridExecutor(copy.fn, ["x"], (1,))
+    assert (executor.fn, executor.arg_names) == (copy.fn, ["x"])
+    builder = interpreter.interpreter_builder
+    three = builder.get_int32(3)
+    assert {field.name for field in dataclasses.fields(three)} >= {"data", "dtype"}
+    three.moe_teach_note = 1  # a value takes notes, and arithmetic makes a new value
+    assert not hasattr(builder.create_add(three, three), "moe_teach_note")
+    three.dtype = type(three.dtype)("int32")  # so do types, and arithmetic hands them on
+    three.dtype.moe_teach_note = 1
+    assert builder.create_expand_dims(three, 0).dtype.moe_teach_note == 1
+    assert tl.pointer_type(tl.float32).is_ptr() and tl.float32.is_fp32() and tl.int32.is_int()
+    assert (tl.float16.primitive_bitwidth, tl.bfloat16.name, tl.float8e5.name) == (
+        16,
+        "bf16",
+        "fp8e5",
+    )
+
+
+@pytest.mark.parametrize(
+    ("operator", "operation"),
+    [("add", np.add), ("sub", np.subtract), ("mul", np.multiply), ("shl", np.left_shift)],
+)
+def test_arithmetic_still_goes_through_one_method_with_a_function_of_numpy(
+    operator: str, operation: np.ufunc, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from triton.runtime.interpreter import interpreter_builder as builder
+
+    asked: list[object] = []
+    monkeypatch.setattr(builder, "binary_op", lambda lhs, rhs, op: asked.append(op))
+    getattr(builder, f"create_{operator}")(builder.get_int32(1), builder.get_int32(2))
+
+    assert asked == [operation]
+
+
 def interpreter_state() -> list[object]:
     from triton.runtime import interpreter
 
     builder = interpreter.interpreter_builder
-    return [*sorted(vars(builder)), interpreter.GridExecutor.__call__, interpreter._implicit_cvt]
+    patched = [*sorted(vars(builder)), *sorted(vars(interpreter.interpreter_semantic))]
+    return [*patched, interpreter.GridExecutor.__call__, interpreter._implicit_cvt]
 
 
 def test_the_interpreter_is_as_before_whatever_happens() -> None:

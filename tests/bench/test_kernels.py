@@ -12,17 +12,28 @@ from torch import nn
 
 pytest.importorskip("triton", reason="Triton has packages for Linux only")
 
-from moe_teach.bench import cli, kernels
+from moe_teach.bench import cli, gpu_clock, kernels
 from moe_teach.bench.contenders import BY_PARTS, FUSED, TORCH, Contender, contenders, reference
 from moe_teach.bench.kernel_cases import NAMES, TOY, draw_inputs, kernel_grid, shape_of
-from moe_teach.bench.kernels import KernelRow, advice, needed_bytes, steps_of, time_kernels
+from moe_teach.bench.kernels import (
+    KernelRow,
+    Setting,
+    advice,
+    needed_bytes,
+    steps_of,
+    time_kernels,
+)
 from moe_teach.bench.layer import LIMIT, OURS, time_shape
 from moe_teach.bench.timing import Timing
 
 
+def a_toy(dtype: torch.dtype) -> Setting:
+    return Setting("toy", TOY, dtype, "cpu", 0.0)
+
+
 @pytest.fixture(scope="module")
 def rows() -> list[KernelRow]:
-    return list(time_kernels("toy", TOY, torch.bfloat16, "cpu", 0.0))
+    return list(time_kernels(a_toy(torch.bfloat16)))
 
 
 def test_everybody_computes_the_same_and_is_timed_forward_and_backward(rows):
@@ -56,10 +67,7 @@ def test_who_fails_or_computes_something_else_is_not_timed(monkeypatch):
     ]
     monkeypatch.setattr(kernels, "draw_inputs", lambda *_: inputs)
     monkeypatch.setattr(kernels, "contenders", lambda *_: others)
-    said = {
-        (row.contender, row.step): row
-        for row in time_kernels("toy", TOY, torch.float32, "cpu", 0.0)
-    }
+    said = {(row.contender, row.step): row for row in time_kernels(a_toy(torch.float32))}
 
     assert said["sound", "forward+backward"].timing is not None
     assert said["wrong", "decode"].problem == "its answer differs by 100 %"
@@ -82,10 +90,9 @@ def test_the_grid_holds_four_published_models_in_decoding_and_training():
 
 
 def test_the_bytes_of_decoding_are_those_of_the_experts_that_were_chosen():
-    inputs = draw_inputs(TOY, torch.bfloat16, "cpu")
-    inputs.routing.expert_ids[:] = torch.tensor([0, 2])
+    expert_ids = torch.tensor([0, 2]).expand(12, 2)
 
-    assert needed_bytes(inputs, TOY) == 2 * (3 * 2 * 16 * 24 + 2 * 12 * 16)
+    assert needed_bytes(expert_ids, TOY, 2) == 2 * (3 * 2 * 16 * 24 + 2 * 12 * 16)
 
 
 def test_the_advice_names_where_the_choice_of_the_layer_was_not_the_fastest():
@@ -146,7 +153,7 @@ class Clockwork:
 @pytest.mark.parametrize("captures", [True, False], ids=["captured", "not capturable"])
 def test_decoding_is_replayed_from_a_graph_where_that_is_possible(monkeypatch, captures):
     monkeypatch.setattr(torch, "cuda", clockwork := Clockwork(captures))
-    run = kernels._captured(lambda: clockwork.log.append("run"))
+    run = gpu_clock.captured(lambda: clockwork.log.append("run"))
     clockwork.log.clear()
 
     run()
@@ -158,7 +165,7 @@ def test_the_clock_of_a_gpu_counts_seconds_between_two_events(monkeypatch):
     monkeypatch.setattr(torch, "cuda", clockwork := Clockwork(True))
     monkeypatch.setattr(torch, "empty", lambda *_, **__: SimpleNamespace(zero_=lambda: None))
 
-    assert kernels.clock_of("cuda")(lambda: clockwork.log.append("run")) == 1.5
+    assert gpu_clock.clock_of("cuda")(lambda: clockwork.log.append("run")) == 1.5
     assert clockwork.log == ["record", "run", "record"]
 
 
@@ -169,7 +176,8 @@ def test_a_rival_that_cannot_be_built_is_a_line_of_the_table(monkeypatch):
 
     [vllm] = [c for c in contenders(inputs, TOY) if c.name == "vllm"]
 
-    assert "ModuleNotFoundError" in kernels._difference(vllm, inputs)
+    said = kernels._difference(vllm, reference(inputs), a_toy(torch.float32))
+    assert "ModuleNotFoundError" in said
 
 
 # The specialists' packages are for GPUs. What stands in for them here has the interface that their

@@ -47,6 +47,6 @@ def test_launches_are_specialised_as_triton_does_it(tmp_path):
     )
     assert "'width': 'i32'," in lines[1]
     assert lines[2] == str(
-        ("choose", "dispatch", "grouped_mm", "grouped_ffn", "combine", "routed_ffn")
+        ("route", "dispatch", "grouped_mm", "grouped_ffn", "combine", "routed_ffn")
     )
     assert lines[3:] == ["True", "True"]

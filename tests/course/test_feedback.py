@@ -22,6 +22,7 @@ def outcome(state="wrong", **changes):
         "title": "Twice",
         "state": state,
         "points": 2,
+        "earned": 2 if state == "passed" else 0,
         "message": "Because.",
         "stages": (("shape", "passed"), ("values", "failed")),
     }
@@ -87,6 +88,50 @@ def test_the_names_and_values_of_examples_are_escaped():
 def test_markdown_keeps_learner_text_inside_its_fence():
     shown = Score(outcome(got="````\n# not a heading\n````"))._repr_markdown_()
     assert "`````text\n````\n# not a heading\n````\n`````" in shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        EVIL,
+        "<img src=x>",
+        "``<img src=x>`",
+        "`` ` <img src=x>",
+        "\\`<img src=x>`",
+        "*a* _b_ [c](d)",
+    ],
+    ids=range(6),
+)
+def test_markdown_shows_a_title_letter_by_letter(text):
+    render = pytest.importorskip("mistune").create_markdown(escape=False)
+    for shown in (
+        Score(outcome(title=text))._repr_markdown_().splitlines()[0],
+        Note(text, text)._repr_markdown_(),
+    ):
+        tags = set(re.findall(r"<(\w+)", render(shown)))
+        assert tags <= {"p", "strong", "code"}
+
+
+@pytest.mark.parametrize("coding", ["ascii", "latin-1", "cp1252", "cp437", "utf-8", "none-such"])
+@pytest.mark.parametrize("state", STATES)
+def test_a_poor_terminal_gets_plain_letters(state, coding, monkeypatch):
+    class Terminal:
+        encoding = coding
+
+    note = Note("Größe: ✓", "1–2 × 3")
+    with monkeypatch.context() as patch:
+        patch.setattr("sys.stdout", Terminal())
+        shown = repr(Score(outcome(state, got="ß✓"))) + repr(note)
+    assert state in shown
+    if coding != "none-such":
+        shown.encode(coding)
+    if coding in ("utf-8", "none-such"):
+        assert "✓" in shown
+
+
+def test_cause_and_cure_are_shown_behind_the_symptom():
+    shown = repr(Score(outcome(cause="A factor.", cure="Multiply.")))
+    assert shown.index("Because.") < shown.index("A factor.") < shown.index("Multiply.")
 
 
 def test_the_same_outcome_is_always_shown_in_the_same_way(double, learner):

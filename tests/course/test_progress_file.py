@@ -1,5 +1,7 @@
 """The progress file outlives killed kernels, damaged disks and course updates."""
 
+import contextlib
+import errno
 import json
 import os
 import signal
@@ -7,6 +9,9 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+
+import filelock
+import pytest
 
 from moe_teach.course.learner import progress_file as ledger
 from moe_teach.course.learner.progress_file import Progress, Record
@@ -40,11 +45,115 @@ def test_a_damaged_file_is_set_aside_and_not_lost(home):
         ledger.count_attempt("9.1", "wrong", 1, 0.0)
 
 
-def test_a_file_of_a_later_course_version_is_still_understood(home):
+def test_fields_that_a_later_course_added_are_ignored(home):
     home.mkdir()
     entry = {"attempts": 3, "state": "passed", "invented_later": {"a": 1}}
-    ledger.path().write_text(json.dumps({"schema": 9, "exercises": {"9.1": entry}}))
+    ledger.path().write_text(json.dumps({"schema": 1, "exercises": {"9.1": entry}}))
     assert ledger.read().of("9.1").attempts == 3
+
+
+def test_a_file_of_a_newer_course_is_refused_in_words_and_left_as_it_is(home):
+    home.mkdir()
+    text = json.dumps({"schema": 2, "people": {}})
+    ledger.path().write_text(text)
+    for action in (ledger.read, lambda: ledger.open_hint("9.1", 1), lambda: ledger.forget("9.1")):
+        with pytest.raises(OSError, match="newer version of the course"):
+            action()
+    assert ledger.path().read_text() == text
+    assert not list(home.glob("progress-damaged-*"))
+
+
+@pytest.mark.parametrize("coding", ["utf-16", "utf-16-le", "utf-32", "utf-8-sig"])
+def test_a_file_that_an_editor_saved_in_another_encoding_is_understood(home, coding):
+    home.mkdir()
+    ledger.path().write_bytes('{"exercises": {"9.1": {"attempts": 3}}}'.encode(coding))
+    assert ledger.read().of("9.1").attempts == 3
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"exercises": {"\xe9": {}}}',
+        bytes(range(256)),
+        b"",
+        b"{}",
+        b"null",
+        b"7",
+        b'{"schema": 0, "records": {}}',
+        b'{"schema": "one", "exercises": {}}',
+        b'{"exercises": [1]}',
+        b'{"exercises": {"9.1": {"hints": 3}}}',
+        b'{"exercises": {"9.1": {"attempts": null}}}',
+        b"[" * 100_000,
+    ],
+    ids=lambda content: repr(content[:30]),
+)
+def test_whatever_else_stands_there_is_set_aside_whole(home, content):
+    home.mkdir()
+    ledger.path().write_bytes(content)
+    assert ledger.read() == Progress()
+    assert (home / "progress-damaged-1.json").read_bytes() == content
+    assert ledger.count_attempt("9.1", "wrong", 1, 0.0).attempts == 1
+
+
+def test_two_kernels_that_meet_one_damaged_file_set_it_aside_once(home):
+    home.mkdir()
+    ledger.path().write_text("half a fi")
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: ledger.read(), range(16)))
+    assert found == [Progress()] * 16
+    assert [kept.name for kept in home.glob("progress-damaged-*")] == ["progress-damaged-1.json"]
+
+
+def test_a_file_that_another_kernel_mended_meanwhile_is_not_set_aside(home, monkeypatch):
+    home.mkdir()
+    ledger.path().write_text("half a fi")
+    locked = ledger._locked
+
+    @contextlib.contextmanager
+    def late():
+        with locked():
+            ledger.save(Progress({"9.1": Record(attempts=4)}))
+            yield
+
+    monkeypatch.setattr(ledger, "_locked", late)
+    assert ledger.read().of("9.1").attempts == 4
+    assert not list(home.glob("progress-damaged-*"))
+
+
+def test_a_link_is_written_through(home, tmp_path):
+    home.mkdir()
+    elsewhere = tmp_path / "drive" / "mine.json"
+    ledger.path().symlink_to(elsewhere)
+    ledger.count_attempt("9.1", "wrong", 1, 0.0)
+    assert ledger.path().is_symlink()
+    assert ledger.from_json(elsewhere.read_text()).of("9.1").attempts == 1
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [OSError(errno.ENOLCK, "no locks"), OSError(errno.EOPNOTSUPP, ""), NotImplementedError()],
+)
+def test_a_disk_without_locks_keeps_the_record_all_the_same(monkeypatch, problem):
+    def refuse(_lock):
+        raise problem
+
+    monkeypatch.setattr(filelock.FileLock, "acquire", refuse)
+    monkeypatch.setattr(filelock.FileLock, "__enter__", refuse)
+    assert ledger.count_attempt("9.1", "wrong", 1, 0.0).attempts == 1
+
+
+def test_a_lock_that_nobody_gives_back_costs_patience_and_nothing_else(home, monkeypatch):
+    monkeypatch.setattr(ledger, "_PATIENCE", 0.05)
+    home.mkdir()
+    with filelock.FileLock(home / "progress.lock"):
+        assert ledger.count_attempt("9.1", "wrong", 1, 0.0).attempts == 1
+
+
+def test_failures_in_a_row_are_counted_until_a_pass():
+    states = ["wrong", "raised", "passed", "wrong"]
+    assert [ledger.count_attempt("9.1", s, 1, 0.0).failures for s in states] == [1, 2, 0, 1]
+    assert ledger.read().of("9.1").failures == 1
 
 
 def test_a_pass_recorded_by_its_hash_is_a_pass_of_the_first_version():
@@ -52,16 +161,6 @@ def test_a_pass_recorded_by_its_hash_is_a_pass_of_the_first_version():
         '{"schema": 1, "exercises": {"1.1": {"state": "passed", "passed_version": "9f86d081"}}}'
     )
     assert ledger.from_json(stored).of("1.1").passed_version == 1
-
-
-def test_two_machines_can_be_merged_and_nothing_is_lost():
-    one = Progress({"1.1": Record(attempts=2, state="passed", passed_version=1, hints=(1,))})
-    two = Progress({"1.1": Record(attempts=5, state="wrong", hints=(2,)), "1.2": Record(1)})
-    merged = one.merged(two)
-    assert merged == two.merged(one)
-    record = merged.of("1.1")
-    assert (record.attempts, record.state, record.hints) == (5, "passed", (1, 2))
-    assert merged.of("1.2").attempts == 1
 
 
 def test_many_writers_do_not_lose_each_others_work():

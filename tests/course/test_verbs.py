@@ -2,12 +2,14 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from moe_teach.course import by_mode, check, hint, progress, reset, show, solution
 from moe_teach.course.learner import progress_file as ledger
 from moe_teach.course.learner import verbs
+from moe_teach.judging.exercise import Stage, require
 from moe_teach.nn.router import Router
 
 
@@ -108,6 +110,119 @@ def test_a_folder_that_cannot_be_written_costs_no_feedback(home):
     assert score == 1
     assert "could not be saved" in repr(score)
     assert hint("0.1").title.startswith("Hint 1")
+
+
+VERBS = {
+    "check": lambda: check("0.q1", "a"),
+    "check an exercise": lambda: check("0.1", right),
+    "hint": lambda: hint("0.1"),
+    "solution": lambda: solution("0.1"),
+    "the answer": lambda: solution("0.q1"),
+    "reset": lambda: reset("0.1"),
+    "progress": progress,
+}
+
+
+def no_home():
+    raise FileNotFoundError(
+        "This user has no home folder: set MOE_TEACH_HOME to a folder of yours."
+    )
+
+
+OBSTACLES = {
+    "no home": lambda home, patch: patch.setattr(ledger, "home", no_home),
+    "a folder in its place": lambda home, patch: (home / "progress.json").mkdir(parents=True),
+    "a newer course": lambda home, patch: (
+        home.mkdir(),
+        (home / "progress.json").write_text('{"schema": 99}'),
+    ),
+    "a link to itself": lambda home, patch: (
+        home.mkdir(),
+        (home / "progress.json").symlink_to(home / "progress.json"),
+    ),
+    "no permission": lambda home, patch: patch.setattr(ledger, "_read", no_permission),
+}
+
+
+def no_permission():
+    raise PermissionError(13, "Permission denied")
+
+
+@pytest.mark.parametrize("obstacle", OBSTACLES)
+@pytest.mark.parametrize("verb", VERBS)
+def test_where_no_progress_can_be_kept_every_verb_answers_and_says_so(
+    verb, obstacle, home, monkeypatch
+):
+    OBSTACLES[obstacle](home, monkeypatch)
+    shown = repr(VERBS[verb]())
+    assert "could not be saved" in shown or "could not be read" in shown
+    assert "Nothing is kept" in shown or verb == "progress"
+
+
+@pytest.mark.parametrize("item_id", ["³.1", "3.1\x00", "<img src=x onerror=alert(1)>", "٣.1"])
+def test_ids_in_other_letters_are_no_ids(item_id):
+    for verb in (hint, solution, reset):
+        assert verb(item_id).title.startswith("No")
+    score = check(item_id, right)
+    assert score == 0
+    assert "<img" not in score._repr_markdown_().partition("````")[0]
+    assert "<img" not in hint(item_id)._repr_markdown_()
+
+
+@pytest.mark.parametrize("level", ["2", 1.5, None, True, 10**30, -1, [1]])
+def test_a_strange_level_of_a_hint_is_answered(level, as_a_user):
+    assert hint("0.1", level).title
+
+
+@pytest.mark.parametrize("chapter", ["³", "٣", "", "-0"])
+def test_a_chapter_in_other_digits_does_not_exist(chapter):
+    assert "No such chapter" in repr(progress(chapter))
+
+
+def test_the_cause_is_told_at_the_second_failure_and_the_cure_at_the_third(double, monkeypatch):
+    def never(answer, seed):
+        require(False, "It is off.", cause="A factor is missing.", cure="Multiply by two.")
+
+    double.stages[:] = [Stage("values", never)]
+    monkeypatch.setattr(verbs.registry, "find", lambda _: double)
+    monkeypatch.setattr(verbs.materials, "reference", lambda _: right)
+    shown = [repr(check("9.1", lambda x: x)) for _ in range(4)]
+    assert ["It is off." in said for said in shown] == [True] * 4
+    assert ["A factor" in said for said in shown] == [False, True, True, True]
+    assert ["Multiply" in said for said in shown] == [False, False, True, True]
+    ledger.count_attempt("9.1", "passed", 1, 2)
+    assert "A factor" not in repr(check("9.1", lambda x: x))
+
+
+def test_who_counts_no_failures_hides_nothing(double, monkeypatch):
+    def never(answer, seed):
+        require(False, "It is off.", cause="A factor is missing.", cure="Multiply by two.")
+
+    double.stages[:] = [Stage("values", never)]
+    monkeypatch.setattr(verbs.registry, "find", lambda _: double)
+    monkeypatch.setenv("NBGRADER_EXECUTION", "autograde")
+    outcome = check("9.1", lambda x: x).outcome
+    assert (outcome.cause, outcome.cure) == ("A factor is missing.", "Multiply by two.")
+
+
+def test_a_check_crosses_few_files_on_its_way_to_the_card():
+    def swiglu_expert(x, w_gate, w_up, w_down):
+        return -x
+
+    check("4.1", swiglu_expert)  # loads the chapter
+    package, crossed = str(Path(verbs.__file__).parents[2]), set()
+
+    def note(frame, event, _):
+        if event == "call" and frame.f_code.co_filename.startswith(package):
+            crossed.add(frame.f_code.co_filename)
+
+    sys.setprofile(note)
+    try:
+        card = check("4.1", swiglu_expert)._repr_html_()
+    finally:
+        sys.setprofile(None)
+    assert "wrong" in card
+    assert len(crossed) <= 11, sorted(crossed)
 
 
 def test_a_chapter_that_cannot_be_loaded_is_a_course_problem(monkeypatch):

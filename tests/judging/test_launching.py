@@ -6,6 +6,7 @@ pytest.importorskip("triton")
 
 import torch
 
+from moe_teach.analysis.kernel_watch import vast
 from moe_teach.judging.engine import run_exercise
 from moe_teach.judging.exercise import Exercise, WrongAnswer
 from moe_teach.judging.launching import Runs, kernel_from, launch, source_of
@@ -79,6 +80,80 @@ def test_an_atomic_operation_is_noticed():
     with pytest.raises(WrongAnswer, match="changes `out` with an atomic operation"):
         done.demand_no_atomics("Why?")
     run(variant()).demand_no_atomics("Why?")
+
+
+def test_a_result_that_leans_on_switched_off_lanes_is_refused():
+    summing = (
+        "tl.store(out_ptr + at, {} + tl.sum(tl.load(x_ptr + at, mask=at < n{}), 0), mask=at < n)"
+    )
+    start = "tl.load(out_ptr + at, mask=at < n, other=0)"
+    leaning = variant(COPY[COPY.index("tl.store") :], summing.format(start, "") + "\n")
+    filling = variant(COPY[COPY.index("tl.store") :], summing.format(start, ", other=0") + "\n")
+
+    with pytest.raises(WrongAnswer, match=r"What `out` holds depends on .*A load from x switches"):
+        run(leaning)
+    assert run(filling).outputs["out"].tolist() == [-1, -1, -1, -1, -3]
+    run(leaning, n=4)  # where every lane is on, none is open
+
+
+def test_an_output_with_gaps_is_launched_twice_where_a_load_is_open():
+    out = torch.full((5, 3), torch.nan)[:, :2]
+    x = torch.arange(10.0).view(5, 2)
+    rows = """\
+@triton.jit
+def copy_rows(x_ptr, out_ptr, n, stride, BLOCK: tl.constexpr):
+    row = (tl.program_id(0) * BLOCK + tl.arange(0, BLOCK))[:, None]
+    column = tl.arange(0, 2)[None, :]
+    values = tl.load(x_ptr + row * 2 + column, mask=row < n)
+    tl.store(out_ptr + row * stride + column, values, mask=row < n)
+"""
+    arguments = {"x_ptr": x, "out_ptr": out, "n": 5, "stride": 3, "BLOCK": 4}
+
+    done = launch(kernel_from(rows, "copy_rows"), (2,), arguments, outputs=("out",))
+
+    assert torch.equal(done.outputs["out"], x) and len(done.seen.open_loads) == 1
+
+
+def test_products_that_a_gpu_would_cut_are_refused():
+    source = """\
+@triton.jit
+def square(x_ptr, out_ptr, BLOCK: tl.constexpr):
+    at = tl.arange(0, BLOCK)[:, None] * BLOCK + tl.arange(0, BLOCK)[None, :]
+    x = tl.load(x_ptr + at)
+    tl.store(out_ptr + at, tl.dot(x, x, input_precision="ieee"))
+"""
+    arguments = {"x_ptr": torch.ones(16, 16), "out_ptr": torch.zeros(16, 16), "BLOCK": 16}
+
+    def squared(text):
+        return launch(kernel_from(text, "square"), (1,), arguments, outputs=("out",))
+
+    squared(source).demand_full_precision()
+    with pytest.raises(WrongAnswer, match=r"cut them to tf32 first. In square: `tl\.store"):
+        squared(source.replace(', input_precision="ieee"', "")).demand_full_precision()
+
+
+def test_an_offset_that_wraps_around_is_refused_wherever_it_lands():
+    source = """\
+@triton.jit
+def far(x_ptr, out_ptr, row, stride):
+    tl.store(out_ptr, tl.load(x_ptr + row * stride))
+"""
+
+    def launched(row, text=source):
+        x = vast((2**32 + 1,), dtype=torch.int8)
+        x[-1] = 5
+        arguments = {"x_ptr": x, "out_ptr": torch.zeros(1, dtype=torch.int8)}
+        arguments |= {"row": row, "stride": 2**30}
+        return launch(kernel_from(text, "far"), (1,), arguments, outputs=("out",))
+
+    with pytest.raises(WrongAnswer, match=r"wrapped around at 2\^31 on the way. In far: `tl.store"):
+        launched(2)  # before the tensor
+    inside = launched(4)  # at its first element
+    with pytest.raises(WrongAnswer, match=r"An offset into x wrapped around.*row.to\(tl.int64\)"):
+        inside.demand_wide_offsets()
+    wide = launched(4, source.replace("row *", "row.to(tl.int64) *"))
+    wide.demand_wide_offsets()
+    assert wide.outputs["out"].item() == 5
 
 
 def test_a_plain_function_is_told_from_a_kernel():

@@ -74,3 +74,32 @@ def test_a_percentage_is_told_to_come_as_a_share():
 
 def test_a_number_in_quotes_is_told_to_come_without():
     assert "without quotes" in run_question(NUMBER, "12 tokens").message
+
+
+SLIPS = {0.25: "Four of sixteen is the share of what is stored.", 0.0625: "That is one expert."}
+
+
+def slipped(**changes):
+    facts = {"id": "9.q3", "prompt": "?", "answer": 0.5, "because": "", "misconceptions": SLIPS}
+    return Question(**facts | changes)
+
+
+@pytest.mark.parametrize("number", SLIPS)
+def test_a_number_that_only_one_mistake_leads_to_names_it(number):
+    assert run_question(slipped(), number).message == SLIPS[number]
+    assert run_question(slipped(), number + 0.01).message.startswith("Too low")
+    assert run_question(slipped(tolerance=0.02), number + 0.01).message == SLIPS[number]
+
+
+def test_of_two_mistakes_the_nearer_one_is_named():
+    assert run_question(slipped(tolerance=0.2), 0.12).message == SLIPS[0.0625]
+
+
+def test_a_mistake_that_would_pass_cannot_be_written():
+    with pytest.raises(ValueError, match=r"0\.25 is right"):
+        slipped(tolerance=0.3)
+
+
+def test_mistakes_of_a_question_with_letters_are_replies():
+    with pytest.raises(ValueError, match="replies"):
+        slipped(answer="a", choices={"a": "x", "b": "y"})

@@ -7,16 +7,21 @@ from torch import Tensor, nn
 from moe_teach.config import MoEConfig, RouterConfig
 from moe_teach.nn.experts import Experts
 from moe_teach.nn.feed_forward import FeedForward
-from moe_teach.nn.moe import MoE
+from moe_teach.nn.moe import FusedMoE, MoE
 from moe_teach.nn.router import Router
-from moe_teach.ops.choice import listening, using
+from moe_teach.ops.backends import using
 from moe_teach.ops.grouped_ffn import grouped_ffn
+from moe_teach.ops.operation import listening
 from moe_teach.types import ExpertWeights, Routing
 
 
 def a_moe(d_model: int = 16, **options) -> MoE:
+    return MoE.build(d_model, settings(**options))
+
+
+def settings(**options) -> MoEConfig:
     router = options.pop("router", RouterConfig(n_experts=4, top_k=2))
-    return MoE.build(d_model, MoEConfig(router=router, d_ff=24, **options))
+    return MoEConfig(router=router, d_ff=24, **options)
 
 
 @pytest.mark.parametrize("shape", [(16,), (7, 16), (2, 5, 16), (2, 0, 16), (2, 3, 4, 16)], ids=str)
@@ -64,7 +69,7 @@ def test_a_foreign_router_and_foreign_experts_drop_in() -> None:
     class Hash(nn.Module):
         """Sends token t to expert t mod E, as a learner's first router might."""
 
-        def forward(self, x: Tensor) -> Routing:
+        def forward(self, x: Tensor, token_ids: Tensor | None) -> Routing:
             ids = (torch.arange(len(x)) % 3)[:, None]
             ones = torch.ones(len(x), 1)
             return Routing(torch.zeros(len(x), 3), torch.full((len(x), 3), 1 / 3), ones, ids)
@@ -149,7 +154,8 @@ class Doubling(Experts):
 
 @pytest.mark.parametrize("backend", ["loop", "one_hot", "parts"])
 def test_the_whole_way_through_the_experts_can_be_one_operation(backend: str) -> None:
-    moe, x = a_moe(n_shared_experts=1, capacity_factor=1.0), torch.randn(9, 16)
+    config = settings(n_shared_experts=1, capacity_factor=1.0)
+    moe, x = FusedMoE.build(16, config), torch.randn(9, 16)
     expected, _ = moe(x)
     with using(routed_ffn=backend), listening() as heard:
         y, _ = moe(x)
@@ -164,7 +170,8 @@ def test_a_handful_of_choices_is_visited_one_by_one_unless_the_layer_learns(
     n_experts: int, n_tokens: int, is_handful: bool
 ) -> None:
     router = RouterConfig(n_experts=n_experts, top_k=2)
-    moe, x = a_moe(router=router, capacity_factor=1.0), torch.randn(n_tokens, 16)
+    config = settings(router=router, capacity_factor=1.0)
+    moe, x = FusedMoE.build(16, config), torch.randn(n_tokens, 16)
     with torch.no_grad(), listening() as heard:
         y, _ = moe(x)
     assert ("each" in {choice.backend for choice in heard}) == is_handful
@@ -173,39 +180,71 @@ def test_a_handful_of_choices_is_visited_one_by_one_unless_the_layer_learns(
     assert "each" not in {choice.backend for choice in heard}
 
 
-def test_experts_that_compute_differently_are_never_passed_by() -> None:
-    moe, x = a_moe(), torch.randn(9, 16)
+def test_the_fused_layer_is_the_same_function_with_the_same_gradients() -> None:
+    x = torch.randn(9, 16, requires_grad=True)
+    plain = a_moe(n_shared_experts=1, capacity_factor=1.0)
+    fused = FusedMoE.build(16, settings(n_shared_experts=1, capacity_factor=1.0))
+    fused.load_state_dict(plain.state_dict())
+    results = []
+    for layer in (plain, fused):
+        y, routing = layer(x)
+        grads = torch.autograd.grad(y.square().sum(), (x, *layer.parameters()))
+        results.append((y, routing.kept, *grads))
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(other, one)
+
+
+@pytest.mark.parametrize("n_tokens", [0, 1, 64])
+def test_parts_of_a_learners_own_are_always_called(n_tokens: int) -> None:
+    moe, x, seen = a_moe(), torch.randn(n_tokens, 16), []
     expected, _ = moe(x)
     doubling = Doubling(4, 16, 24)
     doubling.load_state_dict(moe.experts.state_dict())
-    with using(routed_ffn="loop"):
-        torch.testing.assert_close(MoE(moe.router, doubling)(x)[0], 2 * expected)
-        plain = moe.experts.forward
-        moe.experts.forward = lambda rows, ends: 3 * plain(rows, ends)
-        torch.testing.assert_close(moe(x)[0], 3 * expected)
+    mine = MoE(moe.router, doubling)
+    doubling.register_forward_hook(lambda module, given, answer: seen.append(len(answer)))
+    with torch.no_grad(), using(routed_ffn="loop"):
+        torch.testing.assert_close(mine(x)[0], 2 * expected)
+    assert seen == [2 * n_tokens]
 
 
-def test_a_hook_on_the_experts_is_called() -> None:
-    moe, seen = a_moe(), []
-    handle = moe.experts.register_forward_hook(lambda module, given, answer: seen.append(answer))
-    with using(routed_ffn="loop"):
-        moe(torch.randn(9, 16))
+def test_a_hook_for_every_module_sees_the_experts_of_one_token() -> None:
+    seen = []
+    handle = nn.modules.module.register_module_forward_hook(
+        lambda module, given, answer: seen.append(type(module))
+    )
+    try:
+        with torch.no_grad():
+            a_moe()(torch.randn(1, 16))
+    finally:
         handle.remove()
-        moe(torch.randn(9, 16))
-    assert [tuple(answer.shape) for answer in seen] == [(18, 16)]
+    assert Experts in seen
+
+
+def test_the_fused_layer_refuses_experts_that_it_would_pass_by() -> None:
+    with pytest.raises(ValueError, match="would never call Doubling: put it into an MoE"):
+        FusedMoE(a_moe().router, Doubling(4, 16, 24))
+
+
+def test_random_drops_are_drawn_afresh_in_training_only() -> None:
+    moe, x = a_moe(capacity_factor=0.5, drop_policy="random"), torch.randn(40, 16)
+    state = torch.get_rng_state()
+    kept = [moe.eval()(x)[1].kept for _ in range(3)]
+    assert torch.equal(kept[0], kept[1]) and torch.equal(kept[1], kept[2])
+    assert torch.equal(state, torch.get_rng_state()), "evaluation touched the global generator"
+    assert not torch.equal(moe.train()(x)[1].kept, moe(x)[1].kept)
 
 
 def test_a_layer_learns_the_same_through_kernels_from_router_to_output() -> None:
     pytest.importorskip("triton", reason="Triton has packages for Linux only")
-    moe, x = a_moe(n_shared_experts=1), torch.randn(9, 16)
+    moe, x = FusedMoE.build(16, settings(n_shared_experts=1)), torch.randn(9, 16)
     leaves = (x.requires_grad_(), *moe.parameters())
     y, routing = moe(x)
     expected = torch.autograd.grad(y.square().sum(), leaves)
-    with using(choose="triton", routed_ffn="triton"), listening() as heard:
+    with using(route="triton", routed_ffn="triton"), listening() as heard:
         through, decision = moe(x)
         got = torch.autograd.grad(through.square().sum(), leaves)
     assert {(c.operation, c.backend) for c in heard} == {
-        ("choose", "triton"),
+        ("route", "triton"),
         ("routed_ffn", "triton"),
     }
     assert decision.expert_ids.equal(routing.expert_ids)

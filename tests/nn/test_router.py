@@ -183,3 +183,11 @@ def test_at_first_every_expert_gets_a_similar_share() -> None:
 def test_bad_input_is_answered_with_a_sentence(x: Tensor, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         a_router(WAYS["softmax"])(x)
+
+
+@pytest.mark.parametrize("way", ["softmax", "sigmoid", "groups", "expert-choice"])
+def test_a_bias_that_is_not_a_number_chooses_nobody(way: str) -> None:
+    router = a_router(WAYS[way])
+    router.expert_bias[1] = torch.nan
+    with pytest.raises(ValueError, match="expert_bias holds NaN"):
+        router(torch.randn(5, 16))

@@ -7,10 +7,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from moe_teach.ops import backends
-from moe_teach.ops.backends import kernel_of
-from moe_teach.ops.routed_ffn import routed_ffn
+from moe_teach.ops import operation
+from moe_teach.ops.operation import Kernel, imported
+from moe_teach.ops.routed_ffn import ROUTED_FFN, routed_ffn
+from moe_teach.ops.triton_mode import mode
 from moe_teach.types import ExpertWeights, Routing
+
+without_triton = pytest.mark.skipif(mode() == "absent", reason="Triton is not installed")
 
 
 def test_a_layer_is_built_and_run_without_triton() -> None:
@@ -27,25 +30,27 @@ assert "triton" not in sys.modules, "who asks for no kernel needs no Triton"
 
 
 def test_without_triton_a_kernel_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backends, "mode", lambda: "absent")
-    kernel = kernel_of("moe_teach.ops.combine.fused", "combine_triton")
+    monkeypatch.setattr(operation, "mode", lambda: "absent")
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'moe-teach\[kernels\]'"):
-        kernel()
+        imported(Kernel("moe_teach.ops.dispatch.fused:never_imported"))
 
 
-def test_a_kernel_is_found_when_it_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backends, "mode", lambda: "interpreted")
-    assert kernel_of("math", "hypot")(3.0, 4.0) == 5.0
+def test_a_kernel_is_found_when_it_is_picked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(operation, "mode", lambda: "interpreted")
+    assert imported(Kernel("math:hypot"))(3.0, 4.0) == 5.0
 
 
 @pytest.mark.usefixtures("as_a_user")
-@pytest.mark.parametrize("backend", ["parts", "each"])
-def test_an_expert_that_does_not_exist_is_never_visited(backend: str) -> None:
+@pytest.mark.parametrize(
+    "backend",
+    [pytest.param(b, marks=without_triton) if b == "triton" else b for b in ROUTED_FFN.backends],
+)
+def test_an_expert_that_does_not_exist_is_refused_in_the_same_words_by_all(backend: str) -> None:
     weights = ExpertWeights(torch.zeros(2, 3, 4), torch.zeros(2, 4, 3))
-    for expert_id in (2, -1):
+    for expert_id in (2, -1, 2**40):
         expert_ids = torch.tensor([[0], [expert_id]])
         routing = Routing(torch.zeros(2, 2), torch.ones(2, 2), torch.ones(2, 1), expert_ids)
-        with pytest.raises((ValueError, RuntimeError), match=r"numbered 0 to 1|non-negative"):
+        with pytest.raises(ValueError, match=f"{expert_id}, but the experts are numbered 0"):
             routed_ffn(torch.zeros(2, 4), routing, weights, "relu", backend=backend)
 
 

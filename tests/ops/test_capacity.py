@@ -79,6 +79,15 @@ def test_what_was_dropped_before_takes_no_place() -> None:
     assert torch.equal(apply_capacity(routing, 2, "first_come").kept, already)
 
 
+@pytest.mark.parametrize("policy", ["first_come", "by_gate"])
+def test_padding_takes_no_place_and_is_never_kept(policy) -> None:
+    real = torch.tensor([False, True, False, True, True])
+    gates, ids = torch.rand(5, 2), torch.tensor([[0, 1], [0, 2], [0, 2], [2, 0], [0, 1]])
+    kept = apply_capacity(a_routing(gates, ids), 2, policy, real=real).kept
+    alone = apply_capacity(a_routing(gates[real], ids[real]), 2, policy).kept
+    assert torch.equal(kept[real], alone) and not kept[~real].any()
+
+
 def test_dropping_leaves_gates_and_choices_as_they_were() -> None:
     routing = a_routing(torch.rand(6, 2), torch.zeros(6, 2, dtype=torch.long))
     limited = apply_capacity(routing, 1, "first_come")

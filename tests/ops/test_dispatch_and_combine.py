@@ -8,17 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from moe_teach.ops.combine import BACKENDS as COMBINE_BACKENDS
-from moe_teach.ops.combine import combine
-from moe_teach.ops.dispatch import BACKENDS as DISPATCH_BACKENDS
-from moe_teach.ops.dispatch import dispatch
+from moe_teach.ops.dispatch import COMBINE, DISPATCH, combine, dispatch
 from moe_teach.ops.triton_mode import mode
 from moe_teach.types import Routing
 
 without_kernels = pytest.mark.skipif(mode() == "absent", reason="Triton is not installed")
 marked = {"triton": pytest.param("triton", marks=without_kernels)}
-every_dispatch = pytest.mark.parametrize("backend", [marked.get(b, b) for b in DISPATCH_BACKENDS])
-every_combine = pytest.mark.parametrize("backend", [marked.get(b, b) for b in COMBINE_BACKENDS])
+every_dispatch = pytest.mark.parametrize("backend", [marked.get(b, b) for b in DISPATCH.backends])
+every_combine = pytest.mark.parametrize("backend", [marked.get(b, b) for b in COMBINE.backends])
 
 
 def a_routing(ids: Tensor, n_experts: int, kept: Tensor | None = None) -> Routing:

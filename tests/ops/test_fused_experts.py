@@ -218,9 +218,9 @@ def test_under_autocast_the_kernels_multiply_in_two_bytes_and_answer_in_four() -
 def test_what_the_kernels_cannot_do_is_a_sentence() -> None:
     leaves, ids = a_layer(4, 3, 1, 8, 16)
     ends = torch.tensor([1, 2, 4], dtype=torch.int32)
-    with pytest.raises(ValueError, match=r"float64, but the Triton kernels multiply float32"):
+    with pytest.raises(ValueError, match=r"float64, but the kernels compute with float32"):
         grouped_mm(leaves["x"].double(), leaves["w_up"].double(), ends, backend="triton")
-    with pytest.raises(ValueError, match=r"w_up holds torch.float64, but the Triton kernels"):
+    with pytest.raises(ValueError, match=r"x holds torch.float64, but the kernels compute"):
         run(exactly(leaves), ids, "triton")
     with pytest.raises(ValueError, match="contains 3, but the experts are numbered 0 to 2"):
         run(leaves, torch.tensor([[0], [1], [2], [3]]), "triton")

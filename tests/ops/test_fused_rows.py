@@ -11,8 +11,8 @@ if mode() != "interpreted":
 
 from moe_teach.analysis.kernel_watch import Seen, watch
 from moe_teach.ops import fused_rows
-from moe_teach.ops.combine import fused as combine_kernels
 from moe_teach.ops.dispatch import dispatch
+from moe_teach.ops.dispatch import fused as combine_kernels
 from moe_teach.ops.dispatch import layout as layout_kernels
 from moe_teach.ops.dispatch.layout import empty_layout, fill, lay_out
 from moe_teach.ops.fused_rows import collect, row_tile, spread
@@ -59,7 +59,7 @@ def test_programs_share_the_choices_and_agree_on_every_row(
     n_programs = -(-ids.numel() // (16 * tiles))
     counts = torch.full((n_programs, 8), -1, dtype=torch.int32)
     out = {name: getattr(record, name) for name in ("token_idx", "slot", "tokens_per_expert")}
-    out |= {"expert_offsets": record.expert_offsets, "choice_idx": layout.choice_idx}
+    out |= {"expert_offsets": record.expert_offsets, "pair_idx": layout.pair_idx}
 
     with watch(expert_ids=ids, kept=kept, counts=counts, **out) as seen:
         fill(layout, ids, kept, counts, block=16, tiles=tiles)
@@ -69,7 +69,7 @@ def test_programs_share_the_choices_and_agree_on_every_row(
     goes_out = torch.ones_like(ids, dtype=torch.bool) if kept is None else kept
     # The definition: a stable sort in which the dropped choices come last.
     order = ids.masked_fill(~goes_out, n_experts).flatten().argsort(stable=True)
-    assert layout.choice_idx.tolist() == order.tolist()
+    assert layout.pair_idx.tolist() == order.tolist()
     assert record.token_idx.tolist() == (order // top_k).tolist()
     assert record.slot.tolist() == slots_of(ids, kept).tolist()
     assert record.tokens_per_expert.tolist() == ids[goes_out].bincount(minlength=n_experts).tolist()
@@ -79,7 +79,7 @@ def test_programs_share_the_choices_and_agree_on_every_row(
 def test_more_programs_than_one_reads_at_once() -> None:
     ids = some_ids(17 * 16, 3, 1)
     layout = lay_out(ids, 3, block=16, tiles=1)
-    assert layout.choice_idx.tolist() == ids.flatten().argsort(stable=True).tolist()
+    assert layout.pair_idx.tolist() == ids.flatten().argsort(stable=True).tolist()
 
 
 def test_many_choices_are_shared_by_at_most_128_programs() -> None:
@@ -101,12 +101,12 @@ def test_ids_and_flags_of_any_memory_order_are_understood() -> None:
     expected = lay_out(ids, 5, kept)
     got = lay_out(ids.T.contiguous().T, 5, kept.T.contiguous().T)
     assert torch.equal(got.dispatched.slot, expected.dispatched.slot)
-    assert torch.equal(got.choice_idx, expected.choice_idx)
+    assert torch.equal(got.pair_idx, expected.pair_idx)
 
 
 @pytest.mark.usefixtures("as_a_user")
 def test_more_experts_than_registers_can_hold_are_refused() -> None:
-    with pytest.raises(ValueError, match="at most 4096 experts, not 4097: use the backend 'torch'"):
+    with pytest.raises(ValueError, match="at most 4096 experts, not 4097: choose another backend"):
         lay_out(torch.zeros(2, 1, dtype=torch.int64), 4097)
 
 
@@ -175,7 +175,7 @@ def test_the_backward_pass_of_combine_writes_what_is_wanted(n_tokens, width, wan
     watched = {"dout": dout, "y": y, "gates": gates, "slot": slot, "dy": dy, "dgates": dgates}
 
     with watch(**watched) as seen:
-        combine_kernels._launch(dout, y, gates, slot, dy, dgates, choices=8, columns=16)
+        combine_kernels._launch(dout, y, gates, slot, dy, dgates, pairs=8, columns=16)
 
     assert_clean(seen, *(["dy"] * wanted[0] + ["dgates"] * wanted[1]))
     token = kept.nonzero()[:, 0]
@@ -188,9 +188,10 @@ def test_the_backward_pass_of_combine_writes_what_is_wanted(n_tokens, width, wan
 
 @pytest.mark.usefixtures("as_a_user")
 def test_numbers_that_kernels_do_not_know_are_refused() -> None:
-    slot = torch.zeros(2, 1, dtype=torch.int64)
-    with pytest.raises(ValueError, match=r"holds torch\.float8_e5m2, which"):
-        spread(torch.zeros(2, 3).to(torch.float8_e5m2), slot, 2)
+    blank, ids = torch.zeros(2, 1), torch.zeros(2, 1, dtype=torch.int64)
+    x = torch.zeros(2, 3).to(torch.float8_e5m2)
+    with pytest.raises(ValueError, match=r"x holds torch\.float8_e5m2, but the kernels compute"):
+        dispatch(x, Routing(blank, blank, blank, ids), backend="triton")
 
 
 def test_nothing_to_do_launches_nothing() -> None:

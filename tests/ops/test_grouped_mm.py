@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from moe_teach.ops.grouped_mm import BACKENDS, grouped_mm
-from moe_teach.ops.grouped_mm.torch_fast import torch_can_group
+from moe_teach.ops.grouped_mm import GROUPED_MM, grouped_mm, torch_can_group
 from moe_teach.ops.triton_mode import mode
 
 
@@ -19,7 +18,7 @@ def ends(*sizes: int) -> torch.Tensor:
     return torch.tensor(sizes).cumsum(0).to(torch.int32)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", GROUPED_MM.backends)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
 @pytest.mark.parametrize("sizes", [(5,), (0, 5), (5, 0), (1, 0, 4), (2, 3, 7)], ids=str)
 def test_each_slice_is_multiplied_by_its_own_matrix(sizes, dtype, backend: str) -> None:
@@ -40,7 +39,7 @@ def test_each_slice_is_multiplied_by_its_own_matrix(sizes, dtype, backend: str) 
         torch.testing.assert_close(gradient, expected, atol=10 * tolerance, rtol=tolerance)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", GROUPED_MM.backends)
 def test_a_gradient_of_any_memory_order_can_come_back(backend: str) -> None:
     rows = torch.randn(6, 8, requires_grad=True)
     w = torch.randn(2, 16, 8, requires_grad=True)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from moe_teach.ops.balance import (
+    counts,
     importance,
     load,
     load_entropy,
@@ -14,7 +15,12 @@ from moe_teach.ops.balance import (
     tokens_per_expert,
     update_expert_bias,
 )
-from moe_teach.ops.losses import importance_loss, load_balance_loss, router_z_loss
+from moe_teach.ops.losses import (
+    importance_loss,
+    load_balance_loss,
+    router_z_loss,
+    sequence_balance_loss,
+)
 from moe_teach.types import Routing
 
 
@@ -134,10 +140,116 @@ def test_following_the_bias_rule_evens_out_a_skewed_router() -> None:
     probs = (torch.randn(512, 8) + torch.linspace(0, 2, 8)).sigmoid()
     bias = torch.zeros(8)
 
-    def counts(bias: torch.Tensor) -> torch.Tensor:
+    def chosen(bias: torch.Tensor) -> torch.Tensor:
         return torch.bincount((probs + bias).topk(2).indices.flatten(), minlength=8)
 
     for _ in range(300):
-        bias = update_expert_bias(bias, counts(bias), rate=0.005)
+        bias = update_expert_bias(bias, chosen(bias), rate=0.005)
 
-    assert max_violation(counts(bias)) < 0.1 < max_violation(counts(torch.zeros(8)))
+    assert max_violation(chosen(bias)) < 0.1 < max_violation(chosen(torch.zeros(8)))
+
+
+def experts_chose() -> Routing:
+    """Three tokens list both experts each; expert 0 took tokens 0 and 1, expert 1 only token 2."""
+    blank, took = torch.zeros(3, 2), torch.tensor([[True, False], [True, False], [False, True]])
+    return Routing(blank, blank, blank, torch.arange(2).expand(3, 2), took, took)
+
+
+def test_where_experts_choose_their_choice_is_counted() -> None:
+    routing = experts_chose()
+    assert tokens_per_expert(routing).tolist() == [2, 1]
+    assert torch.equal(routing.chosen, routing.kept)
+    torch.testing.assert_close(load(routing), torch.tensor([2 / 3, 1 / 3]))
+    dropped = replace(routing, kept=torch.zeros(3, 2, dtype=torch.bool))
+    assert tokens_per_expert(dropped).tolist() == [2, 1], (
+        "what capacity drops was chosen all the same"
+    )
+
+
+def test_choices_are_counted_group_by_group() -> None:
+    ids = torch.tensor([[0, 1], [0, 2], [2, 1], [0, 2]])
+    routing = Routing(torch.zeros(4, 3), torch.zeros(4, 3), torch.ones(4, 2), ids)
+    groups = torch.tensor([1, 0, 1, 1])
+    assert counts(routing, groups, 3).tolist() == [[1, 0, 1], [2, 2, 2], [0, 0, 0]]
+    real = torch.tensor([True, True, False, True])
+    assert counts(routing, groups, 3, real).tolist() == [[1, 0, 1], [2, 1, 1], [0, 0, 0]]
+    assert counts(routing, torch.zeros_like(groups), 1, real)[0].equal(
+        tokens_per_expert(routing, real)
+    )
+
+
+def padded(routing: Routing, real: torch.Tensor) -> Routing:
+    """Put the tokens of `routing` where `real` says, and decisions of nobody between them."""
+    logits = torch.full((len(real), routing.n_experts), 30.0)
+    logits[:, 0], logits[real] = 90.0, routing.logits
+    ids = torch.zeros(len(real), routing.top_k, dtype=torch.long)
+    ids[real] = routing.expert_ids
+    gates = torch.ones(ids.shape)
+    gates[real] = routing.gates
+    return Routing(logits, logits.softmax(-1), gates, ids)
+
+
+REAL = torch.tensor([True] * 5 + [False] * 3 + [False] + [True] * 5 + [False] * 2)
+
+
+@pytest.mark.parametrize(
+    "number",
+    [load_balance_loss, router_z_loss, importance_loss, tokens_per_expert, load, mean_probs],
+)
+def test_padding_leaves_no_trace_in_any_number(number) -> None:
+    logits = torch.randn(10, 4)
+    gates, ids = logits.softmax(-1).topk(2)
+    text = Routing(logits, logits.softmax(-1), gates, ids)
+    blown_up = padded(text, REAL)
+    torch.testing.assert_close(number(blown_up, REAL), number(text))
+    assert not torch.allclose(number(blown_up).float(), number(text).float()), "the mask matters"
+
+
+def test_padding_leaves_no_trace_in_the_loss_of_a_sequence() -> None:
+    logits = torch.randn(10, 4)
+    gates, ids = logits.softmax(-1).topk(2)
+    text = Routing(logits, logits.softmax(-1), gates, ids)
+    plain = sequence_balance_loss(text, 2)
+    torch.testing.assert_close(sequence_balance_loss(padded(text, REAL), 2, REAL), plain)
+    empty_too = torch.cat([REAL, torch.zeros(8, dtype=torch.bool)])
+    with_empty = sequence_balance_loss(padded(text, empty_too), 3, empty_too)
+    torch.testing.assert_close(with_empty, plain)
+
+
+def test_padding_takes_no_gradient() -> None:
+    logits = torch.randn(16, 4, requires_grad=True)
+    probs = logits.softmax(-1)
+    gates, ids = probs.topk(2)
+    routing = Routing(logits, probs, gates, ids)
+    total = sequence_balance_loss(routing, 2, REAL) + load_balance_loss(routing, REAL)
+    (total + router_z_loss(routing, REAL)).backward()
+    assert torch.equal(logits.grad.abs().sum(-1) > 0, REAL)
+
+
+def test_a_bias_in_bfloat16_hears_of_counts_that_bfloat16_does_not_know() -> None:
+    after = update_expert_bias(torch.zeros(2).bfloat16(), torch.tensor([4097, 4095]), rate=0.5)
+    assert after.tolist() == [-0.5, 0.5] and after.dtype == torch.bfloat16
+
+
+def test_two_decisions_can_be_compared() -> None:
+    assert even(4, 2) != even(4, 2), "equal only if they are the same record"
+    assert (same := even(4, 2)) == same and len({same, same}) == 1
+
+
+@pytest.mark.usefixtures("as_a_user")
+def test_what_cannot_be_counted_is_refused_in_words() -> None:
+    routing = even(4, 2)
+    with pytest.raises(ValueError, match="True or False for each of the 4 tokens"):
+        tokens_per_expert(routing, torch.ones(4))
+    with pytest.raises(ValueError, match="True or False for each of the 4 tokens"):
+        router_z_loss(routing, torch.ones(2, 2, dtype=torch.bool))
+    with pytest.raises(ValueError, match="between 0 and n_groups - 1 = 1"):
+        counts(routing, torch.tensor([0, 1, 2, 0]), 2)
+    with pytest.raises(ValueError, match="one group for each of the 4 tokens"):
+        counts(routing, torch.zeros(3, dtype=torch.long), 2)
+    with pytest.raises(ValueError, match="do not divide into 3 sequences"):
+        sequence_balance_loss(routing, 3)
+    for wrong in (-1, 4, 2**40):
+        broken = replace(routing, expert_ids=torch.full((4, 2), wrong))
+        with pytest.raises(ValueError, match=f"contains {wrong}, but the experts are numbered 0"):
+            tokens_per_expert(broken)

@@ -11,9 +11,9 @@ from moe_teach.ops.triton_mode import mode
 if mode() == "absent":
     pytest.skip("Triton is not installed", allow_module_level=True)
 
-from moe_teach.ops.tile_map import map_tiles, most_tiles
+from moe_teach.ops.tile_product import map_tiles, most_tiles
 
-WORKS = ("product", "pair", "outer")
+WORKS = ("product", "double", "outer")
 
 
 def tiles_by_hand(sizes: list[int], block_m: int) -> list[tuple[int, int]]:
@@ -86,6 +86,6 @@ def test_few_rows_get_low_tiles() -> None:
 def test_block_sizes_can_be_forced() -> None:
     wanted = Tiles(32, 64, 16)
     with forced(wanted):
-        inside = fitting_tiles("pair", torch.device("cpu"), torch.float32, 5, 8, 8)
+        inside = fitting_tiles("double", torch.device("cpu"), torch.float32, 5, 8, 8)
     assert inside == wanted
-    assert fitting_tiles("pair", torch.device("cpu"), torch.float32, 5, 8, 8) != wanted
+    assert fitting_tiles("double", torch.device("cpu"), torch.float32, 5, 8, 8) != wanted

@@ -41,10 +41,21 @@ def test_a_triton_that_came_first_is_named_with_the_way_out() -> None:
     assert "restart" in said
 
 
+def test_a_missing_triton_is_named_with_the_way_to_get_it() -> None:
+    said = run(
+        "import importlib.util\nfind = importlib.util.find_spec\n"
+        "importlib.util.find_spec = lambda name: None if name == 'triton' else find(name)\n"
+        "import moe_teach.ops.triton_host"
+    )
+
+    assert "Triton, which is not installed here. On Linux: type `make setup`" in said
+
+
 def test_a_kernel_refuses_tensors_it_cannot_reach() -> None:
     said = run(
-        "import torch\nfrom moe_teach.ops.triton_host import demand_launchable\n"
-        "demand_launchable(x=torch.zeros(2), w=torch.zeros(2, device='meta'))"
+        "import torch\nfrom moe_teach.ops.demand import demand_operands\n"
+        "x, w = torch.zeros(2), torch.zeros(2, device='meta')\n"
+        "demand_operands((torch.float32,), x=x, w=w)"
     )
 
     assert "x is on cpu, w is on meta" in said
@@ -52,10 +63,9 @@ def test_a_kernel_refuses_tensors_it_cannot_reach() -> None:
 
 def test_a_compiling_process_refuses_tensors_of_the_cpu() -> None:
     said = run(
-        "import torch\nfrom moe_teach.ops import triton_mode\n"
-        "triton_mode.choose_mode = lambda: 'compiled'\n"
-        "from moe_teach.ops.triton_host import demand_launchable\n"
-        "demand_launchable(x=torch.zeros(2))"
+        "import os\nos.environ['TRITON_INTERPRET'] = '0'\nimport torch\n"
+        "from moe_teach.ops.demand import demand_operands\n"
+        "demand_operands((torch.float32,), x=torch.zeros(2))"
     )
 
     assert "x is on the CPU, but Triton compiles for a GPU in this process" in said

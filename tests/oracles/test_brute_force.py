@@ -15,14 +15,13 @@ from torch import Tensor
 
 from moe_teach.config import MoEConfig, RouterConfig
 from moe_teach.nn.moe import MoE
-from moe_teach.ops.combine import combine
-from moe_teach.ops.dispatch import dispatch
-from moe_teach.ops.grouped_ffn import BACKENDS as FFN_BACKENDS
-from moe_teach.ops.grouped_ffn import grouped_ffn
-from moe_teach.ops.routed_ffn import EVERY_BACKEND, routed_ffn
+from moe_teach.ops.dispatch import combine, dispatch
+from moe_teach.ops.grouped_ffn import GROUPED_FFN, grouped_ffn
+from moe_teach.ops.routed_ffn import ROUTED_FFN, routed_ffn
 from moe_teach.ops.triton_mode import mode
 from moe_teach.types import ExpertWeights, Routing
 
+FFN_BACKENDS = GROUPED_FFN.backends
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 2e-5, torch.bfloat16: 3e-2}
 
 
@@ -84,7 +83,7 @@ DTYPES = {"fp32": torch.float32, "fp64": torch.float64}
 without_triton = pytest.mark.skipif(mode() == "absent", reason="Triton is not installed")
 every_backend = pytest.mark.parametrize(
     "backend",
-    [pytest.param(b, marks=without_triton) if b == "triton" else b for b in EVERY_BACKEND],
+    [pytest.param(b, marks=without_triton) if b == "triton" else b for b in ROUTED_FFN.backends],
 )
 
 
@@ -169,14 +168,14 @@ def compare(case: Case, activation: str, dtype: torch.dtype, function: Callable)
     assert_all_close(run(function, tensors, dtype, rest), expected, TOLERANCE[dtype])
 
 
-@pytest.mark.parametrize(("backend", "dtype"), trials(EVERY_BACKEND, tuple(DTYPES), "fp32"))
+@pytest.mark.parametrize(("backend", "dtype"), trials(ROUTED_FFN.backends, tuple(DTYPES), "fp32"))
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_every_backend_is_the_formula(case: Case, backend: str, dtype: str) -> None:
     compare(case, "swiglu", DTYPES[dtype], partial(routed_ffn, backend=backend))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("backend", [b for b in EVERY_BACKEND if b != "triton"])
+@pytest.mark.parametrize("backend", [b for b in ROUTED_FFN.backends if b != "triton"])
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_outside_training_every_backend_is_the_formula_too(
     case: Case, backend: str, dtype: str

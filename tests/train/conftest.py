@@ -29,14 +29,17 @@ class TinyBatches:
         return Batch(text[:, :-1].clone(), text[:, 1:].clone(), domain_ids)
 
 
-def tiny_config(moe: bool = True, **router) -> ModelConfig:
-    choice = RouterConfig(**{"n_experts": 5, "top_k": 2, **router})
+def tiny_config(moe: bool = True, **options) -> ModelConfig:
+    limits = {
+        name: options.pop(name) for name in ("capacity_factor", "drop_policy") & options.keys()
+    }
+    choice = RouterConfig(**{"n_experts": 5, "top_k": 2, **options})
     return ModelConfig(
         n_layers=2,
         d_model=16,
         vocab_size=VOCABULARY,
         attention=AttentionConfig(n_heads=2, n_kv_heads=1, d_head=8),
-        moe=MoEConfig(router=choice, d_ff=12) if moe else None,
+        moe=MoEConfig(router=choice, d_ff=12, **limits) if moe else None,
         d_ff_dense=24,
         max_seq_len=32,
     )
@@ -49,7 +52,7 @@ def batches() -> TinyBatches:
 
 @pytest.fixture
 def make_model():
-    """Build the same tiny model every time: make_model(moe=True, seed=0, **router settings)."""
+    """Build the same tiny model every time: make_model(moe=True, seed=0, **router or layer)."""
 
     def make(moe: bool = True, seed: int = 0, **router) -> Model:
         return seeded_model(tiny_config(moe, **router), seed)

@@ -7,11 +7,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from moe_teach.analysis.load import loads_of
 from moe_teach.data.batches import NO_TARGET
 from moe_teach.nn.model import ModelOutput
 from moe_teach.ops.balance import load
+from moe_teach.train.config import TrainConfig
 from moe_teach.train.evaluate import evaluate
 from moe_teach.train.generate import generate
+from moe_teach.train.loop import Trainer
 
 
 def test_evaluation_weighs_every_token_once(make_model, batches):
@@ -110,3 +113,61 @@ def test_sampling_follows_the_models_probabilities(temperature):
 def test_impossible_wishes_are_refused_in_a_sentence(make_model, arguments, options, word):
     with pytest.raises(ValueError, match=word):
         generate(make_model(), *arguments, **options)
+
+
+@pytest.mark.parametrize("policy", ["first_come", "by_gate", "random"])
+def test_a_capacity_turns_no_token_of_a_text_away(make_model, policy):
+    model = make_model(capacity_factor=0.5, drop_policy=policy).double()
+    cached = generate(model, [1, 2, 3], 12, temperature=0.0)
+    assert cached == generate(model, [1, 2, 3], 12, temperature=0.0, use_cache=False)
+    assert [block.ffn.capacity_factor for block in model.blocks] == [0.5, 0.5]
+
+
+def test_experts_that_choose_need_to_see_the_text(make_model):
+    model = make_model(choice="expert")
+    with pytest.raises(ValueError, match="use_cache=False"):
+        generate(model, [1, 2, 3], 4)
+    assert len(generate(model, [1, 2, 3], 4, use_cache=False)) == 4
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [
+        {"jitter": 0.3},
+        {"noisy": True},
+        {"choice": "expert"},
+        {"capacity_factor": 0.5, "drop_policy": "random"},
+    ],
+    ids=str,
+)
+def test_evaluation_draws_nothing(make_model, batches, noise):
+    model = make_model(**noise).train()
+    assert len({evaluate(model, [batches.at(0)]).loss for _ in range(3)}) == 1
+
+
+def test_where_experts_choose_their_choice_is_reported(make_model, batches):
+    model, batch = make_model(choice="expert").eval(), batches.at(0)
+    found, kept = evaluate(model, [batch]), model(batch.inputs).routings[0].kept
+    of_row = torch.arange(6) % 2
+    for domain in (0, 1):
+        counts = kept.view(6, 7, 5)[of_row == domain].sum(dim=(0, 1))
+        assert found.loads_per_domain[str(domain)][0] == pytest.approx(load(counts).tolist())
+    assert found.loads_per_domain["0"] != found.loads_per_domain["1"]
+    for row, ours in zip(
+        loads_of(model, [batch], ("a", "b"))[0].load_per_domain, "01", strict=True
+    ):
+        assert row.tolist() == pytest.approx(found.loads_per_domain[ours][0])
+
+
+def test_a_token_outside_the_vocabulary_is_refused_before_it_travels(make_model, batches):
+    model, batch = make_model(), batches.at(0)
+    batch.inputs[0, 0] = 29
+    for asked in (
+        lambda: evaluate(model, [batch]),
+        lambda: Trainer(model, TrainConfig(steps=1, warmup=0, batch_size=6, seq_len=7)).advance(
+            batch
+        ),
+        lambda: generate(model, [1, -1], 3),
+    ):
+        with pytest.raises(ValueError, match="Token ids must lie between 0 and 28"):
+            asked()

@@ -28,7 +28,7 @@ def settings(**changes) -> TrainConfig:
 
 def gradients(model, batch, config, ranks=ALONE):
     model.zero_grad(set_to_none=True)
-    measured = accumulate_gradients(model, batch.inputs, batch.targets, config, ranks, 0)
+    measured = accumulate_gradients(model, batch, config, ranks, 0)
     return measured, {name: p.grad.clone() for name, p in model.named_parameters()}
 
 
@@ -123,9 +123,9 @@ def test_noise_depends_on_the_step_and_disturbs_nobody_else(make_model, batches)
     model, batch = make_model(jitter=0.3).train(), batches.at(0)
     state = torch.get_rng_state()
     config = settings()
-    first = accumulate_gradients(model, batch.inputs, batch.targets, config, ALONE, 4)
-    again = accumulate_gradients(model, batch.inputs, batch.targets, config, ALONE, 4)
-    other = accumulate_gradients(model, batch.inputs, batch.targets, config, ALONE, 5)
+    first = accumulate_gradients(model, batch, config, ALONE, 4)
+    again = accumulate_gradients(model, batch, config, ALONE, 4)
+    other = accumulate_gradients(model, batch, config, ALONE, 5)
 
     assert first.z == again.z != other.z
     assert torch.equal(torch.get_rng_state(), state)

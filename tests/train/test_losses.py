@@ -1,5 +1,7 @@
 """The total loss is the task plus what the routings ask for, and parts sum to the whole."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -7,8 +9,8 @@ import torch.nn.functional as F
 from moe_teach.data.batches import NO_TARGET
 from moe_teach.nn.model import ModelOutput
 from moe_teach.ops.balance import tokens_per_expert
-from moe_teach.ops.losses import load_balance_loss, router_z_loss
-from moe_teach.train.losses import Whole, sequence_balance_loss, total_loss
+from moe_teach.ops.losses import load_balance_loss, router_z_loss, sequence_balance_loss
+from moe_teach.train.losses import Whole, total_loss
 from moe_teach.types import Routing
 
 
@@ -59,7 +61,9 @@ def test_the_losses_of_all_parts_sum_to_those_of_the_batch():
     """Also where the targets are spread unevenly, and the experts too."""
     output, targets = output_of(), torch.randint(0, 11, (4, 5))
     targets[0, :] = NO_TARGET
-    whole = Whole(15, 20, [tokens_per_expert(routing) for routing in output.routings])
+    text = (targets != NO_TARGET).flatten()
+    counts = [tokens_per_expert(routing, text) for routing in output.routings]
+    whole = replace(Whole.of(targets), counts=counts)
     factors = {"load_balance_coef": 0.3, "z_loss_coef": 0.02}
 
     parts = [

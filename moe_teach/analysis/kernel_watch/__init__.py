@@ -7,6 +7,9 @@
     seen.readers("x")        # how many programs read each element
     seen.unwritten("rows")   # what nobody stored
     seen.races()             # what a GPU would leave to chance
+    seen.open_loads          # lanes switched off without a word about what they hold then
+    seen.wrapped             # offsets that outgrew their integer type
+    seen.narrow_dots         # products that a GPU rounds more than float32 would
 
 A program that reaches outside the named tensors raises `KernelFault`, a sentence with the likely
 cause, before memory is touched.
@@ -19,8 +22,20 @@ unknown origin (loaded from memory) may reach all of them.
 """
 
 from moe_teach.analysis.kernel_watch.fault import KernelFault
-from moe_teach.analysis.kernel_watch.records import Access, Launch, Race
+from moe_teach.analysis.kernel_watch.records import Access, Launch, NarrowDot, OpenLoad, Race, Wrap
 from moe_teach.analysis.kernel_watch.seen import Seen
+from moe_teach.analysis.kernel_watch.vast import vast
 from moe_teach.analysis.kernel_watch.watching import watch
 
-__all__ = ["Access", "KernelFault", "Launch", "Race", "Seen", "watch"]
+__all__ = [
+    "Access",
+    "KernelFault",
+    "Launch",
+    "NarrowDot",
+    "OpenLoad",
+    "Race",
+    "Seen",
+    "Wrap",
+    "vast",
+    "watch",
+]

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moe_teach.analysis.kernel_watch.buffer import Addresses, Buffer
+from moe_teach.analysis.kernel_watch.kernel_line import Line
 from moe_teach.analysis.kernel_watch.records import Door, Kind, ProgramId
 
 Where = Literal["before", "past the end", "between", "inside an element", "unwatched"]
@@ -17,6 +18,7 @@ Cause = Literal[
     "negative index",
     "stride",
     "overflow",
+    "open lane",
     "block pointer",
     "descriptor",
     "empty",
@@ -56,7 +58,7 @@ class KernelFault(Exception):
         self.elements = stray.steps
         self.index_from = stray.index_from
         self.masked = stray.masked
-        self.line = stray.line
+        self.line = stray.line.text
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -76,8 +78,9 @@ class Stray:
     index_from: str | None  # the tensor from which its index was loaded
     neighbour: str | None  # another watched tensor that stands there
     door: Door
-    function: str  # the kernel, or the device function it called
-    line: str | None
+    line: Line
+    opened: Line | None  # where a mask without `other` left open what the address is made of
+    wrapped: Line | None  # where an integer that the address is made of wrapped around
 
     @property
     def steps(self) -> NDArray[np.int64]:
@@ -101,6 +104,10 @@ class Stray:
     @property
     def cause(self) -> Cause:
         """The likely mistake."""
+        if self.opened:
+            return "open lane"
+        if self.wrapped:
+            return "overflow"
         if self.buffer is None:
             return "unwatched"
         if not self.buffer.count:

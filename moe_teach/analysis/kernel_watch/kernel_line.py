@@ -2,17 +2,31 @@
 
 import linecache
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 _OWN_FOLDER = str(Path(__file__).parent)
 _LONGEST = 8  # lines of one statement
 
 
-def kernel_line() -> tuple[str, str | None]:
-    """Return the function and the line that asked for the access the watcher is looking at.
+@dataclass(frozen=True)
+class Line:
+    """A statement of a kernel, or of a device function that it called.
 
-    On the stack it stands just outside Triton's frames, and these just outside the watcher's. A
-    statement over several lines is put on one; it is None where the source is not at hand.
+    `text` is put on one line; it is None where the source is not at hand.
+    """
+
+    function: str
+    text: str | None
+
+    def __str__(self) -> str:
+        return f"In {self.function}: `{self.text}`." if self.text else ""
+
+
+def kernel_line() -> Line:
+    """Return the line that asked for what the watcher is looking at.
+
+    On the stack it stands just outside Triton's frames, and these just outside the watcher's.
     """
     frame = sys._getframe()
     past_triton = False
@@ -24,9 +38,9 @@ def kernel_line() -> tuple[str, str | None]:
         elif package == "triton":
             past_triton = True
         elif past_triton:
-            return frame.f_code.co_name, _statement(file, frame.f_lineno)
+            return Line(frame.f_code.co_name, _statement(file, frame.f_lineno))
         frame = frame.f_back
-    return "", None
+    return Line("", None)
 
 
 def _statement(file: str, number: int) -> str | None:

@@ -7,9 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from moe_teach.analysis.kernel_watch.kernel_line import kernel_line
+from moe_teach.analysis.kernel_watch.marks import mark_open, marks_of
+from moe_teach.analysis.kernel_watch.open_lanes import poison, switched_off
 from moe_teach.analysis.kernel_watch.pointers import mark_loaded, origin_of
 from moe_teach.analysis.kernel_watch.recorder import Recorder
-from moe_teach.analysis.kernel_watch.records import Door, Kind
+from moe_teach.analysis.kernel_watch.records import Door, Kind, OpenLoad, Wrap
 from moe_teach.analysis.kernel_watch.request import Request
 
 
@@ -39,10 +42,12 @@ _OUTER = {
 class Memory:
     """Asks the recorder before every access."""
 
-    def __init__(self, builder: Any, recorder: Recorder) -> None:
-        self._builder = builder
+    def __init__(self, semantic: Any, recorder: Recorder) -> None:
+        self._semantic = semantic
+        self._builder = semantic.builder
         self._recorder = recorder
         self._known = _Known()
+        self._has_other = False  # whether the tl.load that is going on was given `other`
 
     def replacements(self) -> Iterator[tuple[Any, str, Callable[..., Any]]]:
         """Give the object, the name and the watched method for each that there is."""
@@ -57,6 +62,18 @@ class Memory:
                 yield self._builder, name, self._outer(getattr(self._builder, name), known)
         for name, watched in innermost.items():
             yield self._builder, name, watched(getattr(self._builder, name))
+        yield self._semantic, "load", self._statement(self._semantic.load)
+
+    def _statement(self, original: Any) -> Callable[..., Any]:
+        def load(ptr: Any, mask: Any, other: Any, *rest: Any, **named: Any) -> Any:
+            # The interpreter takes an `other` of one lane for None where its value is zero.
+            self._has_other = other is not None
+            try:
+                return original(ptr, mask, other, *rest, **named)
+            finally:
+                self._has_other = False
+
+        return load
 
     def _outer(self, original: Any, known: _Known) -> Callable[..., Any]:
         def outer(*args: Any, **named: Any) -> Any:
@@ -76,12 +93,24 @@ class Memory:
             self._known = before
 
     def _load(self, original: Any) -> Callable[..., Any]:
-        def masked_load(ptrs: Any, mask: Any, *rest: Any, **named: Any) -> Any:
+        def masked_load(ptrs: Any, mask: Any, other: Any, *rest: Any, **named: Any) -> Any:
             width = max(1, ptrs.get_element_ty().primitive_bitwidth // 8)
             self._ask("load", ptrs, mask, width)
-            return mark_loaded(original(ptrs, mask, *rest, **named), _name_of(ptrs))
+            loaded = original(ptrs, mask, other, *rest, **named)
+            if other is None and not self._has_other:
+                self._leave_open(loaded, mask, _name_of(ptrs))
+            return mark_loaded(loaded, _name_of(ptrs))
 
         return masked_load
+
+    def _leave_open(self, loaded: Any, mask: Any, name: str | None) -> None:
+        lanes = switched_off(loaded, mask)
+        if lanes.any():
+            line = kernel_line()
+            self._recorder.note(OpenLoad(len(self._recorder.programs) - 1, line, name))
+            if self._recorder.poison:
+                poison(loaded, lanes)
+                mark_open(loaded, lanes, line)
 
     def _store(self, original: Any) -> Callable[..., Any]:
         def masked_store(ptrs: Any, value: Any, mask: Any, *rest: Any, **named: Any) -> Any:
@@ -117,18 +146,22 @@ class Memory:
         masked = known.masked
         if masked is None and active is not None and not active.all():
             masked = True
-        self._recorder.touch(
-            Request(
-                kind=known.kind or kind,
-                pointers=pointers.data,
-                mask=active,
-                masked=masked,
-                width=width,
-                door=known.door,
-                origin=origin_of(pointers),
-                values=values,
-            )
+        request = Request(
+            kind=known.kind or kind,
+            pointers=pointers.data,
+            mask=active,
+            masked=masked,
+            width=width,
+            door=known.door,
+            origin=origin_of(pointers),
+            marks=marks_of(pointers),
+            values=values,
         )
+        marks = request.marks_of(request.addresses)
+        if marks and marks.wrapped:
+            program = len(self._recorder.programs) - 1
+            self._recorder.note(Wrap(program, marks.wrapped, _name_of(pointers)))
+        self._recorder.touch(request)
 
 
 def _name_of(pointers: Any) -> str | None:

@@ -6,11 +6,21 @@ that object and put back afterwards; a few more tell which launch and which prog
 on which argument a pointer came from. What a release of Triton does not have stays away.
 """
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from operator import index
 from typing import Any
 
+import numpy as np
+
+from moe_teach.analysis.kernel_watch.dots import dots
+from moe_teach.analysis.kernel_watch.marks import (
+    keep,
+    keep_by_moving,
+    keep_in_arithmetic,
+    marks_of,
+)
 from moe_teach.analysis.kernel_watch.memory import Memory
 from moe_teach.analysis.kernel_watch.pointers import (
     arguments,
@@ -25,6 +35,15 @@ from moe_teach.analysis.kernel_watch.pointers import (
 from moe_teach.analysis.kernel_watch.recorder import Halt, Recorder
 
 _MISSING = object()
+_LANE_MOVERS = (
+    "create_broadcast",
+    "create_expand_dims",
+    "create_reshape",
+    "create_splat",
+    "create_split",
+    "create_trans",
+    "create_unsplat",
+)
 
 
 @contextmanager
@@ -37,7 +56,9 @@ def patched(recorder: Recorder) -> Iterator[None]:
         *_launching(interpreter, builder, recorder),
         *_pointing(interpreter, builder, recorder),
         *_indexing(builder),
-        *Memory(builder, recorder).replacements(),
+        *_moving(builder),
+        *dots(builder, recorder),
+        *Memory(interpreter.interpreter_semantic, recorder).replacements(),
     ]
     before = [(owner, name, vars(owner).get(name, _MISSING)) for owner, name, _ in replacements]
     try:
@@ -60,7 +81,8 @@ def _launching(interpreter: Any, builder: Any, recorder: Recorder) -> Iterator[A
     def launch(executor: Any, *args: Any, **kwargs: Any) -> Any:
         recorder.enter(executor.fn.__name__, arguments(executor.arg_names, args, kwargs))
         try:
-            return run(executor, *args, **kwargs)
+            with _quiet():
+                return run(executor, *args, **kwargs)
         except Halt as halt:
             raise halt.fault from None
 
@@ -89,17 +111,18 @@ def _pointing(interpreter: Any, builder: Any, recorder: Recorder) -> Iterator[An
         return value
 
     def cast_pointer(src: Any, dst_type: Any) -> Any:
-        return mark(bitcast(src, dst_type), origin_of(src))
+        return mark(keep(bitcast(src, dst_type), src), origin_of(src))
 
     def add_offset(pointer: Any, offset: Any) -> Any:
-        return moved(addptr(pointer, offset), origin_of(pointer), offset)
+        result = keep(addptr(pointer, offset), pointer, offset)
+        return moved(result, origin_of(pointer), offset)
 
     def mixing(original: Any) -> Any:
         def mixed(*operands: Any) -> Any:
             result = original(*operands)
             if origin_of(result) is not None:
                 mark(result, either(*operands[-2:]) or recorder.anywhere())
-            return result
+            return keep_by_moving(result, original, operands, operands[-2:])
 
         return mixed
 
@@ -111,14 +134,42 @@ def _pointing(interpreter: Any, builder: Any, recorder: Recorder) -> Iterator[An
 
 
 def _indexing(builder: Any) -> Iterator[Any]:
-    """Let numbers remember from where they were loaded where the interpreter would forget it."""
+    """Let numbers remember where they were loaded, and which lanes nobody can trust."""
     binary_op, cast_impl = builder.binary_op, builder.cast_impl
+    create_idiv = builder.create_idiv
 
     def calculate(lhs: Any, rhs: Any, op: Any) -> Any:
-        return mark_loaded(binary_op(lhs, rhs, op), source_of(rhs))
+        result = keep_in_arithmetic(binary_op(lhs, rhs, op), lhs, rhs, op)
+        return mark_loaded(result, source_of(rhs))
 
     def cast(src: Any, dst_type: Any) -> Any:
-        return mark_loaded(cast_impl(src, dst_type), source_of(src))
+        return mark_loaded(keep(cast_impl(src, dst_type), src), source_of(src))
+
+    def divide(lhs: Any, rhs: Any) -> Any:
+        return keep(create_idiv(lhs, rhs), lhs, rhs)
 
     yield builder, "binary_op", calculate
     yield builder, "cast_impl", cast
+    yield builder, "create_idiv", divide
+
+
+def _moving(builder: Any) -> Iterator[Any]:
+    """Let the marks of lanes go where the lanes go."""
+
+    def moving(original: Any) -> Any:
+        def move(*args: Any) -> Any:
+            marked = [arg for arg in args if marks_of(arg)]
+            return keep_by_moving(original(*args), original, args, marked)
+
+        return move
+
+    for name in _LANE_MOVERS:
+        yield builder, name, moving(getattr(builder, name))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Swallow numpy's warnings about a NaN that the watcher itself put there."""
+    with np.errstate(invalid="ignore"), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="All-NaN slice encountered")
+        yield

@@ -7,12 +7,13 @@ from numpy.typing import NDArray
 
 from moe_teach.analysis.kernel_watch.buffer import Addresses, Buffer, Elements
 from moe_teach.analysis.kernel_watch.fault import KernelFault, Stray
-from moe_teach.analysis.kernel_watch.kernel_line import kernel_line
+from moe_teach.analysis.kernel_watch.kernel_line import Line, kernel_line
 from moe_teach.analysis.kernel_watch.pointers import Origin, innermost_first, reach
 from moe_teach.analysis.kernel_watch.records import (
     Access,
     Collision,
     Launch,
+    Note,
     ProgramId,
     program_name,
 )
@@ -37,15 +38,25 @@ class Recorder:
         buffers: the watched tensors.
         record: whether accesses are kept.
         adopt: whether tensors of a launch that overlap no watched one are watched as well.
+        poison: whether lanes that a masked load leaves open hold something that shows.
     """
 
-    def __init__(self, buffers: list[Buffer], record: bool = True, adopt: bool = False) -> None:
+    def __init__(
+        self,
+        buffers: list[Buffer],
+        record: bool = True,
+        adopt: bool = False,
+        poison: bool = True,
+    ) -> None:
         self.buffers = buffers
         self.record = record
+        self.poison = poison
         self.programs: list[ProgramId] = []
         self.launches: list[Launch] = []
         self.accesses: list[Access] = []
         self.collisions: list[Collision] = []
+        self.notes: list[Note] = []
+        self._noted: set[tuple[int, type, Line]] = set()
         self._adopt = adopt
         self._kernel = ""
         self._argument_names: dict[Any, str] = {}
@@ -84,6 +95,13 @@ class Recorder:
         taken = {buffer.name for buffer in self.buffers}
         names = (wish if turn == 1 else f"{wish}#{turn}" for turn in range(1, len(taken) + 2))
         return next(name for name in names if name not in taken)
+
+    def note(self, note: Note) -> None:
+        """Note something that this interpreter hides, once for each line and launch."""
+        key = len(self.launches), type(note), note.line
+        if key not in self._noted:
+            self._noted.add(key)
+            self.notes.append(note)
 
     def touch(self, request: Request) -> None:
         """Note one access of the running program, or refuse it before memory is touched.
@@ -127,7 +145,8 @@ class Recorder:
         others = (b for b in self.buffers if b is not nearest and b.count)
         neighbours = [b.name for b in others if b.elements(first)[1] is None]
         program, launch = self.programs[-1], self.launches[-1]
-        function, line = kernel_line()
+        line = kernel_line()
+        marks = request.marks_of(stray)
         known = Stray(
             kernel=launch.kernel,
             program=program,
@@ -142,8 +161,9 @@ class Recorder:
             index_from=origin.index_from,
             neighbour=neighbours[0] if neighbours else None,
             door=request.door,
-            function=function,
             line=line,
+            opened=marks.opened if marks else None,
+            wrapped=marks.wrapped if marks else None,
         )
         return KernelFault(sentence_about(known), known)
 
@@ -156,6 +176,7 @@ class Recorder:
         part.launches = [Launch(launch.kernel, launch.grid, range(len(launch.programs)))]
         part.accesses = _counted_from(start, launch, self.accesses)
         part.collisions = _counted_from(start, launch, self.collisions)
+        part.notes = _counted_from(start, launch, self.notes)
         return part
 
 

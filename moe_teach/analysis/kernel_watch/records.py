@@ -1,10 +1,12 @@
-"""What the watcher writes down: launches, accesses and races."""
+"""What the watcher writes down: launches, accesses, races, and what a GPU may do otherwise."""
 
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from moe_teach.analysis.kernel_watch.kernel_line import Line
 
 # "atomic" both reads and writes (add, max, exchange ...); Triton 3.9 knows the other two.
 Kind = Literal["load", "store", "atomic", "atomic load", "atomic store"]
@@ -66,6 +68,87 @@ class Race:
 
     def __str__(self) -> str:
         return self.sentence
+
+
+@dataclass(frozen=True)
+class OpenLoad:
+    """A `tl.load` whose mask switched lanes off and that gave no `other`, told once a line.
+
+    Triton leaves open what such a lane holds. `program` is the first that did it, and `buffer` the
+    tensor it loaded from, None where that is not certain.
+    """
+
+    program: int
+    line: Line
+    buffer: str | None
+
+    @property
+    def sentence(self) -> str:
+        """Say what was left open."""
+        source = f"A load from {self.buffer}" if self.buffer else "A load"
+        return _joined(
+            f"{source} switches lanes off and does not say what they hold then. {self.line}",
+            "Triton leaves that open: pass other=..., or do not use those lanes.",
+        )
+
+
+@dataclass(frozen=True)
+class Wrap:
+    """An address made of an integer that had left the range of its type, told once a line.
+
+    `line` is where it happened, `program` the first that made an address of it, and `buffer` the
+    tensor that it was added to, None where that is not certain.
+    """
+
+    program: int
+    line: Line
+    buffer: str | None
+
+    @property
+    def sentence(self) -> str:
+        """Say what wrapped around, and the cure."""
+        whose = f"into {self.buffer} " if self.buffer else ""
+        return _joined(f"An offset {whose}wrapped around: it is too large for its integer type. "
+                       f"{self.line}", WIDEN)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class NarrowDot:
+    """A `tl.dot` that a GPU computes with less than full float32 precision, told once a line.
+
+    Attributes:
+        program: the first that did it.
+        line: where it stands.
+        cut_to: what float32 tiles are cut to before they are multiplied, "tf32" by default; None
+            if nothing is cut.
+        sums: the dtype that the products are added up in, as Triton names it.
+    """
+
+    program: int
+    line: Line
+    cut_to: str | None
+    sums: str
+
+    @property
+    def sentence(self) -> str:
+        """Say what is lost, and the cure."""
+        if self.cut_to is None:
+            return _joined(
+                f"A tl.dot adds its products up in {self.sums}. {self.line}",
+                "Sum in float32, and round once, when you store.",
+            )
+        return _joined(
+            f"A tl.dot of float32 tiles lets a GPU cut them to {self.cut_to} first. {self.line}",
+            'Write input_precision="ieee" to keep every bit.',
+        )
+
+
+Note = OpenLoad | Wrap | NarrowDot
+WIDEN = "Make it int64 before you multiply, as in row.to(tl.int64) * stride."
+
+
+def _joined(*parts: str) -> str:
+    return " ".join(part.strip() for part in parts)
 
 
 def program_name(program: ProgramId, grid: ProgramId) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moe_teach.analysis.kernel_watch.buffer import Addresses, Buffer, Elements
+from moe_teach.analysis.kernel_watch.marks import Marks
 from moe_teach.analysis.kernel_watch.pointers import Origin
 from moe_teach.analysis.kernel_watch.records import Door, Kind
 
@@ -24,6 +25,7 @@ class Request:
         width: how many bytes a lane reads or writes.
         door: how the kernel names the place.
         origin: where the pointers came from, None if that got lost.
+        marks: which of the pointers were made of integers that cannot be trusted.
         values: what is stored, None for anything but a store.
     """
 
@@ -34,6 +36,7 @@ class Request:
     width: int
     door: Door
     origin: Origin | None
+    marks: Marks | None = None
     values: NDArray[Any] | None = None
 
     @cached_property
@@ -45,6 +48,15 @@ class Request:
     def stored(self) -> NDArray[Any] | None:
         """What the active lanes store."""
         return None if self.values is None else self._active(self.values)
+
+    def marks_of(self, addresses: Addresses) -> Marks | None:
+        """Give the marks of the active lanes that have one of these addresses."""
+        if self.marks is None:
+            return None
+        lanes = np.isin(self.pointers.astype(np.int64), addresses)
+        if self.mask is not None:
+            lanes = lanes & self.mask
+        return self.marks.among(lanes)
 
     def _active(self, lanes: NDArray[Any]) -> NDArray[Any]:
         every = np.broadcast_to(lanes, self.pointers.shape).ravel()

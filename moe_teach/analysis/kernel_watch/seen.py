@@ -16,8 +16,11 @@ from moe_teach.analysis.kernel_watch.records import (
     Access,
     Kind,
     Launch,
+    NarrowDot,
+    OpenLoad,
     ProgramId,
     Race,
+    Wrap,
 )
 from moe_teach.config import refuse
 
@@ -115,6 +118,24 @@ class Seen:
                 shifted = tuple(start + program for program in race.programs)
                 found.append(replace(race, programs=shifted))
         return found
+
+    @property
+    def open_loads(self) -> list[OpenLoad]:
+        """The loads that switched lanes off and left open what these hold then."""
+        return [note for note in self._recorder.notes if isinstance(note, OpenLoad)]
+
+    @property
+    def wrapped(self) -> list[Wrap]:
+        """The integers that had wrapped around when an address was made of them.
+
+        Only lanes count that were switched on; launch with tensors made by `vast` to get there.
+        """
+        return [note for note in self._recorder.notes if isinstance(note, Wrap)]
+
+    @property
+    def narrow_dots(self) -> list[NarrowDot]:
+        """The products that a GPU computes with less than full float32 precision."""
+        return [note for note in self._recorder.notes if isinstance(note, NarrowDot)]
 
     def touch_map(self, name: str, kind: Kind | None = None) -> NDArray[np.int64]:
         """Count how often each program touched each element: (n_programs, n_elements).

@@ -17,7 +17,13 @@ _one_at_a_time = Lock()
 
 
 @contextmanager
-def watch(*, record: bool = True, adopt: bool = False, **tensors: Tensor | None) -> Iterator[Seen]:
+def watch(
+    *,
+    record: bool = True,
+    adopt: bool = False,
+    poison: bool = True,
+    **tensors: Tensor | None,
+) -> Iterator[Seen]:
     """Guard and record what interpreted Triton kernels do to the named tensors.
 
         with watch(x=x, rows=rows) as seen:
@@ -31,6 +37,8 @@ def watch(*, record: bool = True, adopt: bool = False, **tensors: Tensor | None)
         adopt: True also watches the tensors of a launch that overlap with none of the named ones,
             under the name of the kernel's parameter. So a library function can be watched that
             makes tensors of its own: `with watch(x=x, adopt=True) as seen: dispatch(x, ...)`.
+        poison: True puts NaN, or an integer far outside every tensor, into the lanes that a load
+            under a mask without `other` leaves open; False leaves the interpreter's zeros there.
         tensors: every tensor that the kernels may touch, under the name that sentences shall use.
             None is passed over.
 
@@ -44,12 +52,19 @@ def watch(*, record: bool = True, adopt: bool = False, **tensors: Tensor | None)
         ValueError: for a tensor that is not on the CPU.
     """
     _demand_interpreter()
-    for switch in (record, adopt):
-        refuse(isinstance(switch, Tensor), "record and adopt are switches, no names for tensors.")
+    _demand_switches(record, adopt, poison)
     buffers = [_buffer(*named) for named in tensors.items() if named[1] is not None]
-    recorder = Recorder(buffers, record, adopt)
+    recorder = Recorder(buffers, record, adopt, poison)
     with _alone(), patched(recorder):
         yield Seen(recorder)
+
+
+def _demand_switches(*switches: bool) -> None:
+    for switch in switches:
+        refuse(
+            isinstance(switch, Tensor),
+            "record, adopt and poison are switches, no names for tensors.",
+        )
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from moe_teach.analysis.kernel_watch.buffer import Buffer, in_words
 from moe_teach.analysis.kernel_watch.fault import Cause, Stray, Where
+from moe_teach.analysis.kernel_watch.records import WIDEN
 
 _VERBS = {
     "load": "loads",
@@ -65,8 +66,8 @@ def sentence_about(stray: Stray) -> str:
         what, neighbour = _unwatched(stray), ""
     else:
         what, neighbour = _what(stray, stray.buffer), _neighbour(stray)
-    line = f"In {stray.function}: `{stray.line}`." if stray.line else ""
-    return " ".join(part for part in (what, line, neighbour, _cause(stray)) if part)
+    parts = (what, str(stray.line), neighbour, _cause(stray))
+    return " ".join(part for part in parts if part)
 
 
 def _unwatched(stray: Stray) -> str:
@@ -122,6 +123,14 @@ def _lanes(stray: Stray) -> str:
 
 
 def _cause(stray: Stray) -> str:
+    if stray.opened:
+        return (
+            "The address is made of a lane that another mask had switched off, and without `other` "
+            f"such a lane holds anything at all. {stray.opened} Pass other=... there, or switch "
+            "the lane off here as well."
+        )
+    if stray.wrapped:
+        return f"An offset wrapped around at 2^31 on the way. {stray.wrapped} {WIDEN}"
     source, cause = stray.index_from, stray.cause
     if source and cause in _CAUSES_OF_AN_INDEX:
         name = stray.buffer.name if stray.buffer else ""

@@ -33,7 +33,7 @@ def calls_a_dead_router_not_a_number(route, w_router, x, expert_out, target):
     return torch.autograd.grad(loss, w)[0].norm().item()
 
 
-@EXERCISE.wrong(stage="no traces", says="backward() adds to it")
+@EXERCISE.wrong(stage="a number", says="left a gradient in its input")
 def lets_gradients_pile_up(route, w_router, x, expert_out, target):
     loss = _loss(route, w_router.requires_grad_(), x, expert_out, target)
     if not loss.requires_grad:
@@ -42,7 +42,7 @@ def lets_gradients_pile_up(route, w_router, x, expert_out, target):
     return w_router.grad.norm().item()
 
 
-@EXERCISE.wrong(stage="no traces", says="leaves no traces")
+@EXERCISE.wrong(stage="a number", says="switched `requires_grad` of its input")
 def leaves_its_flag_behind(route, w_router, x, expert_out, target):
     loss = _loss(route, w_router.requires_grad_(), x, expert_out, target)
     return torch.autograd.grad(loss, w_router)[0].norm().item() if loss.requires_grad else 0.0

@@ -60,7 +60,7 @@ class RandomRouter(nn.Module):
         self.n_experts = n_experts
         self.draw = torch.Generator().manual_seed(seed)
 
-    def forward(self, x: Tensor) -> Routing:
+    def forward(self, x: Tensor, token_ids: Tensor | None = None) -> Routing:
         """Choose one expert for each row of x (T, D), with gate 1; no logit prefers anyone."""
         expert_ids = torch.randint(self.n_experts, (len(x), 1), generator=self.draw)
         nothing = torch.zeros(len(x), self.n_experts)

@@ -48,7 +48,7 @@ class WithLayerNorms(nn.Module):
         self.attention, self.moe = attention, moe
 
 
-@EXERCISE.wrong(stage="what comes back", says="changed its input in place")
+@EXERCISE.wrong(stage="what comes back", says="changed its input `x` in place")
 class AddsInPlace(_Block):
     def forward(self, x):
         x += self.attention(self.norm1(x)).detach()

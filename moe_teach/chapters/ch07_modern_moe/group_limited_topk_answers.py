@@ -4,7 +4,7 @@ import torch
 
 from moe_teach.chapters.ch07_modern_moe.answer_parts import _best_two, _limited, _open
 from moe_teach.chapters.ch07_modern_moe.group_limited_topk import EXERCISE
-from moe_teach.ops.route import group_mask
+from moe_teach.ops.route.variants import group_mask
 
 
 @EXERCISE.wrong(stage="groups", says="no effect")

@@ -5,7 +5,7 @@ from torch.nn.functional import one_hot
 
 from moe_teach.chapters.ch07_modern_moe.sequence_balance_loss import EXERCISE
 from moe_teach.ops.losses import load_balance_loss
-from moe_teach.train.losses import sequence_balance_loss as library_loss
+from moe_teach.ops.losses import sequence_balance_loss as library_loss
 from moe_teach.types import Routing
 
 

@@ -5,7 +5,8 @@ from torch.nn.functional import logsigmoid
 
 from moe_teach.chapters.ch07_modern_moe.answer_parts import _best_two, _limited
 from moe_teach.chapters.ch07_modern_moe.sigmoid_bias_route import EXERCISE
-from moe_teach.ops.route import group_mask, topk_gates
+from moe_teach.ops.route import topk_gates
+from moe_teach.ops.route.variants import group_mask
 
 
 def _choose(ranking, top_k, n_groups, top_groups, closed=-torch.inf, worth=None):

@@ -108,7 +108,7 @@ def _count_values(answer: Any, seed: int) -> None:
             close(got, expected) or not (idle and in_one_column and not too_many[:-1].any()),
             f"The last block counts {idle} choice{'s' if idle > 1 else ''} too many: its lanes "
             "behind the end were given the id of an expert. A masked load fills them with "
-            "`other`, with 0 here and with anything at all on a GPU if you do not say what.",
+            "`other`.",
             **facts,
         )
         require(

@@ -55,10 +55,16 @@ def skips_the_unpopular():
     return changed(COUNT, ("mask=expert < n_experts", "mask=(expert < n_experts) & (counts > 0)"))
 
 
-@EXERCISE.wrong(stage="counts", says="with anything at all on a GPU")
+@EXERCISE.wrong(stage="memory", says="depends on lanes that were switched off")
 @kernel
 def counts_the_empty_lanes():
     return changed(COUNT, (", other=-1", ""))
+
+
+@EXERCISE.wrong(stage="counts", says="were given the id of an expert")
+@kernel
+def counts_the_empty_lanes_for_the_first_expert():
+    return changed(COUNT, ("other=-1", "other=0"))
 
 
 @EXERCISE.wrong(stage="counts", says="column e those with")

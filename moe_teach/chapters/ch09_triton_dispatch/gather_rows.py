@@ -18,6 +18,7 @@ EXERCISE = Exercise(
     importance=5,
     minutes=20,
     needs=("9.1",),
+    version=2,  # the rows of `rows` may be far apart too
     hints=(
         "Two ranges, one for rows and one for columns, each with a mask of its own. `[:, None]` "
         "and `[None, :]` make a tile of them: of the offsets, and of the masks.",
@@ -128,21 +129,23 @@ def _gather_values(answer: Any, seed: int) -> None:
 
 @EXERCISE.stage("far apart")
 def _gather_far(answer: Any, seed: int) -> None:
-    try:
-        # Only the pages of these three rows are ever touched: the rest is address space.
-        space = torch.empty(2 * FAR + 4, dtype=torch.int8)
-    except RuntimeError:
-        return  # a machine that refuses so many addresses skips the case
-    x = space.as_strided((3, 4), (FAR, 1))
-    x.copy_(torch.randint(1, 100, (3, 4), generator=generator(seed), dtype=torch.int8))
-    rows = torch.zeros(2, 4, dtype=torch.int8)
-    run = _launch(answer, x, torch.tensor([0, 2], dtype=torch.int32), rows, (2, 4))
-    expected = torch.stack([x[0], x[2]])
-    require(
-        close(run.outputs["rows"], expected),
-        f"The rows of x are {FAR:,} numbers apart here, and token 2 came out wrong: its offset "
-        "does not fit into an int32.",
-        expected=expected,
-        got=run.outputs["rows"],
-        example=run.given,
-    )
+    from moe_teach.analysis.kernel_watch import vast
+
+    for far in ("x", "rows"):
+        strides = [FAR if name == far else 4 for name in ("x", "rows")]
+        try:
+            x, rows = (vast((3, 4), (stride, 1), dtype=torch.int8) for stride in strides)
+        except OSError:
+            return  # a machine that rations addresses skips the case
+        x.copy_(torch.randint(1, 100, (3, 4), generator=generator(seed), dtype=torch.int8))
+        run = _launch(answer, x, torch.tensor([2, 0, 1], dtype=torch.int32), rows, (4, 4))
+        run.demand_wide_offsets()
+        expected = torch.stack([x[2], x[0], x[1]])
+        require(
+            close(run.outputs["rows"], expected),
+            f"The rows of {far} are {FAR:,} numbers apart here, and the last one came out wrong: "
+            "its offset does not fit into an int32.",
+            expected=expected,
+            got=run.outputs["rows"],
+            example=run.given,
+        )

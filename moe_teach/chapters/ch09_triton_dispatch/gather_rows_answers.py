@@ -14,7 +14,8 @@ def kernel(
     token = tl.load(token_idx_ptr + row, mask=row < n_rows, other=0).to(tl.int64)
     mine = (row < n_rows)[:, None] & (column < d_model)[None, :]
     values = tl.load(x_ptr + token[:, None] * stride_x + column[None, :], mask=mine)
-    tl.store(rows_ptr + row[:, None] * stride_rows + column[None, :], values, mask=mine)
+    wide_row = row.to(tl.int64)
+    tl.store(rows_ptr + wide_row[:, None] * stride_rows + column[None, :], values, mask=mine)
 """
 
 
@@ -45,7 +46,7 @@ def takes_the_width_for_the_stride():
 @EXERCISE.wrong(stage="memory", says="of rows")
 @kernel
 def writes_with_the_stride_of_x():
-    return changed(GATHER, ("row[:, None] * stride_rows", "row[:, None] * stride_x"))
+    return changed(GATHER, ("wide_row[:, None] * stride_rows", "wide_row[:, None] * stride_x"))
 
 
 @EXERCISE.wrong(stage="everybody once", says="axis 0 of the grid counts blocks of rows")
@@ -68,7 +69,20 @@ def reads_row_r():
 @EXERCISE.wrong(stage="far apart", says="wrapped around")
 @kernel
 def wraps_around_at_2_to_the_31():
-    return changed(GATHER, (".to(tl.int64)", ""))
+    return changed(GATHER, ("other=0).to(tl.int64)", "other=0)"))
+
+
+@EXERCISE.wrong(stage="far apart", says="tl.store(rows_ptr + wide_row[:, None] * stride_rows")
+@kernel
+def writes_with_narrow_offsets():
+    return changed(GATHER, ("row.to(tl.int64)", "row"))
+
+
+@EXERCISE.wrong(stage="far apart", says="Make it int64 before you multiply")
+@kernel
+def widens_after_the_product():
+    narrow = "(token.to(tl.int32)[:, None] * stride_x).to(tl.int64)"
+    return changed(GATHER, ("token[:, None] * stride_x", narrow))
 
 
 @EXERCISE.right
@@ -84,7 +98,7 @@ def kernel(
     column = tl.program_id(1) * BLOCK_D + tl.arange(0, BLOCK_D)
     for row in range(first, tl.minimum(first + BLOCK_N, n_rows)):
         source = x_ptr + tl.load(token_idx_ptr + row).to(tl.int64) * stride_x
-        target = rows_ptr + row * stride_rows
+        target = rows_ptr + row * stride_rows.to(tl.int64)
         values = tl.load(source + column, mask=column < d_model)
         tl.store(target + column, values, mask=column < d_model)
 """
@@ -98,10 +112,10 @@ def as_one_flat_row():
         (
             "row = tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)",
             "cell = tl.arange(0, BLOCK_N * BLOCK_D)\n"
-            "    row = (tl.program_id(0) * BLOCK_N + cell // BLOCK_D).to(tl.int64)",
+            "    row = tl.program_id(0) * BLOCK_N + cell // BLOCK_D",
         ),
         ("BLOCK_D + tl.arange(0, BLOCK_D)", "BLOCK_D + cell % BLOCK_D"),
         ("[:, None]", ""),
         ("[None, :]", ""),
-        (".to(tl.int64)\n    mine", " * tl.full((1,), 1, tl.int64)\n    mine"),
+        ("other=0).to(tl.int64)", "other=0) * tl.full((1,), 1, tl.int64)"),
     )

@@ -10,6 +10,7 @@ from moe_teach.chapters.ch10_triton_experts.inputs import (
     empty,
     expert_of_rows,
     facts,
+    far_tile,
     normal,
     tile_tables,
 )
@@ -25,17 +26,20 @@ EXERCISE = Exercise(
     difficulty=4,
     importance=5,
     minutes=25,
+    version=2,  # offsets must be wide, and products whole
     hints=(
         "Load the tokens of your rows once, before the loop. In the loop, load a tile of x, "
         "(BLOCK_ROWS, BLOCK_D), and a tile of w, (BLOCK_D, BLOCK_F), and add their product to a "
         "float32 accumulator. Store once, after the loop.",
         "A tile of addresses is a column plus a row: `token[:, None] * D + d[None, :]` for x, and "
         "for w `f[None, :] * stride_f + d[:, None] * stride_d` plus the start of expert e. Masks "
-        "have the same shape; what is masked must count as 0.0.",
-        "token = tl.load(token_idx_ptr + n, mask=n < end, other=0); acc = tl.zeros((BLOCK_ROWS, "
-        "BLOCK_F), tl.float32); for start in range(0, D, BLOCK_D): d = start + tl.arange(0, "
-        "BLOCK_D); a and b as in the second hint; acc = tl.dot(a, b, acc, "
-        'input_precision="ieee"). Store at out_ptr + n[:, None] * F + f[None, :], with mask.',
+        "have the same shape; what is masked must count as 0.0. Widen `token`, `n` and `e` with "
+        "`.to(tl.int64)` before you multiply them.",
+        "token = tl.load(token_idx_ptr + n, mask=n < end, other=0).to(tl.int64); acc = "
+        "tl.zeros((BLOCK_ROWS, BLOCK_F), tl.float32); for start in range(0, D, BLOCK_D): d = start "
+        "+ tl.arange(0, BLOCK_D); a and b as in the second hint; acc = tl.dot(a, b, acc, "
+        'input_precision="ieee"). Store at out_ptr + n.to(tl.int64)[:, None] * F + f[None, :], '
+        "with mask.",
     ),
     explanation="The tile stays in registers over the whole loop and is written once. The gather "
     "costs a few more addresses and saves a copy of every routed row: N · D numbers written and "
@@ -109,6 +113,7 @@ def _loop_one_tile(kernel: Any, seed: int) -> None:
         **shown,
     )
     require(close(got, expected), "One full tile of rows, columns and steps is wrong.", **shown)
+    run.demand_full_precision()
 
 
 @EXERCISE.stage("K loop")
@@ -215,3 +220,24 @@ def _loop_half(kernel: Any, seed: int) -> None:
         "float32 and round once, when you store.",
         **facts(run, expected, got),
     )
+
+
+@EXERCISE.stage("far apart")
+def _loop_far(kernel: Any, seed: int) -> None:
+    if seed:
+        return
+    for far in ("x", "w", "out"):
+        try:
+            given, expected = far_tile(far, seed)
+        except OSError:
+            return  # a machine that rations addresses skips the case
+        run = _launched(kernel, given)
+        run.demand_wide_offsets()
+        got = run.outputs["out"][-2:]
+        require(
+            close(got, expected),
+            f"`{far}` has more than 2^31 numbers here, and rows at its end come out wrong: their "
+            "offsets do not fit into an int32.",
+            expected=expected,
+            got=got,
+        )

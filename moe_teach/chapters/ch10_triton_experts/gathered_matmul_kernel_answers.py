@@ -11,13 +11,13 @@ def gathered_matmul_kernel(
     BLOCK_ROWS: tl.constexpr, BLOCK_F: tl.constexpr, BLOCK_D: tl.constexpr,
 ):
     t = tl.program_id(0)
-    e = tl.load(tile_expert_ptr + t)
+    e = tl.load(tile_expert_ptr + t).to(tl.int64)
     if e < 0:
         return
     n = tl.load(tile_begin_ptr + t) + tl.arange(0, BLOCK_ROWS)
     end = tl.load(tile_end_ptr + t)
     f = tl.program_id(1) * BLOCK_F + tl.arange(0, BLOCK_F)
-    token = tl.load(token_idx_ptr + n, mask=n < end, other=0)
+    token = tl.load(token_idx_ptr + n, mask=n < end, other=0).to(tl.int64)
     acc = tl.zeros((BLOCK_ROWS, BLOCK_F), tl.float32)
     for start in range(0, D, BLOCK_D):
         d = start + tl.arange(0, BLOCK_D)
@@ -26,7 +26,8 @@ def gathered_matmul_kernel(
         a = tl.load(at_x, mask=(n < end)[:, None] & (d < D)[None, :], other=0.0)
         b = tl.load(at_w, mask=(f < F)[None, :] & (d < D)[:, None], other=0.0)
         acc += tl.dot(a, b, input_precision="ieee")
-    tl.store(out_ptr + n[:, None] * F + f[None, :], acc, mask=(n < end)[:, None] & (f < F)[None, :])
+    at_out = out_ptr + n.to(tl.int64)[:, None] * F + f[None, :]
+    tl.store(at_out, acc, mask=(n < end)[:, None] & (f < F)[None, :])
 """
 
 
@@ -67,7 +68,7 @@ replaces_the_sum = EXERCISE.wrong(stage="K loop", says="not replace it")(
 
 
 stores_in_every_turn = EXERCISE.wrong(stage="K loop", says="stored again in every turn")(
-    slip(LOOP, ("    tl.store(out", "        tl.store(out"))
+    slip(LOOP, ("    at_out = ", "        at_out = "), ("    tl.store(at", "        tl.store(at"))
 )
 
 
@@ -107,6 +108,26 @@ sums_in_the_inputs_dtype = EXERCISE.wrong(stage="half precision", says="largest 
         ("BLOCK_F), tl.float32", "BLOCK_F), x_ptr.dtype.element_ty"),
         ('"ieee")', '"ieee").to(x_ptr.dtype.element_ty)'),
     )
+)
+
+
+lets_the_gpu_cut_the_tiles = EXERCISE.wrong(stage="one tile", says="cut them to tf32")(
+    slip(LOOP, (', input_precision="ieee"', ""))
+)
+
+
+narrow_rows_of_x = EXERCISE.wrong(stage="far apart", says="at_x = x_ptr + token")(
+    slip(LOOP, ("other=0).to(tl.int64)", "other=0)"))
+)
+
+
+narrow_matrices = EXERCISE.wrong(stage="far apart", says="at_w = w_ptr + e")(
+    slip(LOOP, ("tile_expert_ptr + t).to(tl.int64)", "tile_expert_ptr + t)"))
+)
+
+
+narrow_rows_of_out = EXERCISE.wrong(stage="far apart", says="at_out = out_ptr + n")(
+    slip(LOOP, ("n.to(tl.int64)[:, None]", "n[:, None]"))
 )
 
 

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from moe_teach.judging.exercise import generator
 
+FAR = 2**31  # numbers: an int32 offset reaches no further
 CHECKED = 3  # seeds of a learner's check; more would only draw other numbers, at 10 ms a program
 
 
@@ -40,6 +41,27 @@ def empty(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
 def expert_of_rows(counts: list[int]) -> Tensor:
     """Give the expert of each sorted row (N,)."""
     return torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
+
+
+def far_tile(far: str, seed: int) -> tuple[dict[str, Any], Tensor]:
+    """Give exercise 10.1 a tile of two rows at the far end of x, w or out, and their product."""
+    from moe_teach.analysis.kernel_watch import vast
+
+    d_model, d_ff = 4, 4
+    begin, token, e = (FAR // 4 if far == "out" else 0), (FAR // 4 if far == "x" else 1), 2
+    gap = FAR // 2 if far == "w" else d_model * d_ff
+    x = vast((token + 2, d_model), dtype=torch.float32)
+    w = vast((e + 1, d_ff, d_model), (gap, d_model, 1), dtype=torch.float32)
+    token_idx = vast((begin + 2,), dtype=torch.int32)
+    token_idx[begin:] = torch.tensor([token + 1, token])
+    x[token:], w[e] = normal(2, d_model, seed=seed), normal(d_ff, d_model, seed=seed + 1)
+    given: dict[str, Any] = {"x_ptr": x, "token_idx_ptr": token_idx, "w_ptr": w}
+    given["out_ptr"] = vast((begin + 2, d_ff), dtype=torch.float32)
+    tile = {"tile_expert_ptr": e, "tile_begin_ptr": begin, "tile_end_ptr": begin + 2}
+    given |= {name: torch.tensor([value], dtype=torch.int32) for name, value in tile.items()}
+    given |= {"D": d_model, "F": d_ff, "stride_e": gap, "stride_f": d_model, "stride_d": 1}
+    given |= {"BLOCK_ROWS": 4, "BLOCK_F": 4, "BLOCK_D": 4}
+    return given, x[token:].flip(0) @ w[e].T
 
 
 def facts(run: Any, expected: Tensor, got: Tensor) -> dict[str, Any]:

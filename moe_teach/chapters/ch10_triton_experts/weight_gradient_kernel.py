@@ -19,6 +19,7 @@ EXERCISE = Exercise(
     importance=4,
     minutes=20,
     needs=("10.1",),
+    version=2,  # products must be whole
     hints=(
         "Look up where your expert's rows begin and end. Then it is a K loop again, with the rows "
         "as the dimension that is summed over, and its length differs from expert to expert.",
@@ -88,6 +89,7 @@ def _gradient_one(kernel: Any, seed: int) -> None:
         **shown,
     )
     require(close(got, expected), "One block over one step of rows is wrong.", **shown)
+    run.demand_full_precision()
 
 
 @EXERCISE.stage("the loop")

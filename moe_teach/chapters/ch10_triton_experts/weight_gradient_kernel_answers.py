@@ -45,6 +45,11 @@ adds_up_in_memory = EXERCISE.wrong(stage="one block", says="Each block of dw has
 )
 
 
+lets_the_gpu_cut_the_tiles = EXERCISE.wrong(stage="one block", says="cut them to tf32")(
+    slip(GRADIENT, (', input_precision="ieee"', ""))
+)
+
+
 keeps_the_last_step = EXERCISE.wrong(stage="the loop", says="Only the last step is left")(
     slip(GRADIENT, ("acc += tl.dot", "acc = tl.dot"))
 )

@@ -167,7 +167,7 @@ def _wrong_gate(report: Report, reference: Any) -> None:
     for one in named:
         outcome = run_exercise(item, one.answer, reference=lambda _: reference)
         complaint = _wrongly_treated(outcome, one.stage, one.says)
-        messages[outcome.message] += 1
+        messages[_said(outcome)] += 1
         if complaint:
             report.problems.append(f"Wrong answer {one.answer.__name__} {complaint}")
         else:
@@ -185,9 +185,14 @@ def _wrongly_treated(outcome: Outcome, stage: str, says: str) -> str:
         return f"is {_brief(outcome)}"
     if outcome.stage != stage:
         return f"is rejected by stage {outcome.stage!r} instead of {stage!r}: {outcome.message}"
-    if says not in outcome.message:
-        return f"is rejected without the words {says!r}: {outcome.message}"
+    if says not in _said(outcome):
+        return f"is rejected without the words {says!r}: {_said(outcome)}"
     return ""
+
+
+def _said(outcome: Outcome) -> str:
+    """Join what learners meet one after another: the symptom, its cause and the cure."""
+    return " ".join(filter(None, (outcome.message, outcome.cause, outcome.cure)))
 
 
 def _right_gate(report: Report, reference: Any) -> None:

@@ -1,13 +1,19 @@
 """The score a check returns: a number to graders, a card to people.
 
 `Score` is a float, so that nbgrader reads the points from the last expression of a cell. In a
-notebook it shows the outcome as static HTML, elsewhere as Markdown or text.
+notebook it shows the outcome as static HTML, elsewhere as Markdown or text. The pieces of HTML read
+well in light and dark notebooks, with or without a kernel: text keeps the host's own colours
+(`inherit`), and surfaces are faint tints of grey, so both themes work where JupyterLab's variables
+exist (`--jp-*`) and where they do not (Colab, exported pages). Everything that did not come from
+the course is escaped here.
 """
 
 import os
+import re
+import sys
+from html import escape
 from typing import Any
 
-from moe_teach.course.learner import html
 from moe_teach.judging.outcome import Outcome, State
 
 # Mid-tone colours with a contrast of at least 3:1 on white and on JupyterLab's dark grey.
@@ -18,7 +24,14 @@ _LOOKS: dict[State, tuple[str, str]] = {
     "not attempted": ("○", "#808080"),
     "course problem": ("⚙", "#8a6fd1"),
 }
+_PLAIN_SIGNS = {"✓": "+", "✗": "x", "○": "o", "⚙": "*", "·": ".", "×": "x", "–": "-", "…": "..."}
 _STAGE_ICONS = {"passed": "✓", "failed": "✗", "not reached": "·"}
+MONOSPACE = "font-family: var(--jp-code-font-family, ui-monospace, monospace); font-size: 0.92em;"
+_CARD = (
+    "border-left: 4px solid {colour}; border-radius: 3px; padding: 8px 14px; margin: 4px 0; "
+    "max-width: 50em; background: rgba(128, 128, 128, 0.09); color: inherit; "
+    "font-family: var(--jp-content-font-family, system-ui, sans-serif); line-height: 1.45;"
+)
 _NOT_YOURS = (
     "This is a fault of the course, not of your code, and it costs you nothing. "
     "Please report it with the line below; the chapter goes on without it."
@@ -31,8 +44,7 @@ class Score(float):
     outcome: Outcome
 
     def __new__(cls, outcome: Outcome) -> "Score":
-        value = min(max(outcome.earned, 0), outcome.points)
-        score = super().__new__(cls, value)
+        score = super().__new__(cls, min(max(outcome.earned, 0), outcome.points))
         score.outcome = outcome
         return score
 
@@ -44,7 +56,7 @@ class Score(float):
     def __repr__(self) -> str:
         if os.environ.get("NBGRADER_EXECUTION"):
             return float.__repr__(self)
-        return as_text(self.outcome)
+        return fit_to_print(as_text(self.outcome))
 
     __str__ = __repr__
 
@@ -83,18 +95,18 @@ def as_text(outcome: Outcome) -> str:
 def as_html(outcome: Outcome) -> str:
     """The outcome as one static, escaped card."""
     icon, colour = _LOOKS[outcome.state]
-    parts = [html.heading(colour, icon, headline(outcome))]
+    parts = [heading(colour, icon, headline(outcome))]
     if _shows_stages(outcome):
-        parts.append(html.paragraph(stage_line(outcome)))
-    parts += [html.paragraph(text) for text in _paragraphs(outcome)]
-    parts += [html.block(title, text) for title, text in _blocks(outcome)]
-    return html.card(colour, headline(outcome), *parts)
+        parts.append(paragraph(stage_line(outcome)))
+    parts += [paragraph(text) for text in _paragraphs(outcome)]
+    parts += [block(title, text) for title, text in _blocks(outcome)]
+    return card(colour, headline(outcome), *parts)
 
 
 def as_markdown(outcome: Outcome) -> str:
     """The outcome as Markdown; what is not the course's own stands in code blocks."""
     icon = _LOOKS[outcome.state][0]
-    parts = [f"**{icon} {headline(outcome)}**"]
+    parts = [f"**{icon} {escape_markdown(headline(outcome))}**"]
     if _shows_stages(outcome):
         parts.append(stage_line(outcome))
     everything = [("", text) for text in _paragraphs(outcome)] + _blocks(outcome)
@@ -116,7 +128,8 @@ def _shows_stages(outcome: Outcome) -> bool:
 def _paragraphs(outcome: Outcome) -> list[str]:
     if outcome.state == "course problem":
         return [_NOT_YOURS]
-    return [text for text in (outcome.message, outcome.next_step) if text]
+    said = (outcome.message, outcome.cause, outcome.cure, outcome.next_step)
+    return [text for text in said if text]
 
 
 def _blocks(outcome: Outcome) -> list[tuple[str, str]]:
@@ -135,8 +148,76 @@ def _blocks(outcome: Outcome) -> list[tuple[str, str]]:
 
 
 def _longest_run(text: str, character: str) -> int:
-    longest = run = 0
-    for each in text:
-        run = run + 1 if each == character else 0
-        longest = max(longest, run)
-    return longest
+    return max(map(len, re.findall(f"{character}+", text)), default=0)
+
+
+def fit_to_print(text: str) -> str:
+    """Spell what the terminal or the file that Python prints to cannot hold in plain letters."""
+    coding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    try:
+        text.encode(coding)
+    except LookupError:  # whoever took the place of stdout invented it
+        return text
+    except UnicodeEncodeError:
+        for sign, plain in _PLAIN_SIGNS.items():
+            text = text.replace(sign, plain)
+        return text.encode(coding, "replace").decode(coding)
+    return text
+
+
+def escape_markdown(text: str) -> str:
+    """Escape HTML and emphasis outside of `code`, where Markdown shows every character as it is."""
+    pieces = re.split(r"(?<!`)(`[^`\n]+`)(?!`)", text)
+    marked = [re.sub(r"([\\*_\[\]`])", r"\\\1", escape(p, quote=False)) for p in pieces[::2]]
+    return "".join(p for pair in zip(marked, [*pieces[1::2], ""], strict=True) for p in pair)
+
+
+def card(colour: str, label: str, *parts: str) -> str:
+    """Wrap `parts` (HTML) in a bordered card; `label` names it for screen readers."""
+    inner = "".join(parts)
+    style = _CARD.format(colour=colour)
+    return f'<div role="group" aria-label="{escape(label)}" style="{style}">{inner}</div>'
+
+
+def heading(colour: str, icon: str, text: str) -> str:
+    """Write a card's first line: a coloured icon and bold words."""
+    mark = f'<span aria-hidden="true" style="color: {colour}; font-weight: 700;">{icon}</span>'
+    return f'<div style="font-weight: 600;">{mark} {escape(text)}</div>'
+
+
+def paragraph(text: str) -> str:
+    """Write escaped text; line breaks and `code` in backticks survive."""
+    return f'<div style="margin-top: 6px; white-space: pre-wrap;">{inline(text)}</div>'
+
+
+def block(title: str, text: str) -> str:
+    """Write a titled block of escaped monospaced text."""
+    pre = (
+        f'<pre style="{MONOSPACE} margin: 2px 0 0; padding: 4px 8px; overflow-x: auto; '
+        'background: rgba(128, 128, 128, 0.12); color: inherit; white-space: pre-wrap;">'
+    )
+    return f'<div style="margin-top: 6px;">{escape(title)}{pre}{escape(text)}</pre></div>'
+
+
+def inline(text: str) -> str:
+    """Escape text and turn `code` between backticks into monospaced words."""
+    pieces = escape(text).split("`")
+    if len(pieces) % 2 == 0:  # an odd backtick is just a character
+        return "`".join(pieces)
+    code = f'<code style="{MONOSPACE} color: inherit; background: rgba(128, 128, 128, 0.15);">'
+    return "".join(f"{code}{p}</code>" if i % 2 else p for i, p in enumerate(pieces))
+
+
+def table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    """Write a plain table of escaped cells."""
+    cell = 'style="text-align: left; padding: 2px 12px 2px 0; color: inherit;"'
+    head = "".join(f'<th scope="col" {cell}>{escape(name)}</th>' for name in header)
+    body = "".join(
+        "<tr>" + "".join(f"<td {cell}>{escape(value)}</td>" for value in row) + "</tr>"
+        for row in rows
+    )
+    style = (
+        "border-collapse: collapse; background: transparent; margin-top: 6px; "
+        "color: inherit; font: inherit;"
+    )
+    return f'<table style="{style}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'

@@ -1,9 +1,11 @@
 """Python source as coloured HTML that follows the notebook's theme."""
 
+from html import escape
+
 from pygments.lexers import PythonLexer
 from pygments.token import Comment, Keyword, Name, Number, Operator, String, _TokenType
 
-from moe_teach.course.learner import html
+from moe_teach.course.learner import feedback
 
 # JupyterLab's editor colours where they exist; otherwise mid-tones that read on white and on black.
 _COLOURS: tuple[tuple[_TokenType, str], ...] = (
@@ -24,10 +26,10 @@ def python_html(source: str) -> str:
     pieces = []
     for token, text in PythonLexer().get_tokens(source):
         style = _style(token)
-        shown = html.escape(text)
+        shown = escape(text)
         pieces.append(f'<span style="{style}">{shown}</span>' if style else shown)
     pre = (
-        f'<pre style="{html.MONOSPACE} margin: 6px 0 0; padding: 6px 10px; overflow-x: auto; '
+        f'<pre style="{feedback.MONOSPACE} margin: 6px 0 0; padding: 6px 10px; overflow-x: auto; '
         'background: rgba(128, 128, 128, 0.10); color: inherit; line-height: 1.4;">'
     )
     return f"{pre}{''.join(pieces).rstrip()}</pre>"

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from moe_teach.course.learner import html
+from moe_teach.course.learner import feedback
 from moe_teach.course.learner.highlight import python_html
 
 _COLOUR = "#0072b2"
@@ -23,21 +23,24 @@ class Note:
         parts = [self.title, self.text, self.code]
         if self.rows:
             parts.append("\n".join(self._lines()))
-        return "\n\n".join(part for part in parts if part)
+        return feedback.fit_to_print("\n\n".join(part for part in parts if part))
 
     def _repr_html_(self) -> str:
-        parts = [html.heading(_COLOUR, self.icon, self.title)]
+        parts = [feedback.heading(_COLOUR, self.icon, self.title)]
         if self.text:
-            parts.append(html.paragraph(self.text))
+            parts.append(feedback.paragraph(self.text))
         if self.code:
             parts.append(python_html(self.code))
         if self.rows:
-            parts.append(html.table(self.header, list(self.rows)))
-        return html.card(_COLOUR, self.title, *parts)
+            parts.append(feedback.table(self.header, list(self.rows)))
+        return feedback.card(_COLOUR, self.title, *parts)
 
     def _repr_markdown_(self) -> str:
         fence = "`" * 4
-        parts = [f"**{self.title}**", self.text]
+        parts = [
+            f"**{feedback.escape_markdown(self.title)}**",
+            feedback.escape_markdown(self.text),
+        ]
         if self.code:
             parts.append(f"{fence}python\n{self.code}\n{fence}")
         if self.rows:

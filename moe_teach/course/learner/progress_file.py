@@ -2,26 +2,44 @@
 
 Records are keyed by the exercise's stable id and remember the version that was passed, so they
 survive renamed files and course updates. Every save writes a new file and renames it over the old
-one; a file that cannot be read is set aside, never overwritten.
+one; a damaged file is set aside and one of a newer course left alone, never overwritten. Whatever
+else keeps the file from being read or written (no home, no permission) is an `OSError`.
 """
 
 import contextlib
+import errno
 import json
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from moe_teach.files import home, write_atomically
 
 SCHEMA = 1
+_LOCKLESS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+_PATIENCE = 3.0  # seconds to wait for another kernel's turn, which takes milliseconds
+
+
+class NewerCourse(OSError):
+    """The file was written by a newer course, in a form that this one does not know."""
+
+
+class _Damaged(Exception):
+    """The file holds something else than a record of progress."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """One exercise or question: tries, hints opened, and which version was passed and when."""
+    """One exercise or question: tries, hints opened, and which version was passed and when.
+
+    `failures` counts the tries that went wrong in a row, up to the latest.
+    """
 
     attempts: int = 0
+    failures: int = 0
     state: str = "not attempted"
     passed_version: int = 0
     passed_on: str = ""
@@ -40,11 +58,6 @@ class Progress:
         """Give the record of one id, a blank one where there is none."""
         return self.records.get(item_id, Record())
 
-    def merged(self, other: "Progress") -> "Progress":
-        """Combine two progress files, e.g. of two machines; nothing done on either is lost."""
-        ids = self.records.keys() | other.records.keys()
-        return Progress({i: _merge(self.of(i), other.of(i)) for i in sorted(ids)})
-
 
 def path() -> Path:
     """The progress file."""
@@ -54,34 +67,33 @@ def path() -> Path:
 def read() -> Progress:
     """Read the progress file; a damaged one is renamed and an empty record returned."""
     try:
-        text = path().read_text(encoding="utf-8")
-    except (FileNotFoundError, NotADirectoryError):
-        return Progress()
-    try:
-        return from_json(text)
-    except (ValueError, TypeError, AttributeError):
-        _set_aside(path())
-        return Progress()
+        return _read()
+    except _Damaged:
+        with _locked():
+            return _mended()
 
 
 def save(progress: Progress) -> None:
     """Write the file so that a kill at any moment leaves the old or the new one, whole."""
-    write_atomically(path(), to_json(progress).encode())
+    # Through a link, which may lead to a folder that is kept elsewhere.
+    write_atomically(Path(os.path.realpath(path())), to_json(progress).encode())
 
 
-def update(item_id: str, change: Callable[[Record], Record]) -> None:
-    """Replace one record by what `change` makes of it, under a lock."""
+def update(item_id: str, change: Callable[[Record], Record]) -> Record:
+    """Replace one record by what `change` makes of it, under a lock, and give the new one."""
     with _locked():
-        progress = read()
-        progress.records[item_id] = change(progress.of(item_id))
+        progress = _mended()
+        progress.records[item_id] = record = change(progress.of(item_id))
         save(progress)
+    return record
 
 
-def count_attempt(item_id: str, state: str, version: int, points: float | int) -> None:
+def count_attempt(item_id: str, state: str, version: int, points: float | int) -> Record:
     """Record one judged attempt; a pass, once earned, is kept whatever comes later."""
 
     def change(before: Record) -> Record:
-        tried = replace(before, attempts=before.attempts + 1)
+        failures = 0 if state == "passed" else before.failures + 1
+        tried = replace(before, attempts=before.attempts + 1, failures=failures)
         if state == "passed":
             today = before.passed_on or datetime.now(UTC).date().isoformat()
             return replace(
@@ -89,7 +101,7 @@ def count_attempt(item_id: str, state: str, version: int, points: float | int) -
             )
         return tried if before.state == "passed" else replace(tried, state=state)
 
-    update(item_id, change)
+    return update(item_id, change)
 
 
 def open_hint(item_id: str, level: int) -> None:
@@ -105,7 +117,7 @@ def open_solution(item_id: str) -> None:
 def forget(item_id: str) -> None:
     """Remove one record."""
     with _locked():
-        progress = read()
+        progress = _mended()
         if progress.records.pop(item_id, None) is not None:
             save(progress)
 
@@ -116,18 +128,31 @@ def to_json(progress: Progress) -> str:
     return json.dumps({"schema": SCHEMA, "exercises": records}, indent=1) + "\n"
 
 
-def from_json(text: str) -> Progress:
-    """Read a file's text; fields of later course versions are ignored, missing ones blank."""
+def from_json(text: str | bytes) -> Progress:
+    """Read a file's text; unknown fields are ignored, missing ones blank.
+
+    Raises `NewerCourse` in a sentence for a schema that only a newer course knows, and
+    `ValueError`, `TypeError`, `LookupError` or `AttributeError` for what is no such text.
+    """
+    stored = json.loads(text)
+    if stored.get("schema", SCHEMA) > SCHEMA:
+        raise NewerCourse(
+            "progress.json was written by a newer version of the course, and this one leaves it "
+            "as it is. Update moe-teach, or set MOE_TEACH_HOME to another folder"
+        )
+    return Progress({item_id: _record(entry) for item_id, entry in stored["exercises"].items()})
+
+
+def _record(stored: dict[str, Any]) -> Record:
     known = {entry.name for entry in fields(Record)}
-    records = {}
-    for item_id, stored in json.loads(text)["exercises"].items():
-        kept = {name: value for name, value in stored.items() if name in known}
-        kept["hints"] = tuple(int(level) for level in kept.get("hints", ()))
-        kept["attempts"] = int(kept.get("attempts", 0))
-        kept["points"] = float(kept.get("points", 0.0))
-        kept["passed_version"] = _version(kept.get("passed_version", 0))
-        records[item_id] = Record(**kept)
-    return Progress(records)
+    kept = {name: value for name, value in stored.items() if name in known}
+    kept["state"] = str(kept.get("state", Record.state))
+    kept["hints"] = tuple(int(level) for level in kept.get("hints", ()))
+    kept["attempts"] = int(kept.get("attempts", 0))
+    kept["failures"] = int(kept.get("failures", 0))
+    kept["points"] = float(kept.get("points", 0.0))
+    kept["passed_version"] = _version(kept.get("passed_version", 0))
+    return Record(**kept)
 
 
 def _version(stored: int | str) -> int:
@@ -135,34 +160,45 @@ def _version(stored: int | str) -> int:
     return stored if isinstance(stored, int) else int(bool(stored))
 
 
-def _merge(one: Record, other: Record) -> Record:
-    first, second = sorted((one, other), key=lambda r: (r.state == "passed", r.attempts))
-    return replace(
-        second,
-        attempts=max(first.attempts, second.attempts),
-        points=max(first.points, second.points),
-        hints=tuple(sorted({*first.hints, *second.hints})),
-        solution_opened=first.solution_opened or second.solution_opened,
-        passed_on=min(filter(None, (first.passed_on, second.passed_on)), default=""),
-    )
+def _read() -> Progress:
+    file = path()  # outside: no home is not the same as no file
+    try:
+        content = file.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return Progress()
+    try:
+        return from_json(content)  # as bytes: JSON says itself whether an editor made it UTF-16
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as problem:
+        raise _Damaged from problem
 
 
-def _set_aside(damaged: Path) -> None:
-    number = 1
-    while (kept := damaged.with_name(f"progress-damaged-{number}.json")).exists():
-        number += 1
-    damaged.replace(kept)
+def _mended() -> Progress:
+    """Read the file and set it aside if it is damaged; another kernel must not do so meanwhile."""
+    try:
+        return _read()
+    except _Damaged:
+        number = 1
+        while (kept := path().with_name(f"progress-damaged-{number}.json")).exists():
+            number += 1
+        with contextlib.suppress(FileNotFoundError):  # without locks another one may be sooner
+            path().replace(kept)
+        return Progress()
 
 
 @contextlib.contextmanager
 def _locked() -> Iterator[None]:
     """Let two kernels take turns; where files cannot be locked, the last one to write wins."""
+    from filelock import FileLock, Timeout
+
     home().mkdir(parents=True, exist_ok=True)
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    with (home() / "progress.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    lock = FileLock(home() / "progress.lock", timeout=_PATIENCE, poll_interval=0.01)
+    with contextlib.ExitStack() as held:
+        # A lock that nobody gives back, or a disk that knows none, must not cost the record.
+        try:
+            held.enter_context(lock)
+        except (Timeout, NotImplementedError):
+            pass
+        except OSError as problem:
+            if problem.errno not in _LOCKLESS:
+                raise
         yield

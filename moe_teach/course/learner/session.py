@@ -1,11 +1,11 @@
 """The start of a session: the one line every notebook prints first, and the two sizes of work."""
 
 import importlib.util
-import os
 import platform
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from typing import TypeVar
+
+from moe_teach.surroundings import version_of, wants_short_work
 
 T = TypeVar("T")
 
@@ -21,7 +21,7 @@ def setup() -> None:
 
 def by_mode(*, full: T, fast: T) -> T:
     """Choose a size: `fast` where MOE_TEACH_FAST=1 shortens the course, `full` otherwise."""
-    return fast if os.environ.get("MOE_TEACH_FAST", "") not in ("", "0") else full
+    return fast if wants_short_work() else full
 
 
 def has_live_widgets() -> bool:
@@ -41,7 +41,7 @@ def _facts() -> list[str]:
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
     threads = torch.get_num_threads()
     return [
-        f"moe_teach {_version('moe-teach')}",
+        f"moe_teach {version_of('moe-teach', 'from a folder')}",
         f"Python {platform.python_version()}",
         f"torch {torch.__version__}",
         f"{threads} thread{'s' if threads != 1 else ''}",
@@ -49,13 +49,6 @@ def _facts() -> list[str]:
         f"widgets {'ready' if has_live_widgets() else 'as still pictures'}",
         f"triton {kernels}",
     ]
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "from a folder"
 
 
 def _allow_widgets_on_colab() -> None:

@@ -1,9 +1,15 @@
-"""The words a learner types: check, hint, solution, progress, reset."""
+"""The words a learner types: check, hint, solution, progress, reset.
 
+They always answer. Where the record of progress cannot be read or written (no home, no permission,
+another course's file) they do all the rest, and say that nothing is kept.
+"""
+
+import operator
 import os
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from moe_teach.course import materials, registry
 from moe_teach.course.learner import progress_file as ledger
@@ -12,6 +18,8 @@ from moe_teach.course.learner.notes import Note
 from moe_teach.judging import engine, questions
 from moe_teach.judging.exercise import MISSING, Exercise, Question
 from moe_teach.judging.outcome import Outcome
+
+T = TypeVar("T")
 
 
 def check(item_id: str = "", answer: Any = MISSING) -> Score:
@@ -39,45 +47,44 @@ def hint(item_id: str = "", level: int | None = None) -> Note:
     Reading hints is recorded for you to see and costs nothing.
     """
     try:
-        item = registry.find(item_id)
+        item = _find(item_id)
     except registry.UnknownId as unknown:
         return Note("No such hint", str(unknown))
     count = len(item.hints)
     if not count:
         return Note("No hints here", f"{item.id} has no hints: any answer tells you more.")
-    if level is None:
-        level = min(max(_opened(item.id), default=0) + 1, count)
-    if level not in range(1, count + 1):
+    asked = _next_hint(item) if level is None else _whole(level)
+    if asked not in range(1, count + 1):
         return Note("No such hint", f"{item.id} has hints 1 to {count}.")
-    _save(lambda: ledger.open_hint(item.id, level))
-    more = f'hint("{item.id}", {level + 1})' if level < count else f'solution("{item.id}")'
-    text = f"{item.hints[level - 1]}\n\nStill stuck? `{more}`"
-    return Note(f"Hint {level} of {count} for {item.id} {item.title}", text)
+    _, problem = _save(lambda: ledger.open_hint(item.id, asked))
+    more = f'hint("{item.id}", {asked + 1})' if asked < count else f'solution("{item.id}")'
+    text = _paragraphs(item.hints[asked - 1], f"Still stuck? `{more}`", problem)
+    return Note(f"Hint {asked} of {count} for {item.id} {item.title}", text)
 
 
 def solution(item_id: str = "") -> Note:
     """Show the course's solution with its explanation; reading it is recorded, not punished."""
     try:
-        item = registry.find(item_id)
+        item = _find(item_id)
         if isinstance(item, Question):
             return _answer_to(item)
         code = materials.without_markers(materials.solution_cell(item))
     except (registry.UnknownId, materials.MissingMaterial) as missing:
         return Note("No solution to show", str(missing))
-    _save(lambda: ledger.open_solution(item.id))
-    return Note(f"Solution of {item.id} {item.title}", item.explanation, code)
+    _, problem = _save(lambda: ledger.open_solution(item.id))
+    return Note(f"Solution of {item.id} {item.title}", _paragraphs(item.explanation, problem), code)
 
 
 def reset(item_id: str = "") -> Note:
     """Forget what is recorded about an exercise and show its starting code to paste back."""
     try:
-        item = registry.find(item_id)
+        item = _find(item_id)
         is_exercise = isinstance(item, Exercise)
         code = materials.starter_of(materials.solution_cell(item)) if is_exercise else ""
     except (registry.UnknownId, materials.MissingMaterial) as missing:
         return Note("Nothing to reset", str(missing))
-    _save(lambda: ledger.forget(item.id))
-    text = "Your record for it is empty again."
+    _, problem = _save(lambda: ledger.forget(item.id))
+    text = problem or "Your record for it is empty again."
     if code:
         text += " This is the code it started from; paste it over yours to begin afresh."
     return Note(f"Reset {item.id} {item.title}", text, code)
@@ -92,27 +99,45 @@ def progress(chapter: int | str | None = None) -> Note:
         items = list(registry.every_item() if chapter is None else _chapter(chapter))
     except registry.UnknownId as unknown:
         return Note("No such chapter", str(unknown))
-    done = ledger.read()
+    done, problem = _recorded()
     exercises = [item for item in items if isinstance(item, Exercise)]
+    questions = [item for item in items if isinstance(item, Question)]
     rows = tuple(_row(item, done.of(item.id)) for item in exercises)
-    passed = sum(done.of(item.id).state == "passed" for item in exercises)
-    answered = sum(
-        done.of(item.id).state == "passed" for item in items if isinstance(item, Question)
-    )
-    n_questions = len(items) - len(exercises)
     text = (
-        f"{passed} of {len(exercises)} exercises passed, "
-        f"{answered} of {n_questions} questions answered."
+        f"{_passed(exercises, done)} of {len(exercises)} exercises passed, "
+        f"{_passed(questions, done)} of {len(questions)} questions answered."
     )
     following = next((i for i in exercises if done.of(i.id).state != "passed"), None)
     if following:
         text += f' Next: {following.id} "{following.title}".'
     header = ("exercise", "title", "state", "points", "tries", "hints", "solution")
-    return Note("Your progress", text, header=header, rows=rows)
+    return Note("Your progress", _paragraphs(text, problem), header=header, rows=rows)
+
+
+def _find(item_id: str) -> registry.Item:
+    """Find an item; whatever keeps it from being found becomes a sentence."""
+    try:
+        return registry.find(item_id)
+    except registry.UnknownId:
+        raise
+    except Exception as problem:
+        said = f"{type(problem).__name__}: {problem}"
+        raise registry.UnknownId(f"{item_id!r} cannot be looked up here ({said}).") from problem
+
+
+def _passed(items: Iterable[registry.Item], done: ledger.Progress) -> int:
+    return sum(done.of(item.id).state == "passed" for item in items)
+
+
+def _whole(number: Any) -> int:
+    try:
+        return operator.index(number)
+    except TypeError:
+        return 0
 
 
 def _chapter(chapter: int | str) -> Iterable[registry.Item]:
-    if not str(chapter).isdigit():
+    if not re.fullmatch("[0-9]+", str(chapter)):
         raise registry.UnknownId("A chapter is named by its number: progress(3).")
     return registry.load(int(chapter)).values()
 
@@ -133,52 +158,72 @@ def _row(item: Exercise, record: ledger.Record) -> tuple[str, ...]:
 
 
 def _answer_to(question: Question) -> Note:
-    _save(lambda: ledger.open_solution(question.id))
+    _, problem = _save(lambda: ledger.open_solution(question.id))
     answer = str(question.answer)
     if question.choices:
         answer = f"{answer}) {question.choices[answer]}"
-    return Note(f"Answer to {question.id}", f"{answer}\n\n{question.because}")
+    return Note(f"Answer to {question.id}", _paragraphs(answer, question.because, problem))
 
 
 def _remembered(item: registry.Item, outcome: Outcome) -> Outcome:
-    """Record a judged attempt and name the next step."""
+    """Record a judged attempt, tell as much as its failures in a row ask for, name the next step.
+
+    The first failure shows what was seen, the second the likely cause too, the third the cure.
+    """
     if outcome.state in ("not attempted", "course problem"):
         return outcome
-    problem = _save(
+    record, problem = _save(
         lambda: ledger.count_attempt(item.id, outcome.state, item.version, outcome.earned)
     )
-    step = _next_step(item, outcome)
-    return replace(outcome, next_step="\n".join(part for part in (step, problem) if part))
+    failures = record.failures if record else 3  # where nobody counts, nothing is held back
+    return replace(
+        outcome,
+        cause=outcome.cause if failures >= 2 else "",
+        cure=outcome.cure if failures >= 3 else "",
+        next_step="\n".join(filter(None, (_next_step(item, outcome, record), problem))),
+    )
 
 
-def _next_step(item: registry.Item, outcome: Outcome) -> str:
+def _next_step(item: registry.Item, outcome: Outcome, record: ledger.Record | None) -> str:
     if outcome.state == "passed":
         is_exercise = isinstance(item, Exercise)
         return (
             f'Compare with ours, and why it works: `solution("{item.id}")`' if is_exercise else ""
         )
-    if not item.hints:
-        return ""
-    level = min(max(_opened(item.id), default=0) + 1, len(item.hints))
-    return f'Stuck? `hint("{item.id}", {level})`'
+    return f'Stuck? `hint("{item.id}", {_next_hint(item, record)})`' if item.hints else ""
 
 
-def _opened(item_id: str) -> tuple[int, ...]:
+def _next_hint(item: registry.Item, record: ledger.Record | None = None) -> int:
+    """Give the number of the next unread hint, of the last one where all are read."""
+    known = record or _recorded()[0].of(item.id)
+    return min(max(known.hints, default=0) + 1, len(item.hints))
+
+
+def _recorded() -> tuple[ledger.Progress, str]:
+    """Give the record, or an empty one and the reason."""
     try:
-        return ledger.read().of(item_id).hints
-    except OSError:
-        return ()
+        return ledger.read(), ""
+    except OSError as problem:
+        return ledger.Progress(), f"(Your progress could not be read: {_reason(problem)}.)"
 
 
-def _save(action: Any) -> str:
+def _save(action: Callable[[], T]) -> tuple[T | None, str]:
     """Run a write to the progress file; a full or read-only disk must not cost the feedback."""
     if os.environ.get("NBGRADER_EXECUTION"):
-        return ""
+        return None, ""
     try:
-        action()
+        return action(), ""
     except OSError as problem:
-        return f"(Your progress could not be saved: {problem.strerror or problem}.)"
-    return ""
+        said = f"(Your progress could not be saved: {_reason(problem)}. Nothing is kept.)"
+        return None, said
+
+
+def _reason(problem: OSError) -> str:
+    return (problem.strerror or str(problem) or type(problem).__name__).rstrip(".")
+
+
+def _paragraphs(*texts: str) -> str:
+    return "\n\n".join(filter(None, texts))
 
 
 def _note(item_id: str, state: Any, message: str) -> Outcome:

@@ -1,6 +1,7 @@
-"""The definition of dispatch: walk through the experts and collect their tokens."""
+"""The definitions of dispatch and combine."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from moe_teach.ops.demand import demand_expert_ids
@@ -10,7 +11,7 @@ from moe_teach.types import Dispatched, Routing
 def dispatch_reference(x: Tensor, routing: Routing) -> tuple[Tensor, Dispatched]:
     """Collect the tokens of expert 0, then of expert 1, and so on, each in token order."""
     expert_ids, n_experts = routing.expert_ids, routing.n_experts
-    demand_expert_ids(torch.bincount(expert_ids.flatten(), minlength=n_experts), n_experts)
+    demand_expert_ids(expert_ids, n_experts)
     kept = torch.ones_like(expert_ids, dtype=torch.bool) if routing.kept is None else routing.kept
 
     slot = torch.full_like(expert_ids, -1)
@@ -25,3 +26,11 @@ def dispatch_reference(x: Tensor, routing: Routing) -> tuple[Tensor, Dispatched]
     token_idx = torch.cat(tokens)
     offsets = tokens_per_expert.cumsum(0).to(torch.int32)
     return x[token_idx], Dispatched(token_idx, slot, tokens_per_expert, offsets)
+
+
+def combine_reference(y: Tensor, gates: Tensor, dispatched: Dispatched) -> Tensor:
+    """Gather the K answers of each token and sum them with its gates."""
+    # A dropped choice has slot -1, which reads the row of zeros appended here.
+    answers = F.pad(y, (0, 0, 0, 1))[dispatched.slot]  # (T, K, D)
+    precise = torch.promote_types(y.dtype, gates.dtype)
+    return (gates[..., None].to(precise) * answers.to(precise)).sum(dim=1).to(y.dtype)

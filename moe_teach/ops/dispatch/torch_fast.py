@@ -1,11 +1,15 @@
-"""Dispatch by one stable sort: no loop over experts, no mask per expert."""
+"""Dispatch by one stable sort, combine by one gather: no loop over experts, no mask per expert.
+
+Both ways each token sums the rows that are its own (`gather_sum`). Reading is deterministic and
+parallel where scattering is neither. No copy of (T, K, D) numbers is made, forward or backward.
+"""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from moe_teach.ops.demand import demand_expert_ids
-from moe_teach.ops.gather_sum import gather_sum
+from moe_teach.ops.demand import count_ids
 from moe_teach.types import Dispatched, Routing
 
 _FEW = 256  # choices that are faster sorted twice than numbered and scattered
@@ -13,10 +17,9 @@ _FEW = 256  # choices that are faster sorted twice than numbered and scattered
 
 def dispatch_torch(x: Tensor, routing: Routing) -> tuple[Tensor, Dispatched]:
     """Sort all T * K choices by expert; a stable sort keeps each expert's tokens in order."""
-    n_experts, top_k = routing.n_experts, routing.top_k
+    n_experts, top_k = routing.probs.shape[-1], routing.expert_ids.shape[-1]
     chosen = routing.expert_ids.flatten()
-    counts = torch.bincount(chosen, minlength=n_experts)
-    demand_expert_ids(counts, n_experts)
+    counts = count_ids(chosen, n_experts)
     if routing.kept is not None:
         # Dropped choices get the number after the last expert, so that they sort to the end.
         chosen = chosen.masked_fill(~routing.kept.flatten(), n_experts)
@@ -58,3 +61,71 @@ class _Gather(torch.autograd.Function):
     def backward(ctx, drows: Tensor) -> tuple[Tensor, None, None]:
         (slot,) = ctx.saved_tensors
         return gather_sum(drows.contiguous(), slot), None, None
+
+
+def combine_torch(y: Tensor, gates: Tensor, dispatched: Dispatched) -> Tensor:
+    """Gather and sum in one pass; the backward pass gathers too, and never scatters."""
+    if not torch.is_grad_enabled():
+        return _mix(y, gates, dispatched.slot)
+    return _Combine.apply(y, gates, dispatched.token_idx, dispatched.slot)
+
+
+def _mix(y: Tensor, gates: Tensor, slot: Tensor) -> Tensor:
+    precise = torch.promote_types(y.dtype, gates.dtype)
+    return gather_sum(y.to(precise), slot, gates.to(precise)).to(y.dtype)
+
+
+class _Combine(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, y: Tensor, gates: Tensor, token_idx: Tensor, slot: Tensor) -> Tensor:
+        ctx.save_for_backward(y, gates, token_idx, slot)
+        return _mix(y, gates, slot)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, dout: Tensor) -> tuple[Tensor | None, ...]:
+        y, gates, token_idx, slot = ctx.saved_tensors
+        precise = torch.promote_types(y.dtype, gates.dtype)
+        drows = dout.index_select(0, token_idx).to(precise)
+        dgates = None
+        if ctx.needs_input_grad[1]:
+            dgates = by_choice(torch.linalg.vecdot(drows, y.to(precise)), slot).to(gates.dtype)
+        dy = drows.mul_(by_row(gates, slot, len(y)).to(precise)[:, None]).to(y.dtype)
+        return dy, dgates, None, None
+
+
+def gather_sum(table: Tensor, slot: Tensor, gates: Tensor | None = None) -> Tensor:
+    """Sum `table[slot[t, k]]` over k for each t, weighted by `gates[t, k]` where given.
+
+    A slot of -1 adds nothing. torch's embedding bag gathers and sums in one pass, without the
+    (T, K, D) copy: the table is its vocabulary, and each token a bag of K of its vectors.
+    """
+    n_rows, width = table.shape
+    if not n_rows or not slot.numel():
+        return table.new_zeros(slot.shape[0], width)
+    if n_rows == slot.numel():  # nothing was dropped
+        return F.embedding_bag(slot, table, per_sample_weights=gates, mode="sum")
+    kept = slot >= 0
+    kept_per_token = kept.sum(dim=-1)
+    starts = kept_per_token.cumsum(0) - kept_per_token
+    weights = None if gates is None else gates[kept]
+    return F.embedding_bag(slot[kept], table, starts, per_sample_weights=weights, mode="sum")
+
+
+def by_row(values: Tensor, slot: Tensor, n_rows: int) -> Tensor:
+    """Reorder one value per choice (T, K) into one per routed row (N,)."""
+    out = values.new_empty(n_rows)
+    if n_rows == slot.numel():  # nothing was dropped
+        return out.scatter_(0, slot.flatten(), values.flatten())
+    kept = slot >= 0
+    out[slot[kept]] = values[kept]
+    return out
+
+
+def by_choice(values: Tensor, slot: Tensor) -> Tensor:
+    """Reorder one value per routed row (N,) into one per choice (T, K); 0 where dropped."""
+    if not values.numel():
+        return values.new_zeros(slot.shape)
+    if len(values) == slot.numel():  # nothing was dropped
+        return values[slot]
+    return torch.where(slot >= 0, values[slot.clamp(min=0)], 0)

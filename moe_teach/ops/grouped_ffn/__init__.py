@@ -16,24 +16,15 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from moe_teach.config import Activation
-from moe_teach.ops.backends import kernel_of
-from moe_teach.ops.choice import ON_GPU, decide, kernels_serve
-from moe_teach.ops.demand import demand_rows, unknown_backend
-from moe_teach.ops.grouped_ffn.composed import grouped_ffn_composed
+from moe_teach.ops.activation import activate
+from moe_teach.ops.demand import demand_rows, in_one_precision
 from moe_teach.ops.grouped_ffn.expertwise import grouped_ffn_expertwise
 from moe_teach.ops.grouped_ffn.padded import grouped_ffn_padded
-from moe_teach.ops.grouped_mm.torch_fast import torch_can_group
-from moe_teach.ops.precision import in_one_precision
+from moe_teach.ops.grouped_mm import multiplication, torch_can_group
+from moe_teach.ops.operation import ON_GPU, Kernel, Operation, asked_for, kernels_serve
 from moe_teach.types import ExpertWeights
 
 Backend = Literal["composed", "expertwise", "padded", "triton"]
-_IMPLEMENTATIONS = {
-    "composed": grouped_ffn_composed,
-    "expertwise": grouped_ffn_expertwise,
-    "padded": grouped_ffn_padded,
-    "triton": kernel_of("moe_teach.ops.grouped_ffn.fused", "grouped_ffn_triton"),
-}
-BACKENDS = tuple(_IMPLEMENTATIONS)
 _ONE_VISIT = 2**20
 _FEW = 8  # rows an expert has on average, up to which its work is not worth a visit
 _SHORT = 48  # rows an expert has on average, below which its matmuls are too small alone
@@ -55,7 +46,7 @@ def grouped_ffn(
         expert_offsets: the end of each expert's slice, int32; the last one is N.
         weights: the matrices of all experts.
         activation: "swiglu", "gelu" or "relu".
-        backend: one of `BACKENDS`; by default the one that was measured to be fastest for this
+        backend: one of these four; by default the one that was measured to be fastest for this
             device, dtype, size and evenness of the load.
 
     Returns:
@@ -72,15 +63,27 @@ def grouped_ffn(
         )
     rows, up, down, gate = in_one_precision(rows, weights.w_up, weights.w_down, weights.w_gate)
     weights = ExpertWeights(w_up=up, w_down=down, w_gate=gate)
-    backend = backend or decide("grouped_ffn", _fitting, rows, up, expert_offsets)
-    if backend not in _IMPLEMENTATIONS:
-        raise unknown_backend(backend, BACKENDS)
-    return _IMPLEMENTATIONS[backend](rows, expert_offsets, weights, activation)
+    facts = (rows, up, expert_offsets)
+    return GROUPED_FFN.run(backend, facts, rows, expert_offsets, weights, activation)
+
+
+def grouped_ffn_composed(
+    rows: Tensor, expert_offsets: Tensor, weights: ExpertWeights, activation: Activation
+) -> Tensor:
+    """Multiply up, activate, multiply down; autograd writes the backward pass."""
+    multiply = multiplication(rows, weights.w_up)
+    up = multiply(rows, weights.w_up, expert_offsets)
+    gate = None
+    if weights.w_gate is not None:
+        gate = multiply(rows, weights.w_gate, expert_offsets)
+    return multiply(activate(up, gate, activation), weights.w_down, expert_offsets)
 
 
 def _fitting(rows: Tensor, w_up: Tensor, expert_offsets: Tensor) -> tuple[str, str]:
     """Choose a backend: measured on one core, a visit costs what a million multiply-adds cost."""
-    if kernels_serve(rows) and "triton" in BACKENDS:
+    if asked_for("grouped_mm"):
+        return "composed", "a backend was asked for its products, grouped_mm"
+    if kernels_serve(rows):
         return "triton", ON_GPU
     if rows.device.type != "cpu" or not len(rows):
         return "composed", "it serves every device and no rows at all"
@@ -102,3 +105,15 @@ def _is_even(expert_offsets: Tensor, n_rows: int) -> bool:
     ends = expert_offsets.long()
     longest = int(torch.diff(ends, prepend=ends.new_zeros(1)).max())
     return longest * len(ends) <= _MOST_PADDING * n_rows
+
+
+GROUPED_FFN = Operation(
+    "grouped_ffn",
+    {
+        "composed": grouped_ffn_composed,
+        "expertwise": grouped_ffn_expertwise,
+        "padded": grouped_ffn_padded,
+        "triton": Kernel("moe_teach.ops.grouped_ffn.fused:grouped_ffn_triton"),
+    },
+    _fitting,
+)

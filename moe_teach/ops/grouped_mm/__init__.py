@@ -9,23 +9,16 @@ by a matrix that is not its own.
 from collections.abc import Callable
 from typing import Literal
 
+import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from moe_teach.ops.backends import kernel_of
-from moe_teach.ops.choice import ON_GPU, decide, kernels_serve
-from moe_teach.ops.demand import demand_rows, unknown_backend
-from moe_teach.ops.grouped_mm.reference import grouped_mm_reference
-from moe_teach.ops.grouped_mm.torch_fast import grouped_mm_torch, torch_can_group
-from moe_teach.ops.precision import in_one_precision
+from moe_teach.ops.demand import demand_rows, in_one_precision
+from moe_teach.ops.operation import KERNEL_DTYPES, ON_GPU, Kernel, Operation, kernels_serve
 
 Backend = Literal["reference", "torch", "triton"]
-_IMPLEMENTATIONS = {
-    "reference": grouped_mm_reference,
-    "torch": grouped_mm_torch,
-    "triton": kernel_of("moe_teach.ops.grouped_mm.fused", "grouped_mm_triton"),
-}
-BACKENDS = tuple(_IMPLEMENTATIONS)
+_ALIGNMENT = 16  # bytes: every row of every operand must start on such a boundary
 
 
 def grouped_mm(
@@ -59,16 +52,77 @@ def grouped_mm(
             f"expert_offsets ends {len(expert_offsets)} slices, but w holds {len(w)} experts."
         )
     rows, w = in_one_precision(rows, w)
-    if backend is None:
-        return multiplication(rows, w)(rows, w, expert_offsets)
-    if backend not in _IMPLEMENTATIONS:
-        raise unknown_backend(backend, BACKENDS)
-    return _IMPLEMENTATIONS[backend](rows, w, expert_offsets)
+    return GROUPED_MM.run(backend, (rows, w), rows, w, expert_offsets)
+
+
+def grouped_mm_reference(rows: Tensor, w: Tensor, expert_offsets: Tensor) -> Tensor:
+    """Multiply slice by slice, and put the results one after the other."""
+    ends = expert_offsets.tolist()
+    starts = [0, *ends[:-1]]
+    slices = [rows[start:end] for start, end in zip(starts, ends, strict=True)]
+    return torch.cat([own @ matrix.T for own, matrix in zip(slices, w.unbind(), strict=True)])
 
 
 def multiplication(rows: Tensor, w: Tensor) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    """Choose once for several products of the same two widths, whose operands were checked."""
-    return _IMPLEMENTATIONS[decide("grouped_mm", _fitting, rows, w)]
+    """Pick once for several products of the same two widths, whose operands were checked."""
+    multiply = GROUPED_MM.pick(None, rows, w)
+    if multiply is grouped_mm_torch and torch_can_group(rows, w):
+        return torch_grouped
+    return multiply
+
+
+def torch_can_group(rows: Tensor, w: Tensor) -> bool:
+    """Tell whether `torch.nn.functional.grouped_mm` takes these operands."""
+    return not _obstacle(rows, w)
+
+
+def grouped_mm_torch(rows: Tensor, w: Tensor, expert_offsets: Tensor) -> Tensor:
+    """Call torch's grouped matrix multiplication.
+
+    Raises:
+        ValueError: naming the reason, where torch's function cannot take the operands.
+    """
+    if obstacle := _obstacle(rows, w):
+        raise ValueError(f"torch's grouped matmul is not possible here: {obstacle}.")
+    return torch_grouped(rows, w, expert_offsets)
+
+
+def torch_grouped(rows: Tensor, w: Tensor, expert_offsets: Tensor) -> Tensor:
+    """Call torch's grouped matrix multiplication on operands that it is known to take."""
+    ends = expert_offsets.to(torch.int32)
+    out = F.grouped_mm(rows.contiguous(), w.contiguous().mT, offs=ends)
+    return _ContiguousGradient.apply(out) if out.requires_grad else out
+
+
+def _obstacle(rows: Tensor, w: Tensor) -> str:
+    if not hasattr(F, "grouped_mm"):
+        return f"torch {torch.__version__} does not have it"
+    if rows.dtype not in KERNEL_DTYPES:
+        return f"it does not know {rows.dtype}"
+    if not rows.shape[0]:
+        return "there are no rows"
+    if rows.is_cuda and rows.dtype != torch.bfloat16:
+        return f"on a GPU it knows bfloat16 only, not {rows.dtype}"
+    _, d_out, d_in = w.shape
+    if d_out * rows.element_size() % _ALIGNMENT or d_in * rows.element_size() % _ALIGNMENT:
+        return f"widths {tuple(w.shape[1:])} in {rows.dtype} are not multiples of 16 bytes"
+    return ""
+
+
+class _ContiguousGradient(torch.autograd.Function):
+    """The identity, whose gradient has rows in memory order.
+
+    The backward pass of torch's grouped matmul refuses the strides that a sum (all zeros) or a
+    transpose leaves in the gradient it receives.
+    """
+
+    @staticmethod
+    def forward(ctx, out: Tensor) -> Tensor:
+        return out.view_as(out)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        return gradient.contiguous()
 
 
 def _fitting(rows: Tensor, w: Tensor) -> tuple[str, str]:
@@ -78,3 +132,14 @@ def _fitting(rows: Tensor, w: Tensor) -> tuple[str, str]:
     if torch_can_group(rows, w):
         return "torch", "torch's grouped matmul takes these tensors"
     return "reference", "torch's grouped matmul does not take these tensors"
+
+
+GROUPED_MM = Operation(
+    "grouped_mm",
+    {
+        "reference": grouped_mm_reference,
+        "torch": grouped_mm_torch,
+        "triton": Kernel("moe_teach.ops.grouped_mm.fused:grouped_mm_triton"),
+    },
+    _fitting,
+)

@@ -13,17 +13,15 @@
 Saved for the backward pass: the operands, and nothing else.
 """
 
-import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from moe_teach.ops.demand import demand_operands
 from moe_teach.ops.grouped_mm.weight_gradient import weight_gradient
-from moe_teach.ops.tile_map import map_tiles
-from moe_teach.ops.tile_product import dot_precision, locate, put, walk, with_whole_rows
-from moe_teach.ops.tiles import Tiles, Work, fitting_tiles
-from moe_teach.ops.triton_host import demand_launchable, tl, triton
-
-DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+from moe_teach.ops.operation import KERNEL_DTYPES
+from moe_teach.ops.registered import registered
+from moe_teach.ops.tile_product import dot_precision, locate, map_tiles, put, walk, with_whole_rows
+from moe_teach.ops.tiles import tiles_for
+from moe_teach.ops.triton_host import tl, triton
 
 
 def grouped_mm_triton(rows: Tensor, w: Tensor, expert_offsets: Tensor) -> Tensor:
@@ -33,42 +31,8 @@ def grouped_mm_triton(rows: Tensor, w: Tensor, expert_offsets: Tensor) -> Tensor
         ValueError: for dtypes other than float32, bfloat16 and float16, or tensors that stand
             where kernels do not run.
     """
-    demand_operands(rows=rows, w=w, expert_offsets=expert_offsets)
-    return _GroupedMM.apply(rows, w, expert_offsets)
-
-
-def demand_operands(**tensors: Tensor | None) -> None:
-    """Refuse what the kernels cannot read: a wrong device, or float64."""
-    demand_launchable(**tensors)
-    for name, tensor in tensors.items():
-        if tensor is not None and tensor.is_floating_point() and tensor.dtype not in DTYPES:
-            raise ValueError(
-                f"{name} holds {tensor.dtype}, but the Triton kernels multiply float32, bfloat16 "
-                "and float16 only: convert it, or choose another backend."
-            )
-
-
-class _GroupedMM(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, rows: Tensor, w: Tensor, expert_offsets: Tensor) -> Tensor:
-        ctx.save_for_backward(rows, w, expert_offsets)
-        return grouped_product(rows, w, expert_offsets)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, dout: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        rows, w, expert_offsets = ctx.saved_tensors
-        dout = with_whole_rows(dout)
-        wants_rows, wants_w, _ = ctx.needs_input_grad
-        drows = grouped_product(dout, w.mT, expert_offsets) if wants_rows else None
-        dw = weight_gradient(dout, rows, expert_offsets) if wants_w else None
-        return drows, dw, None
-
-
-def tiles_for(n_rows: int, w: Tensor, work: Work = "product") -> Tiles:
-    """Look up the block sizes for N rows and the matrices `w` (E, F, D)."""
-    n_experts, n_out, n_in = w.shape
-    return fitting_tiles(work, w.device, w.dtype, -(-n_rows // n_experts), n_out, n_in)
+    demand_operands(KERNEL_DTYPES, rows=rows, w=w, expert_offsets=expert_offsets)
+    return _grouped_mm(rows, w, expert_offsets)
 
 
 def grouped_product(rows: Tensor, w: Tensor, expert_offsets: Tensor) -> Tensor:
@@ -87,6 +51,37 @@ def grouped_product(rows: Tensor, w: Tensor, expert_offsets: Tensor) -> Tensor:
         EVEN_K=n_in % tiles.block_k == 0, PRECISION=dot_precision(rows.dtype), **tiles.launch(),
     )  # fmt: skip
     return out
+
+
+def _save(ctx, inputs, output) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _backward(ctx, dout: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+    rows, w, expert_offsets = ctx.saved_tensors
+    dout = with_whole_rows(dout)
+    wants_rows, wants_w, _ = ctx.needs_input_grad
+    drows = _grouped_mm(dout, w.mT, expert_offsets) if wants_rows else None
+    dw = _weight_gradient(dout, rows, expert_offsets) if wants_w else None
+    return drows, dw, None
+
+
+def _outer(left: Tensor, right: Tensor, expert_offsets: Tensor) -> Tensor:
+    return weight_gradient(left, right, expert_offsets)
+
+
+_grouped_mm = registered(
+    "grouped_mm",
+    grouped_product,
+    lambda rows, w, expert_offsets: rows.new_empty(rows.shape[0], w.shape[1]),
+    _save,
+    _backward,
+)
+_weight_gradient = registered(
+    "weight_gradient",
+    _outer,
+    lambda left, right, ends: left.new_empty(ends.shape[0], left.shape[1], right.shape[1]),
+)
 
 
 @triton.jit(do_not_specialize=["n_tiles"])

@@ -22,29 +22,29 @@ def weight_gradient(
     right: Tensor,
     expert_offsets: Tensor,
     *,
-    left_choice: Tensor | None = None,
-    right_choice: Tensor | None = None,
+    left_pair: Tensor | None = None,
+    right_pair: Tensor | None = None,
     top_k: int = 1,
 ) -> Tensor:
     """Sum `left[n] outer right[n]` over each expert's rows: (N, F) and (N, D) to (E, F, D).
 
-    With a `..._choice` (N,) the operand holds one row per token, and row n of the routed rows is
-    its row `choice[n] // top_k`: it is read where it stands, no sorted copy is made.
+    With a `..._pair` (N,) the operand holds one row per token, and row n of the routed rows is
+    its row `pair[n] // top_k`: it is read where it stands, no sorted copy is made.
     """
     left, right = with_whole_rows(left), with_whole_rows(right)
     n_experts, n_left, n_right = len(expert_offsets), left.shape[1], right.shape[1]
     dw = left.new_empty(n_experts, n_left, n_right)
     if not dw.numel():
         return dw
-    n_rows = len(right if right_choice is None else right_choice)
+    n_rows = len(right if right_pair is None else right_pair)
     steps = -(-n_rows // n_experts)
     tiles = fitting_tiles("outer", left.device, left.dtype, n_left, n_right, steps)
-    if left_choice is not None or right_choice is not None:
+    if left_pair is not None or right_pair is not None:
         # Two loads follow one another, index and row, and the pipeline's depth is shared by them.
         tiles = replace(tiles, num_stages=2 * tiles.num_stages - 1)
     blocks = triton.cdiv(n_left, tiles.block_m) * triton.cdiv(n_right, tiles.block_n)
     weight_gradient_kernel[(n_experts * blocks,)](
-        left, right, dw, expert_offsets.to(torch.int32).contiguous(), left_choice, right_choice,
+        left, right, dw, expert_offsets.to(torch.int32).contiguous(), left_pair, right_pair,
         top_k, n_left, n_right, left.stride(0), right.stride(0),
         PRECISION=dot_precision(left.dtype), **tiles.launch(),
     )  # fmt: skip
@@ -53,7 +53,7 @@ def weight_gradient(
 
 @triton.jit
 def weight_gradient_kernel(
-    left, right, dw, ends, left_choice, right_choice, top_k, n_left, n_right,
+    left, right, dw, ends, left_pair, right_pair, top_k, n_left, n_right,
     stride_ln, stride_rn,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, GROUP_M: tl.constexpr,
     PRECISION: tl.constexpr,
@@ -72,8 +72,8 @@ def weight_gradient_kernel(
     for first in range(start, end, BLOCK_K):
         row = first + tl.arange(0, BLOCK_K)
         is_mine = row < end  # both sides: zero times a neighbour's NaN would be NaN
-        a_row = row_of(row, left_choice, top_k, is_mine)
-        b_row = row_of(row, right_choice, top_k, is_mine)
+        a_row = row_of(row, left_pair, top_k, is_mine)
+        b_row = row_of(row, right_pair, top_k, is_mine)
         a = left + a_row[None, :] * stride_ln + f[:, None]
         b = right + b_row[:, None] * stride_rn + d[None, :]
         a = tl.load(a, mask=(f < n_left)[:, None] & is_mine[None, :], other=0.0)

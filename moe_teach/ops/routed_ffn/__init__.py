@@ -13,11 +13,10 @@
 | "each"    | visit the chosen experts, without laying out any rows    | steps in Python          |
 | "triton"  | gather, experts and combine in kernels of our own        | needs Triton, and a GPU  |
 
-Chapter 04 builds the first five in this order. The file of each is named after it; that of the
-kernels is `fused.py`.
+Chapter 04 builds the first five in this order; they stand in `moe_teach.ops.five_ways`. Of the
+others the file is named after each, and that of the kernels is `fused.py`.
 """
 
-from functools import partial
 from typing import Literal
 
 import torch
@@ -25,31 +24,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from moe_teach.config import Activation
-from moe_teach.ops.backends import kernel_of
-from moe_teach.ops.choice import ON_GPU, decide, kernels_serve
-from moe_teach.ops.demand import demand_routing_of, demand_rows, unknown_backend
+from moe_teach.ops.demand import demand_routing_of, demand_rows
+from moe_teach.ops.dispatch import combine, dispatch, kernels_lay_out
+from moe_teach.ops.five_ways import FIVE_WAYS
+from moe_teach.ops.grouped_ffn import grouped_ffn
+from moe_teach.ops.operation import ON_GPU, Kernel, Operation, part_asked_for
 from moe_teach.ops.routed_ffn.each import routed_ffn_each
-from moe_teach.ops.routed_ffn.grouped import routed_ffn_grouped
-from moe_teach.ops.routed_ffn.loop import routed_ffn_loop
-from moe_teach.ops.routed_ffn.one_hot import routed_ffn_one_hot
-from moe_teach.ops.routed_ffn.padded import routed_ffn_padded
-from moe_teach.ops.routed_ffn.sorted import routed_ffn_sorted
 from moe_teach.types import ExpertWeights, Routing
 
 Backend = Literal["loop", "one_hot", "padded", "sorted", "grouped", "parts", "each", "triton"]
-_IMPLEMENTATIONS = {
-    "loop": routed_ffn_loop,
-    "one_hot": routed_ffn_one_hot,
-    "padded": routed_ffn_padded,
-    "sorted": routed_ffn_sorted,
-    "grouped": routed_ffn_grouped,
-    "parts": partial(routed_ffn_grouped, ffn=None),
-    "each": routed_ffn_each,
-    "triton": kernel_of("moe_teach.ops.routed_ffn.fused", "routed_ffn_triton"),
-}
-EVERY_BACKEND = tuple(_IMPLEMENTATIONS)
-BACKENDS = EVERY_BACKEND[:5]
-"""Those that chapter 04 builds by hand; they need nothing but torch."""
+_PARTS = ("dispatch", "grouped_mm", "grouped_ffn", "combine")
 _HANDFUL = 4  # choices; or an eighth of the experts, whom a grouped matmul would all ask
 
 
@@ -68,7 +52,7 @@ def routed_ffn(
         routing: who is chosen, with which gates, and which choices are kept.
         weights: the matrices of all experts.
         activation: "swiglu", "gelu" or "relu".
-        backend: one of `EVERY_BACKEND`; by default "triton" on a GPU, "each" for a handful of
+        backend: a name in the table above; by default "triton" on a GPU, "each" for a handful of
             choices outside training, and "parts" elsewhere.
 
     Returns:
@@ -79,27 +63,46 @@ def routed_ffn(
     """
     demand_rows(x, "x", weights.w_up.shape[-1])
     demand_routing_of(x, routing)
-    if weights.w_up.shape[0] != routing.n_experts:
+    if weights.w_up.shape[0] != routing.probs.shape[-1]:
         raise ValueError(
             f"The routing chooses among {routing.n_experts} experts, but the weights hold "
             f"{weights.w_up.shape[0]}."
         )
-    backend = backend or preferred(x, routing)
-    if backend not in _IMPLEMENTATIONS:
-        raise unknown_backend(backend, EVERY_BACKEND)
-    return _IMPLEMENTATIONS[backend](x, routing, weights, activation)
+    return ROUTED_FFN.run(backend, (x, routing), x, routing, weights, activation)
 
 
-def preferred(x: Tensor, routing: Routing) -> Backend:
-    """Name the backend that tokens like these take where nobody names one."""
-    return decide("routed_ffn", _fitting, x, routing)
+def _parts(x: Tensor, routing: Routing, weights: ExpertWeights, activation: Activation) -> Tensor:
+    """Dispatch, compute the experts on their slices, combine: each as is fastest here."""
+    rows, dispatched = dispatch(x, routing)
+    y = grouped_ffn(rows, dispatched.expert_offsets, weights, activation)
+    return combine(y, routing.gates, dispatched).to(x.dtype)
 
 
-def _fitting(x: Tensor, routing: Routing) -> tuple[Backend, str]:
+def _each(x: Tensor, routing: Routing, weights: ExpertWeights, activation: Activation) -> Tensor:
+    # A backward pass would fill a gradient of the fused size for every visit.
+    way = _parts if torch.is_grad_enabled() else routed_ffn_each
+    return way(x, routing, weights, activation)
+
+
+def _fitting(x: Tensor, routing: Routing) -> tuple[str, str]:
     """Choose a backend, and say why."""
-    if kernels_serve(x):
+    if asked := part_asked_for(_PARTS):
+        return "parts", f"a backend was asked for one of its parts, {asked}"
+    if kernels_lay_out(x, routing):
         return "triton", ON_GPU
-    is_handful = routing.expert_ids.numel() <= max(_HANDFUL, routing.n_experts // 8)
+    is_handful = routing.expert_ids.numel() <= max(_HANDFUL, routing.probs.shape[-1] // 8)
     if x.device.type == "cpu" and is_handful and not torch.is_grad_enabled():
         return "each", "sorting so few choices costs more than visiting them one by one"
     return "parts", "without kernels of our own nothing is gained by doing all in one"
+
+
+ROUTED_FFN = Operation(
+    "routed_ffn",
+    {
+        **FIVE_WAYS,
+        "parts": _parts,
+        "each": _each,
+        "triton": Kernel("moe_teach.ops.routed_ffn.fused:routed_ffn_triton"),
+    },
+    _fitting,
+)

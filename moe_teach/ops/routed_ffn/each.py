@@ -9,29 +9,24 @@ from torch import Tensor
 
 from moe_teach.config import Activation
 from moe_teach.ops.activation import expert_ffn
-from moe_teach.ops.demand import demand_expert_id
-from moe_teach.ops.precision import in_one_precision
-from moe_teach.ops.routed_ffn.grouped import routed_ffn_grouped
+from moe_teach.ops.demand import demand_expert_id, in_one_precision
 from moe_teach.types import ExpertWeights, Routing
 
 
 def routed_ffn_each(
     x: Tensor, routing: Routing, weights: ExpertWeights, activation: Activation
 ) -> Tensor:
-    """Add each answer to its token as soon as it is there; with gradients, do it by parts."""
-    if torch.is_grad_enabled():
-        # A backward pass would fill a gradient of the fused size for every visit.
-        return routed_ffn_grouped(x, routing, weights, activation, ffn=None)
+    """Add each answer to its token as soon as it is there; outside training only."""
     y = torch.zeros_like(x, dtype=torch.promote_types(x.dtype, routing.gates.dtype))
     fused = (weights.w_up, weights.w_down, weights.w_gate)
     rows, *fused = in_one_precision(x, *fused)
     gates = routing.gates.flatten().tolist()
-    for expert, choices in _visits(routing).items():
-        tokens = [choice // routing.top_k for choice in choices]
+    for expert, pairs in _visits(routing).items():
+        tokens = [pair // routing.top_k for pair in pairs]
         own = (None if matrix is None else matrix[expert] for matrix in fused)
         answers = expert_ffn(_stacked(rows, tokens), *own, activation)
-        for answer, token, choice in zip(answers, tokens, choices, strict=True):
-            y[token].add_(answer, alpha=gates[choice])
+        for answer, token, pair in zip(answers, tokens, pairs, strict=True):
+            y[token].add_(answer, alpha=gates[pair])
     return y.to(x.dtype)
 
 
@@ -41,11 +36,11 @@ def _stacked(rows: Tensor, tokens: list[int]) -> Tensor:
 
 
 def _visits(routing: Routing) -> dict[int, list[int]]:
-    """Name the choices to carry out, numbered from the first token's first, for each expert."""
+    """Name the pairs t * K + k to carry out, for each expert."""
     visits: dict[int, list[int]] = {}
     keeps = None if routing.kept is None else routing.kept.flatten().tolist()
-    for choice, expert in enumerate(routing.expert_ids.flatten().tolist()):
+    for pair, expert in enumerate(routing.expert_ids.flatten().tolist()):
         demand_expert_id(expert, routing.n_experts)
-        if keeps is None or keeps[choice]:
-            visits.setdefault(expert, []).append(choice)
+        if keeps is None or keeps[pair]:
+            visits.setdefault(expert, []).append(pair)
     return visits

@@ -16,28 +16,30 @@ the activation, the answers. That is the bound the papers on memory-saving backw
 without computing the first half again.
 """
 
-import torch
+from collections.abc import Sequence
+
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from moe_teach.config import Activation
-from moe_teach.ops.demand import demand_expert_ids
+from moe_teach.ops.demand import (
+    demand_activation,
+    demand_expert_ids_in_sight,
+    demand_operands,
+    in_one_precision,
+)
 from moe_teach.ops.dispatch.layout import lay_out
 from moe_teach.ops.fused_rows import collect
-from moe_teach.ops.grouped_ffn.down import answers
-from moe_teach.ops.grouped_ffn.down_backward import inner_gradients
 from moe_teach.ops.grouped_ffn.fused import (
-    demand_matrices,
+    gradient_shapes,
     matrix_gradients,
-    somebody_differentiates,
+    shapes_kept,
 )
-from moe_teach.ops.grouped_ffn.ragged import Ragged
-from moe_teach.ops.grouped_ffn.up import inner_rows
-from moe_teach.ops.grouped_ffn.up_backward import rows_gradient
-from moe_teach.ops.grouped_mm.fused import demand_operands
-from moe_teach.ops.precision import in_one_precision
+from moe_teach.ops.grouped_ffn.kernels_backward import inner_gradients, rows_gradient
+from moe_teach.ops.grouped_ffn.kernels_forward import answers, inner_rows
+from moe_teach.ops.operation import KERNEL_DTYPES
+from moe_teach.ops.registered import nothing, or_none, registered, somebody_differentiates
 from moe_teach.ops.routed_ffn.gate_gradient import gate_gradient
-from moe_teach.ops.tile_product import with_whole_rows
+from moe_teach.ops.tile_product import Ragged, with_whole_rows
 from moe_teach.types import ExpertWeights, Routing
 
 
@@ -52,50 +54,86 @@ def routed_ffn_triton(
     Raises:
         ValueError: for dtypes the kernels do not multiply, or tensors on the wrong device.
     """
-    ids, n_experts = routing.expert_ids, routing.n_experts
-    if ids.device.type == "cpu":
-        demand_expert_ids(torch.bincount(ids.flatten(), minlength=n_experts), n_experts)
+    ids, gates, n_experts = routing.expert_ids, routing.gates, len(weights.w_up)
+    demand_expert_ids_in_sight(ids, n_experts)
     tokens, *matrices = in_one_precision(x, weights.w_up, weights.w_down, weights.w_gate)
-    demand_matrices(*matrices, activation)
-    demand_operands(x=tokens, w_up=weights.w_up, gates=routing.gates, expert_ids=ids)
+    demand_activation(activation, weights.w_gate is not None)
+    given = dict(zip(("w_up", "w_down", "w_gate"), matrices, strict=True))
+    others = {"gates": gates, "expert_ids": ids, "kept": routing.kept}
+    demand_operands(KERNEL_DTYPES, x=tokens, **given, **others)
     layout = lay_out(ids, n_experts, routing.kept)
     ends, slot = layout.dispatched.expert_offsets, layout.dispatched.slot
-    leaves = (tokens, routing.gates, *matrices)
-    keep = somebody_differentiates(*leaves)
-    out = _RoutedFFN.apply(*leaves, ends, slot, layout.choice_idx, activation, keep)
+    keep = somebody_differentiates(tokens, gates, *matrices)
+    out = _routed_ffn(tokens, gates, *matrices, ends, slot, layout.pair_idx, activation, keep)[0]
     return out.to(x.dtype)
 
 
-class _RoutedFFN(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx, x, gates, w_up, w_down, w_gate, ends, slot, choice, activation, keep
-    ) -> Tensor:
-        ragged = _ragged(ends, choice, gates)
-        inner, up, gate = inner_rows(x, w_up, w_gate, ragged, activation, keep=keep)
-        saved = (x, gates, w_up, w_down, w_gate, ends, slot, choice, up, gate)
-        ctx.save_for_backward(*saved)
-        ctx.activation = activation
-        return collect(answers(inner, w_down, ragged), slot)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, dout: Tensor) -> tuple[Tensor | None, ...]:
-        x, gates, w_up, w_down, w_gate, ends, slot, choice, up, gate = ctx.saved_tensors
-        dout = with_whole_rows(dout)  # once for both kernels that read it
-        wants_x, wants_gates, *wants_matrices = ctx.needs_input_grad[:5]
-        ragged = _ragged(ends, choice, gates)
-        inner = inner_gradients(
-            dout, w_down, up, gate, ragged, ctx.activation, wants_gates=wants_gates
-        )
-        dx, dgates = None, None
-        if wants_x:
-            dx = collect(rows_gradient(inner.dup, inner.dgate, w_up, w_gate, ragged), slot)
-        if wants_gates:
-            dgates = gate_gradient(inner.parts, slot, gates.dtype)
-        matrices = matrix_gradients(x, dout, inner, ragged, wants_matrices)
-        return dx, dgates, *matrices, *[None] * 5
+def _forward(
+    x: Tensor,
+    gates: Tensor,
+    w_up: Tensor,
+    w_down: Tensor,
+    w_gate: Tensor | None,
+    ends: Tensor,
+    slot: Tensor,
+    pair: Tensor,
+    activation: str,
+    keep: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    ragged = Ragged.cut(ends, len(pair), w_up, pair, gates)
+    inner, up, gate = inner_rows(x, w_up, w_gate, ragged, activation, keep=keep)
+    out = collect(answers(inner, w_down, ragged), slot)
+    return out, nothing(x) if up is None else up, nothing(x) if gate is None else gate
 
 
-def _ragged(ends: Tensor, choice: Tensor, gates: Tensor) -> Ragged:
-    return Ragged(ends, len(choice), choice, gates.contiguous(), gates.shape[1])
+def _shapes(x, gates, w_up, w_down, w_gate, ends, slot, pair, activation, keep):
+    out = x.new_empty(x.shape[0], w_down.shape[1])
+    return out, *shapes_kept(x, pair.shape[0], w_up, w_gate, keep)
+
+
+def _save(ctx, inputs, output) -> None:
+    *tensors, ctx.activation, _ = inputs
+    ctx.save_for_backward(*tensors, *output[1:])
+    ctx.mark_non_differentiable(*output[1:])
+    ctx.set_materialize_grads(False)
+
+
+def _backward(ctx, dout: Tensor, *_: None) -> tuple[Tensor | None, ...]:
+    wanted = list(ctx.needs_input_grad[:5])
+    found = _gradients(dout, *ctx.saved_tensors, ctx.activation, wanted)
+    return *map(or_none, found, wanted), *[None] * 5
+
+
+def _computed(
+    dout: Tensor,
+    x: Tensor,
+    gates: Tensor,
+    w_up: Tensor,
+    w_down: Tensor,
+    w_gate: Tensor | None,
+    ends: Tensor,
+    slot: Tensor,
+    pair: Tensor,
+    up: Tensor,
+    gate: Tensor,
+    activation: str,
+    wanted: Sequence[bool],
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    dout = with_whole_rows(dout)  # once for both kernels that read it
+    ragged = Ragged.cut(ends, len(pair), w_up, pair, gates)
+    kept_gate = None if w_gate is None else gate
+    inner = inner_gradients(dout, w_down, up, kept_gate, ragged, activation, wants_gates=wanted[1])
+    dx, dgates = nothing(x), nothing(x)
+    if wanted[0]:
+        dx = collect(rows_gradient(inner.dup, inner.dgate, w_up, w_gate, ragged), slot)
+    if wanted[1]:
+        dgates = gate_gradient(inner.parts, slot, gates.dtype)
+    return dx, dgates, *matrix_gradients(x, dout, inner, ragged, wanted[2:])
+
+
+_routed_ffn = registered("routed_ffn", _forward, _shapes, _save, _backward)
+_gradients = registered(
+    "routed_ffn_backward",
+    _computed,
+    lambda dout, *others: gradient_shapes(others[:5], others[-1]),
+)

@@ -24,13 +24,13 @@ def gate_gradient(parts: Tensor, slot: Tensor, dtype: torch.dtype) -> Tensor:
     return dgates
 
 
-@triton.jit(do_not_specialize=["n_choices", "n_rows"])
-def gate_gradient_kernel(parts, slot, dgates, n_choices, n_blocks, n_rows, BLOCK: tl.constexpr):
+@triton.jit(do_not_specialize=["n_pairs", "n_rows"])
+def gate_gradient_kernel(parts, slot, dgates, n_pairs, n_blocks, n_rows, BLOCK: tl.constexpr):
     """Compute BLOCK gradients."""
-    choice = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    row = tl.load(slot + choice, mask=choice < n_choices, other=-1).to(tl.int64)
+    pair = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    row = tl.load(slot + pair, mask=pair < n_pairs, other=-1).to(tl.int64)
     total = tl.zeros((BLOCK,), tl.float32)
     for _block in range(n_blocks):
         total += tl.load(parts + row, mask=row >= 0, other=0.0)
         parts += n_rows
-    tl.store(dgates + choice, total.to(dgates.dtype.element_ty), mask=choice < n_choices)
+    tl.store(dgates + pair, total.to(dgates.dtype.element_ty), mask=pair < n_pairs)

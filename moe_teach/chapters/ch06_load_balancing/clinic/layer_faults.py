@@ -37,8 +37,8 @@ class CutOff(SetUp):
     """The gates are detached on their way to the mixture (chapter 03 has the same patient)."""
 
     class _Router(Router):
-        def forward(self, x: Tensor) -> Routing:
-            routing = super().forward(x)
+        def forward(self, x: Tensor, token_ids: Tensor | None = None) -> Routing:
+            routing = super().forward(x, token_ids)
             return replace(routing, gates=routing.gates.detach())
 
     router_class = _Router
@@ -48,8 +48,8 @@ class BiasInGates(SetUp):
     """The gates are read where the bias was added (vLLM 12002; transformers 41647)."""
 
     class _Router(Router):
-        def forward(self, x: Tensor) -> Routing:
-            routing = super().forward(x)
+        def forward(self, x: Tensor, token_ids: Tensor | None = None) -> Routing:
+            routing = super().forward(x, token_ids)
             gates = (routing.probs + self.expert_bias).gather(-1, routing.expert_ids)
             if self.config.normalize_gates:
                 gates = gates / gates.sum(dim=-1, keepdim=True)

@@ -17,7 +17,7 @@ from moe_teach.config import RouterConfig
 from moe_teach.nn.router import Router
 from moe_teach.ops.balance import load_entropy, max_violation, update_expert_bias
 from moe_teach.ops.losses import load_balance_loss, router_z_loss
-from moe_teach.train.seeding import seeded
+from moe_teach.seeding import seeded
 from moe_teach.types import Routing
 
 D_MODEL, D_FF, N_KINDS, N_CLASSES = 16, 8, 8, 2

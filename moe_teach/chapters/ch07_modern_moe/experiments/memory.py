@@ -18,8 +18,7 @@ from moe_teach.nn.experts import Experts
 from moe_teach.nn.feed_forward import FeedForward
 from moe_teach.nn.router import Router
 from moe_teach.ops.balance import load, load_entropy, max_violation, tokens_per_expert
-from moe_teach.ops.combine import combine
-from moe_teach.ops.dispatch import dispatch
+from moe_teach.ops.dispatch import combine, dispatch
 from moe_teach.ops.losses import load_balance_loss
 from moe_teach.train.bias import update_expert_biases
 from moe_teach.train.config import TrainConfig, learning_rate

@@ -10,7 +10,7 @@ from moe_teach.course.authoring.sources import Source
 from moe_teach.judging.engine import run_exercise
 from moe_teach.judging.exercise import Exercise
 from moe_teach.judging.filing import file_source
-from moe_teach.judging.guard import quiet
+from moe_teach.judging.guard import fresh_session
 from moe_teach.judging.outcome import Outcome
 
 Fate = Literal["rejected", "survived", "without effect", "crashed"]
@@ -46,7 +46,7 @@ class Trial:
     def judge(self, mutant: Mutant) -> Verdict:
         """Define the mutant, run the check on it, and say what happened."""
         try:
-            with quiet():
+            with fresh_session():
                 answer = self._defined(mutant.code)
         except Exception as error:
             return Verdict("rejected", f"defining it raises {type(error).__name__}: {error}")

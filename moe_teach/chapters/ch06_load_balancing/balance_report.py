@@ -175,13 +175,13 @@ def _report_dead(answer: Any, seed: int) -> None:
     cases = [*told, *(_case(sizes, seed) for sizes in SIZES)]
     got = [answer(**given)["dead"] for given in cases]
     expected = [int((_load(given) < 0.1 / given["n_experts"]).sum()) for given in cases]
-    words = '"dead" is not how many experts have less than a tenth of the fair share.'
+    symptom, cause = '"dead" is not how many experts have less than a tenth of the fair share.', ""
     for sentence, slip in _DEAD.items():
         if got == [int(slip(_load(given), given["n_experts"]).sum()) for given in cases]:
-            words = sentence
+            cause = sentence
             break
     for number, right, given in zip(got, expected, cases, strict=True):
-        require(number == right, words, expected=right, got=number, example=given)
+        require(number == right, symptom, cause=cause, expected=right, got=number, example=given)
 
 
 _DEAD = {
@@ -209,11 +209,11 @@ _DEAD = {
 def _require_value(
     got: Any, expected: float | int, slips: dict[str, Any], key: str, given: dict[str, Any]
 ) -> None:
-    words = f'"{key}" is not what its definition says: look at it once more, on this small example.'
+    symptom, cause = f'"{key}" is not what its definition says, on this small example.', ""
     for sentence, value in slips.items():
         is_it = got == value or abs(got - value) < 1e-5
         if is_it and abs(value - expected) > 1e-5:
-            words = sentence
+            cause = sentence
             break
     is_right = abs(got - expected) < 1e-5
-    require(is_right, words, expected=expected, got=got, example=given)
+    require(is_right, symptom, cause=cause, expected=expected, got=got, example=given)

@@ -110,9 +110,10 @@ def _bias_still(answer: Any, seed: int) -> None:
         )
         require(
             close(got, bias),
-            "Every expert has exactly the mean count here, so no bias may move. An expert at the "
-            "mean belongs to neither side: `torch.sign(0)` is 0, a plain `if`/`else` has no third "
-            "way.",
+            "Every expert has exactly the mean count here, so no bias may move.",
+            cause="An expert at the mean belongs to neither side, and a plain `if`/`else` has no "
+            "third way.",
+            cure="`torch.sign(0)` is 0.",
             expected=bias,
             got=got,
             example=given,
@@ -132,15 +133,21 @@ def _bias_step(answer: Any, seed: int) -> None:
         counts, bias = _counts(given).float(), given["expert_bias"]
         step = given["rate"] * torch.sign(counts.mean() - counts)
         got = answer(**given)
-        words = (
-            "The step is wrong: plus `rate` below the mean count, minus `rate` above it, the mean "
-            "taken over all experts, chosen or not."
-        )
+        cause = ""
         for value, sentence in _slips(given, counts):
             if close(got, bias + value) and not close(value, step):
-                words = sentence
+                cause = sentence
                 break
-        require(close(got, bias + step), words, expected=bias + step, got=got, example=given)
+        require(
+            close(got, bias + step),
+            "The bias moves by another step than the rule's.",
+            cause=cause,
+            cure="Plus `rate` below the mean count, minus `rate` above it, the mean taken over all "
+            "experts, chosen or not.",
+            expected=bias + step,
+            got=got,
+            example=given,
+        )
 
 
 def _slips(given: dict[str, Any], counts: Tensor) -> tuple[tuple[Tensor, str], ...]:

@@ -61,12 +61,19 @@ def _balance_even(answer: Any, seed: int) -> None:
         )
         example = {"probs": probs, "expert_ids": ids}
         got, one = one_number(answer(probs, ids), example), torch.ones(())
-        words = "All experts are equally busy here, so the loss must be 1 for any probabilities."
+        cause = ""
         for value, sentence in (*_factors(n_tokens, n_experts, top_k), *_slips(probs, ids)):
             if close(got, value) and not close(value, one):
-                words = sentence
+                cause = sentence
                 break
-        require(abs(float(got) - 1) < 1e-4, words, expected=1.0, got=got, example=example)
+        require(
+            abs(float(got) - 1) < 1e-4,
+            "All experts are equally busy here, so the loss must be 1 for any probabilities.",
+            cause=cause,
+            expected=1.0,
+            got=got,
+            example=example,
+        )
 
 
 def _factors(n_tokens: int, n_experts: int, top_k: int) -> tuple[tuple[Tensor, str], ...]:
@@ -106,15 +113,21 @@ def _balance_value(answer: Any, seed: int) -> None:
         ids = random_ids(n_tokens, n_experts, top_k, seed)
         example = {"probs": probs, "expert_ids": ids}
         got, expected = one_number(answer(**example), example), balance(probs, ids)
-        words = (
-            "Even routing is right and uneven routing is not. The loss is E times the sum over "
-            "all experts of (share of the choices) times (mean probability over all tokens)."
-        )
+        cause = ""
         for value, sentence in _slips(probs, ids):
             if close(got, value) and not close(value, expected):
-                words = sentence
+                cause = sentence
                 break
-        require(close(got, expected), words, expected=expected, got=got, example=example)
+        require(
+            close(got, expected),
+            "Even routing is right and uneven routing is not.",
+            cause=cause,
+            cure="The loss is E times the sum over all experts of (share of the choices) times "
+            "(mean probability over all tokens).",
+            expected=expected,
+            got=got,
+            example=example,
+        )
 
 
 def _slips(probs: Tensor, ids: Tensor) -> tuple[tuple[Tensor, str], ...]:

@@ -102,8 +102,9 @@ def _repair_gates(answer: Any, seed: int) -> None:
         if top_k == 1:
             require(
                 n_experts == 1 or not close(gates, torch.ones_like(gates)),
-                "At k = 1 every gate is the constant 1, so the task teaches the router nothing. "
-                "Read the gate from the softmax over all experts, and do not divide it.",
+                "At k = 1 every gate is the constant 1, so the task teaches the router nothing.",
+                cause="A softmax over one chosen logit is 1, and so is one gate over its own sum.",
+                cure="Read the gate from the softmax over all experts, and do not divide it.",
                 expected=expected,
                 got=gates,
                 example=example,
@@ -112,8 +113,9 @@ def _repair_gates(answer: Any, seed: int) -> None:
             expected = expected / expected.sum(dim=-1, keepdim=True)
         require(
             close(gates, expected),
-            "The gates are wrong: probabilities over all experts, divided by the sum of the "
-            "chosen ones where k is 2 or more.",
+            "The gates are other numbers than the text asks for.",
+            cure="They are probabilities over all experts, divided by the sum of the chosen ones "
+            "where k is 2 or more.",
             expected=expected,
             got=gates,
             example=example,
@@ -131,8 +133,9 @@ def _repair_even(answer: Any, seed: int) -> None:
         facts = {"expected": 1.0, "got": logged, "example": {"logits": logits, "top_k": top_k}}
         require(
             top_k == 1 or not close(logged, torch.tensor(float(top_k))),
-            "Even routing logs k and not 1. A token has k choices: divide the counts by all "
-            "T · K of them.",
+            "Even routing logs k and not 1.",
+            cause="A token has k choices, and the counts were divided by the tokens alone.",
+            cure="Divide the counts by all T · K choices.",
             **facts,
         )
         require(
@@ -155,14 +158,16 @@ def _repair_second(answer: Any, seed: int) -> None:
     facts = {"expected": expected, "got": logged, "example": {"logits": logits, "top_k": top_k}}
     require(
         not close(logged, seen),
-        "Every second choice goes to one expert here, and the logged loss does not notice: only "
-        "first choices are counted. Count all columns of expert_ids.",
+        "Every second choice goes to one expert here, and the logged loss does not notice.",
+        cause="Only first choices are counted.",
+        cure="Count all columns of expert_ids.",
         **facts,
     )
     require(
         close(logged, expected),
-        "The logged loss is not E times the sum of load · mean probability. The load is counted; "
-        "the mean runs over the tokens, and over probabilities and not over gates.",
+        "The logged loss is not E times the sum of load · mean probability.",
+        cure="The load is counted; the mean runs over the tokens, and over probabilities and not "
+        "over gates.",
         **facts,
     )
 
@@ -177,8 +182,9 @@ def _repair_far(answer: Any, seed: int) -> None:
         require(
             close(got[:3], expected[:3]),
             "Logits near 1000 and -1000 give other gates or another loss than the same logits near "
-            "zero would: `exp` of them is infinite or zero. torch's own softmax subtracts each "
-            "token's maximum first.",
+            "zero would.",
+            cause="`exp` of them is infinite or zero.",
+            cure="torch's own softmax subtracts each token's maximum first.",
             expected=expected,
             got=got,
             example={"logits": logits, "top_k": top_k},

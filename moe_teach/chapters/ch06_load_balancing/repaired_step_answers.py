@@ -38,7 +38,7 @@ def divides_by_the_tokens(logits, top_k, task_loss, coef):
     return gates, ids, logged, task_loss + coef * logged
 
 
-@EXERCISE.wrong(stage="second choices", says="only first choices are counted")
+@EXERCISE.wrong(stage="second choices", says="Only first choices are counted")
 def counts_the_first_column(logits, top_k, task_loss, coef):
     gates, ids, probs = _gated(logits, top_k)
     logged = _logged(probs, ids[:, 0])

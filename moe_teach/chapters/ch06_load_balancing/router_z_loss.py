@@ -52,15 +52,19 @@ def _z_value(answer: Any, seed: int) -> None:
         logits = 1 + torch.randn(n_tokens, n_experts, generator=generator(seed))
         example = {"logits": logits}
         got, expected = one_number(answer(logits), example), _z_loss(logits)
-        words = (
-            "This is not the mean over the tokens of the squared log-sum-exp over the experts. Is "
-            "something subtracted, or squared in another place?"
-        )
+        cause = "Is something subtracted, or squared in another place?"
         for value, sentence in _slips(logits):
             if close(got, value) and not close(value, expected):
-                words = sentence
+                cause = sentence
                 break
-        require(close(got, expected), words, expected=expected, got=got, example=example)
+        require(
+            close(got, expected),
+            "This is not the mean over the tokens of the squared log-sum-exp over the experts.",
+            cause=cause,
+            expected=expected,
+            got=got,
+            example=example,
+        )
 
 
 def _slips(logits: Tensor) -> tuple[tuple[Tensor, str], ...]:
@@ -110,25 +114,25 @@ def _z_large(answer: Any, seed: int) -> None:
         require(
             len(set(levels)) == 1 or bool(torch.isfinite(got)),
             "Tokens that are right when all are alike overflow beside each other: here their "
-            "logits lie 200 and more apart. Was one maximum subtracted for all? Each token has its "
-            "own.",
+            "logits lie 200 and more apart.",
+            cause="Was one maximum subtracted for all? Each token has its own.",
             expected=expected,
             got=got,
             example=example,
         )
         require(
             bool(torch.isfinite(got)),
-            "Logits near 1000 or -1000 overflow: in float32 exp(1000) is infinite, and log(0) is "
-            "minus infinity. `torch.logsumexp` subtracts each token's maximum before it "
-            "exponentiates.",
+            "Logits near 1000 or -1000 overflow.",
+            cause="In float32 exp(1000) is infinite, and log(0) is minus infinity.",
+            cure="`torch.logsumexp` subtracts each token's maximum before it exponentiates.",
             expected=expected,
             got=got,
             example=example,
         )
         require(
             close(got, expected),
-            "Near zero the loss is right, and far from it it is another number. Is something "
-            "added, cut off, or subtracted that is the same for all tokens?",
+            "Near zero the loss is right, and far from it it is another number.",
+            cause="Is something added, cut off, or subtracted that is the same for all tokens?",
             expected=expected,
             got=got,
             example=example,

@@ -88,20 +88,21 @@ def _pool(answer: Any, seed: int) -> None:
     for (n_experts, _, _, split, _), expected, got, shown in _each(answer, 0):
         require(
             got == expected or split > 1,
-            "Nothing is cut here (`split` is 1), and the shared experts leave the pool all the "
-            "same.",
+            "The number of routed experts is off, and nothing was to be cut: `split` is 1.",
+            cause="Nothing is cut here, and the shared experts leave the pool all the same.",
             **shown,
         )
         require(
             got == expected or got != n_experts * split,
-            "The shared experts still stand in the pool. Nobody chooses them any more, so they "
-            "leave it.",
+            "The number of routed experts is off.",
+            cause="The shared experts still stand in the pool.",
+            cure="Nobody chooses them any more, so they leave it.",
             **shown,
         )
         require(
             got == expected,
-            "The number of routed experts is off. Every expert becomes `split` experts, and "
-            "n_shared of these leave the pool.",
+            "The number of routed experts is off.",
+            cure="Every expert becomes `split` experts, and n_shared of these leave the pool.",
             **shown,
         )
 
@@ -111,20 +112,20 @@ def _places(answer: Any, seed: int) -> None:
     for (_, top_k, _, split, _), expected, got, shown in _each(answer, 1):
         require(
             got == expected or got != top_k,
-            "With top_k unchanged and narrower experts a token gets less work than before. Choose "
-            "`split` times as many.",
+            "With top_k unchanged and narrower experts a token gets less work than before.",
+            cure="Choose `split` times as many.",
             **shown,
         )
         require(
             got == expected or got != top_k * split,
-            "A shared expert is active for every token, so it uses one of the places. Otherwise "
-            "the new layer does more work than the old one.",
+            "The new layer does more work than the old one.",
+            cause="A shared expert is active for every token, so it uses one of the places.",
             **shown,
         )
         require(
             got == expected,
-            "The active hidden units changed: (top_k + n_shared) x d_ff of the new layer must be "
-            "top_k x d_ff of the old one.",
+            "The number of active hidden units changed.",
+            cause="(top_k + n_shared) x d_ff of the new layer must be top_k x d_ff of the old one.",
             **shown,
         )
 
@@ -145,24 +146,31 @@ def _routes(answer: Any, seed: int) -> None:
         n, k = _expected(case)[:2]
         require(
             got == expected or got != math.perm(n, k),
-            "This counts ordered lists. A route is a set: experts 3 and 5 are the same route as 5 "
-            "and 3.",
+            "The number of routes is too high.",
+            cause="This counts ordered lists.",
+            cure="A route is a set: experts 3 and 5 are the same route as 5 and 3.",
             **shown,
         )
         require(
             got == expected or got not in (n**k, math.comb(n + k - 1, k)),
-            "This lets a token choose the same expert twice. The k experts of a route differ.",
+            "The number of routes is too high.",
+            cause="This lets a token choose the same expert twice.",
+            cure="The k experts of a route differ.",
             **shown,
         )
         require(
             got == expected or got != math.comb(case[0], case[1]),
-            "This counts the routes of the old layer. Count those of the finer one.",
+            "The number of routes is off.",
+            cause="This counts the routes of the old layer.",
+            cure="Count those of the finer one.",
             **shown,
         )
         require(
             got == expected,
-            "The number of routes is the number of sets of k *routed* experts: n choose k, with "
-            "the n and k that you return. Shared experts are the same for everybody.",
+            "The number of routes is off.",
+            cause="Shared experts are the same for everybody.",
+            cure="It is the number of sets of k *routed* experts: n choose k, with the n and k "
+            "that you return.",
             **shown,
         )
 

@@ -118,7 +118,8 @@ def _judge(
     cases: tuple[Case, ...],
     seed: int,
     shift: float,
-    otherwise: str,
+    symptom: str,
+    likely: str,
     spread: float = 1.0,
 ) -> None:
     """Compare choices; a slip is named when it explains the answers to *all* cases."""
@@ -128,14 +129,15 @@ def _judge(
     wrong = [i for i in range(len(cases)) if not close(_set(got[i]), _set(expected[i]))]
     if not wrong:
         return
-    message = otherwise
+    cause = ""
     for sentence, slip in TEMPTING:
         slipped = [slip(**call) for call in given]
         if all(close(_set(a), _set(b)) for a, b in zip(got, slipped, strict=True)):
-            message = sentence
+            cause = sentence
             break
     first = wrong[0]
-    require(False, message, expected=expected[first], got=got[first], example=given[first])
+    shown = {"expected": expected[first], "got": got[first], "example": given[first]}
+    require(False, symptom, cause=cause or likely, **shown)
 
 
 @EXERCISE.stage("shape")
@@ -168,20 +170,16 @@ def _shape(answer: Any, seed: int) -> None:
 
 @EXERCISE.stage("all groups open")
 def _all_open(answer: Any, seed: int) -> None:
-    sentence = (
-        "With every group open the limit forbids nothing: these must be the plain k best experts. "
-        "If you gathered the open groups first, turn positions back into expert numbers."
-    )
-    _judge(answer, ONE_GROUP, seed, 5.0, sentence)
+    symptom = "With every group open the limit forbids nothing, and these are not the k best."
+    likely = "If you gathered the open groups first, turn positions back into expert numbers."
+    _judge(answer, ONE_GROUP, seed, 5.0, symptom, likely)
 
 
 @EXERCISE.stage("groups")
 def _groups(answer: Any, seed: int) -> None:
-    sentence = (
-        "These are not the k best experts of the token's best groups. A group is worth the sum of "
-        "its two best scores; then top-k among the open groups only."
-    )
-    _judge(answer, SEVERAL, seed, 5.0, sentence)
+    symptom = "These are not the k best experts of the token's best groups."
+    likely = "A group is worth the sum of its two best scores; then top-k among the open groups."
+    _judge(answer, SEVERAL, seed, 5.0, symptom, likely)
 
 
 @EXERCISE.stage("groups of one")
@@ -192,36 +190,39 @@ def _singles(answer: Any, seed: int) -> None:
     except (RuntimeError, IndexError):
         require(
             False,
-            f"{sentence} There is no second best to add: take `topk(min(2, size))`.",
+            "It fails with one expert in each group.",
+            cause=f"{sentence} There is no second best to add.",
+            cure="Take `topk(min(2, size))`.",
             example=inputs(SINGLES[0], seed, 5.0),
         )
-    _judge(answer, SINGLES, seed, 5.0, sentence)
+    _judge(answer, SINGLES, seed, 5.0, "With groups of one other experts are chosen.", sentence)
 
 
 @EXERCISE.stage("negative scores")
 def _negative(answer: Any, seed: int) -> None:
     for shift in (-0.5, -5.0):
-        sentence = (
-            "With negative scores an expert of a closed group was chosen. Were closed groups set "
-            "to 0, or multiplied by a mask? A zero beats every negative score: use -torch.inf."
+        symptom = "With negative scores the choice is another one."
+        likely = (
+            "Were closed groups set to 0, or multiplied by a mask? A zero beats every negative "
+            "score: use -torch.inf."
         )
-        _judge(answer, (*SEVERAL, *SINGLES), seed, shift, sentence)
+        _judge(answer, (*SEVERAL, *SINGLES), seed, shift, symptom, likely)
     for row in ([1.0, 0.0, 20.0, -9.0], [20.0, -9.0, 1.0, 0.0]):
         given = {"scores": torch.tensor([row]), "top_k": 2, "n_groups": 2, "top_groups": 1}
         got, expected = answer(**given), chosen(**given)
         require(
             close(got, expected),
             "The lowest score of all belongs to an open group here, and the token must take that "
-            "expert. Do closed groups get a number that an open expert can have? Use -torch.inf.",
+            "expert.",
+            cause="Do closed groups get a number that an open expert can have?",
+            cure="Use -torch.inf.",
             expected=expected,
             got=got,
             example=given,
         )
-    sentence = (
-        "With scores far below zero other experts are chosen than with the same scores near zero. "
-        "Does a fixed number close the groups? Sooner or later a score is lower: use -torch.inf."
-    )
-    _judge(answer, SEVERAL, seed, -90_000.0, sentence, spread=1000.0)
+    symptom = "With scores far below zero the choice is another one than near zero."
+    likely = "Does a fixed number close the groups? Sooner or later a score is lower."
+    _judge(answer, SEVERAL, seed, -90_000.0, symptom, likely, spread=1000.0)
 
 
 @EXERCISE.stage("order")

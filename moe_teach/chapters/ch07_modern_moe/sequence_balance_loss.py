@@ -65,14 +65,15 @@ def _expected(probs: Tensor, expert_ids: Tensor) -> Tensor:
 
 
 def _judge(answer: Any, cases: Any, seed: int, tempting: Any, otherwise: str) -> None:
+    definition = "It is E times the sum over experts of load x mean_probs, for each sequence."
     for sizes in cases:
         given = _inputs(sizes, seed)
         expected, got = _expected(**given), answer(**given)
         shown = {"expected": expected, "got": got, "example": given}
         for message, slip in tempting:
             is_slip = close(got, slip(**given)) and not close(got, expected)
-            require(not is_slip, message, **shown)
-        require(close(got, expected), otherwise, **shown)
+            require(not is_slip, otherwise, cause=message, **shown)
+        require(close(got, expected), otherwise, cure=definition, **shown)
 
 
 @EXERCISE.stage("a scalar")
@@ -134,7 +135,7 @@ def _one_sequence(answer: Any, seed: int) -> None:
             ),
         ),
     )
-    otherwise = "For one sequence the loss is E times the sum over experts of load x mean_probs."
+    otherwise = "For one sequence the loss is another number."
     _judge(answer, SIZES, seed, tempting, otherwise)
 
 
@@ -156,10 +157,7 @@ def _several(answer: Any, seed: int) -> None:
             lambda probs, expert_ids: _expected(probs, expert_ids) * len(probs),
         ),
     )
-    otherwise = (
-        "With one sequence the loss is right, with several it is not. Keep the first axis until "
-        "each sequence has its own number."
-    )
+    otherwise = "With one sequence the loss is right, with several it is not."
     _judge(answer, MANY, seed, tempting, otherwise)
 
 

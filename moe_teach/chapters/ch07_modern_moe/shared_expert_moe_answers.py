@@ -142,7 +142,7 @@ class ViewsTheInput(_Layer):
         )
 
 
-@EXERCISE.wrong(stage="form", says="changed its input x in place")
+@EXERCISE.wrong(stage="form", says="changed its input `x` in place")
 class WritesIntoTheInput(_Layer):
     def forward(self, x):
         y, routing = super().forward(x)

@@ -69,16 +69,24 @@ def _judge(answer: Any, cases: tuple[Case, ...], seed: int, shift: float) -> Non
     wrong = [i for i in range(len(cases)) if not close(got[i], expected[i])]
     if not wrong:
         return
-    message = "The choice must follow sigmoid(logits) + expert_bias inside the open groups."
+    cause = ""
     if all(close(_set(got[i]), _set(expected[i])) for i in wrong):
-        message = "The right experts in another order: best *biased* score first."
+        cause = "The right experts in another order: best *biased* score first."
     slips = [tempting(call) for call in given]
     for sentence in slips[0]:
         if all(close(a, slip[sentence]) for a, slip in zip(got, slips, strict=True)):
-            message = sentence
+            cause = sentence
             break
     at = wrong[0]
-    require(False, message, expected=expected[at], got=got[at], example=given[at])
+    require(
+        False,
+        "These are not the experts that the rule chooses.",
+        cause=cause,
+        cure="The choice follows sigmoid(logits) + expert_bias inside the open groups.",
+        expected=expected[at],
+        got=got[at],
+        example=given[at],
+    )
 
 
 @EXERCISE.stage("shape")
@@ -127,35 +135,26 @@ def _gates(answer: Any, seed: int) -> None:
         scores = given["logits"].sigmoid()
         own, all_of_them = scores.gather(-1, ids), scores.sum(dim=-1, keepdim=True)
         expected = own / own.sum(dim=-1, keepdim=True)
-        shown = {"expected": expected, "got": gates, "example": given}
-        require(
-            close(gates, expected) or not close(gates, own),
+        biased = (scores + given["expert_bias"]).gather(-1, ids)
+        slips = {
             "These are the scores as they come; with gate_scale=1 the gates of a token sum to one. "
-            "Divide by the sum over the chosen experts.",
-            **shown,
-        )
-        require(
-            close(gates, expected) or not close(gates, own / all_of_them),
+            "Divide by the sum over the chosen experts.": own,
             "The gates were divided by the sum over *all* experts. Divide by the sum over the "
-            "chosen ones.",
-            **shown,
-        )
-        require(
-            close(gates, expected) or not close(gates, own / own.sum()),
+            "chosen ones.": own / all_of_them,
             "The gates of *all tokens together* sum to one. Divide within each row: "
-            "`sum(dim=-1, keepdim=True)`.",
-            **shown,
-        )
-        require(
-            close(gates, expected) or not close(gates, own.softmax(dim=-1)),
-            "A softmax came on top of the sigmoids. Divide by the sum, without an exponential.",
-            **shown,
-        )
+            "`sum(dim=-1, keepdim=True)`.": own / own.sum(),
+            "A softmax came on top of the sigmoids. Divide by the sum, without an "
+            "exponential.": own.softmax(dim=-1),
+            "Here the bias leaked in. Read them from the unbiased scores.": biased
+            / biased.sum(dim=-1, keepdim=True),
+        }
         require(
             close(gates, expected),
-            "The gates are not the normalised sigmoids of the chosen experts. Most likely the bias "
-            "leaked in: read them from the unbiased scores.",
-            **shown,
+            "The gates are not the normalised sigmoids of the chosen experts.",
+            cause=next((words for words, slip in slips.items() if close(gates, slip)), ""),
+            expected=expected,
+            got=gates,
+            example=given,
         )
 
 

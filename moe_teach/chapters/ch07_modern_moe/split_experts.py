@@ -108,28 +108,33 @@ def _one_expert(answer: Any, seed: int) -> None:
         shown = {"expected": expected, "got": got, "example": given}
         require(
             close(got, expected) or not close(split * got, expected),
-            "The parts add up to 1 / split of the whole. Outputs are summed, not averaged: leave "
-            "the numbers in w_down as they are.",
+            "The parts add up to 1 / split of the whole.",
+            cause="Outputs are summed, not averaged.",
+            cure="Leave the numbers in w_down as they are.",
             **shown,
         )
         turned = _say(x, parts[1], parts[0], parts[2]).sum(dim=0)
         require(
             close(got, expected) or not close(turned, expected),
-            "w_gate and w_up changed places. silu opens by w_gate; return w_gate first.",
+            "The outputs of the parts do not add up to the expert's output.",
+            cause="w_gate and w_up changed places.",
+            cure="silu opens by w_gate; return w_gate first.",
             **shown,
         )
         cut = matrices[2].reshape(parts[2].shape)
         require(
             close(got, expected) or sizes[2] == 1 or not close(parts[2], cut),
-            "`reshape` cuts w_down in the order of memory, and there the hidden units run fastest: "
-            "the parts got pieces of rows. Cut the last axis alone, then move the parts to the "
-            "front.",
+            "The outputs of the parts do not add up to the expert's output.",
+            cause="`reshape` cuts w_down in the order of memory, and there the hidden units run "
+            "fastest: the parts got pieces of rows.",
+            cure="Cut the last axis alone, then move the parts to the front.",
             **shown,
         )
         require(
             close(got, expected),
-            "The outputs of the parts do not add up to the expert's output. Does a part hold the "
-            "*same* hidden units in w_gate, w_up and w_down, each unit in exactly one part?",
+            "The outputs of the parts do not add up to the expert's output.",
+            cause="Does a part hold the *same* hidden units in w_gate, w_up and w_down, each unit "
+            "in exactly one part?",
             **shown,
         )
 
@@ -148,14 +153,15 @@ def _side_by_side(answer: Any, seed: int) -> None:
         shown = {"expected": expected, "got": got, "example": given}
         require(
             close(got, expected) or not close(apart, expected),
-            "The parts are right and stand in another order: first the first part of every expert, "
-            "then the second. Keep the parts of one expert side by side.",
+            "The parts are right and stand in another order.",
+            cause="They come as first the first part of every expert, then the second.",
+            cure="Keep the parts of one expert side by side.",
             **shown,
         )
         require(
             close(got, expected),
-            "With one expert the parts add up, with several they do not. New expert "
-            "e * split + j must be a part of expert e, in all three matrices.",
+            "With one expert the parts add up, with several they do not.",
+            cause="New expert e * split + j must be a part of expert e, in all three matrices.",
             **shown,
         )
 
@@ -174,8 +180,9 @@ def _transposed(answer: Any, seed: int) -> None:
         except RuntimeError as error:
             require(
                 "view" not in str(error),
-                "Weights that lie transposed in memory cannot be cut by `view`, which never "
-                "copies. `reshape` and `flatten` copy where they must.",
+                "Weights that lie transposed in memory make it fail.",
+                cause="They cannot be cut by `view`, which never copies.",
+                cure="`reshape` and `flatten` copy where they must.",
                 example=turned,
             )
             raise

@@ -185,39 +185,41 @@ def _refused(answer: Any, case: tuple[int, ...]) -> Any:
         return Words("an AssertionError")
 
 
+IMPOSSIBLE = (
+    (
+        (8, 1, 10, 4, 0),
+        "A width of 10 cannot be cut into 4 equal parts. Rounding it away makes the layer "
+        "smaller without telling anybody: raise a ValueError.",
+    ),
+    (
+        (8, 1, 2, 4, 0),
+        "A width of 2 cannot be cut into 4 equal parts: there is less than one unit for each. "
+        "Raise a ValueError.",
+    ),
+    (
+        (8, 1, 64, 2, 2),
+        "With as many shared experts as places the router has nothing to choose (k = 0): raise "
+        "a ValueError.",
+    ),
+    (
+        (8, 2, 64, 2, 5),
+        "With more shared experts than places k is negative: raise a ValueError that says so.",
+    ),
+    (
+        (8, 1, 64, 1, 1),
+        "Nothing is cut here, and the one place goes to a shared expert: the router has "
+        "nothing to choose. Raise a ValueError.",
+    ),
+    (
+        (4, 1, 64, 2, 8),
+        "All experts are shared here, and no place is left for the router: raise a ValueError.",
+    ),
+)
+
+
 @EXERCISE.stage("impossible designs")
 def _impossible(answer: Any, seed: int) -> None:
-    cases = (
-        (
-            (8, 1, 10, 4, 0),
-            "A width of 10 cannot be cut into 4 equal parts. Rounding it away makes the layer "
-            "smaller without telling anybody: raise a ValueError.",
-        ),
-        (
-            (8, 1, 2, 4, 0),
-            "A width of 2 cannot be cut into 4 equal parts: there is less than one unit for each. "
-            "Raise a ValueError.",
-        ),
-        (
-            (8, 1, 64, 2, 2),
-            "With as many shared experts as places the router has nothing to choose (k = 0): raise "
-            "a ValueError.",
-        ),
-        (
-            (8, 2, 64, 2, 5),
-            "With more shared experts than places k is negative: raise a ValueError that says so.",
-        ),
-        (
-            (8, 1, 64, 1, 1),
-            "Nothing is cut here, and the one place goes to a shared expert: the router has "
-            "nothing to choose. Raise a ValueError.",
-        ),
-        (
-            (4, 1, 64, 2, 8),
-            "All experts are shared here, and no place is left for the router: raise a ValueError.",
-        ),
-    )
-    for case, message in cases:
+    for case, message in IMPOSSIBLE:
         got = _refused(answer, case)
         if isinstance(got, ValueError):
             message = "A ValueError was *returned*, and nobody notices that. Write `raise`."

@@ -78,14 +78,6 @@ def _parts(answer: Any, seed: int) -> None:
             got=shape,
             example=example,
         )
-        swiglu = layer.experts.activation, layer.shared_expert.activation
-        require(
-            swiglu == ("swiglu", "swiglu"),
-            "All experts are SwiGLU, the routed ones and the shared one. Leave `activation` out.",
-            expected=("swiglu", "swiglu"),
-            got=swiglu,
-            example=example,
-        )
         shape = tuple(layer.experts.w_up.shape)
         require(
             shape == (n_routed, d_ff, d_model),
@@ -95,6 +87,9 @@ def _parts(answer: Any, seed: int) -> None:
             example=example,
         )
 
+
+@EXERCISE.stage("defaults")
+def _defaults(answer: Any, seed: int) -> None:
     short = make(answer, (4, 5, 3, 2), seed)
     width = short.shared_expert.w_up.weight.shape[0]
     require(
@@ -104,6 +99,13 @@ def _parts(answer: Any, seed: int) -> None:
         expected=Words("a shared expert of the width d_ff"),
         got=Words(f"a shared expert of {width} hidden units"),
         example={"d_model": 4, "n_experts": 5, "top_k": 3, "d_ff": 2},
+    )
+    swiglu = short.experts.activation, short.shared_expert.activation
+    require(
+        swiglu == ("swiglu", "swiglu"),
+        "All experts are SwiGLU, the routed ones and the shared one. Leave `activation` out.",
+        expected=("swiglu", "swiglu"),
+        got=swiglu,
     )
 
 
@@ -170,8 +172,7 @@ def _sum(answer: Any, seed: int) -> None:
             routed, shared, routing = by_hand(layer, x)
             require(
                 close(layer.eval()(x)[0], layer.train()(x)[0]),
-                "The layer answers otherwise in evaluation than in training. Nothing is random "
-                "here and nothing is dropped.",
+                "The layer answers otherwise in evaluation than in training.",
                 example={"x": x},
             )
             in_a_row = layer.shared_expert(routed)

@@ -149,7 +149,7 @@ class WritesIntoTheInput(_Layer):
         return x.copy_(y), routing
 
 
-@EXERCISE.wrong(stage="parts", says="All experts are SwiGLU")
+@EXERCISE.wrong(stage="defaults", says="All experts are SwiGLU")
 class SharesAnotherKind(_Layer):
     def __init__(self, d_model, n_experts, top_k, d_ff, n_shared=1):
         super().__init__(d_model, n_experts, top_k, d_ff, n_shared)

@@ -27,7 +27,8 @@ from moe_teach.course import check, clinic
 def load_balance_loss(probs: Tensor, expert_ids: Tensor) -> Tensor:
     """Measure how load and probability pile up on the same experts.
 
-    probs: (T, E), the softmax over all experts; expert_ids: (T, K) integers, the chosen experts.
+    probs: (T, E), the softmax over all experts; expert_ids: (T, K) integers, the chosen experts,
+    some perhaps never chosen, in any memory layout (a slice of a longer list). T is at least 1.
     Returns a tensor with one number: 1 when even, up to E when one expert has everything.
     """
     ### BEGIN SOLUTION
@@ -54,7 +55,7 @@ check("6.1", load_balance_loss)
 def router_z_loss(logits: Tensor) -> Tensor:
     """Measure how large the router's logits have grown.
 
-    logits: (T, E), any float dtype.
+    logits: (T, E), any float dtype and any size: -1000 or 1000, rows far apart. T is at least 1.
     Returns a tensor with one number, at least in float32.
     """
     ### BEGIN SOLUTION
@@ -80,8 +81,10 @@ check("6.2", router_z_loss)
 def bias_update(expert_bias: Tensor, expert_ids: Tensor, rate: float) -> Tensor:
     """Move the selection bias by one step against the load of a batch.
 
-    expert_bias: (E,); expert_ids: (T, K) integers, the chosen experts; rate: the size of the step.
-    Returns the new bias, (E,).
+    expert_bias: (E,); expert_ids: (T, K) integers, the chosen experts, in any memory layout; T is
+    at least 1, and may be many thousands. rate: the size of the step.
+    Returns the new bias, (E,), a tensor of its own. The bias is steered and not trained: whether
+    the new one carries a gradient does not matter.
     """
     ### BEGIN SOLUTION
     counts = torch.bincount(expert_ids.flatten(), minlength=len(expert_bias)).float()
@@ -108,7 +111,8 @@ check("6.3", bias_update)
 def balance_report(expert_ids: Tensor, n_experts: int) -> dict[str, float | int]:
     """Say how evenly the choices are spread.
 
-    expert_ids: (T, K) integers, the chosen experts; n_experts: E, chosen or not.
+    expert_ids: (T, K) integers, the chosen experts, in any memory layout; T is at least 1.
+    n_experts: E, chosen or not.
     Returns {"max_violation": float, "entropy": float, "dead": int}, plain Python numbers.
     """
     ### BEGIN SOLUTION
@@ -195,9 +199,9 @@ def broken_step(logits: Tensor, top_k: int, task_loss: Tensor, coef: float) -> t
 def repaired_step(logits: Tensor, top_k: int, task_loss: Tensor, coef: float) -> tuple[Tensor, ...]:
     """Route, log and add, without faults.
 
-    logits: (T, E); task_loss: a scalar; coef: the factor of the balance loss.
-    Returns gates (T, K), expert_ids (T, K) best first, and two scalars: the logged balance loss,
-    and the total.
+    logits: (T, E), of any size; task_loss: a scalar; coef: the factor of the balance loss.
+    Returns gates (T, K), expert_ids (T, K) integers, best first, and two scalars: the logged
+    balance loss, and the total. Both have a graph, and so have the gates.
     """
     ### BEGIN SOLUTION
     gates, expert_ids = logits.softmax(dim=-1).topk(top_k, dim=-1)

@@ -38,8 +38,9 @@ def equal_flop_config(
     """Design a finer layer of the same total and active size.
 
     n_experts, top_k, d_ff: the layer to cut up; split: parts per expert; n_shared: how many of the
-    parts are always on.
-    Returns (n_experts, top_k, d_ff, n_routes) of the routed experts, all ints.
+    parts are always on. All are ints; n_experts, top_k, d_ff and split are at least 1.
+    Returns (n_experts, top_k, d_ff, n_routes) of the routed experts, all ints, exactly.
+    Raises ValueError, with a sentence, for an impossible design.
     """
     ### BEGIN SOLUTION
     if d_ff % split:
@@ -71,7 +72,7 @@ def split_experts(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Cut each of E experts into `split` parts whose outputs sum to the old expert's output.
 
-    w_gate, w_up: (E, F, D); w_down: (E, D, F); split divides F.
+    w_gate, w_up: (E, F, D); w_down: (E, D, F), in any memory layout; split divides F.
     Returns the same three for E * split experts: (E*split, F/split, D) twice, and
     (E*split, D, F/split). The parts of one expert stand side by side.
     """
@@ -97,6 +98,10 @@ check("7.2", split_experts)
 # plain layer.
 #
 # The parts exist: `Router`, `Experts`, `FeedForward`, `dispatch` and `combine`. Put them together.
+#
+# One trap stays open: with a single place left to choose, a `Router` that normalises its gates
+# gives the constant 1, and its gradient is 0 (chapter 03). `RouterConfig(normalize_gates=...)` is
+# yours to set; the check takes the gates as your router gives them.
 
 
 # %%
@@ -120,7 +125,10 @@ class SharedExpertMoE(nn.Module):
         ### END SOLUTION
 
     def forward(self, x: Tensor) -> tuple[Tensor, Routing]:
-        """Map x (..., D) to y of the same shape; also return the routing of the T tokens."""
+        """Map x (..., D) to y of the same shape; also return the routing of the T tokens.
+
+        x comes in any memory layout and with any leading dimensions; T may be 0.
+        """
         ### BEGIN SOLUTION
         tokens = x.reshape(-1, x.shape[-1])
         routing = self.router(tokens)
@@ -148,7 +156,8 @@ check("7.3", SharedExpertMoE)
 def group_limited_topk(scores: Tensor, top_k: int, n_groups: int, top_groups: int) -> Tensor:
     """Choose k experts per token out of its best groups.
 
-    scores: (T, E), biased, any sign; n_groups divides E; the open groups hold at least top_k.
+    scores: (T, E), biased, of any sign and size, in any memory layout; n_groups divides E; the
+    open groups hold at least top_k experts.
     Returns expert_ids (T, K), integers, best first.
     """
     ### BEGIN SOLUTION
@@ -188,7 +197,8 @@ def sigmoid_bias_route(
 ) -> tuple[Tensor, Tensor]:
     """Route as DeepSeek-V3 does.
 
-    logits: (T, E), any float dtype; expert_bias: (E,), for the choice only.
+    logits: (T, E), any float dtype and memory layout; expert_bias: (E,) float32, of any sign and
+    size, for the choice only.
     Returns gates (T, K) in float32, each row summing to gate_scale, and expert_ids (T, K), best
     biased score first.
     """
@@ -227,7 +237,8 @@ check("7.5", sigmoid_bias_route)
 def sequence_balance_loss(probs: Tensor, expert_ids: Tensor) -> Tensor:
     """Mean over sequences of each sequence's own balancing loss.
 
-    probs: (B, S, E) scores, positive, of any sum; expert_ids: (B, S, K) integers.
+    probs: (B, S, E) scores, positive, of any sum; expert_ids: (B, S, K) integers. Both in any
+    memory layout.
     Returns a scalar; its gradient flows through probs and not through the counts.
     """
     ### BEGIN SOLUTION

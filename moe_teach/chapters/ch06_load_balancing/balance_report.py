@@ -6,9 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from moe_teach.chapters.ch06_load_balancing.load_balance_loss import (
+from moe_teach.chapters.ch06_load_balancing.inputs import (
     call_with_idle_experts,
     even_ids,
+    ids_of_counts,
     random_ids,
 )
 from moe_teach.judging.exercise import Exercise, require
@@ -37,11 +38,20 @@ EXERCISE = Exercise(
 )
 
 KEYS = ("max_violation", "entropy", "dead")
-SIZES = ((2, 2, 1), (3, 5, 2), (7, 11, 3), (31, 13, 1), (97, 5, 1))  # tokens, experts, top_k
+SIZES = ((2, 2, 1), (3, 5, 2), (7, 11, 3), (31, 13, 1), (97, 5, 1), (5, 4, 4))  # T, E, K
+COLLAPSE, EVEN = [7, 0, 0], [4, 4, 4, 4, 4]  # tokens of each expert
+# The fair shares are 20, 50 and 10 tokens, so a tenth of them is 2, 5 and 1: some experts stand
+# exactly there, one token below, one above, and below two tenths.
+BORDERS = ([70, 3, 2, 1, 2, 60, 20, 2], [1, 4, 9, 186, 100, 5, 90, 5], [1, 19])
+FEW_ALIVE = [0, 0, 100, 50, 0, 7, 3, 0]  # 3 is less than a tenth of the mean of these four
 
 
 def _case(sizes: tuple[int, int, int], seed: int) -> dict[str, Any]:
     return {"expert_ids": random_ids(*sizes, seed), "n_experts": sizes[1]}
+
+
+def _counted(counts: list[int], seed: int) -> dict[str, Any]:
+    return {"expert_ids": ids_of_counts(counts, seed), "n_experts": len(counts)}
 
 
 def _load(given: dict[str, Any]) -> Tensor:
@@ -90,9 +100,9 @@ def _report_idle(answer: Any, seed: int) -> None:
 
 @EXERCISE.stage("max_violation")
 def _report_violation(answer: Any, seed: int) -> None:
-    for sizes in SIZES:
-        given = _case(sizes, seed)
-        load, n_experts = _load(given), sizes[1]
+    cases = [*(_case(sizes, seed) for sizes in SIZES), _counted(COLLAPSE, seed)]
+    for given in (*cases, _counted(EVEN, seed)):
+        load, n_experts = _load(given), given["n_experts"]
         top, mean = float(load.max()), 1 / n_experts
         expected, got = top / mean - 1, answer(**given)["max_violation"]
         alive = float(load[load > 0].mean())
@@ -109,7 +119,7 @@ def _report_violation(answer: Any, seed: int) -> None:
             "The busiest was compared with the idlest. MaxVio compares it with the fair share, "
             "1/E.": top / max(float(load.min()), 1e-30) - 1 if load.min() > 0 else math.inf,
             "The counts were divided by T. Each token makes k choices, and the loads must sum to "
-            "1: divide by all of them.": top / mean * sizes[2] - 1,
+            "1: divide by all of them.": top / mean * given["expert_ids"].shape[1] - 1,
             "The deviation to either side was taken. MaxVio looks up only, at the busiest "
             "expert.": float((load / mean - 1).abs().max()),
         }
@@ -120,19 +130,20 @@ def _report_violation(answer: Any, seed: int) -> None:
 def _report_entropy(answer: Any, seed: int) -> None:
     one = {"expert_ids": torch.zeros(3, 1, dtype=torch.long), "n_experts": 1}
     try:
-        alone = answer(**one)["entropy"]
+        alone = answer(**one)
     except ZeroDivisionError:
-        alone = math.nan
+        alone = {"entropy": math.nan}
     require(
-        abs(alone - 1) < 1e-6,
+        abs(alone["entropy"] - 1) < 1e-6,
         "A single expert is even, entropy 1. ln 1 is 0, so the division needs a way around it.",
         expected=1.0,
-        got=alone,
+        got=alone["entropy"],
         example=one,
     )
-    for sizes in SIZES:
-        given = _case(sizes, seed)
-        load, n_experts = _load(given), sizes[1]
+    _require_value(alone["max_violation"], 0.0, {}, "max_violation", one)
+    cases = [*(_case(sizes, seed) for sizes in SIZES), _counted(COLLAPSE, seed)]
+    for given in (*cases, _counted(EVEN, seed)):
+        load, n_experts = _load(given), given["n_experts"]
         nats, n_alive = _entropy(load), int((load > 0).sum())
         got = answer(**given)["entropy"]
         slips = {
@@ -158,32 +169,51 @@ def _report_entropy(answer: Any, seed: int) -> None:
 @EXERCISE.stage("dead")
 def _report_dead(answer: Any, seed: int) -> None:
     # 199 tokens: one expert with a single token is under a tenth of the fair share, not idle.
-    ids = torch.cat([torch.arange(198) % 4, torch.tensor([4])])[:, None]
-    for given in ({"expert_ids": ids, "n_experts": 7}, *(_case(sizes, seed) for sizes in SIZES)):
-        load, n_experts = _load(given), given["n_experts"]
-        got = answer(**given)["dead"]
-        slips = {
-            "Only experts without any token were counted. Less than a tenth of the fair share is "
-            "dead too: such an expert hardly learns.": int((load == 0).sum()),
-            "The limit is a tenth of the *fair share*, 0.1 / E, and not a tenth of all "
-            "choices.": int((load < 0.1).sum()),
-            "These are the experts that live. Count those below the limit.": int(
-                (load >= 0.1 / n_experts).sum()
-            ),
-            "The limit is a tenth of the fair share; here everyone below the whole fair share was "
-            "called dead.": int((load < 1 / n_experts).sum()),
-        }
-        _require_value(got, int((load < 0.1 / n_experts).sum()), slips, "dead", given)
+    told = [
+        _counted(counts, seed) for counts in ([50, 50, 49, 49, 1, 0, 0], [3], FEW_ALIVE, *BORDERS)
+    ]
+    cases = [*told, *(_case(sizes, seed) for sizes in SIZES)]
+    got = [answer(**given)["dead"] for given in cases]
+    expected = [int((_load(given) < 0.1 / given["n_experts"]).sum()) for given in cases]
+    symptom, cause = '"dead" is not how many experts have less than a tenth of the fair share.', ""
+    for sentence, slip in _DEAD.items():
+        if got == [int(slip(_load(given), given["n_experts"]).sum()) for given in cases]:
+            cause = sentence
+            break
+    for number, right, given in zip(got, expected, cases, strict=True):
+        require(number == right, symptom, cause=cause, expected=right, got=number, example=given)
+
+
+_DEAD = {
+    "Only experts without any token were counted. Less than a tenth of the fair share is dead too: "
+    "such an expert hardly learns.": lambda load, n_experts: load == 0,
+    "The limit is a tenth of the *fair share*, 0.1 / E, and not a tenth of all choices.": (
+        lambda load, n_experts: load < 0.1
+    ),
+    "These are the experts that live. Count those below the limit.": (
+        lambda load, n_experts: load >= 0.1 / n_experts
+    ),
+    "The limit is a tenth of the fair share; here everyone below the whole fair share was called "
+    "dead.": lambda load, n_experts: load < 1 / n_experts,
+    "An expert with exactly a tenth of the fair share was called dead. *Less* than a tenth is.": (
+        lambda load, n_experts: load <= 0.1 / n_experts
+    ),
+    "The limit is a tenth of the fair share, and not of the busiest expert's load.": (
+        lambda load, n_experts: load < 0.1 * load.max()
+    ),
+    "The fair share was taken among the experts that have tokens. It is 1/E, the idle ones "
+    "included.": lambda load, n_experts: load < 0.1 * load[load > 0].mean(),
+}
 
 
 def _require_value(
     got: Any, expected: float | int, slips: dict[str, Any], key: str, given: dict[str, Any]
 ) -> None:
-    words = f'"{key}" is not what its definition says: look at it once more, on this small example.'
+    symptom, cause = f'"{key}" is not what its definition says, on this small example.', ""
     for sentence, value in slips.items():
         is_it = got == value or abs(got - value) < 1e-5
         if is_it and abs(value - expected) > 1e-5:
-            words = sentence
+            cause = sentence
             break
     is_right = abs(got - expected) < 1e-5
-    require(is_right, words, expected=expected, got=got, example=given)
+    require(is_right, symptom, cause=cause, expected=expected, got=got, example=given)

@@ -93,6 +93,33 @@ def counts_the_living(expert_ids, n_experts):
     return _report(expert_ids, n_experts, dead=lambda load: int((load >= 0.1 / n_experts).sum()))
 
 
+@EXERCISE.wrong(stage="dead", says="exactly a tenth of the fair share was called dead")
+def counts_the_border(expert_ids, n_experts):
+    return _report(expert_ids, n_experts, dead=lambda load: int((load <= 0.1 / n_experts).sum()))
+
+
+@EXERCISE.wrong(stage="dead", says="is not how many experts have less than")
+def takes_a_fifth(expert_ids, n_experts):
+    return _report(expert_ids, n_experts, dead=lambda load: int((load < 0.2 / n_experts).sum()))
+
+
+@EXERCISE.wrong(stage="dead", says="of the busiest expert's load")
+def takes_a_tenth_of_the_busiest(expert_ids, n_experts):
+    return _report(expert_ids, n_experts, dead=lambda load: int((load < 0.1 * load.max()).sum()))
+
+
+@EXERCISE.right
+def in_float32(expert_ids, n_experts):
+    load = torch.nn.functional.one_hot(expert_ids, n_experts).float().mean((0, 1))
+    relative = load * n_experts
+    logs = torch.where(load > 0, load, 1.0).log() / math.log(max(n_experts, 2))
+    return {
+        "max_violation": (relative.max() - 1).item(),
+        "entropy": 1 if n_experts == 1 else -(load * logs).sum().item(),
+        "dead": (relative < 0.1).sum().item(),
+    }
+
+
 @EXERCISE.right
 def by_numpy_histogram(expert_ids, n_experts):
     counts = np.bincount(expert_ids.numpy().ravel(), minlength=n_experts)

@@ -5,9 +5,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from moe_teach.chapters.ch06_load_balancing.load_balance_loss import (
+from moe_teach.chapters.ch06_load_balancing.inputs import (
     call_with_idle_experts,
     even_ids,
+    ids_of_counts,
     random_ids,
 )
 from moe_teach.judging.compare import close, require_tensor
@@ -34,25 +35,28 @@ EXERCISE = Exercise(
     "touched; that is the point of the method.",
 )
 
-SIZES = ((1, 1, 1), (1, 3, 2), (3, 5, 2), (7, 11, 3), (31, 7, 1))  # tokens, experts, top_k
+SIZES = ((1, 1, 1), (1, 3, 2), (3, 5, 2), (7, 11, 3), (31, 7, 1), (19, 40, 6))  # T, E, K
+RATES = (0.125, 0.5, 0.001)
+COUNTS = (  # of tokens for each expert: known mistakes give different steps
+    [8, 3, 2, 1, 0, 0],
+    [3, 2, 1],  # above, at and below the mean
+    [0, 4, 2, 2, 2],
+    [300, 20, 40],  # eight bits hold 255
+    [2049, 2050, 2048, 2051],  # in float16 and bfloat16 these are no longer four numbers
+)
 
 
-def _case(sizes: tuple[int, int, int], seed: int) -> dict[str, Any]:
-    n_tokens, n_experts, top_k = sizes
+def _case(n_experts: int, expert_ids: Tensor, rate: float, seed: int) -> dict[str, Any]:
     bias = torch.randn(n_experts, generator=generator(seed))
-    return {
-        "expert_bias": bias,
-        "expert_ids": random_ids(n_tokens, n_experts, top_k, seed),
-        "rate": 0.125,
-    }
+    return {"expert_bias": bias, "expert_ids": expert_ids, "rate": rate}
 
 
-def _telling_case(seed: int) -> dict[str, Any]:
-    """A load on which known mistakes give different steps: 8, 3, 2, 1, 0 and 0 choices."""
-    experts = torch.randperm(6, generator=generator(seed))
-    ids = experts[torch.tensor([0] * 8 + [1] * 3 + [2] * 2 + [3])][:, None]
-    bias = torch.randn(6, generator=generator(seed))
-    return {"expert_bias": bias, "expert_ids": ids, "rate": 0.125}
+def _random_case(sizes: tuple[int, int, int], seed: int) -> dict[str, Any]:
+    return _case(sizes[1], random_ids(*sizes, seed), RATES[sizes[0] % 3], seed)
+
+
+def _told_case(counts: list[int], seed: int) -> dict[str, Any]:
+    return _case(len(counts), ids_of_counts(counts, seed), RATES[len(counts) % 3], seed)
 
 
 def _counts(given: dict[str, Any]) -> Tensor:
@@ -61,8 +65,7 @@ def _counts(given: dict[str, Any]) -> Tensor:
 
 @EXERCISE.stage("idle experts")
 def _bias_idle(answer: Any, seed: int) -> None:
-    bias = torch.randn(5, generator=generator(seed))
-    given = {"expert_bias": bias, "expert_ids": torch.tensor([[0], [2], [0]]), "rate": 0.125}
+    given = _case(5, torch.tensor([[0], [2], [0]]), 0.125, seed)
     call_with_idle_experts(
         answer,
         given,
@@ -73,7 +76,7 @@ def _bias_idle(answer: Any, seed: int) -> None:
 @EXERCISE.stage("shape")
 def _bias_shape(answer: Any, seed: int) -> None:
     for sizes in SIZES:
-        given = _case(sizes, seed)
+        given = _random_case(sizes, seed)
         got = answer(**given)
         require_tensor(got, given)
         require(
@@ -87,10 +90,8 @@ def _bias_shape(answer: Any, seed: int) -> None:
 @EXERCISE.stage("at the mean")
 def _bias_still(answer: Any, seed: int) -> None:
     for n_tokens, n_experts, top_k in ((3, 3, 1), (1, 1, 1), (5, 5, 2)):
-        bias = torch.randn(n_experts, generator=generator(seed))
-        ids = even_ids(n_tokens, n_experts, top_k)
-        given = {"expert_bias": bias, "expert_ids": ids, "rate": 0.125}
-        got = answer(**given)
+        given = _case(n_experts, even_ids(n_tokens, n_experts, top_k), 0.125, seed)
+        bias, got = given["expert_bias"], answer(**given)
         require(
             not close(got, torch.zeros(n_experts)),
             "Nothing is left of the old bias. Return the new one: the old one plus the step, which "
@@ -109,30 +110,44 @@ def _bias_still(answer: Any, seed: int) -> None:
         )
         require(
             close(got, bias),
-            "Every expert has exactly the mean count here, so no bias may move. An expert at the "
-            "mean belongs to neither side: `torch.sign(0)` is 0, a plain `if`/`else` has no third "
-            "way.",
+            "Every expert has exactly the mean count here, so no bias may move.",
+            cause="An expert at the mean belongs to neither side, and a plain `if`/`else` has no "
+            "third way.",
+            cure="`torch.sign(0)` is 0.",
             expected=bias,
             got=got,
+            example=given,
+        )
+        require(
+            got.data_ptr() != bias.data_ptr(),
+            "The new bias is the old tensor itself: who changes the one changes the other. Return "
+            "a new tensor, also where no bias moves.",
             example=given,
         )
 
 
 @EXERCISE.stage("step")
 def _bias_step(answer: Any, seed: int) -> None:
-    for given in (_telling_case(seed), *(_case(sizes, seed) for sizes in SIZES[1:])):
+    told = [_told_case(counts, seed) for counts in COUNTS]
+    for given in (*told, *(_random_case(sizes, seed) for sizes in SIZES[1:])):
         counts, bias = _counts(given).float(), given["expert_bias"]
-        step = 0.125 * torch.sign(counts.mean() - counts)
+        step = given["rate"] * torch.sign(counts.mean() - counts)
         got = answer(**given)
-        words = (
-            "The step is wrong: plus `rate` below the mean count, minus `rate` above it, the mean "
-            "taken over all experts, chosen or not."
-        )
+        cause = ""
         for value, sentence in _slips(given, counts):
             if close(got, bias + value) and not close(value, step):
-                words = sentence
+                cause = sentence
                 break
-        require(close(got, bias + step), words, expected=bias + step, got=got, example=given)
+        require(
+            close(got, bias + step),
+            "The bias moves by another step than the rule's.",
+            cause=cause,
+            cure="Plus `rate` below the mean count, minus `rate` above it, the mean taken over all "
+            "experts, chosen or not.",
+            expected=bias + step,
+            got=got,
+            example=given,
+        )
 
 
 def _slips(given: dict[str, Any], counts: Tensor) -> tuple[tuple[Tensor, str], ...]:
@@ -148,6 +163,9 @@ def _slips(given: dict[str, Any], counts: Tensor) -> tuple[tuple[Tensor, str], .
         "first choice": rate * (first.mean() - first).sign(),
         "used experts": rate * (used - counts).sign(),
         "upwards only": rate * (counts < mean),
+        "no third way": torch.where(counts < mean, rate, -rate),
+        "nor the other": torch.where(counts > mean, -rate, rate),
+        "low precision": rate * (counts.half().mean() - counts.half()).sign(),
         "median": rate * (counts.median() - counts).sign(),
     }
     return tuple((step, _WORDS[name]) for name, step in steps.items())
@@ -167,6 +185,11 @@ _WORDS = {
     "it, with 0: divide by E.",
     "upwards only": "Experts below the mean go up, but those above it stay. They must go down by "
     "`rate`.",
+    "no third way": "An expert exactly at the mean went down. It belongs to neither side: it "
+    "stays.",
+    "nor the other": "An expert exactly at the mean went up. It belongs to neither side: it stays.",
+    "low precision": "With thousands of choices neighbouring counts became equal: float16 and "
+    "bfloat16 cannot tell 2048 from 2049. Count in integers or in float32.",
     "median": "The counts were compared with their median. The rule compares with the mean: half "
     "of all experts may be idle, and then the median is 0.",
 }

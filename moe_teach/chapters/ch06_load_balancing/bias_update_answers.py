@@ -80,6 +80,35 @@ def compares_with_the_median(expert_bias, expert_ids, rate):
     return expert_bias + rate * torch.sign(counts.median() - counts)
 
 
+@EXERCISE.wrong(stage="step", says="An expert exactly at the mean went down")
+def has_a_third_way_for_all_or_nobody(expert_bias, expert_ids, rate):
+    counts = _counts(expert_bias, expert_ids)
+    if (counts == counts.mean()).all():
+        return expert_bias.clone()
+    return torch.where(counts < counts.mean(), expert_bias + rate, expert_bias - rate)
+
+
+@EXERCISE.wrong(stage="step", says="cannot tell 2048 from 2049")
+def counts_in_half_precision(expert_bias, expert_ids, rate):
+    counts = _counts(expert_bias, expert_ids).half()
+    return expert_bias + rate * torch.sign(counts.mean() - counts)
+
+
+@EXERCISE.wrong(stage="at the mean", says="the old tensor itself")
+def returns_the_old_bias_where_nothing_moves(expert_bias, expert_ids, rate):
+    counts = _counts(expert_bias, expert_ids)
+    if (counts == counts[0]).all():
+        return expert_bias
+    return expert_bias + rate * torch.sign(counts.mean() - counts)
+
+
+@EXERCISE.right
+def by_the_load(expert_bias, expert_ids, rate):
+    load = _counts(expert_bias, expert_ids) / expert_ids.numel()
+    with torch.no_grad():
+        return expert_bias + rate * torch.sign(1 / len(expert_bias) - load)
+
+
 @EXERCISE.right
 def by_comparing_twice(expert_bias, expert_ids, rate):
     counts = one_hot(expert_ids, len(expert_bias)).sum(dim=(0, 1))

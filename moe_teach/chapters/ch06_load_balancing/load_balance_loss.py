@@ -5,8 +5,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from moe_teach.judging.compare import close, require_tensor
-from moe_teach.judging.exercise import Exercise, WrongAnswer, generator, require
+from moe_teach.chapters.ch06_load_balancing.inputs import (
+    balance,
+    call_with_idle_experts,
+    even_ids,
+    one_number,
+    random_ids,
+    random_probs,
+)
+from moe_teach.judging.compare import close
+from moe_teach.judging.exercise import Exercise, require
+from moe_teach.judging.gradients import require_gradients
 
 EXERCISE = Exercise(
     id="6.1",
@@ -31,59 +40,15 @@ EXERCISE = Exercise(
 )
 
 EVEN = ((1, 1, 1), (6, 3, 2), (6, 3, 1), (7, 7, 3))  # tokens, experts, top_k: everyone equally busy
-SIZES = ((1, 3, 2), (3, 5, 2), (7, 11, 3), (5, 4, 4), (31, 13, 1))
-
-
-def even_ids(n_tokens: int, n_experts: int, top_k: int) -> Tensor:
-    """Deal the experts out like cards."""
-    return torch.arange(n_tokens * top_k).view(n_tokens, top_k) % n_experts
-
-
-def random_ids(n_tokens: int, n_experts: int, top_k: int, seed: int) -> Tensor:
-    """Choose at random; low numbers more often, and the last expert never where possible."""
-    wish = torch.rand(n_tokens, n_experts, generator=generator(seed))
-    wish = wish - torch.linspace(0, 0.7, n_experts)
-    if n_experts > top_k:
-        wish[:, -1] = -9.0
-    return wish.topk(top_k, dim=-1).indices
-
-
-def _random_probs(n_tokens: int, n_experts: int, seed: int) -> Tensor:
-    return (2 * torch.randn(n_tokens, n_experts, generator=generator(seed))).softmax(dim=-1)
-
-
-def require_number(got: Any, example: dict[str, Any]) -> None:
-    """Reject what is not a tensor with a single number."""
-    require_tensor(got, example)
-    require(
-        got.numel() == 1,
-        f"A loss is one number, and this tensor holds {got.numel()}. Which axes are still to be "
-        "summed or averaged?",
-        got=got,
-        example=example,
-    )
-
-
-def call_with_idle_experts(answer: Any, given: dict[str, Any], advice: str) -> Any:
-    """Call the answer where some experts have no tokens; explain the error this often causes."""
-    try:
-        return answer(**given)
-    except (RuntimeError, ValueError, IndexError) as error:
-        if not any(word in str(error) for word in ("size", "shape", "out of bounds")):
-            raise  # another mistake, or the stub; its own words say more
-        raise WrongAnswer(
-            f"It failed when the last experts were chosen by nobody ({type(error).__name__}). "
-            f"{advice}",
-            example=given,
-        ) from error
+SIZES = ((1, 3, 2), (3, 5, 2), (7, 11, 3), (5, 4, 4), (31, 13, 1), (17, 40, 6))
 
 
 @EXERCISE.stage("a number")
 def _balance_number(answer: Any, seed: int) -> None:
     for n_tokens, n_experts, top_k in EVEN:
-        probs = _random_probs(n_tokens, n_experts, seed)
+        probs = random_probs(n_tokens, n_experts, seed)
         example = {"probs": probs, "expert_ids": even_ids(n_tokens, n_experts, top_k)}
-        require_number(answer(**example), example)
+        one_number(answer(**example), example)
 
 
 @EXERCISE.stage("even is 1")
@@ -91,17 +56,24 @@ def _balance_even(answer: Any, seed: int) -> None:
     for n_tokens, n_experts, top_k in EVEN:
         # Counts are even, so the sum of load * mean_probs is 1 / E for every probs.
         probs, ids = (
-            _random_probs(n_tokens, n_experts, seed),
+            random_probs(n_tokens, n_experts, seed),
             even_ids(n_tokens, n_experts, top_k),
         )
-        got, one = answer(probs, ids), torch.ones(())
-        words = "All experts are equally busy here, so the loss must be 1 for any probabilities."
+        example = {"probs": probs, "expert_ids": ids}
+        got, one = one_number(answer(probs, ids), example), torch.ones(())
+        cause = ""
         for value, sentence in (*_factors(n_tokens, n_experts, top_k), *_slips(probs, ids)):
             if close(got, value) and not close(value, one):
-                words = sentence
+                cause = sentence
                 break
-        example = {"probs": probs, "expert_ids": ids}
-        require(abs(float(got) - 1) < 1e-4, words, expected=1.0, got=got, example=example)
+        require(
+            abs(float(got) - 1) < 1e-4,
+            "All experts are equally busy here, so the loss must be 1 for any probabilities.",
+            cause=cause,
+            expected=1.0,
+            got=got,
+            example=example,
+        )
 
 
 def _factors(n_tokens: int, n_experts: int, top_k: int) -> tuple[tuple[Tensor, str], ...]:
@@ -125,7 +97,7 @@ def _factors(n_tokens: int, n_experts: int, top_k: int) -> tuple[tuple[Tensor, s
 
 @EXERCISE.stage("idle experts")
 def _balance_idle(answer: Any, seed: int) -> None:
-    probs, ids = _random_probs(3, 5, seed), torch.tensor([[0, 1], [1, 0], [0, 2]])
+    probs, ids = random_probs(3, 5, seed), torch.tensor([[0, 1], [1, 0], [0, 2]])
     example = {"probs": probs, "expert_ids": ids}
     call_with_idle_experts(
         answer,
@@ -137,19 +109,25 @@ def _balance_idle(answer: Any, seed: int) -> None:
 @EXERCISE.stage("value")
 def _balance_value(answer: Any, seed: int) -> None:
     for n_tokens, n_experts, top_k in SIZES:
-        probs = _random_probs(n_tokens, n_experts, seed)
+        probs = random_probs(n_tokens, n_experts, seed)
         ids = random_ids(n_tokens, n_experts, top_k, seed)
         example = {"probs": probs, "expert_ids": ids}
-        got, expected = answer(**example), _expected(probs, ids)
-        words = (
-            "Even routing is right and uneven routing is not. The loss is E times the sum over "
-            "all experts of (share of the choices) times (mean probability over all tokens)."
-        )
+        got, expected = one_number(answer(**example), example), balance(probs, ids)
+        cause = ""
         for value, sentence in _slips(probs, ids):
             if close(got, value) and not close(value, expected):
-                words = sentence
+                cause = sentence
                 break
-        require(close(got, expected), words, expected=expected, got=got, example=example)
+        require(
+            close(got, expected),
+            "Even routing is right and uneven routing is not.",
+            cause=cause,
+            cure="The loss is E times the sum over all experts of (share of the choices) times "
+            "(mean probability over all tokens).",
+            expected=expected,
+            got=got,
+            example=example,
+        )
 
 
 def _slips(probs: Tensor, ids: Tensor) -> tuple[tuple[Tensor, str], ...]:
@@ -158,7 +136,7 @@ def _slips(probs: Tensor, ids: Tensor) -> tuple[tuple[Tensor, str], ...]:
     by_gate = torch.zeros(n_experts).index_add(0, ids.flatten(), gates.flatten())
     return (
         (
-            _expected(probs, ids[:, :1]),
+            balance(probs, ids[:, :1]),
             "Only the first choice of each token was counted. All k choices make work: count the "
             "whole of `expert_ids`.",
         ),
@@ -173,7 +151,7 @@ def _slips(probs: Tensor, ids: Tensor) -> tuple[tuple[Tensor, str], ...]:
             "count the choices.",
         ),
         (
-            _expected(probs.softmax(dim=-1), ids),
+            balance(probs.softmax(dim=-1), ids),
             "The probabilities went through a second softmax, which makes them all alike. `probs` "
             "is a softmax already.",
         ),
@@ -183,29 +161,8 @@ def _slips(probs: Tensor, ids: Tensor) -> tuple[tuple[Tensor, str], ...]:
 @EXERCISE.stage("gradient")
 def _balance_gradient(answer: Any, seed: int) -> None:
     for n_tokens, n_experts, top_k in SIZES:
-        probs = _random_probs(n_tokens, n_experts, seed).requires_grad_()
-        ids = random_ids(n_tokens, n_experts, top_k, seed)
-        got = answer(probs, ids)
-        example = {"probs": probs, "expert_ids": ids}
-        require(
-            got.requires_grad,
-            "The value is right, but no gradient reaches the probabilities: this loss would never "
-            "move the router. Is there a detach(), item() or no_grad() in between?",
-            example=example,
-        )
-        load = torch.bincount(ids.flatten(), minlength=n_experts) / ids.numel()
-        (gradient,) = torch.autograd.grad(got, probs)
-        expected = (n_experts * load / n_tokens).expand_as(probs)
-        require(
-            close(gradient, expected),
-            "The gradient of each probability must be E * load / T of its expert, for every "
-            "token. Take the mean over all tokens and let the load be a plain count.",
-            expected=expected,
-            got=gradient,
-            example=example,
-        )
-
-
-def _expected(probs: Tensor, ids: Tensor) -> Tensor:
-    load = torch.bincount(ids.flatten(), minlength=probs.shape[-1]) / ids.numel()
-    return probs.shape[-1] * (load * probs.mean(dim=0)).sum()
+        given = {
+            "probs": random_probs(n_tokens, n_experts, seed),
+            "expert_ids": random_ids(n_tokens, n_experts, top_k, seed),
+        }
+        require_gradients(answer, balance, given, seed=seed)

@@ -72,9 +72,28 @@ def weighs_by_the_gates(probs, expert_ids):
     return probs.shape[-1] * (summed / summed.sum() * probs.mean(0)).sum()
 
 
-@EXERCISE.wrong(stage="gradient", says="would never move the router")
+@EXERCISE.wrong(stage="gradient", says="The result carries no gradient")
 def detaches_the_probabilities(probs, expert_ids):
     return probs.shape[-1] * (_load(probs, expert_ids) * probs.detach().mean(0)).sum()
+
+
+@EXERCISE.wrong(stage="gradient", says="the gradient of `probs` is another one")
+def detaches_every_second_token(probs, expert_ids):
+    shares = torch.cat([probs[::2], probs[1::2].detach()])
+    return probs.shape[-1] * (_load(probs, expert_ids) * shares.mean(0)).sum()
+
+
+@EXERCISE.wrong(stage="value", says="Even routing is right and uneven routing is not")
+def counts_experts_that_are_used(probs, expert_ids):
+    used = torch.zeros(probs.shape[-1])
+    used[expert_ids.flatten()] = 1.0
+    return probs.shape[-1] * (used / used.sum() * probs.mean(0)).sum()
+
+
+@EXERCISE.right
+def keeps_an_axis(probs, expert_ids):
+    load = _load(probs, expert_ids)[None]
+    return probs.shape[-1] * (load * probs.mean(0, keepdim=True)).sum(1)
 
 
 @EXERCISE.right

@@ -32,6 +32,17 @@ QUESTIONS = (
         "probabilities are 0.4, 0.3, 0.2 and 0.1. What is the balancing loss? (one decimal)",
         answer=1.3,
         tolerance=0.011,
+        misconceptions={
+            2.6: "That is k times too much: the counts were divided by the tokens. The loads are "
+            "shares of all choices and sum to 1 already.",
+            0.325: "That is the sum alone. The factor E in front makes even routing cost 1.",
+            0.65: "That is k times the sum. The factor in front is the number of experts, and k is "
+            "in the loads already.",
+            1.2: "That is mean probability times itself. One of the two factors is the load.",
+            1.5: "That is load times load. One of the two factors is the mean probability.",
+            0.08125: "That is a mean over the experts, without the factor E. The loss is E times "
+            "the sum.",
+        },
         because="4 * (0.5 * 0.4 + 0.25 * 0.3 + 0.25 * 0.2 + 0 * 0.1) = 4 * 0.325 = 1.3. The loads "
         "are shares of all choices already, so k does not appear.",
         hints=("E times the sum of load times mean probability. k is in the load already.",),

@@ -5,8 +5,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from moe_teach.chapters.ch06_load_balancing.inputs import balance
 from moe_teach.judging.compare import close, require_tensors
 from moe_teach.judging.exercise import Exercise, generator, require
+from moe_teach.judging.gradients import require_gradients
 
 EXERCISE = Exercise(
     id="6.6",
@@ -27,26 +29,44 @@ EXERCISE = Exercise(
         "their sum if top_k > 1; load = bincount of expert_ids.flatten() / expert_ids.numel(); "
         "logged = E * (load * probs.mean(0)).sum(); total = task_loss + coef * logged.",
     ),
-    explanation="Three lines were wrong, and each came from another project. Not one of them "
-    "raises an error, and all three together still train: the experts learn, the task loss falls, "
-    "and the log shows a number near 1. Known values of small cases find what a falling curve "
-    "hides.",
+    explanation="Three lines were wrong, and each came from another project. On the clinic's chart "
+    "the total looks like loss-not-added: what is logged has a gradient, and nothing of it "
+    "arrives. (In loss-detached the logged loss itself has none.) Not one of them raises an error, "
+    "and all three together still train: the experts learn, the task loss falls, and the log shows "
+    "a number near 1. Known values of small cases find what a falling curve hides.",
 )
 
-SIZES = ((1, 1, 1), (1, 3, 2), (5, 3, 1), (7, 5, 2), (11, 7, 4))  # tokens, experts, top_k
+SIZES = (
+    (1, 1, 1),
+    (1, 3, 2),
+    (5, 3, 1),
+    (7, 5, 2),
+    (11, 7, 4),
+    (4, 3, 3),
+    (6, 23, 5),
+)  # tokens, experts, top_k
 PARTS = ("gates", "expert_ids", "logged", "total")
-COEF = 0.25
 
 
-def _call(answer: Any, logits: Tensor, top_k: int, task_loss: Tensor | None = None) -> Any:
-    task_loss = torch.tensor(2.0) if task_loss is None else task_loss
-    got = answer(logits, top_k, task_loss, COEF)
-    require_tensors(got, PARTS, {"logits": logits.detach(), "top_k": top_k})
+def _call(
+    answer: Any, logits: Tensor, top_k: int, task_loss: float = 2.0, coef: float = 0.25
+) -> Any:
+    got = answer(logits, top_k, torch.tensor(task_loss), coef)
+    require_tensors(got, PARTS, {"logits": logits, "top_k": top_k})
     return got
 
 
 def _logits(n_tokens: int, n_experts: int, seed: int) -> Tensor:
-    return torch.randn(n_tokens, n_experts, generator=generator(seed))
+    # As a router gives them that keeps its experts in rows: transposed in memory.
+    return torch.randn(n_experts, n_tokens, generator=generator(seed)).T
+
+
+def _step(logits: Tensor, top_k: int, task_loss: Tensor, coef: float) -> tuple[Tensor, ...]:
+    probs = logits.softmax(dim=-1)
+    gates, ids = probs.topk(top_k)
+    logged = balance(probs, ids)
+    gates = gates / gates.sum(dim=-1, keepdim=True) if top_k > 1 else gates
+    return gates, ids, logged, task_loss + coef * logged
 
 
 @EXERCISE.stage("shape")
@@ -82,8 +102,9 @@ def _repair_gates(answer: Any, seed: int) -> None:
         if top_k == 1:
             require(
                 n_experts == 1 or not close(gates, torch.ones_like(gates)),
-                "At k = 1 every gate is the constant 1, so the task teaches the router nothing. "
-                "Read the gate from the softmax over all experts, and do not divide it.",
+                "At k = 1 every gate is the constant 1, so the task teaches the router nothing.",
+                cause="A softmax over one chosen logit is 1, and so is one gate over its own sum.",
+                cure="Read the gate from the softmax over all experts, and do not divide it.",
                 expected=expected,
                 got=gates,
                 example=example,
@@ -92,8 +113,9 @@ def _repair_gates(answer: Any, seed: int) -> None:
             expected = expected / expected.sum(dim=-1, keepdim=True)
         require(
             close(gates, expected),
-            "The gates are wrong: probabilities over all experts, divided by the sum of the "
-            "chosen ones where k is 2 or more.",
+            "The gates are other numbers than the text asks for.",
+            cure="They are probabilities over all experts, divided by the sum of the chosen ones "
+            "where k is 2 or more.",
             expected=expected,
             got=gates,
             example=example,
@@ -111,8 +133,9 @@ def _repair_even(answer: Any, seed: int) -> None:
         facts = {"expected": 1.0, "got": logged, "example": {"logits": logits, "top_k": top_k}}
         require(
             top_k == 1 or not close(logged, torch.tensor(float(top_k))),
-            "Even routing logs k and not 1. A token has k choices: divide the counts by all "
-            "T · K of them.",
+            "Even routing logs k and not 1.",
+            cause="A token has k choices, and the counts were divided by the tokens alone.",
+            cure="Divide the counts by all T · K choices.",
             **facts,
         )
         require(
@@ -130,70 +153,98 @@ def _repair_second(answer: Any, seed: int) -> None:
     logits[:, -1] = 3.0
     probs = logits.softmax(dim=-1)
     ids = probs.topk(top_k).indices
-    load = torch.bincount(ids.flatten(), minlength=n_experts) / ids.numel()
-    expected = n_experts * (load * probs.mean(dim=0)).sum()
+    expected, seen = balance(probs, ids), balance(probs, ids[:, :1])
     logged = _call(answer, logits, top_k)[2].detach()
-    first = torch.bincount(ids[:, 0], minlength=n_experts) / n_tokens
-    seen = n_experts * (first * probs.mean(dim=0)).sum()
     facts = {"expected": expected, "got": logged, "example": {"logits": logits, "top_k": top_k}}
     require(
         not close(logged, seen),
-        "Every second choice goes to one expert here, and the logged loss does not notice: only "
-        "first choices are counted. Count all columns of expert_ids.",
+        "Every second choice goes to one expert here, and the logged loss does not notice.",
+        cause="Only first choices are counted.",
+        cure="Count all columns of expert_ids.",
         **facts,
     )
     require(
         close(logged, expected),
-        "The logged loss is not E times the sum of load · mean probability. The load is counted; "
-        "the mean runs over the tokens, and over probabilities and not over gates.",
+        "The logged loss is not E times the sum of load · mean probability.",
+        cure="The load is counted; the mean runs over the tokens, and over probabilities and not "
+        "over gates.",
         **facts,
     )
 
 
+@EXERCISE.stage("far from zero")
+def _repair_far(answer: Any, seed: int) -> None:
+    for n_tokens, n_experts, top_k in SIZES:
+        logits = 1000 * (1 - 2 * (torch.arange(n_tokens) % 2))[:, None] + _logits(
+            n_tokens, n_experts, seed
+        )
+        got, expected = _call(answer, logits, top_k), _step(logits, top_k, torch.tensor(2.0), 0.25)
+        require(
+            close(got[:3], expected[:3]),
+            "Logits near 1000 and -1000 give other gates or another loss than the same logits near "
+            "zero would.",
+            cause="`exp` of them is infinite or zero.",
+            cure="torch's own softmax subtracts each token's maximum first.",
+            expected=expected,
+            got=got,
+            example={"logits": logits, "top_k": top_k},
+        )
+
+
 @EXERCISE.stage("what arrives")
 def _repair_arrives(answer: Any, seed: int) -> None:
-    for n_tokens, n_experts, top_k in SIZES[2:]:
-        logits = _logits(n_tokens, n_experts, seed).requires_grad_()
-        _, _, logged, total = _call(answer, logits, top_k)
-        example = {"logits": logits.detach(), "top_k": top_k}
-        require(
-            close(total.detach(), 2.0 + COEF * logged.detach()),
-            "The total must be task_loss + coef * logged.",
-            expected=2.0 + COEF * logged.detach(),
-            got=total.detach(),
-            example={**example, "task_loss": 2.0, "coef": COEF},
-        )
-        require(
-            total.requires_grad,
-            "The total has the right value and no graph: nothing of the balance loss arrives at "
-            "the router. `.item()`, `float()` and `.detach()` all make a bare number.",
-            example=example,
-        )
-        (found,) = torch.autograd.grad(total, logits)
-        probs = logits.softmax(dim=-1)
-        ids = probs.topk(top_k).indices
-        load = torch.bincount(ids.flatten(), minlength=n_experts) / ids.numel()
-        (expected,) = torch.autograd.grad(
-            COEF * n_experts * (load * probs.mean(dim=0)).sum(), logits
-        )
-        require(
-            close(found, expected),
-            "What arrives at the logits is not the gradient of coef times the logged loss. It "
-            "flows through the mean probabilities of all experts.",
-            expected=expected,
-            got=found,
-            example=example,
-        )
+    for coef, task_loss in ((0.25, 2.0), (3.0, -1.5), (0.0, 0.5)):
+        for n_tokens, n_experts, top_k in SIZES[2:]:
+            logits = _logits(n_tokens, n_experts, seed)
+            _, _, logged, total = _call(answer, logits, top_k, task_loss, coef)
+            example = {"logits": logits, "top_k": top_k, "task_loss": task_loss, "coef": coef}
+            require(
+                close(total.detach(), task_loss + coef * logged.detach()),
+                "The total must be task_loss + coef * logged.",
+                expected=task_loss + coef * logged.detach(),
+                got=total.detach(),
+                example=example,
+            )
+            if coef:
+                leaf = logits.clone().requires_grad_()
+                require(
+                    answer(leaf, top_k, torch.tensor(task_loss), coef)[3].requires_grad,
+                    "The total has the right value and no graph: nothing of the balance loss "
+                    "arrives at the router. `.item()`, `float()` and `.detach()` all make a bare "
+                    "number.",
+                    example=example,
+                )
+                _require_part(answer, 3, {**example, "task_loss": torch.tensor(task_loss)}, seed)
+
+
+def _require_part(answer: Any, part: int, given: dict[str, Any], seed: int) -> None:
+    """Compare the gradients of one of the four results."""
+
+    def call(function: Any, values: dict[str, Any]) -> Tensor:
+        return function(*values.values())[part]
+
+    require_gradients(answer, _step, given, seed=seed, call=call)
 
 
 @EXERCISE.stage("task gradient")
 def _repair_task(answer: Any, seed: int) -> None:
-    for top_k in (1, 2):
-        logits = _logits(7, 5, seed).requires_grad_()
-        gates = _call(answer, logits, top_k)[0]
+    for n_tokens, n_experts, top_k in SIZES:
+        logits = _logits(n_tokens, n_experts, seed)
+        example = {"logits": logits, "top_k": top_k}
+        gates, _, logged, _ = _call(answer, logits.clone().requires_grad_(), top_k)
         require(
             gates.requires_grad,
             "The gates have no graph any more, so the task's gradient on the router is 0.",
             got=gates.detach(),
-            example={"logits": logits.detach(), "top_k": top_k},
+            example=example,
         )
+        require(
+            logged.requires_grad,
+            "The total carries the balance loss's gradient, but what is logged does not. The "
+            "clinic compares the two: hand back `logged` as it was before it was added.",
+            got=logged.detach(),
+            example=example,
+        )
+        given = {**example, "task_loss": torch.tensor(2.0), "coef": 0.25}
+        for part in (0, 2):
+            _require_part(answer, part, given, seed)

@@ -38,7 +38,7 @@ def divides_by_the_tokens(logits, top_k, task_loss, coef):
     return gates, ids, logged, task_loss + coef * logged
 
 
-@EXERCISE.wrong(stage="second choices", says="only first choices are counted")
+@EXERCISE.wrong(stage="second choices", says="Only first choices are counted")
 def counts_the_first_column(logits, top_k, task_loss, coef):
     gates, ids, probs = _gated(logits, top_k)
     logged = _logged(probs, ids[:, 0])
@@ -72,6 +72,39 @@ def detaches_the_gates(logits, top_k, task_loss, coef):
     gates, ids, probs = _gated(logits, top_k)
     logged = _logged(probs, ids)
     return gates.detach(), ids, logged, task_loss + coef * logged
+
+
+@EXERCISE.wrong(stage="task gradient", says="a part of what the result depends on is cut off")
+def divides_by_a_detached_sum(logits, top_k, task_loss, coef):
+    probs = logits.softmax(-1)
+    gates, ids = probs.topk(top_k)
+    logged = _logged(probs, ids)
+    gates = gates / gates.sum(-1, keepdim=True).detach() if top_k > 1 else gates
+    return gates, ids, logged, task_loss + coef * logged
+
+
+@EXERCISE.wrong(stage="task gradient", says="what is logged does not")
+def logs_a_bare_number(logits, top_k, task_loss, coef):
+    gates, ids, probs = _gated(logits, top_k)
+    logged = _logged(probs, ids)
+    return gates, ids, logged.detach(), task_loss + coef * logged
+
+
+@EXERCISE.wrong(stage="what arrives", says="not connected with `task_loss`")
+def adds_the_value_of_the_task(logits, top_k, task_loss, coef):
+    gates, ids, probs = _gated(logits, top_k)
+    logged = _logged(probs, ids)
+    return gates, ids, logged, task_loss.item() + coef * logged
+
+
+@EXERCISE.wrong(stage="far from zero", says="near 1000 and -1000")
+def writes_its_own_softmax(logits, top_k, task_loss, coef):
+    probs = logits.exp() / logits.exp().sum(-1, keepdim=True)
+    ids = logits.topk(top_k).indices
+    gates = probs.gather(-1, ids)
+    gates = gates / gates.sum(-1, keepdim=True) if top_k > 1 else gates
+    logged = _logged(probs, ids)
+    return gates, ids, logged, task_loss + coef * logged
 
 
 @EXERCISE.right

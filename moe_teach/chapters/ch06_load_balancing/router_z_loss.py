@@ -5,9 +5,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from moe_teach.chapters.ch06_load_balancing.load_balance_loss import SIZES, require_number
+from moe_teach.chapters.ch06_load_balancing.inputs import one_number
 from moe_teach.judging.compare import close
 from moe_teach.judging.exercise import Exercise, Words, generator, require
+from moe_teach.judging.gradients import require_gradients
 
 EXERCISE = Exercise(
     id="6.2",
@@ -31,27 +32,39 @@ EXERCISE = Exercise(
 )
 
 
+SIZES = ((1, 3), (3, 5), (7, 11), (5, 4), (31, 13))  # tokens, experts
+
+
+def _z_loss(logits: Tensor) -> Tensor:
+    return logits.logsumexp(dim=-1).square().mean()
+
+
 @EXERCISE.stage("a number")
 def _z_number(answer: Any, seed: int) -> None:
-    for n_tokens, n_experts, _ in SIZES:
+    for n_tokens, n_experts in SIZES:
         example = {"logits": torch.randn(n_tokens, n_experts, generator=generator(seed))}
-        require_number(answer(**example), example)
+        one_number(answer(**example), example)
 
 
 @EXERCISE.stage("value")
 def _z_value(answer: Any, seed: int) -> None:
-    for n_tokens, n_experts, _ in ((1, 1, 1), (2, 3, 1), *SIZES):
+    for n_tokens, n_experts in ((1, 1), (2, 3), *SIZES):
         logits = 1 + torch.randn(n_tokens, n_experts, generator=generator(seed))
-        got, expected = answer(logits), logits.logsumexp(dim=-1).square().mean()
-        words = (
-            "This is not the mean over the tokens of the squared log-sum-exp over the experts. Is "
-            "something subtracted, or squared in another place?"
-        )
+        example = {"logits": logits}
+        got, expected = one_number(answer(logits), example), _z_loss(logits)
+        cause = "Is something subtracted, or squared in another place?"
         for value, sentence in _slips(logits):
             if close(got, value) and not close(value, expected):
-                words = sentence
+                cause = sentence
                 break
-        require(close(got, expected), words, expected=expected, got=got, example={"logits": logits})
+        require(
+            close(got, expected),
+            "This is not the mean over the tokens of the squared log-sum-exp over the experts.",
+            cause=cause,
+            expected=expected,
+            got=got,
+            example=example,
+        )
 
 
 def _slips(logits: Tensor) -> tuple[tuple[Tensor, str], ...]:
@@ -94,39 +107,66 @@ _WORDS = {
 
 @EXERCISE.stage("large logits")
 def _z_large(answer: Any, seed: int) -> None:
-    logits = 1000 + torch.randn(3, 5, generator=generator(seed))
-    got = answer(logits)
-    require(
-        bool(torch.isfinite(got).all()),
-        "Logits near 1000 overflow: exp(1000) is infinite in float32. `torch.logsumexp` subtracts "
-        "the maximum before it exponentiates.",
-        expected=logits.logsumexp(dim=-1).square().mean(),
-        got=got,
-        example={"logits": logits},
-    )
+    noise = torch.randn(5, 5, generator=generator(seed))
+    for levels in ([1000.0] * 5, [-1000.0] * 5, [200.0, 0.0, -200.0, 1000.0, -1000.0]):
+        example = {"logits": torch.tensor(levels)[:, None] + noise}
+        got, expected = one_number(answer(**example), example), _z_loss(**example)
+        require(
+            len(set(levels)) == 1 or bool(torch.isfinite(got)),
+            "Tokens that are right when all are alike overflow beside each other: here their "
+            "logits lie 200 and more apart.",
+            cause="Was one maximum subtracted for all? Each token has its own.",
+            expected=expected,
+            got=got,
+            example=example,
+        )
+        require(
+            bool(torch.isfinite(got)),
+            "Logits near 1000 or -1000 overflow.",
+            cause="In float32 exp(1000) is infinite, and log(0) is minus infinity.",
+            cure="`torch.logsumexp` subtracts each token's maximum before it exponentiates.",
+            expected=expected,
+            got=got,
+            example=example,
+        )
+        require(
+            close(got, expected),
+            "Near zero the loss is right, and far from it it is another number.",
+            cause="Is something added, cut off, or subtracted that is the same for all tokens?",
+            expected=expected,
+            got=got,
+            example=example,
+        )
 
 
 @EXERCISE.stage("float32")
 def _z_float32(answer: Any, seed: int) -> None:
-    logits = (3 * torch.randn(7, 5, generator=generator(seed))).bfloat16()
-    got, expected = answer(logits), logits.float().logsumexp(dim=-1).square().mean()
-    require(
-        got.dtype in (torch.float32, torch.float64) and close(got.float(), expected),
-        "Logits in bfloat16 must be turned to float32 first: bfloat16 keeps 8 bits, and this loss "
-        "is there because logits get large.",
-        expected=expected,
-        got=Words(f"{float(got):.6f} in {str(got.dtype).removeprefix('torch.')}"),
-        example={"logits": logits},
-    )
+    noise = torch.randn(7, 5, generator=generator(seed))
+    for logits in ((3 * noise).bfloat16(), (300 + 3 * noise).half(), (300 + 3 * noise).double()):
+        kind = str(logits.dtype).removeprefix("torch.")
+        example = {"logits": logits}
+        got = one_number(answer(logits), example)
+        expected = _z_loss(logits.double())
+        require(
+            got.dtype in (torch.float32, torch.float64),
+            f"Logits in {kind} give a loss in {str(got.dtype).removeprefix('torch.')}. It is at "
+            "least in float32, whatever comes in.",
+            expected=expected,
+            got=Words(f"{float(got):.6f} in {str(got.dtype).removeprefix('torch.')}"),
+            example=example,
+        )
+        require(
+            close(got.float(), expected.float()),
+            f"Logits in {kind} must be turned to float32 first: bfloat16 keeps 8 bits, float16 "
+            "ends at 65,504, and this loss is there because logits get large.",
+            expected=expected,
+            got=got,
+            example=example,
+        )
 
 
 @EXERCISE.stage("gradient")
 def _z_gradient(answer: Any, seed: int) -> None:
-    logits = torch.randn(3, 5, generator=generator(seed)).requires_grad_()
-    got = answer(logits)
-    require(
-        got.requires_grad,
-        "The value is right, but no gradient reaches the logits, so nothing would shrink. Is "
-        "there a detach(), item() or no_grad() in between?",
-        example={"logits": logits},
-    )
+    for n_tokens, n_experts, level in ((3, 5, 0.0), (1, 1, 0.0), (4, 7, 1000.0)):
+        logits = level + torch.randn(n_tokens, n_experts, generator=generator(seed))
+        require_gradients(answer, _z_loss, {"logits": logits}, seed=seed)

@@ -45,17 +45,33 @@ def takes_log_probabilities(logits):
     return logits.float().log_softmax(-1).square().mean()
 
 
-@EXERCISE.wrong(stage="large logits", says="overflow")
+@EXERCISE.wrong(stage="large logits", says="exp(1000) is infinite")
 def overflows(logits):
     return logits.float().exp().sum(-1).log().square().mean()
 
 
-@EXERCISE.wrong(stage="float32", says="turned to float32 first")
+@EXERCISE.wrong(stage="large logits", says="the same for all tokens")
+def clamps_the_logits(logits):
+    return logits.float().clamp(-100, 100).logsumexp(-1).square().mean()
+
+
+@EXERCISE.wrong(stage="large logits", says="Was one maximum subtracted for all?")
+def subtracts_one_maximum_for_all(logits):
+    top = logits.float().max()
+    return ((logits.float() - top).exp().sum(-1).log() + top).square().mean()
+
+
+@EXERCISE.wrong(stage="float32", says="float16 ends at 65,504")
+def rounds_the_square(logits):
+    return logits.logsumexp(-1).square().float().mean()
+
+
+@EXERCISE.wrong(stage="float32", says="It is at least in float32")
 def computes_in_bfloat16(logits):
     return logits.logsumexp(-1).square().mean()
 
 
-@EXERCISE.wrong(stage="gradient", says="nothing would shrink")
+@EXERCISE.wrong(stage="gradient", says="The result carries no gradient")
 def under_no_grad(logits):
     with torch.no_grad():
         return logits.float().logsumexp(-1).square().mean()
@@ -73,6 +89,11 @@ def by_subtracting_the_maximum(logits):
 def in_float64_token_by_token(logits):
     totals = [torch.logsumexp(row, dim=0) ** 2 for row in logits.double()]
     return torch.stack(totals).mean()
+
+
+@EXERCISE.right
+def keeps_both_axes(logits):
+    return logits.double().logsumexp(-1, keepdim=True).square().mean(0, keepdim=True)
 
 
 @EXERCISE.right

@@ -84,6 +84,30 @@ def returns_the_error(n_experts, top_k, d_ff, split, n_shared=0):
     return n, k, width, math.comb(n, k)
 
 
+@EXERCISE.wrong(stage="impossible designs", says="refused without saying why")
+def refuses_without_a_word(n_experts, top_k, d_ff, split, n_shared=0):
+    if d_ff % split or top_k * split - n_shared < 1:
+        raise ValueError
+    n, k = n_experts * split - n_shared, top_k * split - n_shared
+    return n, k, d_ff // split, math.comb(n, k)
+
+
+@EXERCISE.wrong(stage="the pool", says="Nothing is cut here")
+def leaves_an_uncut_layer_as_it_is(n_experts, top_k, d_ff, split, n_shared=0):
+    if split == 1:
+        return n_experts, top_k, d_ff, math.comb(n_experts, top_k)
+    n, k, width = _design(n_experts, top_k, d_ff, split, n_shared)
+    return n, k, width, math.comb(n, k)
+
+
+@EXERCISE.wrong(stage="form", says="n_shared is left out and stands for 0")
+def shares_one_unasked(n_experts, top_k, d_ff, split, n_shared=1):
+    n, k = n_experts * split - n_shared, top_k * split - n_shared
+    if d_ff % split or k < 1:
+        raise ValueError("impossible")
+    return n, k, d_ff // split, math.comb(n, k)
+
+
 @EXERCISE.right
 def by_factorials(n_experts, top_k, d_ff, split, n_shared=0):
     n, k, width = _design(n_experts, top_k, d_ff, split, n_shared)

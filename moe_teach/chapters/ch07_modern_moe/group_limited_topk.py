@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from moe_teach.chapters.ch07_modern_moe.deepseek_rule import Case, best_two, chosen
 from moe_teach.judging.compare import close, require_tensor
 from moe_teach.judging.exercise import Exercise, generator, require
 
@@ -31,44 +32,24 @@ EXERCISE = Exercise(
     "done this. Minus infinity is the only number that no score can fall below.",
 )
 
-Case = tuple[int, int, int, int, int]  # tokens, experts, top_k, n_groups, top_groups
-ONE_GROUP: tuple[Case, ...] = ((1, 2, 1, 1, 1), (3, 5, 2, 1, 1), (5, 6, 4, 3, 3))
-SEVERAL: tuple[Case, ...] = ((1, 4, 1, 2, 1), (3, 6, 2, 3, 1), (5, 12, 4, 3, 2), (31, 20, 3, 4, 2))
-SINGLES: tuple[Case, ...] = ((1, 1, 1, 1, 1), (2, 3, 1, 3, 2), (7, 5, 2, 5, 3))
+ONE_GROUP: tuple[Case, ...] = ((1, 2, 1, 1, 1), (3, 5, 2, 1, 1), (5, 6, 4, 3, 3), (4, 5, 5, 1, 1))
+SEVERAL: tuple[Case, ...] = (
+    (1, 4, 1, 2, 1),
+    (3, 6, 2, 3, 1),
+    (5, 12, 4, 3, 2),
+    (31, 20, 3, 4, 2),
+    (9, 8, 4, 4, 2),  # the open groups are used up
+    (7, 36, 5, 12, 4),
+    (7, 40, 1, 4, 3),
+)
+SINGLES: tuple[Case, ...] = ((1, 1, 1, 1, 1), (2, 3, 1, 3, 2), (7, 5, 2, 5, 3), (7, 13, 3, 13, 3))
 
 
-def inputs(case: Case, seed: int, shift: float = 0.0) -> dict[str, Any]:
-    """Draw the arguments of a call; `shift` moves all scores."""
+def inputs(case: Case, seed: int, shift: float = 0.0, spread: float = 1.0) -> dict[str, Any]:
+    """Draw the arguments of a call; `shift` moves all scores. Rows do not lie in one piece."""
     n_tokens, n_experts, top_k, n_groups, top_groups = case
-    scores = torch.randn(n_tokens, n_experts, generator=generator(seed)) + shift
+    scores = spread * torch.randn(n_experts, n_tokens, generator=generator(seed)).T + shift
     return {"scores": scores, "top_k": top_k, "n_groups": n_groups, "top_groups": top_groups}
-
-
-def chosen(
-    scores: Tensor,
-    top_k: int,
-    n_groups: int,
-    top_groups: int,
-    *,
-    worth: Callable[[Tensor], Tensor] | None = None,
-    closed: float = -torch.inf,
-    interleaved: bool = False,
-) -> Tensor:
-    """Route by groups, right by default and wrong in the ways that the keywords name."""
-    n_tokens, n_experts = scores.shape
-    group = torch.arange(n_experts) // (n_experts // n_groups)
-    if interleaved:
-        group = torch.arange(n_experts) % n_groups
-    members = torch.stack([scores[:, group == g] for g in range(n_groups)], dim=1)
-    value = (worth or best_two)(members)
-    best = value.topk(top_groups, dim=-1).indices
-    is_open = torch.zeros(n_tokens, n_groups, dtype=torch.bool).scatter(-1, best, True)
-    return scores.masked_fill(~is_open[:, group], closed).topk(top_k, dim=-1).indices
-
-
-def best_two(members: Tensor) -> Tensor:
-    """The worth of a group in DeepSeek-V3: the sum of its two best."""
-    return members.topk(min(2, members.shape[-1]), dim=-1).values.sum(dim=-1)
 
 
 def _of_all_tokens(members: Tensor) -> Tensor:
@@ -115,6 +96,16 @@ TEMPTING = (
         "The groups that were opened are the worst ones. `topk` gives the largest first.",
         _slip(worth=lambda members: -best_two(members)),
     ),
+    (
+        "The groups are ranked by as many experts as a token chooses. A group is worth its *two* "
+        "best, whatever k is.",
+        lambda **call: chosen(
+            **call,
+            worth=lambda members: members.topk(
+                min(call["top_k"], members.shape[-1]), dim=-1
+            ).values.sum(dim=-1),
+        ),
+    ),
 )
 
 
@@ -122,22 +113,31 @@ def _set(expert_ids: Tensor) -> Tensor:
     return expert_ids.sort(dim=-1).values
 
 
-def _judge(answer: Any, cases: tuple[Case, ...], seed: int, shift: float, otherwise: str) -> None:
+def _judge(
+    answer: Any,
+    cases: tuple[Case, ...],
+    seed: int,
+    shift: float,
+    symptom: str,
+    likely: str,
+    spread: float = 1.0,
+) -> None:
     """Compare choices; a slip is named when it explains the answers to *all* cases."""
-    given = [inputs(case, seed, shift) for case in cases]
+    given = [inputs(case, seed, shift, spread) for case in cases]
     got = [answer(**call) for call in given]
     expected = [chosen(**call) for call in given]
     wrong = [i for i in range(len(cases)) if not close(_set(got[i]), _set(expected[i]))]
     if not wrong:
         return
-    message = otherwise
+    cause = ""
     for sentence, slip in TEMPTING:
         slipped = [slip(**call) for call in given]
         if all(close(_set(a), _set(b)) for a, b in zip(got, slipped, strict=True)):
-            message = sentence
+            cause = sentence
             break
     first = wrong[0]
-    require(False, message, expected=expected[first], got=got[first], example=given[first])
+    shown = {"expected": expected[first], "got": got[first], "example": given[first]}
+    require(False, symptom, cause=cause or likely, **shown)
 
 
 @EXERCISE.stage("shape")
@@ -170,20 +170,16 @@ def _shape(answer: Any, seed: int) -> None:
 
 @EXERCISE.stage("all groups open")
 def _all_open(answer: Any, seed: int) -> None:
-    sentence = (
-        "With every group open the limit forbids nothing: these must be the plain k best experts. "
-        "If you gathered the open groups first, turn positions back into expert numbers."
-    )
-    _judge(answer, ONE_GROUP, seed, 5.0, sentence)
+    symptom = "With every group open the limit forbids nothing, and these are not the k best."
+    likely = "If you gathered the open groups first, turn positions back into expert numbers."
+    _judge(answer, ONE_GROUP, seed, 5.0, symptom, likely)
 
 
 @EXERCISE.stage("groups")
 def _groups(answer: Any, seed: int) -> None:
-    sentence = (
-        "These are not the k best experts of the token's best groups. A group is worth the sum of "
-        "its two best scores; then top-k among the open groups only."
-    )
-    _judge(answer, SEVERAL, seed, 5.0, sentence)
+    symptom = "These are not the k best experts of the token's best groups."
+    likely = "A group is worth the sum of its two best scores; then top-k among the open groups."
+    _judge(answer, SEVERAL, seed, 5.0, symptom, likely)
 
 
 @EXERCISE.stage("groups of one")
@@ -194,20 +190,39 @@ def _singles(answer: Any, seed: int) -> None:
     except (RuntimeError, IndexError):
         require(
             False,
-            f"{sentence} There is no second best to add: take `topk(min(2, size))`.",
+            "It fails with one expert in each group.",
+            cause=f"{sentence} There is no second best to add.",
+            cure="Take `topk(min(2, size))`.",
             example=inputs(SINGLES[0], seed, 5.0),
         )
-    _judge(answer, SINGLES, seed, 5.0, sentence)
+    _judge(answer, SINGLES, seed, 5.0, "With groups of one other experts are chosen.", sentence)
 
 
 @EXERCISE.stage("negative scores")
 def _negative(answer: Any, seed: int) -> None:
     for shift in (-0.5, -5.0):
-        sentence = (
-            "With negative scores an expert of a closed group was chosen. Were closed groups set "
-            "to 0, or multiplied by a mask? A zero beats every negative score: use -torch.inf."
+        symptom = "With negative scores the choice is another one."
+        likely = (
+            "Were closed groups set to 0, or multiplied by a mask? A zero beats every negative "
+            "score: use -torch.inf."
         )
-        _judge(answer, SEVERAL, seed, shift, sentence)
+        _judge(answer, (*SEVERAL, *SINGLES), seed, shift, symptom, likely)
+    for row in ([1.0, 0.0, 20.0, -9.0], [20.0, -9.0, 1.0, 0.0]):
+        given = {"scores": torch.tensor([row]), "top_k": 2, "n_groups": 2, "top_groups": 1}
+        got, expected = answer(**given), chosen(**given)
+        require(
+            close(got, expected),
+            "The lowest score of all belongs to an open group here, and the token must take that "
+            "expert.",
+            cause="Do closed groups get a number that an open expert can have?",
+            cure="Use -torch.inf.",
+            expected=expected,
+            got=got,
+            example=given,
+        )
+    symptom = "With scores far below zero the choice is another one than near zero."
+    likely = "Does a fixed number close the groups? Sooner or later a score is lower."
+    _judge(answer, SEVERAL, seed, -90_000.0, symptom, likely, spread=1000.0)
 
 
 @EXERCISE.stage("order")

@@ -51,6 +51,26 @@ def closes_with_zero(scores, top_k, n_groups, top_groups):
     return _limited(groups, _best_two(groups), top_k, top_groups, closed=0.0)
 
 
+@EXERCISE.wrong(stage="negative scores", says="Does a fixed number close the groups?")
+def closes_with_minus_ten_thousand(scores, top_k, n_groups, top_groups):
+    groups = scores.unflatten(-1, (n_groups, -1))
+    return _limited(groups, _best_two(groups), top_k, top_groups, closed=-1e4)
+
+
+@EXERCISE.wrong(stage="negative scores", says="The lowest score of all belongs to an open group")
+def closes_with_the_lowest_score(scores, top_k, n_groups, top_groups):
+    groups = scores.unflatten(-1, (n_groups, -1))
+    low = scores.min().item()
+    return _limited(groups, _best_two(groups), top_k, top_groups, closed=low)
+
+
+@EXERCISE.wrong(stage="groups", says="as many experts as a token chooses")
+def ranks_groups_by_their_best_k(scores, top_k, n_groups, top_groups):
+    groups = scores.unflatten(-1, (n_groups, -1))
+    worth = groups.topk(min(top_k, groups.shape[-1]), dim=-1).values.sum(-1)
+    return _limited(groups, worth, top_k, top_groups)
+
+
 @EXERCISE.wrong(stage="order", says="do not sort the numbers")
 def sorts_the_numbers(scores, top_k, n_groups, top_groups):
     groups = scores.unflatten(-1, (n_groups, -1))

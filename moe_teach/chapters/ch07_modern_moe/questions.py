@@ -30,6 +30,19 @@ QUESTIONS = (
         prompt="8 experts of width 64, one per token, become 32 of width 16; then one of these is "
         "made always on. How many different sets of routed experts can a token be given?",
         answer=4495,
+        misconceptions={
+            35960: "That is 32 choose 4: the routes before one expert is made always on. Nobody "
+            "chooses it any more, and it uses a place.",
+            31465: "That is 31 choose 4: the shared expert left the pool, but it uses one of the 4 "
+            "places, too.",
+            4960: "That is 32 choose 3: the shared expert uses a place, but it also leaves the "
+            "pool.",
+            26970: "These are ordered lists, 31 · 30 · 29. A route is a set: divide by 3 · 2 · 1.",
+            29791: "That is 31 · 31 · 31, as if a token could choose the same expert three times.",
+            7: "These are the routes of 8 experts less the shared one, with one place. The experts "
+            "are cut first.",
+            8: "These are the routes of the layer before it was cut.",
+        },
         because="One of 32 is shared, so 31 are left to choose from, and it uses one of the 4 "
         "places, so 3 are left to fill: 31 choose 3 = 31 · 30 · 29 / 6 = 4,495. All 32 with 4 "
         "places would have given 35,960.",

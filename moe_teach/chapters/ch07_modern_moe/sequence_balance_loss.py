@@ -8,6 +8,7 @@ from torch.nn.functional import one_hot
 
 from moe_teach.judging.compare import close, require_tensor
 from moe_teach.judging.exercise import Exercise, generator, require
+from moe_teach.judging.gradients import require_gradients
 
 EXERCISE = Exercise(
     id="7.6",
@@ -32,7 +33,7 @@ EXERCISE = Exercise(
 )
 
 SIZES = ((1, 1, 1, 1), (1, 4, 3, 1), (1, 5, 4, 2), (1, 7, 3, 3))  # B, S, E, K
-MANY = ((2, 3, 4, 1), (3, 5, 7, 2), (5, 2, 3, 2))
+MANY = ((2, 3, 4, 1), (3, 5, 7, 2), (5, 2, 3, 2), (3, 4, 23, 5), (4, 3, 3, 3))
 
 
 def _inputs(sizes: tuple[int, ...], seed: int, sums_to_one: bool = True) -> dict[str, Tensor]:
@@ -42,7 +43,9 @@ def _inputs(sizes: tuple[int, ...], seed: int, sums_to_one: bool = True) -> dict
     # Every sequence has favourites of its own; otherwise all scopes would nearly agree.
     logits = logits + 2 * torch.randn(n_sequences, 1, n_experts, generator=random)
     probs = logits.softmax(dim=-1) if sums_to_one else logits.sigmoid()
-    return {"probs": probs, "expert_ids": logits.topk(top_k, dim=-1).indices}
+    # As they come from a ranking that is cut off and from scores kept by expert: not in one piece.
+    by_expert = probs.movedim(-1, 0).contiguous().movedim(0, -1)
+    return {"probs": by_expert, "expert_ids": logits.argsort(-1, descending=True)[..., :top_k]}
 
 
 def _load(expert_ids: Tensor, n_experts: int) -> Tensor:
@@ -62,14 +65,15 @@ def _expected(probs: Tensor, expert_ids: Tensor) -> Tensor:
 
 
 def _judge(answer: Any, cases: Any, seed: int, tempting: Any, otherwise: str) -> None:
+    definition = "It is E times the sum over experts of load x mean_probs, for each sequence."
     for sizes in cases:
         given = _inputs(sizes, seed)
         expected, got = _expected(**given), answer(**given)
         shown = {"expected": expected, "got": got, "example": given}
         for message, slip in tempting:
             is_slip = close(got, slip(**given)) and not close(got, expected)
-            require(not is_slip, message, **shown)
-        require(close(got, expected), otherwise, **shown)
+            require(not is_slip, otherwise, cause=message, **shown)
+        require(close(got, expected), otherwise, cure=definition, **shown)
 
 
 @EXERCISE.stage("a scalar")
@@ -131,7 +135,7 @@ def _one_sequence(answer: Any, seed: int) -> None:
             ),
         ),
     )
-    otherwise = "For one sequence the loss is E times the sum over experts of load x mean_probs."
+    otherwise = "For one sequence the loss is another number."
     _judge(answer, SIZES, seed, tempting, otherwise)
 
 
@@ -153,10 +157,7 @@ def _several(answer: Any, seed: int) -> None:
             lambda probs, expert_ids: _expected(probs, expert_ids) * len(probs),
         ),
     )
-    otherwise = (
-        "With one sequence the loss is right, with several it is not. Keep the first axis until "
-        "each sequence has its own number."
-    )
+    otherwise = "With one sequence the loss is right, with several it is not."
     _judge(answer, MANY, seed, tempting, otherwise)
 
 
@@ -187,12 +188,26 @@ def _sigmoids(answer: Any, seed: int) -> None:
         )
 
 
+@EXERCISE.stage("scores of any size")
+def _any_size(answer: Any, seed: int) -> None:
+    for sizes in (*SIZES[1:], *MANY):
+        given = _inputs(sizes, seed, sums_to_one=False)
+        sizes_of_tokens = 10 ** (6 * torch.rand(*sizes[:2], 1, generator=generator(seed)) - 4)
+        given["probs"] = given["probs"] * sizes_of_tokens
+        expected, got = _expected(**given), answer(**given)
+        require(
+            close(got, expected),
+            "Scores of one token sum to 0.0001 here and of another to 100, and the loss is another "
+            "one than for the same shares. Each token's scores are divided by their own sum, and "
+            "nothing is added to it or held above a bound.",
+            expected=expected,
+            got=got,
+            example=given,
+        )
+
+
 @EXERCISE.stage("gradient")
 def _gradient(answer: Any, seed: int) -> None:
-    given = _inputs((3, 5, 4, 2), seed)
-    given["probs"].requires_grad_()
-    require(
-        answer(**given).requires_grad,
-        "No gradient flows to the probabilities, so this loss can change nothing.",
-        example=given,
-    )
+    for sizes in (*MANY, *SIZES):
+        for sums_to_one in (True, False):
+            require_gradients(answer, _expected, _inputs(sizes, seed, sums_to_one), seed=seed)

@@ -74,10 +74,30 @@ def trusts_the_scores(probs, expert_ids):
     return n * (_load(expert_ids, n) * probs.mean(1)).sum(-1).mean()
 
 
-@EXERCISE.wrong(stage="gradient", says="can change nothing")
+@EXERCISE.wrong(stage="gradient", says="The result carries no gradient")
 def counts_without_gradient(probs, expert_ids):
     n = probs.shape[-1]
     return n * (_load(expert_ids, n) * _shares(probs.detach())).sum(-1).mean()
+
+
+@EXERCISE.wrong(stage="gradient", says="the gradient of `probs` is another one")
+def divides_by_a_detached_sum(probs, expert_ids):
+    n = probs.shape[-1]
+    shares = (probs / probs.sum(-1, keepdim=True).detach()).mean(1)
+    return n * (_load(expert_ids, n) * shares).sum(-1).mean()
+
+
+@EXERCISE.wrong(stage="scores of any size", says="held above a bound")
+def adds_a_millionth(probs, expert_ids):
+    n = probs.shape[-1]
+    shares = (probs / (probs.sum(-1, keepdim=True) + 1e-6)).mean(1)
+    return n * (_load(expert_ids, n) * shares).sum(-1).mean()
+
+
+@EXERCISE.wrong(stage="sigmoid scores", says="before the mean over the tokens is taken")
+def divides_after_the_mean(probs, expert_ids):
+    n, mean = probs.shape[-1], probs.mean(1)
+    return n * (_load(expert_ids, n) * mean / mean.sum(-1, keepdim=True)).sum(-1).mean()
 
 
 @EXERCISE.right

@@ -4,13 +4,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import silu
 
+from moe_teach.chapters.ch07_modern_moe.shared_layer import by_hand, gradients, make
 from moe_teach.judging.compare import close
 from moe_teach.judging.exercise import Exercise, Words, generator, require
-from moe_teach.nn.experts import Experts
-from moe_teach.nn.feed_forward import FeedForward
-from moe_teach.nn.router import Router
 from moe_teach.types import Routing
 
 EXERCISE = Exercise(
@@ -38,58 +35,22 @@ EXERCISE = Exercise(
     "the constant 1, and the router goes without a teacher.",
 )
 
-SIZES = ((1, 2, 2, 1, 1), (4, 5, 3, 2, 1), (6, 7, 4, 3, 2), (3, 11, 3, 5, 1))
-KINDS = {"router": Router, "experts": Experts, "shared_expert": FeedForward}
-REASONS = {
-    "router": "one row for each routed expert",
-    "experts": "all routed experts in three fused matrices, so that one call computes them",
-    "shared_expert": "n_shared experts side by side are one expert of n_shared times the width",
-}
+SIZES = (
+    (1, 2, 2, 1, 1),
+    (4, 5, 3, 2, 1),
+    (6, 7, 4, 3, 2),
+    (3, 11, 3, 5, 1),
+    (5, 6, 6, 3, 2),
+    (4, 15, 5, 3, 2),
+)
 NAMES = ("d_model", "n_experts", "top_k", "d_ff", "n_shared")
-
-
-def _make(answer: Any, sizes: tuple[int, ...], seed: int) -> nn.Module:
-    layer = answer(*sizes)
-    require(
-        isinstance(layer, nn.Module) and hasattr(layer, "_parameters"),
-        "`SharedExpertMoE` must be an `nn.Module`, and its `__init__` must call "
-        "`super().__init__()` first.",
-        got=layer,
-    )
-    for name in ("router", "experts", "shared_expert"):
-        require(
-            isinstance(getattr(layer, name, None), nn.Module),
-            f"The layer has no part called `{name}`. Set all three in `__init__`, each as an "
-            "attribute of its own: modules in a plain list are neither trained nor saved.",
-            got=layer,
-        )
-        kind = KINDS[name]
-        require(
-            isinstance(getattr(layer, name), kind),
-            f"`{name}` must be one {kind.__name__}. It holds all it stands for: {REASONS[name]}.",
-            expected=Words(f"a {kind.__name__}"),
-            got=getattr(layer, name),
-        )
-    with torch.no_grad():
-        for index, parameter in enumerate(layer.parameters()):
-            parameter.copy_(torch.randn(parameter.shape, generator=generator(seed + index)))
-    return layer
-
-
-def _by_hand(layer: nn.Module, tokens: Tensor) -> tuple[Tensor, Tensor, Routing]:
-    """The routed and the shared answer, expert by expert."""
-    routing, weights = layer.router(tokens), layer.experts.weights
-    inner = silu(tokens @ weights.w_gate.mT) * (tokens @ weights.w_up.mT)
-    said = inner @ weights.w_down.mT  # (E, T, D)
-    chosen = said[routing.expert_ids, torch.arange(len(tokens))[:, None]]  # (T, K, D)
-    return (routing.gates[..., None] * chosen).sum(dim=1), layer.shared_expert(tokens), routing
 
 
 @EXERCISE.stage("parts")
 def _parts(answer: Any, seed: int) -> None:
     for sizes in SIZES:
         d_model, n_experts, top_k, d_ff, n_shared = sizes
-        layer, example = _make(answer, sizes, seed), dict(zip(NAMES, sizes, strict=True))
+        layer, example = make(answer, sizes, seed), dict(zip(NAMES, sizes, strict=True))
         got = layer.router.config.n_experts, layer.experts.w_up.shape[0]
         n_routed = n_experts - n_shared
         require(
@@ -127,10 +88,31 @@ def _parts(answer: Any, seed: int) -> None:
         )
 
 
+@EXERCISE.stage("defaults")
+def _defaults(answer: Any, seed: int) -> None:
+    short = make(answer, (4, 5, 3, 2), seed)
+    width = short.shared_expert.w_up.weight.shape[0]
+    require(
+        width == 2,
+        "Built without `n_shared`, the layer shares another number of experts. Keep the stub's "
+        "default: n_shared=1.",
+        expected=Words("a shared expert of the width d_ff"),
+        got=Words(f"a shared expert of {width} hidden units"),
+        example={"d_model": 4, "n_experts": 5, "top_k": 3, "d_ff": 2},
+    )
+    swiglu = short.experts.activation, short.shared_expert.activation
+    require(
+        swiglu == ("swiglu", "swiglu"),
+        "All experts are SwiGLU, the routed ones and the shared one. Leave `activation` out.",
+        expected=("swiglu", "swiglu"),
+        got=swiglu,
+    )
+
+
 @EXERCISE.stage("form")
 def _form(answer: Any, seed: int) -> None:
-    for shape in ((1, 4), (5, 4), (2, 3, 4), (0, 4)):
-        layer = _make(answer, (4, 5, 3, 2, 1), seed)
+    for shape in ((1, 4), (5, 4), (2, 3, 4), (0, 4), (2, 0, 4), (2, 1, 3, 4)):
+        layer = make(answer, (4, 5, 3, 2, 1), seed)
         x = torch.randn(shape, generator=generator(seed))
         got = layer(x)
         require(
@@ -147,16 +129,52 @@ def _form(answer: Any, seed: int) -> None:
             got=got[0],
             example={"x": x},
         )
+        routing = layer.router(x.reshape(-1, x.shape[-1]))
+        require(
+            close(got[1].expert_ids, routing.expert_ids) and close(got[1].gates, routing.gates),
+            "The `Routing` that came back is not the router's own for these tokens: one row for "
+            "each of the T tokens, in their order.",
+            expected=routing,
+            got=got[1],
+            example={"x": x},
+        )
+    _require_any_layout(layer.eval(), torch.randn(3, 4, 2, generator=generator(seed)).mT)
+
+
+def _require_any_layout(layer: nn.Module, x: Tensor) -> None:
+    try:
+        got = layer(x)
+    except RuntimeError as error:
+        require(
+            "view" not in str(error),
+            "An x that lies transposed in memory makes the layer fail.",
+            cause="It cannot be flattened by `view`, which never copies.",
+            cure="`reshape` and `flatten` copy where they must.",
+            example={"x": x},
+        )
+        raise
+    require(
+        close(got[0], layer(x.contiguous())[0]),
+        "The same x, transposed in memory, gives another y.",
+        expected=layer(x.contiguous())[0],
+        got=got[0],
+        example={"x": x},
+    )
 
 
 @EXERCISE.stage("sum")
 def _sum(answer: Any, seed: int) -> None:
     for sizes in SIZES:
-        layer = _make(answer, sizes, seed)
+        layer = make(answer, sizes, seed)
         x = torch.randn(7, sizes[0], generator=generator(seed))
         with torch.no_grad():
             got = layer(x)[0]
-            routed, shared, routing = _by_hand(layer, x)
+            routed, shared, routing = by_hand(layer, x)
+            require(
+                close(layer.eval()(x)[0], layer.train()(x)[0]),
+                "The layer answers otherwise in evaluation than in training.",
+                example={"x": x},
+            )
             in_a_row = layer.shared_expert(routed)
         expected = routed + shared
         tempting = {
@@ -174,24 +192,51 @@ def _sum(answer: Any, seed: int) -> None:
             ),
         }
         shown = {"expected": expected, "got": got, "example": {"x": x}}
+        symptom = "y is not the gated sum of the routed experts plus the shared expert's answer."
         for message, candidate in tempting.items():
-            require(close(got, expected) or not close(got, candidate), message, **shown)
+            require(
+                close(got, expected) or not close(got, candidate), symptom, cause=message, **shown
+            )
         require(
             close(got, expected),
-            "y is not the gated sum of the routed experts plus the shared expert's answer. Are the "
-            "gates used, and does every row find back to its token?",
+            symptom,
+            cause="Are the gates used, and does every row find back to its token?",
             **shown,
         )
 
 
 @EXERCISE.stage("gradient")
 def _gradient(answer: Any, seed: int) -> None:
-    layer = _make(answer, (4, 5, 3, 2, 1), seed)
-    layer(torch.randn(6, 4, generator=generator(seed)))[0].square().sum().backward()
-    lost = [name for name, parameter in layer.named_parameters() if parameter.grad is None]
-    require(
-        not lost,
-        "The loss does not reach every parameter. Is there a detach() or no_grad() in the way?",
-        expected="a gradient for each parameter",
-        got=lost,
-    )
+    for sizes in SIZES:
+        layer = make(answer, sizes, seed)
+        x = torch.randn(6, sizes[0], generator=generator(seed)).requires_grad_()
+        leaves = {**dict(layer.named_parameters()), "x": x}
+        y, routing = layer(x)
+        right, shared, _ = by_hand(layer, x)
+        found = gradients(y, leaves)
+        wanted = gradients(right + shared, leaves)
+        lost = [name for name in leaves if wanted[name] is not None and found[name] is None]
+        require(
+            not lost,
+            "The loss does not reach every parameter, or not the input. Is there a detach() or "
+            "no_grad() in the way?",
+            expected="a gradient for each parameter, and for x",
+            got=lost,
+        )
+        for name, gradient in wanted.items():
+            if gradient is None:
+                continue
+            size = gradient.abs().max().clamp(min=1.0)  # large sums round in their own size
+            require(
+                close(found[name] / size, gradient / size),
+                f"The numbers are right, but the gradient of `{name}` is another one: one of the "
+                "ways from it to y is cut off.",
+                expected=gradient,
+                got=found[name],
+                example={"x": x.detach()},
+            )
+        require(
+            routing.logits.requires_grad and routing.gates.requires_grad,
+            "The `Routing` that came back has no graph, so a balancing loss could not move the "
+            "router. Return it as the router gave it.",
+        )

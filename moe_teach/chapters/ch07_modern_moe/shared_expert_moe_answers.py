@@ -128,6 +128,40 @@ class DetachesTheShared(_Layer):
         return routed + self.shared_expert(tokens).detach()
 
 
+@EXERCISE.wrong(stage="gradient", says="one of the ways from it to y is cut off")
+class DetachesTheInputOfTheShared(_Layer):
+    def mixed(self, tokens, routed, routing):
+        return routed + self.shared_expert(tokens.detach())
+
+
+@EXERCISE.wrong(stage="form", says="cannot be flattened by `view`")
+class ViewsTheInput(_Layer):
+    def forward(self, x):
+        return super().forward(x.view(-1, x.shape[-1]))[0].view(x.shape), self.router(
+            x.view(-1, x.shape[-1])
+        )
+
+
+@EXERCISE.wrong(stage="form", says="changed its input `x` in place")
+class WritesIntoTheInput(_Layer):
+    def forward(self, x):
+        y, routing = super().forward(x)
+        return x.copy_(y), routing
+
+
+@EXERCISE.wrong(stage="defaults", says="All experts are SwiGLU")
+class SharesAnotherKind(_Layer):
+    def __init__(self, d_model, n_experts, top_k, d_ff, n_shared=1):
+        super().__init__(d_model, n_experts, top_k, d_ff, n_shared)
+        self.shared_expert = FeedForward(d_model, n_shared * d_ff, "gelu")
+
+
+@EXERCISE.wrong(stage="sum", says="otherwise in evaluation than in training")
+class DropsOutInTraining(_Layer):
+    def mixed(self, tokens, routed, routing):
+        return nn.functional.dropout(routed + self.shared_expert(tokens), 0.1, self.training)
+
+
 @EXERCISE.right
 class FromTheLibrary(MoE):
     def __init__(self, d_model, n_experts, top_k, d_ff, n_shared=1):

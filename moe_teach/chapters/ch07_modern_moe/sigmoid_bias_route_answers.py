@@ -93,7 +93,7 @@ def stays_in_bfloat16(logits, expert_bias, top_k, n_groups=1, top_groups=1, gate
     return _weigh(scores, _choose(scores + expert_bias, top_k, n_groups, top_groups), gate_scale)
 
 
-@EXERCISE.wrong(stage="gradient", says="could never learn")
+@EXERCISE.wrong(stage="gradient", says="The result carries no gradient")
 def without_gradient(logits, expert_bias, top_k, n_groups=1, top_groups=1, gate_scale=2.5):
     scores = logits.detach().float().sigmoid()
     return _weigh(scores, _choose(scores + expert_bias, top_k, n_groups, top_groups), gate_scale)
@@ -111,6 +111,62 @@ def one_sum_for_all_tokens(logits, expert_bias, top_k, n_groups=1, top_groups=1,
     ids = _choose(scores + expert_bias, top_k, n_groups, top_groups)
     gates = scores.gather(-1, ids)
     return gate_scale * gates / gates.sum(), ids
+
+
+@EXERCISE.wrong(stage="gradient", says="a part of what the result depends on is cut off")
+def divides_by_a_detached_sum(logits, expert_bias, top_k, n_groups=1, top_groups=1, gate_scale=2.5):
+    scores = logits.float().sigmoid()
+    ids = _choose(scores + expert_bias, top_k, n_groups, top_groups)
+    gates = scores.gather(-1, ids)
+    return gate_scale * gates / gates.detach().sum(-1, keepdim=True), ids
+
+
+@EXERCISE.wrong(stage="far from zero", says="Is a number added to the sum?")
+def adds_a_millionth(logits, expert_bias, top_k, n_groups=1, top_groups=1, gate_scale=2.5):
+    scores = logits.float().sigmoid()
+    ids = _choose(scores + expert_bias, top_k, n_groups, top_groups)
+    gates = scores.gather(-1, ids)
+    return gate_scale * gates / (gates.sum(-1, keepdim=True) + 1e-6), ids
+
+
+@EXERCISE.wrong(stage="far from zero", says="goes around it")
+def writes_its_own_sigmoid(logits, expert_bias, top_k, n_groups=1, top_groups=1, gate_scale=2.5):
+    scores = logits.float().exp() / (1 + logits.float().exp())
+    ids = _choose(scores + expert_bias, top_k, n_groups, top_groups)
+    return _weigh(scores, ids, gate_scale)
+
+
+@EXERCISE.wrong(stage="groups of one", says="There is no second best to add")
+def adds_two_bests_always(logits, expert_bias, top_k, n_groups=1, top_groups=1, gate_scale=2.5):
+    scores = logits.float().sigmoid()
+    ranking = scores + expert_bias
+    if n_groups == 1:
+        return _weigh(scores, ranking.topk(top_k).indices, gate_scale)
+    worth = ranking.unflatten(-1, (n_groups, -1)).topk(2, dim=-1).values.sum(-1)
+    ids = _choose(ranking, top_k, n_groups, top_groups, worth=worth)
+    return _weigh(scores, ids, gate_scale)
+
+
+@EXERCISE.wrong(stage="scale", says="Keep the stub's defaults")
+def scales_by_one_unasked(logits, expert_bias, top_k, n_groups=1, top_groups=1, gate_scale=1.0):
+    scores = logits.float().sigmoid()
+    ids = _choose(scores + expert_bias, top_k, n_groups, top_groups)
+    return _weigh(scores, ids, gate_scale)
+
+
+@EXERCISE.right
+def token_by_token_in_float64(logits, expert_bias, top_k, n_groups=1, top_groups=1, gate_scale=2.5):
+    size = logits.shape[1] // n_groups
+    routes, gates = [], []
+    for row in logits.double().sigmoid():
+        ranking = (row + expert_bias).tolist()
+        parts = [sorted(ranking[g * size : (g + 1) * size])[-2:] for g in range(n_groups)]
+        best = sorted(range(n_groups), key=lambda g: -sum(parts[g]))[:top_groups]
+        open_ids = [e for g in best for e in range(g * size, (g + 1) * size)]
+        routes.append(sorted(open_ids, key=lambda e: -ranking[e])[:top_k])
+        own = row[routes[-1]]
+        gates.append((gate_scale * own / (own.sum() + 1e-20)).float())
+    return torch.stack(gates), torch.tensor(routes)
 
 
 @EXERCISE.right

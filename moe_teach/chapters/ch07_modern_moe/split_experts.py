@@ -8,6 +8,7 @@ from torch.nn.functional import silu
 
 from moe_teach.judging.compare import close, require_tensors
 from moe_teach.judging.exercise import Exercise, generator, require
+from moe_teach.judging.gradients import require_gradients
 
 EXERCISE = Exercise(
     id="7.2",
@@ -34,7 +35,7 @@ EXERCISE = Exercise(
 )
 
 SIZES = ((1, 2, 1, 2), (1, 4, 3, 2), (1, 15, 4, 5), (1, 6, 7, 1))  # E, F, D, split
-MANY = ((2, 2, 3, 2), (3, 6, 5, 3), (7, 10, 4, 2), (5, 3, 2, 1))
+MANY = ((2, 2, 3, 2), (3, 6, 5, 3), (7, 10, 4, 2), (5, 3, 2, 1), (2, 24, 3, 12))
 
 
 def _inputs(sizes: tuple[int, ...], seed: int) -> dict[str, Any]:
@@ -50,6 +51,12 @@ def _say(x: Tensor, w_gate: Tensor, w_up: Tensor, w_down: Tensor) -> Tensor:
     """What every expert says of every token: (E, T, D)."""
     x = x.to(w_gate.dtype)
     return (silu(x @ w_gate.mT) * (x @ w_up.mT)) @ w_down.mT
+
+
+def _cut(w_gate: Tensor, w_up: Tensor, w_down: Tensor, split: int) -> tuple[Tensor, ...]:
+    width = w_up.shape[1] // split
+    cut = [w.unflatten(1, (split, width)).flatten(0, 1) for w in (w_gate, w_up, w_down.mT)]
+    return cut[0], cut[1], cut[2].mT
 
 
 @EXERCISE.stage("shape")
@@ -101,28 +108,33 @@ def _one_expert(answer: Any, seed: int) -> None:
         shown = {"expected": expected, "got": got, "example": given}
         require(
             close(got, expected) or not close(split * got, expected),
-            "The parts add up to 1 / split of the whole. Outputs are summed, not averaged: leave "
-            "the numbers in w_down as they are.",
+            "The parts add up to 1 / split of the whole.",
+            cause="Outputs are summed, not averaged.",
+            cure="Leave the numbers in w_down as they are.",
             **shown,
         )
         turned = _say(x, parts[1], parts[0], parts[2]).sum(dim=0)
         require(
             close(got, expected) or not close(turned, expected),
-            "w_gate and w_up changed places. silu opens by w_gate; return w_gate first.",
+            "The outputs of the parts do not add up to the expert's output.",
+            cause="w_gate and w_up changed places.",
+            cure="silu opens by w_gate; return w_gate first.",
             **shown,
         )
         cut = matrices[2].reshape(parts[2].shape)
         require(
             close(got, expected) or sizes[2] == 1 or not close(parts[2], cut),
-            "`reshape` cuts w_down in the order of memory, and there the hidden units run fastest: "
-            "the parts got pieces of rows. Cut the last axis alone, then move the parts to the "
-            "front.",
+            "The outputs of the parts do not add up to the expert's output.",
+            cause="`reshape` cuts w_down in the order of memory, and there the hidden units run "
+            "fastest: the parts got pieces of rows.",
+            cure="Cut the last axis alone, then move the parts to the front.",
             **shown,
         )
         require(
             close(got, expected),
-            "The outputs of the parts do not add up to the expert's output. Does a part hold the "
-            "*same* hidden units in w_gate, w_up and w_down, each unit in exactly one part?",
+            "The outputs of the parts do not add up to the expert's output.",
+            cause="Does a part hold the *same* hidden units in w_gate, w_up and w_down, each unit "
+            "in exactly one part?",
             **shown,
         )
 
@@ -141,13 +153,57 @@ def _side_by_side(answer: Any, seed: int) -> None:
         shown = {"expected": expected, "got": got, "example": given}
         require(
             close(got, expected) or not close(apart, expected),
-            "The parts are right and stand in another order: first the first part of every expert, "
-            "then the second. Keep the parts of one expert side by side.",
+            "The parts are right and stand in another order.",
+            cause="They come as first the first part of every expert, then the second.",
+            cure="Keep the parts of one expert side by side.",
             **shown,
         )
         require(
             close(got, expected),
-            "With one expert the parts add up, with several they do not. New expert "
-            "e * split + j must be a part of expert e, in all three matrices.",
+            "With one expert the parts add up, with several they do not.",
+            cause="New expert e * split + j must be a part of expert e, in all three matrices.",
             **shown,
         )
+
+
+@EXERCISE.stage("transposed weights")
+def _transposed(answer: Any, seed: int) -> None:
+    for sizes in (*SIZES, *MANY):
+        given = _inputs(sizes, seed)
+        turned = {
+            name: w.mT.contiguous().mT if isinstance(w, Tensor) else w for name, w in given.items()
+        }
+        x = torch.randn(3, sizes[2], generator=generator(seed + 1))
+        expected = _say(x, *answer(**given)).unflatten(0, (-1, given["split"])).sum(dim=1)
+        try:
+            parts = answer(**turned)
+        except RuntimeError as error:
+            require(
+                "view" not in str(error),
+                "Weights that lie transposed in memory make it fail.",
+                cause="They cannot be cut by `view`, which never copies.",
+                cure="`reshape` and `flatten` copy where they must.",
+                example=turned,
+            )
+            raise
+        got = _say(x, *parts).unflatten(0, (-1, given["split"])).sum(dim=1)
+        require(
+            close(got, expected),
+            "The same weights, transposed in memory, are cut into other parts. Work with axes, and "
+            "not with the order of the numbers in memory.",
+            expected=expected,
+            got=got,
+            example=turned,
+        )
+
+
+@EXERCISE.stage("gradient")
+def _gradient(answer: Any, seed: int) -> None:
+    def spoken(function: Any, values: dict[str, Any]) -> Tensor:
+        """Run the parts on tokens: which units go to which part is left open."""
+        parts = function(*values.values())
+        x = torch.randn(4, parts[0].shape[-1], generator=generator(seed))
+        return _say(x, *parts).unflatten(0, (-1, values["split"])).sum(dim=1)
+
+    for sizes in MANY:
+        require_gradients(answer, _cut, _inputs(sizes, seed), seed=seed, call=spoken)

@@ -60,6 +60,47 @@ def orders_one_matrix_by_part(w_gate, w_up, w_down, split):
     return _rows(w_gate, split), _rows(w_up, split), torch.cat(w_down.chunk(split, dim=2))
 
 
+@EXERCISE.wrong(stage="transposed weights", says="cannot be cut by `view`")
+def views_the_rows(w_gate, w_up, w_down, split):
+    n_experts, d_ff, d_model = w_gate.shape
+    shape = n_experts * split, d_ff // split, d_model
+    down = torch.stack(w_down.chunk(split, dim=2), dim=1).flatten(0, 1)
+    return w_gate.view(shape), w_up.view(shape), down
+
+
+@EXERCISE.wrong(stage="gradient", says="The result carries no gradient")
+def works_on_numbers(w_gate, w_up, w_down, split):
+    down = torch.stack(w_down.detach().chunk(split, dim=2), dim=1).flatten(0, 1)
+    return _rows(w_gate.detach(), split), _rows(w_up.detach(), split), down
+
+
+@EXERCISE.wrong(stage="gradient", says="not connected with `w_down`")
+def copies_one_matrix_without_its_graph(w_gate, w_up, w_down, split):
+    down = torch.stack(w_down.detach().chunk(split, dim=2), dim=1).flatten(0, 1)
+    return _rows(w_gate, split), _rows(w_up, split), down
+
+
+@EXERCISE.right
+def shuffles_the_units_first(w_gate, w_up, w_down, split):
+    order = torch.randperm(w_up.shape[1])
+    down = torch.stack(w_down[:, :, order].chunk(split, dim=2), dim=1).flatten(0, 1)
+    return _rows(w_gate[:, order], split), _rows(w_up[:, order], split), down
+
+
+@EXERCISE.right
+def into_empty_tensors(w_gate, w_up, w_down, split):
+    n_experts, d_ff, d_model = w_gate.shape
+    width = d_ff // split
+    gate, up = (torch.empty(n_experts * split, width, d_model) for _ in range(2))
+    down = torch.empty(n_experts * split, d_model, width)
+    for e in range(n_experts):
+        for j in range(split):
+            part, units = e * split + j, slice(j * width, (j + 1) * width)
+            gate[part], up[part] = w_gate[e, units], w_up[e, units]
+            down[part] = w_down[e, :, units]
+    return gate, up, down
+
+
 @EXERCISE.right
 def deals_units_out_like_cards(w_gate, w_up, w_down, split):
     wide = [

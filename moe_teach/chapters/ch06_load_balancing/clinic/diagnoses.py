@@ -44,7 +44,7 @@ DIAGNOSES = {
         "The balance loss is computed and logged, but it is not part of the total.", _UNHEARD
     ),
     "loss-detached": Diagnosis(
-        "The balance loss is added as a bare number, without its graph.",
+        "The balance loss is computed without a graph: what is logged has no gradient of its own.",
         {"own": "0 for every k", **_UNHEARD},
     ),
     "coefficient-too-large": Diagnosis(

@@ -1,5 +1,6 @@
 """Chapter 09, exercise 9.5: bring the answers home."""
 
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -218,23 +219,29 @@ def _combine_precision(answer: Any, seed: int) -> None:
 
 @EXERCISE.stage("far apart")
 def _combine_far(answer: Any, seed: int) -> None:
-    from moe_teach.analysis.kernel_watch import vast
-
     if seed:
         return
-    # Of rows that are so long only the first block of columns is worked on, by one program.
-    try:
-        y, out = (vast((3, 4), (FAR, 1), dtype=torch.float16) for _ in "yo")
-    except OSError:
-        return  # a machine that rations addresses skips the case
-    y.copy_(torch.randn(3, 4, generator=generator(seed)))
-    gates, slot = torch.ones(3, 1), torch.tensor([[1], [2], [0]], dtype=torch.int32)
-    run = _launched(answer, (1, 1), (y, gates, slot, out), FAR, (4, 4))
+    for far in ("y", "out"):
+        with suppress(OSError):  # a machine that rations addresses skips the case
+            _demand_wide(answer, far, seed)
+
+
+def _demand_wide(answer: Any, far: str, seed: int) -> None:
+    """Launch one program, for the first columns of rows that are very long."""
+    from moe_teach.analysis.kernel_watch import vast
+
+    slot = torch.tensor([[2]] if far == "y" else [[0], [0], [0]], dtype=torch.int32)
+    n_tokens, n_rows = len(slot), int(slot.max()) + 1
+    y = vast((n_rows, 4), (FAR, 1), dtype=torch.float16)
+    y.copy_(torch.randn(n_rows, 4, generator=generator(seed)))
+    out = vast((n_tokens, 4), (FAR, 1), dtype=torch.float16)
+    tensors = y, torch.ones(n_tokens, 1), slot, out
+    run = _launched(answer, (1, 1), tensors, FAR, (4, 4))
     run.demand_wide_offsets()
     expected = y[slot[:, 0].long()]
     require(
         close(run.outputs["out"], expected),
-        f"d_model is {FAR:,} here, and rows came out wrong: their offsets do not fit into an "
-        "int32.",
+        f"The rows of {far} are {FAR:,} numbers long here, and the last one came out wrong: its "
+        "offset does not fit into an int32.",
         **_facts(run, expected),
     )

@@ -36,8 +36,8 @@ NAMES = ("flops", "n_bytes", "seconds", "limit")
 
 
 def _case(counts: list[int], seed: int) -> tuple[dict[str, Any], dict[str, int]]:
-    extra = int(torch.randint(0, 5, (1,), generator=generator(seed)))
-    d_model, d_ff = 16 + extra, 40 + 2 * extra
+    more, yet_more = torch.randint(0, 5, (2,), generator=generator(seed)).tolist()
+    d_model, d_ff = 16 + more, 40 + yet_more
     n_rows, n_awake = sum(counts), sum(count > 0 for count in counts)
     narrow = seed % 2 == 1 and n_rows < 2**31
     tokens = torch.tensor(counts, dtype=torch.int32 if narrow else torch.int64)
@@ -77,6 +77,14 @@ def _bill_flops(answer: Any, seed: int) -> None:
             got not in others,
             "The rows are right, their price is not: SwiGLU has *three* matrices, and each number "
             "of them costs a row a multiplication *and* an addition.",
+            **facts,
+        )
+        require(
+            got == counted["flops"]
+            or got < 2**31
+            or not close(float(got), float(counted["flops"])),
+            "This is nearly the number, and rounded: float32 does not hold every integer above "
+            "2^24. Count in integers.",
             **facts,
         )
         require(

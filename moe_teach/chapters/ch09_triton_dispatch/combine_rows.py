@@ -38,7 +38,7 @@ EXERCISE = Exercise(
 )
 
 # tokens, width, choices, blocks
-SIZES = ((1, 1, 1, 2, 4), (3, 4, 2, 2, 4), (2, 6, 2, 2, 4), (5, 3, 4, 4, 8))
+SIZES = ((1, 1, 1, 2, 4), (3, 4, 2, 2, 4), (2, 6, 2, 2, 4), (5, 3, 4, 4, 2))
 FAR = 2**30 + 7  # numbers in a row: two rows are beyond int32
 
 

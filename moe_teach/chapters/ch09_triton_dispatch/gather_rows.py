@@ -42,7 +42,7 @@ SIZES = (
     (3, 4, 2, 4, 0, 0),
     (3, 6, 2, 4, 0, 0),
     (3, 3, 4, 4, 2, 5),
-    (5, 9, 1, 8, 1, 0),
+    (5, 3, 4, 2, 1, 0),
 )
 N_TOKENS = 5
 FAR = 2**30 + 7  # numbers between rows: twice that is beyond int32

@@ -172,7 +172,7 @@ def _search_many(kernel: Any, seed: int) -> None:
         return
     counts, block = [2**24 + 1, 3], 2**23
     message = (
-        "with more than 2^24 rows the tiles are wrong, and with few they are right. A quotient "
-        "made with `/` is a float32, which does not hold every integer from there on: use `//`."
+        "with more than 2^24 rows the tiles are wrong, and with few they are right. Is a number on "
+        "the way no int32? A float32, say a quotient made with `/`, does not hold every integer."
     )
     _judge(_searched(kernel, counts, block, 4), _tables(counts, block, 0), message)

@@ -98,7 +98,7 @@ counts_on_empty_lanes = EXERCISE.wrong(stage="surplus programs", says="where BLO
 )
 
 
-divides_into_a_float = EXERCISE.wrong(stage="many rows", says="A quotient made with `/`")(
+divides_into_a_float = EXERCISE.wrong(stage="many rows", says="a quotient made with `/`")(
     slip(
         SEARCH,
         (

@@ -188,8 +188,14 @@ def _gradient_empty(kernel: Any, seed: int) -> None:
     )
     run.demand_written("dw", cause)
     expected, got = _gradient(given, counts), run.outputs["dw"]
-    message = "The gradient of an expert without rows is zero, and the others do not change."
-    require(close(got, expected), message, **facts(run, expected, got))
+    shown = facts(run, expected, got)
+    message = "The gradient of an expert without rows is zero."
+    require(close(got[::2], expected[::2]), message, **shown)
+    message = (
+        "The experts without rows are right, the one with 3 rows is not. BLOCK_ROWS is 2 here, so "
+        "it takes two steps, and the blocks of dw have other sizes too."
+    )
+    require(close(got, expected), message, **shown)
 
 
 @EXERCISE.stage("half precision")

@@ -114,6 +114,11 @@ trusts_square_tiles = EXERCISE.wrong(stage="ragged", says="")(
 )
 
 
+steps_by_a_fixed_number = EXERCISE.wrong(stage="nobody's rows", says="BLOCK_ROWS is 2 here")(
+    slip(GRADIENT, ("range(begin, end, BLOCK_ROWS)", "range(begin, end, 4)"))
+)
+
+
 reads_with_narrow_offsets = EXERCISE.wrong(stage="far apart", says="n[:, None] * D")(
     slip(GRADIENT, ("tl.arange(0, BLOCK_ROWS)).to(tl.int64)", "tl.arange(0, BLOCK_ROWS))"))
 )

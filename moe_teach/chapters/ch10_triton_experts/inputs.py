@@ -48,7 +48,11 @@ def _vast(*shape: Any, dtype: torch.dtype) -> Tensor:
     """Reserve addresses (`kernel_watch.vast`); Triton is imported where it is used."""
     from moe_teach.analysis import kernel_watch
 
-    return kernel_watch.vast(*shape, dtype=dtype)
+    try:
+        return kernel_watch.vast(*shape, dtype=dtype)
+    except OSError:
+        gc.collect()  # a launch holds its tensors in a cycle: those of the last may still be there
+        return kernel_watch.vast(*shape, dtype=dtype)
 
 
 def _one_tile(expert: int, begin: int) -> dict[str, Tensor]:
@@ -58,7 +62,6 @@ def _one_tile(expert: int, begin: int) -> dict[str, Tensor]:
 
 def far_tile(far: str, seed: int) -> tuple[dict[str, Any], Tensor]:
     """Give exercise 10.1 a tile of two rows at the far end of x, w or out, and their product."""
-    gc.collect()  # a launch holds its tensors in a cycle, and two of this size may be too many
     d_model, d_ff = 4, 64
     begin, token, e = (FAR // 64 if far == "out" else 0), (FAR // 4 if far == "x" else 1), 2
     gap = FAR // 2 if far == "w" else d_model * d_ff
@@ -96,7 +99,6 @@ def far_rows(far: str, seed: int) -> tuple[dict[str, Any], Tensor]:
 
     One of D and F is so large that only its first block of columns is worked on.
     """
-    gc.collect()  # a launch holds its tensors in a cycle, and two of this size may be too many
     wide = FAR // 2 + 7  # two of them are beyond int32
     d_model, d_ff = (1, wide) if far == "dout" else (wide, 1)
     counts = [0, 0, 1] if far == "dw" else [3]

@@ -223,8 +223,10 @@ check("9.4", gather_rows)
 # A slot of -1 was turned away and adds nothing; a token that lost all its choices gets zeros.
 # Program (i, j) owns the tokens from i · BLOCK_T on and of these the columns from j · BLOCK_D on.
 #
-# `y` and `out` are **float16**, the gates float32. Sum in float32 and round once, when you store.
-# Nobody but you writes your tile, so you need no atomic operation, and the sum has one order.
+# `y` and `out` are **float16**, the gates float32. Multiply and sum in float32 and round once, when
+# you store. Nobody but you writes your tile, so you need no atomic operation, and the sum has one
+# order. `y` and `out` can be **large**, more than $2^{31}$ numbers each, while slots and tokens are
+# int32: widen them before you multiply, as in 9.4.
 
 
 # %%

@@ -138,6 +138,9 @@ check("10.2", find_tile_kernel)
 # `choice[n]` numbers the choices of the flattened batch: choice k of token t is t · K + k, and
 # every choice occurs once. The product is written, with its masks (here F fits into one block, so
 # there is no loop). Write what comes after it.
+#
+# `h`, `out` and all of `w` can be **large**, as in 10.1: more than $2^{31}$ numbers, while rows and
+# choices are int32. Widen `choice[n]` before you multiply, as the given lines do with `n` and `e`.
 
 
 # %%
@@ -185,7 +188,12 @@ check("10.3", down_kernel)
 #
 # Now the ragged side is the one you sum over. A program owns a block of one matrix, so `dw` needs
 # no atomics; write its loop over the rows of its expert, in steps of `BLOCK_ROWS`, and the store.
-# An expert without rows has a gradient too. `tl.trans(a)` turns a tile round.
+# An expert without rows has a gradient too. `tl.trans(a)` turns a tile round. Sum in float32,
+# whatever the inputs are.
+#
+# `rows`, `dout` and all of `dw` can be **large**: more than $2^{31}$ numbers, while row numbers are
+# int32. Widen them before you multiply, *inside* the loop: the interpreter's loop counter is an int32
+# whatever `begin` was.
 
 
 # %%

@@ -1,5 +1,7 @@
 """Chapter 09, exercise 9.5: bring the answers home."""
 
+import gc
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -18,22 +20,26 @@ EXERCISE = Exercise(
     importance=5,
     minutes=25,
     needs=("9.4",),
+    version=2,  # offsets must be wide
     hints=(
         "Start a tile of float32 zeros and let each of the K choices add its part: load the slots "
         "of your tokens, then the rows they name, then add gate times answer.",
         "In pass k, token t finds its slot and its gate at `token * TOP_K + k`. Load the answers "
-        "with a mask that is false where the slot is -1, and with other=0.0.",
-        "mixture = tl.zeros((BLOCK_T, BLOCK_D), tl.float32); for k in range(TOP_K): slot (other=-1)"
-        " and gate (other=0.0) at token * TOP_K + k; answer = tl.load(y_ptr + slot[:, None] * "
-        "d_model + column[None, :], mask=(slot >= 0)[:, None] & (column < d_model)[None, :], "
-        "other=0.0); mixture += gate[:, None] * answer.to(tl.float32)",
+        "with a mask that is false where the slot is -1, and with other=0.0. Widen slots and "
+        "tokens with `.to(tl.int64)` before you multiply them by d_model.",
+        "mixture = tl.zeros((BLOCK_T, BLOCK_D), tl.float32); for k in range(TOP_K): slot (other=-1,"
+        " then .to(tl.int64)) and gate (other=0.0) at token * TOP_K + k; answer = tl.load(y_ptr + "
+        "slot[:, None] * d_model + column[None, :], mask=(slot >= 0)[:, None] & (column < d_model)"
+        "[None, :], other=0.0); mixture += gate[:, None] * answer.to(tl.float32)",
     ),
     explanation="Each token collects; no row adds itself to a token. So every tile has one owner "
     "and every sum one order, and the result is the same to the last bit on every run. The other "
     "direction needs atomic additions of floats, whose order the hardware picks anew each time.",
 )
 
-SIZES = ((1, 1, 1, 2, 4), (3, 4, 2, 2, 4), (2, 6, 2, 2, 4))  # tokens, width, choices, blocks
+# tokens, width, choices, blocks
+SIZES = ((1, 1, 1, 2, 4), (3, 4, 2, 2, 4), (2, 6, 2, 2, 4), (5, 3, 4, 4, 2))
+FAR = 2**30 + 7  # numbers in a row: two rows are beyond int32
 
 
 def _routed(sizes: tuple[int, ...], seed: int, share_kept: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -60,18 +66,23 @@ def _launch(
     kernel: Any, y: Tensor, gates: Tensor, slot: Tensor, blocks: tuple[int, int] = (2, 4)
 ) -> Run:
     n_tokens, d_model = len(gates), y.shape[1]
-    arguments = {
-        "y_ptr": y,
-        "gates_ptr": gates,
-        "slot_ptr": slot,
-        "out_ptr": torch.full((n_tokens, d_model), torch.nan, dtype=torch.float16),
-        "n_tokens": n_tokens,
-        "d_model": d_model,
-        "TOP_K": gates.shape[1],
-        "BLOCK_T": blocks[0],
-        "BLOCK_D": blocks[1],
-    }
+    out = torch.full((n_tokens, d_model), torch.nan, dtype=torch.float16)
     grid = (-(-n_tokens // blocks[0]), -(-d_model // blocks[1]))
+    return _launched(kernel, grid, (y, gates, slot, out), d_model, blocks)
+
+
+def _launched(
+    kernel: Any,
+    grid: tuple[int, int],
+    tensors: tuple[Tensor, ...],
+    d_model: int,
+    blocks: tuple[int, int],
+) -> Run:
+    names = ("y_ptr", "gates_ptr", "slot_ptr", "out_ptr")
+    arguments: dict[str, Any] = dict(zip(names, tensors, strict=True))
+    n_tokens, top_k = arguments["gates_ptr"].shape
+    arguments |= {"n_tokens": n_tokens, "d_model": d_model, "TOP_K": top_k}
+    arguments |= {"BLOCK_T": blocks[0], "BLOCK_D": blocks[1]}
     return launch(kernel, grid, arguments, outputs=("out",))
 
 
@@ -180,7 +191,8 @@ def _combine_nobody(answer: Any, seed: int) -> None:
 
 @EXERCISE.stage("precision")
 def _combine_precision(answer: Any, seed: int) -> None:
-    odd = 1 + 2 * torch.randint(0, 15, (3,), generator=generator(seed))
+    random = generator(seed)
+    odd = 1 + 2 * torch.randint(0, 15, (3,), generator=random)
     y = torch.stack([torch.full((3,), 4096), odd, torch.full((3,), -4096)]).to(torch.float16)
     slot = torch.tensor([[0, 1, 2]], dtype=torch.int32)
     run = _launch(answer, y, torch.ones(1, 3), slot)
@@ -189,5 +201,49 @@ def _combine_precision(answer: Any, seed: int) -> None:
         torch.equal(run.outputs["out"], expected),
         "4096 plus an odd number minus 4096 should give the odd number back. float16 has no odd "
         "numbers above 2048: sum in float32, and round only when you store.",
+        **_facts(run, expected),
+    )
+    # The gate and the product are as fine: both lie between two neighbours of float16.
+    above = torch.randint(1, 4, (1, 1), generator=random) / 4096
+    left = 1024 * float(above)
+    y = torch.tensor([[1024.0], [-1024.0]]).to(torch.float16)
+    run = _launch(answer, y, torch.cat([1 + above, torch.ones(1, 1)], dim=1), slot[:, :2])
+    expected = (1024 * above).to(torch.float16)
+    require(
+        torch.equal(run.outputs["out"], expected),
+        f"1024 times a gate of {1 + float(above):.6f}, minus 1024, should leave {left:g}. "
+        "float16 has neither that gate nor that product: only y is float16, and only the sum is "
+        "rounded to it.",
+        **_facts(run, expected),
+    )
+
+
+@EXERCISE.stage("far apart")
+def _combine_far(answer: Any, seed: int) -> None:
+    if seed:
+        return
+    for far in ("y", "out"):
+        with suppress(OSError):  # a machine that rations addresses skips the case
+            _demand_wide(answer, far, seed)
+
+
+def _demand_wide(answer: Any, far: str, seed: int) -> None:
+    """Launch one program, for the first columns of rows that are very long."""
+    from moe_teach.analysis.kernel_watch import vast
+
+    gc.collect()  # a launch holds its tensors in a cycle, and two of this size may be too many
+    slot = torch.tensor([[2]] if far == "y" else [[0], [0], [0]], dtype=torch.int32)
+    n_tokens, n_rows = len(slot), int(slot.max()) + 1
+    y = vast((n_rows, 4), (FAR, 1), dtype=torch.float16)
+    y.copy_(torch.randn(n_rows, 4, generator=generator(seed)))
+    out = vast((n_tokens, 4), (FAR, 1), dtype=torch.float16)
+    tensors = y, torch.ones(n_tokens, 1), slot, out
+    run = _launched(answer, (1, 1), tensors, FAR, (4, 4))
+    run.demand_wide_offsets()
+    expected = y[slot[:, 0].long()]
+    require(
+        close(run.outputs["out"], expected),
+        f"The rows of {far} are {FAR:,} numbers long here, and the last one came out wrong: its "
+        "offset does not fit into an int32.",
         **_facts(run, expected),
     )

@@ -15,17 +15,21 @@ def kernel(
     mixture = tl.zeros((BLOCK_T, BLOCK_D), dtype=tl.float32)
     for k in range(TOP_K):
         slot = tl.load(slot_ptr + token * TOP_K + k, mask=token < n_tokens, other=-1)
+        slot = slot.to(tl.int64)
         gate = tl.load(gates_ptr + token * TOP_K + k, mask=token < n_tokens, other=0.0)
         there = (slot >= 0)[:, None] & (column < d_model)[None, :]
         answer = tl.load(
             y_ptr + slot[:, None] * d_model + column[None, :], mask=there, other=0.0
         )
         mixture += gate[:, None] * answer
-    tl.store(out_ptr + token[:, None] * d_model + column[None, :], mixture, mask=mine)
+    row = token.to(tl.int64)
+    tl.store(out_ptr + row[:, None] * d_model + column[None, :], mixture, mask=mine)
 """
 
 
+_ROW = "    row = token.to(tl.int64)\n"
 _STORE = "    tl.store" + COMBINE.rsplit("    tl.store", 1)[1]
+_ADD = changed(_STORE, ("store", "atomic_add"), (", mix", ", 1.0 * mix"))
 
 
 @EXERCISE.wrong(stage="everybody once", says="with an atomic operation")
@@ -34,7 +38,7 @@ def adds_atomically():
     return changed(
         COMBINE,
         ("mixture += gate", "mixture = gate"),
-        (_STORE, "    " + changed(_STORE, ("store", "atomic_add"), (", mix", ", 1.0 * mix"))),
+        (_ROW + _STORE, "    " + _ROW + "    " + _ADD),
     )
 
 
@@ -45,7 +49,7 @@ def adds_up_in_the_output():
     return changed(
         COMBINE,
         ("mixture += gate", f"mixture = tl.load({place}, mask=mine) + gate"),
-        (_STORE, "    " + _STORE),
+        (_ROW + _STORE, "    " + _ROW + "    " + _STORE),
     )
 
 
@@ -121,6 +125,24 @@ def sums_in_half_precision():
     )
 
 
+@EXERCISE.wrong(stage="precision", says="neither that gate nor that product")
+@kernel
+def rounds_the_products():
+    return changed(COMBINE, ("gate[:, None] * answer", "(gate[:, None] * answer).to(tl.float16)"))
+
+
+@EXERCISE.wrong(stage="far apart", says="y_ptr + slot[:, None] * d_model")
+@kernel
+def reads_with_narrow_offsets():
+    return changed(COMBINE, ("        slot = slot.to(tl.int64)\n", ""))
+
+
+@EXERCISE.wrong(stage="far apart", says="tl.store(out_ptr + row[:, None] * d_model")
+@kernel
+def writes_with_narrow_offsets():
+    return changed(COMBINE, ("token.to(tl.int64)", "token"))
+
+
 @EXERCISE.right
 @kernel
 def all_choices_in_one_load():
@@ -135,7 +157,7 @@ def kernel(
     k = tl.arange(0, 4)
     there = (token < n_tokens)[:, None] & (k < TOP_K)[None, :]
     at = token[:, None] * TOP_K + k[None, :]
-    slot = tl.load(slot_ptr + at, mask=there, other=-1)[:, :, None]
+    slot = tl.load(slot_ptr + at, mask=there, other=-1).to(tl.int64)[:, :, None]
     gate = tl.load(gates_ptr + at, mask=there, other=0.0)[:, :, None]
     answer = tl.load(
         y_ptr + slot * d_model + column, mask=(slot >= 0) & (column < d_model), other=0.0
@@ -143,7 +165,8 @@ def kernel(
     mixture = tl.sum(gate * answer.to(tl.float32), axis=1)
     column = tl.program_id(1) * BLOCK_D + tl.arange(0, BLOCK_D)
     mine = (token < n_tokens)[:, None] & (column < d_model)[None, :]
-    tl.store(out_ptr + token[:, None] * d_model + column[None, :], mixture, mask=mine)
+    place = token.to(tl.int64)[:, None] * d_model + column[None, :]
+    tl.store(out_ptr + place, mixture, mask=mine)
 """
 
 
@@ -166,5 +189,6 @@ def kernel(
             there = tl.where(slot >= 0, column < d_model, False)
             answer = tl.load(y_ptr + slot * d_model + column, mask=there, other=0.0)
             mixture = tl.where(there, mixture + gate * answer, mixture)
-        tl.store(out_ptr + token * d_model + column, mixture, mask=column < d_model)
+        place = token * d_model.to(tl.int64) + column
+        tl.store(out_ptr + place, mixture, mask=column < d_model)
 """

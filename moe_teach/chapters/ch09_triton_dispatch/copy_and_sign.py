@@ -29,7 +29,7 @@ EXERCISE = Exercise(
     "later. The places behind the end stay without work: that is the price of blocks of one size.",
 )
 
-SIZES = ((1, 4), (4, 4), (7, 4), (11, 4))  # numbers, block
+SIZES = ((1, 4), (4, 4), (7, 4), (11, 8), (5, 2), (3, 1))  # numbers, block
 
 
 def _launches(kernel: Any, seed: int) -> list[Run]:

@@ -33,7 +33,7 @@ EXERCISE = Exercise(
     "`other=-1` does double duty: lanes without a choice look like choices that were turned away.",
 )
 
-SIZES = ((1, 1, 4), (3, 2, 4), (7, 3, 4), (11, 5, 4))  # choices, experts, block
+SIZES = ((1, 1, 4), (3, 2, 4), (7, 3, 4), (11, 5, 2), (21, 12, 8))  # choices, experts, block
 
 
 def choices(n: int, n_experts: int, seed: int, *, turned_away: bool = False) -> Tensor:
@@ -121,8 +121,12 @@ def _count_values(answer: Any, seed: int) -> None:
 
 @EXERCISE.stage("turned away")
 def _count_dropped(answer: Any, seed: int) -> None:
-    for n, n_experts, block in ((3, 2, 4), (7, 3, 4)):
-        ids = choices(n, n_experts, seed, turned_away=True)
+    nobody = torch.full((3,), -1, dtype=torch.int32)
+    for ids, n_experts, block in (
+        (choices(3, 2, seed, turned_away=True), 2, 4),
+        (choices(15, 11, seed, turned_away=True), 11, 8),
+        (nobody, 4, 2),
+    ):
         run = _launch(answer, ids, n_experts, block)
         expected = counts_of(ids, n_experts, block)
         require(

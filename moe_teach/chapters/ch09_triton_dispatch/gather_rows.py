@@ -37,7 +37,13 @@ EXERCISE = Exercise(
 )
 
 # rows, columns, block of rows, block of columns, numbers between the rows of x and of rows
-SIZES = ((1, 1, 2, 4, 0, 0), (3, 4, 2, 4, 0, 0), (3, 6, 2, 4, 0, 0), (3, 3, 4, 4, 2, 5))
+SIZES = (
+    (1, 1, 2, 4, 0, 0),
+    (3, 4, 2, 4, 0, 0),
+    (3, 6, 2, 4, 0, 0),
+    (3, 3, 4, 4, 2, 5),
+    (5, 3, 4, 2, 1, 0),
+)
 N_TOKENS = 5
 FAR = 2**30 + 7  # numbers between rows: twice that is beyond int32
 

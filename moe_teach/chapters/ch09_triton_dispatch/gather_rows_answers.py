@@ -60,6 +60,13 @@ def swaps_the_axes_of_the_grid():
     )
 
 
+@EXERCISE.wrong(stage="everybody once", says="Nobody stores elements")
+@kernel
+def swaps_the_blocks():
+    tall = "tl.program_id(0) * BLOCK_D + tl.arange(0, BLOCK_D)"
+    return changed(GATHER, ("tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)", tall))
+
+
 @EXERCISE.wrong(stage="values", says="load that number first")
 @kernel
 def reads_row_r():

@@ -35,7 +35,8 @@ EXERCISE = Exercise(
     "run: the same sums, in another order.",
 )
 
-SIZES = ((1, 1, 1), (3, 2, 1), (10, 3, 2))  # choices, experts, choices of a token
+# choices, experts, choices of a token, block
+SIZES = ((1, 1, 1, 4), (3, 2, 1, 4), (10, 3, 2, 4), (21, 12, 3, 8), (6, 2, 2, 2))
 
 
 def _base(counts: Tensor) -> Tensor:
@@ -77,8 +78,8 @@ def _launch(kernel: Any, expert_ids: Tensor, n_experts: int, top_k: int, block: 
 
 def _launches(kernel: Any, seed: int) -> list[Run]:
     return [
-        _launch(kernel, choices(n, n_experts, seed), n_experts, top_k, 4)
-        for n, n_experts, top_k in SIZES
+        _launch(kernel, choices(n, n_experts, seed), n_experts, top_k, block)
+        for n, n_experts, top_k, block in SIZES
     ]
 
 
@@ -143,12 +144,14 @@ def _place_tokens(answer: Any, seed: int) -> None:
 @EXERCISE.stage("turned away")
 def _place_dropped(answer: Any, seed: int) -> None:
     nobody = torch.full((3,), -1, dtype=torch.int32)
-    for ids, n_experts in (
-        (choices(5, 2, seed, turned_away=True), 2),
-        (nobody, 2),
+    for ids, n_experts, top_k, block in (
+        (choices(5, 2, seed, turned_away=True), 2, 1, 4),
+        (choices(12, 3, seed, turned_away=True), 3, 2, 8),
+        (nobody, 2, 1, 4),
     ):
-        run = _launch(answer, ids, n_experts, 1, 4)
+        run = _launch(answer, ids, n_experts, top_k, block)
         slot, order = _slots(ids, n_experts)
+        tokens = torch.tensor(order, dtype=torch.int32) // top_k
         got = run.outputs
         require(
             close(got["slot"], slot),
@@ -163,9 +166,9 @@ def _place_dropped(answer: Any, seed: int) -> None:
             "was kept, not by who exists."
         )
         require(
-            close(got["token_idx"], torch.tensor(order, dtype=torch.int32)),
+            close(got["token_idx"], tokens),
             "With choices turned away the tokens no longer stand in the rows of their choices.",
-            expected=torch.tensor(order, dtype=torch.int32),
+            expected=tokens,
             got=got["token_idx"],
             example=run.given,
         )

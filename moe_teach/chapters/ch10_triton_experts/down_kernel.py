@@ -1,5 +1,6 @@
 """Chapter 10, exercise 10.3: gate weight and place in the epilogue of the second product."""
 
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from moe_teach.chapters.ch10_triton_experts.inputs import (
     empty,
     expert_of_rows,
     facts,
+    far_answers,
     normal,
     tile_tables,
 )
@@ -26,14 +28,16 @@ EXERCISE = Exercise(
     importance=4,
     minutes=15,
     needs=("10.1",),
+    version=2,  # offsets must be wide
     hints=(
         "Two small vectors are missing, one number per row of the tile: the choice that each row "
         "belongs to, and that choice's gate. Then one store.",
         "`choice_ptr + n` leads to the places and `gates_ptr + place` to the gates; load both "
-        "under n < end. A vector of rows multiplies a tile as gate[:, None].",
-        "place = tl.load(choice_ptr + n, mask=n < end, other=0); gate = tl.load(gates_ptr + place, "
-        "mask=n < end, other=0.0); tl.store(out_ptr + place[:, None] * D + d[None, :], "
-        "gate[:, None] * acc, mask=(n[:, None] < end) & (d[None, :] < D)).",
+        "under n < end. A vector of rows multiplies a tile as gate[:, None]. Widen `place` with "
+        "`.to(tl.int64)` before you multiply it by D.",
+        "place = tl.load(choice_ptr + n, mask=n < end, other=0).to(tl.int64); gate = "
+        "tl.load(gates_ptr + place, mask=n < end, other=0.0); tl.store(out_ptr + place[:, None] * "
+        "D + d[None, :], gate[:, None] * acc, mask=(n[:, None] < end) & (d[None, :] < D)).",
     ),
     explanation="What was a kernel of its own, read every answer, weigh it, write it elsewhere, "
     "costs nothing here: the tile is in registers and has to be stored anyway. Each place is "
@@ -58,22 +62,28 @@ def _order(n_rows: int, seed: int) -> Tensor:
 
 
 def _case(
-    counts: list[int], d_model: int, seed: int, *, sorted_already: bool = False
+    counts: list[int],
+    d_model: int,
+    seed: int,
+    *,
+    blocks: tuple[int, int, int] = (4, 4, 4),
+    surplus: int = 0,
+    sorted_already: bool = False,
 ) -> dict[str, Any]:
-    """Give the arguments for blocks of 4 with F = 3."""
+    """Give the arguments for blocks of rows, of D and of F, with F = 3."""
     n_rows, d_ff = sum(counts), 3
     given: dict[str, Any] = {"h_ptr": normal(n_rows, d_ff, seed=seed)}
     given["w_ptr"] = normal(len(counts), d_model, d_ff, seed=seed + 1)
     given["gates_ptr"] = 0.1 + torch.rand(n_rows, generator=generator(seed + 2))
     order = torch.arange(n_rows) if sorted_already else _order(n_rows, seed)
     given["choice_ptr"] = order.to(torch.int32)
-    given |= {"out_ptr": empty(n_rows, d_model)} | tile_tables(counts, 4)
+    given |= {"out_ptr": empty(n_rows, d_model)} | tile_tables(counts, blocks[0], surplus)
     given |= {"D": d_model, "F": d_ff}
-    return given | {"BLOCK_ROWS": 4, "BLOCK_D": 4, "BLOCK_F": 4}
+    return given | dict(zip(("BLOCK_ROWS", "BLOCK_D", "BLOCK_F"), blocks, strict=True))
 
 
 def _launched(kernel: Any, given: dict[str, Any]) -> Run:
-    grid = (len(given["tile_expert_ptr"]), -(-given["D"] // 4))
+    grid = (len(given["tile_expert_ptr"]), -(-given["D"] // given["BLOCK_D"]))
     return launch(kernel, grid, given, outputs=("out",), causes=CAUSES)
 
 
@@ -167,7 +177,7 @@ def _epilogue_groups(kernel: Any, seed: int) -> None:
     if seed >= CHECKED:
         return
     counts = [1, 0, 4]
-    given = _case(counts, 3, seed)
+    given = _case(counts, 3, seed, blocks=(2, 8, 4), surplus=1)
     run = _launched(kernel, given)
     place, got = given["choice_ptr"].long(), run.outputs["out"]
     run.demand_no_races("Each place belongs to one row: mask the rows from `end` on at the store.")
@@ -193,4 +203,26 @@ def _epilogue_half(kernel: Any, seed: int) -> None:
         "In float16 the answers overflow: the sum was rounded before its gate made it small. "
         "Multiply while it is still float32.",
         **facts(run, expected, got),
+    )
+
+
+@EXERCISE.stage("far apart")
+def _epilogue_far(kernel: Any, seed: int) -> None:
+    if seed:
+        return
+    with suppress(OSError):  # a machine that rations addresses skips the case
+        _demand_wide(kernel, seed)
+
+
+def _demand_wide(kernel: Any, seed: int) -> None:
+    given, expected = far_answers(seed)
+    run = _launched(kernel, given)
+    run.demand_wide_offsets()
+    got = run.outputs["out"][-2:]
+    require(
+        close(got, expected),
+        "`out` has more than 2^31 numbers here, and rows at its end come out wrong: their offsets "
+        "do not fit into an int32.",
+        expected=expected,
+        got=got,
     )

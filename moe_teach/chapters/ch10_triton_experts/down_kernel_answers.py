@@ -11,19 +11,19 @@ def down_kernel(
     BLOCK_ROWS: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_F: tl.constexpr,
 ):
     t = tl.program_id(0)
-    e = tl.load(tile_expert_ptr + t)
+    e = tl.load(tile_expert_ptr + t).to(tl.int64)
     if e < 0:
         return
     n = tl.load(tile_begin_ptr + t) + tl.arange(0, BLOCK_ROWS)
     end = tl.load(tile_end_ptr + t)
     d = tl.program_id(1) * BLOCK_D + tl.arange(0, BLOCK_D)
     f = tl.arange(0, BLOCK_F)
-    at_h = h_ptr + n[:, None] * F + f[None, :]
+    at_h = h_ptr + n.to(tl.int64)[:, None] * F + f[None, :]
     inner = tl.load(at_h, mask=(n < end)[:, None] & (f < F)[None, :], other=0.0)
     at_w = w_ptr + e * D * F + d[None, :] * F + f[:, None]
     matrix = tl.load(at_w, mask=(d < D)[None, :] & (f < F)[:, None], other=0.0)
     acc = tl.dot(inner, matrix, input_precision="ieee")
-    place = tl.load(choice_ptr + n, mask=n < end, other=0)
+    place = tl.load(choice_ptr + n, mask=n < end, other=0).to(tl.int64)
     gate = tl.load(gates_ptr + place, mask=n < end, other=0.0)
     answer = acc * gate[:, None]
     is_mine = (n < end)[:, None] & (d < D)[None, :]
@@ -81,14 +81,19 @@ rounds_before_the_gate = EXERCISE.wrong(stage="half precision", says="Multiply w
 )
 
 
+writes_with_narrow_offsets = EXERCISE.wrong(stage="far apart", says="tl.store(out_ptr + place")(
+    slip(EPILOGUE, ("mask=n < end, other=0).to(tl.int64)", "mask=n < end, other=0)"))
+)
+
+
 weighs_the_inner_rows = EXERCISE.right(
     slip(
         EPILOGUE,
-        ("    place = tl.load(choice_ptr + n, mask=n < end, other=0)\n", ""),
+        ("    place = tl.load(choice_ptr + n, mask=n < end, other=0).to(tl.int64)\n", ""),
         ("    gate = tl.load(gates_ptr + place, mask=n < end, other=0.0)\n", ""),
         (
             "    at_h = ",
-            "    place = tl.load(choice_ptr + n, mask=n < end, other=0)\n"
+            "    place = tl.load(choice_ptr + n, mask=n < end, other=0).to(tl.int64)\n"
             "    gate = tl.load(gates_ptr + place, mask=n < end, other=0.0)\n"
             "    at_h = ",
         ),

@@ -30,16 +30,20 @@ EXERCISE = Exercise(
     "wakes K experts and reads all of their numbers for 2 FLOPs each: no kernel helps there.",
 )
 
-COUNTS = ([3], [0, 2], [5, 1, 0], [700, 900], [0, 90, 2, 0, 3, 40])
+COUNTS = ([3], [0, 2], [5, 1, 0], [700, 900], [0, 90, 2, 0, 3, 40], [1] * 12, [2**31 + 1, 1])
+MACHINES = ((4e8, 1e8), (1e8, 4e8), (9e6, 3e4))  # FLOPs and bytes a second
 NAMES = ("flops", "n_bytes", "seconds", "limit")
 
 
 def _case(counts: list[int], seed: int) -> tuple[dict[str, Any], dict[str, int]]:
-    extra = int(torch.randint(0, 5, (1,), generator=generator(seed)))
-    d_model, d_ff = 16 + extra, 40 + 2 * extra
+    more, yet_more = torch.randint(0, 5, (2,), generator=generator(seed)).tolist()
+    d_model, d_ff = 16 + more, 40 + yet_more
     n_rows, n_awake = sum(counts), sum(count > 0 for count in counts)
-    given = {"tokens_per_expert": torch.tensor(counts), "d_model": d_model, "d_ff": d_ff}
-    given |= {"bytes_per_number": 2 + 2 * (seed % 2), "peak_flops": 4e8, "bandwidth": 1e8}
+    narrow = seed % 2 == 1 and n_rows < 2**31
+    tokens = torch.tensor(counts, dtype=torch.int32 if narrow else torch.int64)
+    given = {"tokens_per_expert": tokens, "d_model": d_model, "d_ff": d_ff}
+    given |= {"bytes_per_number": (2, 4, 8)[seed % 3]}
+    given |= dict(zip(("peak_flops", "bandwidth"), MACHINES[seed % 3], strict=True))
     counted = {"flops": 6 * n_rows * d_model * d_ff, "matrix": d_model * d_ff}
     counted |= {"matrices": 3 * n_awake * d_model * d_ff, "all": 3 * len(counts) * d_model * d_ff}
     counted |= {"ends": 2 * n_rows * d_model, "inner": 2 * n_rows * d_ff}
@@ -73,6 +77,14 @@ def _bill_flops(answer: Any, seed: int) -> None:
             got not in others,
             "The rows are right, their price is not: SwiGLU has *three* matrices, and each number "
             "of them costs a row a multiplication *and* an addition.",
+            **facts,
+        )
+        require(
+            got == counted["flops"]
+            or got < 2**31
+            or not close(float(got), float(counted["flops"])),
+            "This is nearly the number, and rounded: float32 does not hold every integer above "
+            "2^24. Count in integers.",
             **facts,
         )
         require(

@@ -31,6 +31,12 @@ def prices_two_matrices(tokens_per_expert, d_model, d_ff, bytes_per_number, peak
     return _bill(*given, matrices=2)
 
 
+@EXERCISE.wrong(stage="flops", says="nearly the number")
+def adds_rows_in_float32(tokens_per_expert, d_model, d_ff, bytes_per_number, peak_flops, bandwidth):
+    rows = tokens_per_expert.float().sum()[None].long()
+    return _bill(rows, d_model, d_ff, bytes_per_number, peak_flops, bandwidth)
+
+
 @EXERCISE.wrong(stage="bytes", says="not bytes")
 def counts_numbers_for_bytes(
     tokens_per_expert, d_model, d_ff, bytes_per_number, peak_flops, bandwidth

@@ -37,7 +37,8 @@ EXERCISE = Exercise(
 )
 
 # Integers in, integers out: nothing is drawn, so each stage runs for the first seeds only.
-LOADS = ([1, 3, 2], [3, 1, 4], [2, 5, 1])
+# rows of each expert, rows of a tile
+LOADS = (([1, 3, 2], 2), ([3, 1, 9], 4), ([1, 2, 1, 1, 3, 1, 1, 2, 1, 1, 1, 2], 2))
 NAMES = ("tile_expert", "tile_begin", "tile_end")
 CAUSES = {
     ("expert_offsets", "load"): "There are E offsets, 0 to E - 1: BLOCK_E lanes reach further, and "
@@ -119,14 +120,14 @@ def _search_one(kernel: Any, seed: int) -> None:
 def _search_several(kernel: Any, seed: int) -> None:
     if seed >= len(LOADS):
         return
-    counts = LOADS[seed]
-    experts, begins, ends = _tables(counts, 2, 0)
-    run = _searched(kernel, counts, 2, len(experts), lanes=8)
+    counts, block = LOADS[seed]
+    experts, begins, ends = _tables(counts, block, 0)
+    run = _searched(kernel, counts, block, len(experts), lanes=16)
     got = run.outputs["tile_begin"]
     shown = {"expected": begins, "got": got, "example": run.given}
     starts = torch.tensor([0, *counts]).cumsum(0)[experts.long()]
     require(
-        not close(got, 2 * torch.arange(len(experts))),
+        not close(got, block * torch.arange(len(experts))),
         "All rows were cut in one go, and tiles cross from one expert to the next. Every expert "
         "begins a tile of its own.",
         **shown,
@@ -156,5 +157,22 @@ def _search_surplus(kernel: Any, seed: int) -> None:
     run = _searched(kernel, [1, 3], 2, 5, lanes=4)
     message = "a program without a tile stores -1, 0, 0, whatever stands in the lanes from E on."
     _judge(run, _tables([1, 3], 2, 2), message)
+    run = _searched(kernel, [1, 3], 2, 5, lanes=2)
+    message = (
+        "a program without a tile stores -1, 0, 0, also where BLOCK_E is E and no lane is left."
+    )
+    _judge(run, _tables([1, 3], 2, 2), message)
     nobody = _searched(kernel, [0, 0, 0], 2, 1)
     _judge(nobody, _tables([0, 0, 0], 2, 1), "with no rows at all every program is surplus.")
+
+
+@EXERCISE.stage("many rows")
+def _search_many(kernel: Any, seed: int) -> None:
+    if seed:
+        return
+    counts, block = [2**24 + 1, 3], 2**23
+    message = (
+        "with more than 2^24 rows the tiles are wrong, and with few they are right. Is a number on "
+        "the way no int32? A float32, say a quotient made with `/`, does not hold every integer."
+    )
+    _judge(_searched(kernel, counts, block, 4), _tables(counts, block, 0), message)

@@ -86,6 +86,29 @@ names_an_expert_too_many = EXERCISE.wrong(stage="surplus programs", says="stores
 )
 
 
+counts_on_empty_lanes = EXERCISE.wrong(stage="surplus programs", says="where BLOCK_E is E")(
+    slip(
+        SEARCH,
+        (
+            "tl.store(tile_expert_ptr + t, owner)",
+            "owner = tl.sum((done <= t).to(tl.int32), 0)\n    "
+            "tl.store(tile_expert_ptr + t, tl.where(owner <= E, owner, -1))",
+        ),
+    )
+)
+
+
+divides_into_a_float = EXERCISE.wrong(stage="many rows", says="a quotient made with `/`")(
+    slip(
+        SEARCH,
+        (
+            "tl.cdiv(ends - begins, BLOCK_ROWS)",
+            "tl.ceil((ends - begins) / BLOCK_ROWS).to(tl.int32)",
+        ),
+    )
+)
+
+
 by_visiting_the_experts = EXERCISE.right(
     slip(
         SEARCH[: SEARCH.index("    e = tl.arange")]

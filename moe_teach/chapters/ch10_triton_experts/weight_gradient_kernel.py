@@ -1,11 +1,19 @@
 """Chapter 10, exercise 10.4: the gradient of the matrices, a sum over ragged rows."""
 
+from contextlib import suppress
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from moe_teach.chapters.ch10_triton_experts.inputs import CHECKED, empty, facts, normal, offsets_of
+from moe_teach.chapters.ch10_triton_experts.inputs import (
+    CHECKED,
+    empty,
+    facts,
+    far_rows,
+    normal,
+    offsets_of,
+)
 from moe_teach.judging.compare import close
 from moe_teach.judging.exercise import Exercise, require
 from moe_teach.judging.launching import Run, launch
@@ -19,17 +27,18 @@ EXERCISE = Exercise(
     importance=4,
     minutes=20,
     needs=("10.1",),
-    version=2,  # products must be whole
+    version=3,  # products must be whole, offsets wide
     hints=(
         "Look up where your expert's rows begin and end. Then it is a K loop again, with the rows "
         "as the dimension that is summed over, and its length differs from expert to expert.",
         "The first expert begins at 0: tl.load(..., mask=e > 0, other=0). A loop may run over "
         "`range(begin, end, BLOCK_ROWS)` with numbers that were loaded. Load (BLOCK_ROWS, BLOCK_F) "
-        "of dout and (BLOCK_ROWS, BLOCK_D) of rows; rows from `end` on count as 0.0.",
-        "for start in range(begin, end, BLOCK_ROWS): n = start + tl.arange(0, BLOCK_ROWS); a = "
-        "tile of dout, b = tile of rows, both masked with n < end; acc = tl.dot(tl.trans(a), b, "
-        'acc, input_precision="ieee"). Then store acc at dw_ptr + (e * F + f[:, None]) * D + '
-        "d[None, :], masked with f < F and d < D, also when there was no row.",
+        "of dout and (BLOCK_ROWS, BLOCK_D) of rows; rows from `end` on count as 0.0. Widen `n` "
+        "with `.to(tl.int64)` before you multiply it.",
+        "for start in range(begin, end, BLOCK_ROWS): n = (start + tl.arange(0, BLOCK_ROWS))"
+        ".to(tl.int64); a = tile of dout, b = tile of rows, both masked with n < end; acc = "
+        'tl.dot(tl.trans(a), b, acc, input_precision="ieee"). Then store acc at dw_ptr + (e * F + '
+        "f[:, None]) * D + d[None, :], masked with f < F and d < D, also when there was no row.",
     ),
     explanation="The ragged dimension is now the inner one, so nothing is padded but the last step "
     "of each expert. One program owns one block of dw and adds up all of it: no atomics, and the "
@@ -47,18 +56,28 @@ CAUSES = {
 }
 
 
-def _case(counts: list[int], sizes: tuple[int, int], seed: int) -> dict[str, Any]:
+BLOCKS = ("BLOCK_ROWS", "BLOCK_F", "BLOCK_D")
+
+
+def _case(
+    counts: list[int],
+    sizes: tuple[int, int],
+    seed: int,
+    *,
+    blocks: tuple[int, int, int] = (4, 4, 4),
+) -> dict[str, Any]:
+    """Give the arguments for blocks of rows, of F and of D."""
     d_model, d_ff = sizes
     given: dict[str, Any] = {"rows_ptr": normal(sum(counts), d_model, seed=seed)}
     given["dout_ptr"] = normal(sum(counts), d_ff, seed=seed + 1)
     given |= {"expert_offsets_ptr": offsets_of(counts)}
     given |= {"dw_ptr": empty(len(counts), d_ff, d_model), "D": d_model, "F": d_ff}
-    return given | {"BLOCK_ROWS": 4, "BLOCK_F": 4, "BLOCK_D": 4}
+    return given | dict(zip(BLOCKS, blocks, strict=True))
 
 
 def _launched(kernel: Any, given: dict[str, Any]) -> Run:
     n_experts, d_ff, d_model = given["dw_ptr"].shape
-    grid = (n_experts, -(-d_ff // 4), -(-d_model // 4))
+    grid = (n_experts, -(-d_ff // given["BLOCK_F"]), -(-d_model // given["BLOCK_D"]))
     return launch(kernel, grid, given, outputs=("dw",), causes=CAUSES)
 
 
@@ -96,9 +115,9 @@ def _gradient_one(kernel: Any, seed: int) -> None:
 def _gradient_loop(kernel: Any, seed: int) -> None:
     if seed >= CHECKED:
         return
-    given = _case([10], (4, 4), seed)
+    given = _case([9], (4, 4), seed)
     run = _launched(kernel, given)
-    expected, got = _gradient(given, [10]), run.outputs["dw"]
+    expected, got = _gradient(given, [9]), run.outputs["dw"]
     a, b = given["dout_ptr"], given["rows_ptr"]
     shown = facts(run, expected, got)
     require(
@@ -113,10 +132,10 @@ def _gradient_loop(kernel: Any, seed: int) -> None:
     )
     require(
         not close(got[0], a[:8].T @ b[:8]),
-        "The last rows are missing: 10 rows in steps of 4 make three steps, the last one short.",
+        "The last row is missing: 9 rows in steps of 4 make three steps, the last one short.",
         **shown,
     )
-    require(close(got, expected), "Ten rows in steps of four add up wrongly.", **shown)
+    require(close(got, expected), "Nine rows in steps of four add up wrongly.", **shown)
 
 
 @EXERCISE.stage("edges")
@@ -136,7 +155,7 @@ def _gradient_ragged(kernel: Any, seed: int) -> None:
     if seed >= CHECKED:
         return
     counts = [3, 2]
-    given = _case(counts, (4, 3), seed)
+    given = _case(counts, (4, 3), seed, blocks=(4, 2, 8))
     run = _launched(kernel, given)
     run.demand_written("dw", "Every expert has a matrix of its own, dw_ptr + e * F * D.")
     expected, got = _gradient(given, counts), run.outputs["dw"]
@@ -160,8 +179,8 @@ def _gradient_ragged(kernel: Any, seed: int) -> None:
 def _gradient_empty(kernel: Any, seed: int) -> None:
     if seed >= CHECKED:
         return
-    counts = [0, 2, 0]
-    given = _case(counts, (3, 2), seed)
+    counts = [0, 3, 0]
+    given = _case(counts, (3, 2), seed, blocks=(2, 8, 4))
     run = _launched(kernel, given)
     cause = (
         "An expert without rows has a gradient of zeros, and memory that was never written holds "
@@ -169,8 +188,14 @@ def _gradient_empty(kernel: Any, seed: int) -> None:
     )
     run.demand_written("dw", cause)
     expected, got = _gradient(given, counts), run.outputs["dw"]
-    message = "The gradient of an expert without rows is zero, and the others do not change."
-    require(close(got, expected), message, **facts(run, expected, got))
+    shown = facts(run, expected, got)
+    message = "The gradient of an expert without rows is zero."
+    require(close(got[::2], expected[::2]), message, **shown)
+    message = (
+        "The experts without rows are right, the one with 3 rows is not. BLOCK_ROWS is 2 here, so "
+        "it takes two steps, and the blocks of dw have other sizes too."
+    )
+    require(close(got, expected), message, **shown)
 
 
 @EXERCISE.stage("half precision")
@@ -188,4 +213,26 @@ def _gradient_half(kernel: Any, seed: int) -> None:
         "In float16 the sum over the rows broke. Many rows meet in one number of dw: sum in "
         "float32 and round once, when you store.",
         **facts(run, expected, got),
+    )
+
+
+@EXERCISE.stage("far apart")
+def _gradient_far(kernel: Any, seed: int) -> None:
+    if seed:
+        return
+    for far in ("rows", "dout", "dw"):
+        with suppress(OSError):  # a machine that rations addresses skips the case
+            _demand_wide(kernel, far, seed)
+
+
+def _demand_wide(kernel: Any, far: str, seed: int) -> None:
+    given, expected = far_rows(far, seed)
+    n_experts = len(expected)
+    run = launch(kernel, (n_experts, 1, 1), given, outputs=("dw",), causes=CAUSES)
+    run.demand_wide_offsets()
+    require(
+        close(run.outputs["dw"], expected),
+        f"`{far}` has more than 2^31 numbers here, and the end of it was read or written wrongly: "
+        "the offsets do not fit into an int32.",
+        **facts(run, expected, run.outputs["dw"]),
     )

@@ -9,14 +9,14 @@ def weight_gradient_kernel(
     rows_ptr, dout_ptr, expert_offsets_ptr, dw_ptr, D, F,
     BLOCK_ROWS: tl.constexpr, BLOCK_F: tl.constexpr, BLOCK_D: tl.constexpr,
 ):
-    e = tl.program_id(0)
+    e = tl.program_id(0).to(tl.int64)
     f = tl.program_id(1) * BLOCK_F + tl.arange(0, BLOCK_F)
     d = tl.program_id(2) * BLOCK_D + tl.arange(0, BLOCK_D)
     begin = tl.load(expert_offsets_ptr + e - 1, mask=e > 0, other=0)
     end = tl.load(expert_offsets_ptr + e)
     acc = tl.zeros((BLOCK_F, BLOCK_D), tl.float32)
     for start in range(begin, end, BLOCK_ROWS):
-        n = start + tl.arange(0, BLOCK_ROWS)
+        n = (start + tl.arange(0, BLOCK_ROWS)).to(tl.int64)
         at_dout = dout_ptr + n[:, None] * F + f[None, :]
         at_rows = rows_ptr + n[:, None] * D + d[None, :]
         a = tl.load(at_dout, mask=(n < end)[:, None] & (f < F)[None, :], other=0.0)
@@ -60,7 +60,7 @@ takes_one_step = EXERCISE.wrong(stage="the loop", says="Only the first BLOCK_ROW
 )
 
 
-leaves_out_the_short_step = EXERCISE.wrong(stage="the loop", says="The last rows are missing")(
+leaves_out_the_short_step = EXERCISE.wrong(stage="the loop", says="The last row is missing")(
     slip(GRADIENT, ("range(begin, end,", "range(begin, end - BLOCK_ROWS + 1,"))
 )
 
@@ -107,6 +107,28 @@ sums_rows_in_half = EXERCISE.wrong(stage="half precision", says="Many rows meet"
 )
 
 
+trusts_square_tiles = EXERCISE.wrong(stage="ragged", says="")(
+    slip(
+        GRADIENT, ("n = (start + tl.arange(0, BLOCK_ROWS))", "n = (start + tl.arange(0, BLOCK_F))")
+    )
+)
+
+
+steps_by_a_fixed_number = EXERCISE.wrong(stage="nobody's rows", says="BLOCK_ROWS is 2 here")(
+    slip(GRADIENT, ("range(begin, end, BLOCK_ROWS)", "range(begin, end, 4)"))
+)
+
+
+reads_with_narrow_offsets = EXERCISE.wrong(stage="far apart", says="n[:, None] * D")(
+    slip(GRADIENT, ("tl.arange(0, BLOCK_ROWS)).to(tl.int64)", "tl.arange(0, BLOCK_ROWS))"))
+)
+
+
+writes_with_narrow_offsets = EXERCISE.wrong(stage="far apart", says="at_dw = dw_ptr + (e * F")(
+    slip(GRADIENT, ("tl.program_id(0).to(tl.int64)", "tl.program_id(0)"))
+)
+
+
 loads_dout_turned_round = EXERCISE.right(
     slip(
         GRADIENT,
@@ -122,8 +144,9 @@ row_by_row = EXERCISE.right(
         GRADIENT[: GRADIENT.index("    for start")]
         + """
     for n in range(begin, end):
-        a = tl.load(dout_ptr + n * F + f, mask=f < F, other=0.0).to(tl.float32)
-        b = tl.load(rows_ptr + n * D + d, mask=d < D, other=0.0).to(tl.float32)
+        at_dout, at_rows = n * F.to(tl.int64) + f, n * D.to(tl.int64) + d
+        a = tl.load(dout_ptr + at_dout, mask=f < F, other=0.0).to(tl.float32)
+        b = tl.load(rows_ptr + at_rows, mask=d < D, other=0.0).to(tl.float32)
         acc += a[:, None] * b[None, :]
     at_dw = dw_ptr + (e * F + f[:, None]) * D + d[None, :]
     tl.store(at_dw, acc, mask=(f < F)[:, None] & (d < D)[None, :])

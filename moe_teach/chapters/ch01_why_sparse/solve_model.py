@@ -67,22 +67,26 @@ def _solve_pair(answer: Any, seed: int) -> None:
     )
 
 
+def _accepted(answer: Any, numbers: tuple[float, float, int, int]) -> Any:
+    """Give the answer for numbers that describe a sparse model; to refuse them is wrong."""
+    try:
+        return answer(*numbers)
+    except ValueError:
+        require(
+            False,
+            "These numbers describe a sparse model, and they were refused.",
+            cause="A shared part of exactly zero is none below zero, and every unit is allowed.",
+            expected=_solved(numbers),
+            got=Words("a ValueError"),
+            example=_example(numbers),
+        )
+
+
 @EXERCISE.stage("equations")
 def _solve_equations(answer: Any, seed: int) -> None:
     for numbers in _designs(seed):
         expected, example = _solved(numbers), _example(numbers)
-        try:
-            got = answer(*numbers)
-        except ValueError:
-            got = Words("a ValueError")
-        require(
-            got != "a ValueError",
-            "These numbers describe a sparse model, and they were refused.",
-            cause="A shared part of exactly zero is none below zero, and every unit is allowed.",
-            expected=expected,
-            got=got,
-            example=example,
-        )
+        got = _accepted(answer, numbers)
         swapped = close(tuple(got), expected[::-1]) and not close(expected[0], expected[1])
         require(
             not swapped,

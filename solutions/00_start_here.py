@@ -13,11 +13,11 @@ from moe_teach.course import check
 # experts:
 #
 # - expert 0 takes numbers: tokens made of digits only, such as `1991`;
-# - expert 1 takes punctuation: tokens without any letter or digit, such as `,` or `...`;
+# - expert 1 takes punctuation: tokens without any letter or digit, such as `,`, `...` or `_`;
 # - expert 2 takes everything else, such as `task`, `don't` or `4th`.
 #
 # `str.isdigit()` is true if all characters are digits, `str.isalnum()` if all are letters or
-# digits.
+# digits. Letters of every alphabet count: `é` is one.
 
 
 # %%
@@ -50,7 +50,8 @@ check("0.1", route_by_rule)
 def active_fraction(n_shared: int, n_per_expert: int, n_experts: int, top_k: int) -> float:
     """Compute active parameters divided by total parameters.
 
-    Returns a float between 0 and 1; 1 means that the model is dense.
+    Counts may have twelve digits. Returns a plain float between 0 and 1, not rounded; 1 means
+    that the model is dense.
     """
     ### BEGIN SOLUTION
     n_params_active = n_shared + top_k * n_per_expert
@@ -73,7 +74,7 @@ check("0.2", active_fraction)
 def tokens_that_notice(expert_ids: list[list[int]], expert: int) -> list[int]:
     """List the tokens whose answer depends on one expert.
 
-    expert_ids: T rows with the K chosen experts of each token.
+    expert_ids: T rows with the K chosen experts of each token, all different.
     Returns the positions of these tokens, in ascending order; empty if nobody chose the expert.
     """
     ### BEGIN SOLUTION

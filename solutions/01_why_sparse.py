@@ -70,8 +70,8 @@ def count_active(
 ) -> int:
     """Count the parameters that work on one token.
 
-    parts: the dictionary that count_parts returns.
-    Returns an integer; the count of one expert divides evenly.
+    parts: the dictionary that count_parts returns, its keys in any order; counts may have twelve
+    digits. Returns an exact integer; the count of one expert divides evenly.
     """
     ### BEGIN SOLUTION
     unused = parts["experts"] // n_experts * (n_experts - top_k)
@@ -104,8 +104,8 @@ def answer_flops(
     """Count the FLOPs of one answer with a cache.
 
     n_prompt >= 1 tokens are read; n_new >= 1 tokens are written, the first of them from the
-    output at the last prompt token.
-    Returns an integer.
+    output at the last prompt token. n_heads may be 0: then only the matrices cost.
+    Returns an exact integer.
     """
     ### BEGIN SOLUTION
     n_computed = n_prompt + n_new - 1  # the last token is written and never read
@@ -126,17 +126,18 @@ check("1.3", answer_flops)
 # total = S + n_experts · x  and  active = S + top_k · x.
 #
 # Not every pair of numbers is a sparse model. Raise `ValueError` when `top_k` is not below
-# `n_experts`, when active is not below total, or when the shared part comes out negative.
+# `n_experts`, when active is not below total, or when the shared part comes out negative. A shared
+# part of exactly zero is allowed.
 
 
 # %%
 def solve_model(total: float, active: float, n_experts: int, top_k: int) -> tuple[float, float]:
-    """Solve for the shared part and one expert, in the unit of `total`.
+    """Solve for the shared part and one expert, in the unit of `total`, whatever it is.
 
     Returns (shared, expert). Raises ValueError for numbers that describe no sparse model.
     """
     ### BEGIN SOLUTION
-    if not 1 <= top_k < n_experts:
+    if top_k >= n_experts:
         raise ValueError(f"{top_k} of {n_experts} experts: the two equations are the same.")
     if active >= total:
         raise ValueError("A dense model uses all it stores: there is nothing to solve.")
@@ -166,7 +167,7 @@ def expected_distinct(choice_probs: Sequence[float], n_tokens: int) -> float:
     """Give the expected number of different experts that n_tokens tokens choose.
 
     choice_probs: for each expert, the probability that one token chooses it, in [0, 1].
-    Returns a float between 0 and len(choice_probs).
+    n_tokens: 0 or more. Returns the exact value, a float between 0 and len(choice_probs).
     """
     ### BEGIN SOLUTION
     return float(sum(1 - (1 - prob) ** n_tokens for prob in choice_probs))
@@ -193,7 +194,8 @@ def break_even(
 ) -> float:
     """Give the calendar hours until buying is as cheap as renting; inf if it never is.
 
-    use_share lies in [0, 1]; no price is negative, and purchase_usd is positive.
+    use_share lies in [0, 1]; no price is negative, and purchase_usd is positive. Hours are not
+    rounded. Never is when an hour saves nothing; a tiny saving pays back one day.
     """
     ### BEGIN SOLUTION
     saved_usd_per_hour = use_share * rent_usd_per_hour - running_usd_per_hour

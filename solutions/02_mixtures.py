@@ -33,7 +33,7 @@ class Expert(nn.Module):
         ### END SOLUTION
 
     def forward(self, x: Tensor) -> Tensor:
-        """Transform the last dimension: x (..., d_in) -> (..., d_out)."""
+        """Transform the last dimension: x (..., d_in) -> (..., d_out), in the layers' dtype."""
         ### BEGIN SOLUTION
         return self.down(self.up(x).relu())
         ### END SOLUTION
@@ -53,7 +53,8 @@ check("2.1", Expert)
 def soft_mixture(outputs: Tensor, logits: Tensor) -> Tensor:
     """Blend the experts' answers.
 
-    outputs: (T, E, O), the answer of every expert for every token. logits: (T, E).
+    outputs: (T, E, O), the answer of every expert for every token. logits: (T, E), hundreds apart
+    at times. Inputs may be transposed, and of float64: then no digit is lost.
     Returns the blend, (T, O).
     """
     ### BEGIN SOLUTION
@@ -80,7 +81,8 @@ check("2.2", soft_mixture)
 def competitive_loss(outputs: Tensor, logits: Tensor, targets: Tensor) -> Tensor:
     """Weigh the experts' own squared errors by their gates.
 
-    outputs: (T, E, O). logits: (T, E). targets: (T, O).
+    outputs: (T, E, O). logits: (T, E). targets: (T, O). As in 2.2, logits may be hundreds apart,
+    and inputs transposed or of float64.
     Returns the mean over the tokens, a scalar.
     """
     ### BEGIN SOLUTION
@@ -108,7 +110,8 @@ check("2.3", competitive_loss)
 def mixture_nll(outputs: Tensor, logits: Tensor, targets: Tensor, variance: float) -> Tensor:
     """Give the negative log-likelihood of the mixture, without constants.
 
-    outputs: (T, E, O). logits: (T, E). targets: (T, O). variance: of the Gaussian noise.
+    outputs: (T, E, O). logits: (T, E). targets: (T, O). variance: of the Gaussian noise. As in
+    2.2, logits may be hundreds apart, and inputs transposed or of float64.
     Returns the mean over the tokens, a scalar that is finite however large the errors are.
     """
     ### BEGIN SOLUTION
@@ -132,7 +135,8 @@ check("2.4", mixture_nll)
 def top_k_mask(logits: Tensor, k: int) -> Tensor:
     """Mark the k largest logits of each token.
 
-    logits: (T, E). Returns a boolean tensor (T, E) with exactly k True in every row.
+    logits: (T, E), of any float dtype; some may be minus infinity, but k of each row are not.
+    Returns a boolean tensor (T, E) with exactly k True in every row.
     """
     ### BEGIN SOLUTION
     # A stable sort keeps equal logits in the order of the experts; `topk` promises nothing.
@@ -158,8 +162,8 @@ def sparse_mixture(
 ) -> Tensor:
     """Mix the answers of each token's top k experts.
 
-    x: (T, D). experts: E functions from (n, D) to (n, D). logits: (T, E).
-    Returns (T, D).
+    x: (T, D). experts: E functions from (n, D) to (n, D). logits: (T, E), hundreds apart at times.
+    Returns (T, D), in the dtype of x, which may be float64.
     """
     ### BEGIN SOLUTION
     chosen = logits.topk(k, dim=-1)

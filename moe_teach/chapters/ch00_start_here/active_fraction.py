@@ -31,12 +31,15 @@ def _fraction(n_shared: int, n_per_expert: int, n_experts: int, top_k: int) -> f
     return (n_shared + top_k * n_per_expert) / (n_shared + n_experts * n_per_expert)
 
 
-def _compare_fraction(answer: Any, sizes: tuple[int, int, int, int], message: str) -> None:
+def _compare_fraction(
+    answer: Any, sizes: tuple[int, int, int, int], symptom: str, cause: str
+) -> None:
     names = ("n_shared", "n_per_expert", "n_experts", "top_k")
     got, expected = answer(*sizes), _fraction(*sizes)
     require(
         close(got, expected),
-        message,
+        symptom,
+        cause=cause,
         expected=expected,
         got=got,
         example=dict(zip(names, sizes, strict=True)),
@@ -48,8 +51,8 @@ def _is_a_number(answer: Any, _seed: int) -> None:
     got = answer(12, 16, 3, 2)
     require(
         isinstance(got, float),
-        "The answer is one plain float between 0 and 1. Divide with `/` (`//` drops the fraction); "
-        "a text or a tensor will not do.",
+        "The answer is one plain float between 0 and 1.",
+        cause="Divide with `/` (`//` drops the fraction); a text or a tensor will not do.",
         expected=Words("a float"),
         got=got,
         example={"n_shared": 12, "n_per_expert": 16, "n_experts": 3, "top_k": 2},
@@ -64,7 +67,7 @@ def _nothing_shared(answer: Any, seed: int) -> None:
         _compare_fraction(
             answer,
             (0, size, n_experts, top_k),
-            "With nothing shared the fraction is top_k / n_experts, whatever the experts' size. "
+            "With nothing shared the fraction is top_k / n_experts, whatever the experts' size.",
             "Which of the two counts is on top, and does the division come last (brackets)?",
         )
 
@@ -77,7 +80,7 @@ def _dense_is_one(answer: Any, seed: int) -> None:
         _compare_fraction(
             answer,
             (shared, size, n_experts, n_experts),
-            "If every expert is chosen, all parameters are active and the fraction is 1. "
+            "If every expert is chosen, all parameters are active and the fraction is 1.",
             "Are the shared parameters counted in both numbers, and is each sum in brackets?",
         )
 
@@ -85,11 +88,14 @@ def _dense_is_one(answer: Any, seed: int) -> None:
 @EXERCISE.stage("values")
 def _fraction_values(answer: Any, seed: int) -> None:
     random = generator(seed)
-    for n_experts, top_k in ((2, 1), (5, 2), (16, 2), (257, 8)):
-        shared, size = torch.randint(1, 10**6, (2,), generator=random).tolist()
+    # The last size is that of the largest models of today: past 32 bits.
+    for n_experts, top_k, limit in ((2, 1, 99), (5, 2, 10**6), (16, 2, 10**6), (257, 8, 10**10)):
+        shared, size = torch.randint(limit // 2, limit, (2,), generator=random).tolist()
         _compare_fraction(
             answer,
             (shared, size, n_experts, top_k),
+            "The fraction is off: what is active was not divided by what is stored.",
             "The shared parameters work for every token, so they are part of the active number "
-            "as well as of the total.",
+            "as well as of the total; experts count top_k times above and n_experts times below. "
+            "Integers of 32 bits, and floats of 16, are too narrow for large models.",
         )

@@ -27,6 +27,11 @@ def forgets_what_is_shared(n_shared: int, n_per_expert: int, n_experts: int, top
     return top_k / n_experts
 
 
+@EXERCISE.wrong(stage="nothing shared", says="rounded? Return it as it is")
+def rounds_to_three_decimals(n_shared: int, n_per_expert: int, n_experts: int, top_k: int) -> float:
+    return round(by_what_rests(n_shared, n_per_expert, n_experts, top_k), 3)
+
+
 @EXERCISE.right
 def by_what_rests(n_shared: int, n_per_expert: int, n_experts: int, top_k: int) -> float:
     resting = (n_experts - top_k) * n_per_expert

@@ -9,6 +9,17 @@ QUESTIONS = (
         answer=11,
         because="Every token except one has the content expert among its two choices, often with "
         "a small gate. A gate need not be large for its expert to matter.",
+        misconceptions={
+            12: "All twelve would mean that everybody chose it. One token has the numbers expert "
+            "and the glue expert instead.",
+            6: "These are the tokens whose *first* choice it is. A second choice has a gate too.",
+            5: "These are the tokens whose *second* choice it is. Add those that chose it first.",
+            1: "This one does *not* notice. The question asks for the others.",
+            10: "So many did not notice that the *numbers* expert was destroyed. Content is chosen "
+            "far more often.",
+            8: "Two of three experts would be two thirds of the tokens if all were chosen equally "
+            "often. They are not: count.",
+        },
         hints=(
             "A token notices if the expert is its first or its second choice.",
             "Count the discs in the row of the content expert in the picture further down.",

@@ -1,35 +1,37 @@
 """Chapter 00, exercise 0.1: a router made of rules."""
 
+from numbers import Integral
 from typing import Any
 
 import torch
 
 from moe_teach.judging.exercise import Exercise, generator, require
 
-_WORDS = ("task", "a", "Router", "mixture", "x", "Ünder")
-_MARKS = (",", ".", "...", "?!", "-", "(")
-_MIXED = ("don't", "4th", "top-2", "v2", "3.14", "x=1")
+# Every entry stands for a shortcut that it defeats: letters of ASCII only, small letters only, the
+# ends of a token, `float(token)`, `\\w` with its underscore, the table `string.punctuation`.
+_WORDS = ("task", "a", "Router", "X", "GPU", "é", "Ünder", "nan", "Infinity")
+_MARKS = (",", ".", "...", "?!", "-", "(", "_", "\u2026", "\u2014", "'")
+_MIXED = ("don't", "4th", "top-2", "v2", "3.14", "x=1", "1e5", "-5", "1_000", "5%", "'tis", "(a)")
+_NUMBERS = ("7", "0", "007", "1991", "31415926535")
+_IDS = {0: _NUMBERS, 1: _MARKS, 2: _WORDS + _MIXED}
 
 
 def require_list_of_ints(got: Any, what: str, example: dict[str, Any]) -> None:
-    """Reject what is not a list of whole numbers (no booleans, no numpy scalars)."""
+    """Reject what is not a list of whole numbers, Python's or NumPy's; booleans are none."""
     require(
         isinstance(got, list),
-        f"Return a plain Python list, [0, 2, ...]; this is of type {type(got).__name__}. "
-        "`.tolist()` makes a list of a tensor or an array, `list(...)` of a set; a single number "
-        "still needs its [ ].",
+        f"Return a plain Python list, [0, 2, ...]; this is of type {type(got).__name__}.",
+        cause="`.tolist()` makes a list of a tensor or an array, `list(...)` of a set; a single "
+        "number still needs its [ ].",
         got=got,
         example=example,
     )
-    require(all(type(entry) is int for entry in got), what, got=got, example=example)
+    are_whole = all(isinstance(entry, Integral) and not isinstance(entry, bool) for entry in got)
+    require(are_whole, what, got=got, example=example)
 
 
 def _pick(pool: tuple[str, ...], count: int, random: torch.Generator) -> list[str]:
     return [pool[i] for i in torch.randint(len(pool), (count,), generator=random).tolist()]
-
-
-def _numbers(count: int, random: torch.Generator) -> list[str]:
-    return [str(i) for i in torch.randint(3000, (count,), generator=random).tolist()]
 
 
 EXERCISE = Exercise(
@@ -57,8 +59,8 @@ EXERCISE = Exercise(
 @EXERCISE.stage("one expert per token")
 def _one_expert_per_token(answer: Any, seed: int) -> None:
     random = generator(seed)
-    for count in (1, 3, 7):
-        tokens = _pick(_WORDS + _MARKS, count, random)
+    repeated = _pick(_WORDS + _MARKS, 3, random)
+    for tokens in (*(_pick(_WORDS + _MARKS, count, random) for count in (1, 7)), repeated * 2):
         got = answer(list(tokens))
         require_list_of_ints(
             got,
@@ -66,9 +68,9 @@ def _one_expert_per_token(answer: Any, seed: int) -> None:
             {"tokens": tokens},
         )
         require(
-            len(got) == count,
+            len(got) == len(tokens),
             "There must be exactly one expert id per token, also where tokens repeat.",
-            expected=count,
+            expected=len(tokens),
             got=len(got),
             example={"tokens": tokens},
         )
@@ -80,60 +82,90 @@ def _one_expert_per_token(answer: Any, seed: int) -> None:
         )
 
 
-def _compare(answer: Any, tokens: list[str], expert: int, message: str) -> None:
+def _compare(answer: Any, tokens: list[str], expert: int, symptom: str, cause: str) -> None:
     got = answer(list(tokens))
     require(
         got == [expert] * len(tokens),
-        message,
+        symptom,
+        cause=cause,
         expected=[expert] * len(tokens),
         got=got,
         example={"tokens": tokens},
     )
 
 
+def _alone_and_drawn(pool: tuple[str, ...], seed: int) -> list[list[str]]:
+    """Give each token alone and in a fixed order, so that every seed meets all; then some."""
+    return [*([token] for token in pool), _pick(pool, 5, generator(seed))]
+
+
 @EXERCISE.stage("numbers")
 def _numbers_go_to_zero(answer: Any, seed: int) -> None:
-    for count in (1, 5):
+    drawn = tuple(str(i) for i in torch.randint(3000, (5,), generator=generator(seed)).tolist())
+    for tokens in _alone_and_drawn(_NUMBERS + drawn, seed):
         _compare(
             answer,
-            _numbers(count, generator(seed)),
+            tokens,
             0,
-            "Tokens made of digits only belong to expert 0. Ask for numbers before anything else.",
+            "Tokens made of digits only belong to expert 0, however many digits they have.",
+            "A number passes the question for words too. Ask for numbers before anything else.",
         )
 
 
 @EXERCISE.stage("words")
 def _words_go_to_two(answer: Any, seed: int) -> None:
-    for count in (1, 5):
+    for tokens in _alone_and_drawn(_WORDS, seed):
         _compare(
             answer,
-            _pick(_WORDS, count, generator(seed)),
+            tokens,
             2,
-            "Plain words belong to expert 2, whatever their first letter or their length.",
+            "Plain words belong to expert 2, whatever their letters or their length.",
+            "Letters are large and small and of every alphabet, and `float` reads some words as "
+            "numbers. `str.isalpha()` and `str.isalnum()` know all letters.",
         )
 
 
 @EXERCISE.stage("punctuation")
 def _marks_go_to_one(answer: Any, seed: int) -> None:
-    for tokens in ([","], ["..."], _pick(_MARKS, 5, generator(seed))):
+    for tokens in _alone_and_drawn(_MARKS, seed):
         _compare(
             answer,
             tokens,
             1,
             "Tokens without any letter or digit are punctuation and belong to expert 1, also "
             "when they have several characters.",
+            "A list of signs is never complete, and `\\w` of a regular expression contains the "
+            "underscore. Ask what the token does not have.",
         )
 
 
 @EXERCISE.stage("mixed tokens")
 def _mixed_go_to_two(answer: Any, seed: int) -> None:
-    # Each alone and in a fixed order first, so that every seed meets every kind of mixture.
-    for tokens in (*([token] for token in _MIXED), _pick(_MIXED, 5, generator(seed))):
+    for tokens in _alone_and_drawn(_MIXED, seed):
         _compare(
             answer,
             tokens,
             2,
-            "A token that mixes letters, digits and signs belongs to expert 2. Look at all "
-            "characters of the token: one digit does not make a number, and one sign does not "
-            "make punctuation.",
+            "A token that mixes letters, digits and signs belongs to expert 2.",
+            "Look at all characters of the token: one digit does not make a number (nor does "
+            "`float` decide what is one), and one sign does not make punctuation.",
+        )
+
+
+@EXERCISE.stage("all together")
+def _all_together(answer: Any, seed: int) -> None:
+    random = generator(seed)
+    for count in (3, 17):
+        wanted = torch.randint(3, (count,), generator=random).tolist()
+        if wanted == sorted(wanted):
+            wanted = [2, 0, 1] * (count // 3)
+        tokens = [_pick(_IDS[expert], 1, random)[0] for expert in wanted]
+        got = answer(list(tokens))
+        require(
+            got == wanted,
+            "Each of these tokens is right when it comes alone, and here they are mixed.",
+            cause="An id depends on its own token only, and the ids come in the tokens' order.",
+            expected=wanted,
+            got=got,
+            example={"tokens": tokens},
         )

@@ -41,6 +41,16 @@ def looks_at_the_first_character(tokens: list[str]) -> list[int]:
     return [0 if letter.isdigit() else 2 if letter.isalpha() else 1 for letter in first]
 
 
+@EXERCISE.wrong(stage="words", says="of every alphabet")
+def knows_english_letters_only(tokens: list[str]) -> list[int]:
+    return [0 if t.isdigit() else 2 if re.search("[A-Za-z0-9]", t) else 1 for t in tokens]
+
+
+@EXERCISE.wrong(stage="all together", says="in the tokens' order")
+def groups_by_expert(tokens: list[str]) -> list[int]:
+    return sorted(by_counting_characters(tokens))
+
+
 @EXERCISE.right
 def by_regular_expression(tokens: list[str]) -> list[int]:
     return [0 if re.fullmatch(r"\d+", t) else 2 if re.search(r"[^\W_]", t) else 1 for t in tokens]
@@ -57,3 +67,12 @@ def by_counting_characters(tokens: list[str]) -> list[int]:
         else:
             experts.append(2 if n_digits + n_letters else 1)
     return experts
+
+
+@EXERCISE.right
+def with_numpy(tokens: list[str]) -> list[int]:
+    import numpy as np
+
+    has = np.array([any(map(str.isalnum, token)) for token in tokens], dtype=bool)
+    is_number = np.array([token.isdigit() for token in tokens], dtype=bool)
+    return list(np.where(is_number, 0, 1 + has))

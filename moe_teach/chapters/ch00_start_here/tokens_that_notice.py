@@ -32,7 +32,9 @@ def _rows(n_tokens: int, n_experts: int, top_k: int, random: torch.Generator) ->
     return draws.argsort(dim=-1)[:, :top_k].tolist()
 
 
-def _compare_notice(answer: Any, rows: list[list[int]], expert: int, message: str) -> None:
+def _compare_notice(
+    answer: Any, rows: list[list[int]], expert: int, symptom: str, cause: str
+) -> None:
     expected = [position for position, chosen in enumerate(rows) if expert in chosen]
     got = answer([list(row) for row in rows], expert)
     example = {"expert_ids": rows, "expert": expert}
@@ -42,7 +44,7 @@ def _compare_notice(answer: Any, rows: list[list[int]], expert: int, message: st
         "not whether.",
         example,
     )
-    require(got == expected, message, expected=expected, got=got, example=example)
+    require(got == expected, symptom, cause=cause, expected=expected, got=got, example=example)
 
 
 @EXERCISE.stage("one choice per token")
@@ -55,24 +57,40 @@ def _one_choice(answer: Any, seed: int) -> None:
                 answer,
                 rows,
                 expert,
-                "With one choice per token, return the positions (counted from zero) of the rows "
-                "that hold the expert.",
+                "These are not the positions of the rows that hold the expert.",
+                "With one choice per token, look for the rows that are [expert]. Positions are "
+                "counted from zero, and several rows may be alike.",
             )
 
 
 @EXERCISE.stage("several choices")
 def _several_choices(answer: Any, seed: int) -> None:
     random = generator(seed)
-    for n_tokens, n_experts, top_k in ((2, 3, 2), (5, 5, 3), (11, 7, 2)):
+    for n_tokens, n_experts, top_k in ((2, 3, 2), (5, 5, 3), (5, 4, 4), (11, 7, 2), (9, 9, 6)):
         rows = _rows(n_tokens, n_experts, top_k, random)
         for expert in sorted({chosen for row in rows for chosen in row}):
             _compare_notice(
                 answer,
                 rows,
                 expert,
+                "Not all tokens that chose the expert are listed, or others are.",
                 "A second or third choice counts too: its gate is smaller, but it is not zero. "
-                "Look at the whole row, and list each token once.",
+                "Look at the whole row, and list each token once, in ascending order.",
             )
+
+
+@EXERCISE.stage("ids of two digits")
+def _two_digits(answer: Any, seed: int) -> None:
+    rows = [[12, 21, 30], [1, 2, 3], [2, 11, 30], *_rows(90, 37, 3, generator(seed))]
+    for expert in (1, 2, 12, 21, 36):
+        _compare_notice(
+            answer,
+            rows,
+            expert,
+            "With experts beyond number 9 and many tokens, the list is another one.",
+            "Expert 1 is not a part of expert 12: compare numbers, not texts. A set does not keep "
+            "positions in ascending order.",
+        )
 
 
 @EXERCISE.stage("an expert that nobody chose")
@@ -82,5 +100,6 @@ def _nobody(answer: Any, seed: int) -> None:
         answer,
         rows,
         3,
+        "Somebody is listed here, although no row holds the expert.",
         "If nobody chose the expert, nobody notices: the answer is the empty list.",
     )

@@ -24,6 +24,11 @@ def says_minus_one_for_nobody(expert_ids: list[list[int]], expert: int) -> list[
     return found or [-1]
 
 
+@EXERCISE.wrong(stage="ids of two digits", says="numbers, not texts")
+def searches_in_the_text(expert_ids: list[list[int]], expert: int) -> list[int]:
+    return [i for i, chosen in enumerate(expert_ids) if str(expert) in str(chosen)]
+
+
 @EXERCISE.right
 def by_a_plain_loop(expert_ids: list[list[int]], expert: int) -> list[int]:
     found = []

@@ -29,7 +29,13 @@ EXERCISE = Exercise(
 
 
 # matrix parameters, layers, heads, d_head, prompt, new
-LENGTHS = ((1, 1, 1, 1, 1, 1), (5, 1, 1, 2, 1, 3), (7, 3, 2, 4, 4, 1), (101, 5, 4, 6, 11, 7))
+LENGTHS = (
+    (1, 1, 1, 1, 1, 1),
+    (5, 1, 1, 2, 1, 3),
+    (7, 3, 2, 4, 4, 1),
+    (101, 5, 4, 6, 11, 7),
+    (46_000_000_001, 2, 3, 4099, 211, 37),  # past 32 bits, in both terms, and past 2^24
+)
 
 
 def _flops(sizes: tuple[int, ...], n_computed: int, n_pairs: int) -> int:
@@ -54,8 +60,8 @@ def _flops_integer(answer: Any, seed: int) -> None:
         require_integer(answer(*sizes), "The number of FLOPs", _flops_example(sizes))
 
 
-def _flops_mistakes(alone: tuple[int, ...]) -> tuple[tuple[int, str], ...]:
-    """List what the usual slips count for a single token, with a sentence for each."""
+def _flops_mistakes(alone: tuple[int, ...]) -> tuple[tuple[int, str, str], ...]:
+    """List what the usual slips count for a single token, with symptom and cause of each."""
     right = _flops(alone, 1, 1)
     n_params, n_layers, n_heads, d_head = alone[:4]
     # With more heads, half of attention may as well be a forgotten head.
@@ -63,23 +69,26 @@ def _flops_mistakes(alone: tuple[int, ...]) -> tuple[tuple[int, str], ...]:
     return (
         (
             right // 2,
-            "Exactly half of it: a multiplication and an addition are two FLOPs, for matrices as "
-            "for scores and mixing.",
+            "Exactly half of it.",
+            "A multiplication and an addition are two FLOPs, for matrices as for scores and "
+            "mixing.",
         ),
         (
             one_product,
-            "One of two products is missing: 2 d_head for the score with a position, and 2 d_head "
-            "more for mixing in its value.",
+            "2 d_head FLOPs are missing.",
+            "One of two products: 2 d_head for the score with a position, and 2 d_head more for "
+            "mixing in its value.",
         ),
         (
             2 * n_params,
-            "Attention costs nothing here. The first token sees one position, itself: t + 1 and "
-            "not t.",
+            "Attention costs nothing here.",
+            "The first token sees one position, itself: t + 1 and not t.",
         ),
         (
             _flops(alone, 2, 3),
-            "Two tokens were computed here, and one is enough: the answer's only token is written "
-            "from the output at the prompt, and nobody computes with it any more.",
+            "Two tokens were computed here, and one is enough.",
+            "The answer's only token is written from the output at the prompt, and nobody "
+            "computes with it any more.",
         ),
     )
 
@@ -90,13 +99,14 @@ def _flops_one(answer: Any, seed: int) -> None:
         alone = (*sizes[:4], 1, 1)
         expected, got = _flops(alone, 1, 1), answer(*alone)
         tell = {"expected": expected, "got": got, "example": _flops_example(alone)}
-        for mistaken, sentence in _flops_mistakes(alone):
-            require(got != mistaken or got == expected, sentence, **tell)
+        for mistaken, symptom, cause in _flops_mistakes(alone):
+            require(got != mistaken or got == expected, symptom, cause=cause, **tell)
         require(
             got == expected,
-            "One prompt token and one new token make a single forward pass: 2 FLOPs a matrix "
-            "parameter, and in each layer and head 2 d_head for the score with itself and 2 d_head "
-            "for mixing. Are all layers and all heads counted?",
+            "One prompt token and one new token make a single forward pass, and it costs another "
+            "number of FLOPs.",
+            cause="It is 2 FLOPs a matrix parameter, and in each layer and head 2 d_head for the "
+            "score with itself and 2 d_head for mixing. Are all layers and all heads counted?",
             **tell,
         )
 
@@ -109,8 +119,10 @@ def _flops_matrices(answer: Any, seed: int) -> None:
         expected, got = _flops(without, n_computed, 0), answer(*without)
         require(
             got == expected,
-            "The matrices work once for every computed token. With a cache these are the prompt "
-            "and all new tokens but the last, which is written and never read.",
+            "Without heads only the matrices are left, and they work once for every computed "
+            "token.",
+            cause="With a cache these are the prompt and all new tokens but the last, which is "
+            "written and never read.",
             expected=expected,
             got=got,
             example=_flops_example(without),
@@ -125,8 +137,9 @@ def _flops_attention(answer: Any, seed: int) -> None:
         got = answer(*sizes)
         require(
             got == expected,
-            "The attention part is off. A token at position t sees t + 1 positions: itself and "
-            "those before it, not the whole final length.",
+            "The matrices are right, and the attention part is off.",
+            cause="A token at position t sees t + 1 positions: itself and those before it, not the "
+            "whole final length. n (n + 1) / 2 is whole, though half of n may not be.",
             expected=expected,
             got=got,
             example=_flops_example(sizes),

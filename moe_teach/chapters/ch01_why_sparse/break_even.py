@@ -30,7 +30,13 @@ EXERCISE = Exercise(
 
 def _prices(seed: int) -> list[tuple[float, float, float, float]]:
     draw = random.Random(seed)
-    rows = [(100.0, 0.0, 1.0, 1.0), (1000.0, 1.0, 3.0, 1.0), (1000.0, 0.5, 3.0, 0.5)]
+    rows = [
+        (100.0, 0.0, 1.0, 1.0),
+        (1000.0, 1.0, 3.0, 1.0),
+        (1000.0, 0.5, 3.0, 0.5),
+        (1000.0, 0.0, 3.0, 0.25),  # it runs for nothing
+        (2e5, 0.25, 1.0, 0.2500001),  # saves next to nothing, and that is something
+    ]
     for _ in range(4):
         running = draw.uniform(0.1, 1.0)
         share = draw.uniform(0.2, 0.9)
@@ -50,21 +56,33 @@ def _hours(prices: tuple[float, float, float, float]) -> float:
     return purchase / saved if saved > 0 else math.inf
 
 
-def _compare(answer: Any, prices: tuple[float, float, float, float], sentence: str) -> None:
+def _compare(
+    answer: Any, prices: tuple[float, float, float, float], symptom: str, cause: str
+) -> None:
     expected, got = _hours(prices), answer(*prices)
     example = _price_example(prices)
-    require(close(got, expected), sentence, expected=expected, got=got, example=example)
+    require(
+        got != math.inf or expected == math.inf,
+        "Owning saves something in every hour here, so the purchase is paid back one day.",
+        cause="A tiny saving is not none: compare it with zero.",
+        expected=expected,
+        got=got,
+        example=example,
+    )
+    require(close(got, expected), symptom, cause=cause, expected=expected, got=got, example=example)
 
 
 @EXERCISE.stage("always in use")
 def _even_always(answer: Any, seed: int) -> None:
     for purchase, running, rent, share in _prices(seed):
         prices = (purchase, running, rent * share, 1.0)
-        sentence = (
-            "Always in use, an hour of owning saves rent minus running cost. Owning is not free: "
-            "does the running cost come in, with the right sign?"
+        _compare(
+            answer,
+            prices,
+            "Always in use, an hour of owning saves rent minus running cost, and these are other "
+            "hours.",
+            "Owning is not free: does the running cost come in, with the right sign?",
         )
-        _compare(answer, prices, sentence)
 
 
 @EXERCISE.stage("partly in use")
@@ -73,38 +91,44 @@ def _even_partly(answer: Any, seed: int) -> None:
         expected, got = _hours(prices), answer(*prices)
         require(
             prices[3] == 1.0 or not close(got, prices[3] * expected),
-            "These are hours of use. The question asks for hours on the calendar, of which you use "
-            "only a part.",
+            "These are hours of use.",
+            cause="The question asks for hours on the calendar, of which you use only a part.",
             expected=expected,
             got=got,
             example=_price_example(prices),
         )
-        sentence = (
-            "Rent is paid only in the hours of use, running cost in every hour on the calendar. "
-            "Which of the two does use_share multiply?"
+        _compare(
+            answer,
+            prices,
+            "Rent is paid only in the hours of use, running cost in every hour on the calendar, "
+            "and that makes other hours.",
+            "Which of the two does use_share multiply?",
         )
-        _compare(answer, prices, sentence)
 
 
 @EXERCISE.stage("never")
 def _even_never(answer: Any, seed: int) -> None:
     draw = random.Random(seed)
     size = draw.uniform(1.0, 9.0)
-    for prices in ((10.0, 1.0, 1.0, 1.0), (10.0, 2.0, 3.0, 0.5), (500.0, size, size, 0.0)):
+    exactly_nothing = ((10.0, 1.0, 1.0, 1.0), (10.0, 0.75, 1.5, 0.5), (10.0, 0.0, 2.0, 0.0))
+    less = ((10.0, 2.0, 3.0, 0.5), (500.0, size, size, 0.0), (10.0, 0.5, 0.0, 1.0))
+    for prices in (*exactly_nothing, *less):
         try:
             got = answer(*prices)
         except ZeroDivisionError:
             got = Words("a ZeroDivisionError")
         require(
             not isinstance(got, Words),
-            "Owning saves exactly nothing in an hour here, and nothing cannot be divided by. Look "
-            'at the saving first, and return float("inf") when it is not positive.',
+            "Owning saves exactly nothing in an hour here, and nothing cannot be divided by.",
+            cause="Look at the saving first.",
+            cure='Return float("inf") when it is not positive.',
             expected=math.inf,
             got=got,
             example=_price_example(prices),
         )
-        sentence = (
-            "Owning saves nothing in any hour here, so the purchase is never paid back. Return "
-            'float("inf"), the number: a negative number of hours says something else.'
+        _compare(
+            answer,
+            prices,
+            "Owning saves nothing in any hour here, so the purchase is never paid back.",
+            'Return float("inf"), the number: a negative number of hours says something else.',
         )
-        _compare(answer, prices, sentence)

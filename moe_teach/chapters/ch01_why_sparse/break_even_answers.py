@@ -10,6 +10,12 @@ def forgets_the_running_cost(purchase_usd, running_usd_per_hour, rent_usd_per_ho
     return purchase_usd / (use_share * rent_usd_per_hour) if use_share else math.inf
 
 
+@EXERCISE.wrong(stage="always in use", says="A tiny saving is not none")
+def takes_a_tiny_saving_for_none(purchase_usd, running_usd_per_hour, rent_usd_per_hour, use_share):
+    saved = use_share * rent_usd_per_hour - running_usd_per_hour
+    return purchase_usd / saved if saved > 1e-3 else math.inf
+
+
 @EXERCISE.wrong(stage="partly in use", says="every hour on the calendar")
 def runs_only_when_used(purchase_usd, running_usd_per_hour, rent_usd_per_hour, use_share):
     saved = use_share * (rent_usd_per_hour - running_usd_per_hour)

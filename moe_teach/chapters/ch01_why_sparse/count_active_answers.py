@@ -37,6 +37,12 @@ def ignores_the_convention(parts, n_experts, top_k, input_embedding=True):
     return by_adding_up(parts, n_experts, top_k, True)
 
 
+@EXERCISE.wrong(stage="large", says="a hair short of a whole number")
+def cuts_a_rounded_share(parts, n_experts, top_k, input_embedding=True):
+    experts = int(parts["experts"] * (top_k / n_experts))
+    return by_adding_up({**parts, "experts": experts}, 1, 1, input_embedding)
+
+
 @EXERCISE.right
 def in_numpy_integers(parts, n_experts, top_k, input_embedding=True):
     import numpy as np

@@ -15,6 +15,7 @@ SIZES = (
     (1, 5, 7, 2, 2, 4, 3, 1, 11),
     (3, 7, 11, 4, 2, 6, 5, 2, 13),
     (5, 11, 13, 6, 2, 4, 7, 3, 17),
+    (61, 7163, 129_277, 128, 16, 126, 257, 8, 2053),  # odd, and past 32 bits and a float's 24
 )
 
 
@@ -50,8 +51,8 @@ def require_integer(got: Any, what: str, example: dict[str, Any]) -> None:
     )
     require(
         isinstance(got, Integral),
-        f"{what} came as a float. Counts of large models exceed what a float holds exactly: use "
-        "// where you divide.",
+        f"{what} came as a float.",
+        cause="Counts of large models exceed what a float holds exactly: use // where you divide.",
         got=got,
         example=example,
     )
@@ -122,14 +123,16 @@ def _compare(answer: Any, seed: int, keys: tuple[str, ...], cause: str) -> None:
         for key in keys:
             require(
                 config.n_layers == 1 or got.get(key) != expected[key] / config.n_layers,
-                f'"{key}" is the count of one layer. Sum over all n_layers of them.',
+                f'"{key}" is the count of one layer.',
+                cause="Sum over all n_layers of them.",
                 expected=expected[key],
                 got=got.get(key),
                 example=_example(config),
             )
             require(
                 got.get(key) == expected[key],
-                f'"{key}" is off. {cause}',
+                f'"{key}" is off.',
+                cause=cause,
                 expected=expected[key],
                 got=got.get(key),
                 example=_example(config),
@@ -177,8 +180,8 @@ def _parts_mixtral(answer: Any, seed: int) -> None:
     total = sum(answer(CATALOG["Mixtral 8x7B"].config).values())
     require(
         total == 46_702_792_704,
-        "The parts of Mixtral 8x7B do not add up to its 46.7 billion. Does something in the count "
-        "depend on the small examples?",
+        "The parts of Mixtral 8x7B do not add up to its 46.7 billion.",
+        cause="Does something in the count depend on the small examples?",
         expected=46_702_792_704,
         got=total,
     )

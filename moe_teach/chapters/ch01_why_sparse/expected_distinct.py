@@ -49,15 +49,16 @@ def _distinct_one(answer: Any, seed: int) -> None:
         exact = float(top_k)
         require(
             top_k == n_experts or not close(got, n_experts - exact),
-            "These are the experts that stay asleep. Subtract each from 1 before you add them up.",
+            "These are the experts that stay asleep.",
+            cause="Subtract each probability from 1 before you add them up.",
             expected=exact,
             got=got,
             example={"choice_probs": probs, "n_tokens": 1},
         )
         require(
             close(got, exact),
-            "One token wakes top_k experts, which is the sum of the probabilities. Give the exact "
-            "expected value; a simulation only comes near it.",
+            "One token wakes top_k experts, which is the sum of the probabilities.",
+            cause="Give the exact expected value as it is; a simulation only comes near it.",
             expected=exact,
             got=got,
             example={"choice_probs": probs, "n_tokens": 1},
@@ -90,7 +91,8 @@ def _distinct_listed(answer: Any, seed: int) -> None:
         require(
             close(got, expected),
             f"Two tokens choose one of {n_experts} experts each. Listing all {n_experts**2} cases "
-            "gives another average. Two tokens may choose the same expert, which then counts once.",
+            "gives another average.",
+            cause="Two tokens may choose the same expert, which then counts once.",
             expected=expected,
             got=got,
             example={"choice_probs": _uniform(n_experts, 1), "n_tokens": 2},
@@ -104,8 +106,9 @@ def _distinct_uniform(answer: Any, seed: int) -> None:
         got = answer(_uniform(n_experts, top_k), n_tokens)
         require(
             close(got, expected),
-            "A token's top_k choices are different experts: it misses expert e with probability "
-            "1 - p_e. Treating them as top_k independent draws counts too few.",
+            "With equal probabilities and several choices a token, the average is another one.",
+            cause="A token's top_k choices are different experts: it misses expert e with "
+            "probability 1 - p_e. Treating them as top_k independent draws counts too few.",
             expected=expected,
             got=got,
             example={
@@ -123,8 +126,9 @@ def _distinct_skewed(answer: Any, seed: int) -> None:
         got = answer(list(probs), n_tokens)
         require(
             close(got, expected),
-            "With unequal probabilities each expert needs its own (1 - p_e) ** n_tokens; their "
-            "mean does not do, because the power bends.",
+            "With unequal probabilities the average is another one.",
+            cause="Each expert needs its own (1 - p_e) ** n_tokens; their mean does not do, "
+            "because the power bends.",
             expected=expected,
             got=got,
             example={"choice_probs": probs, "n_tokens": n_tokens},

@@ -35,6 +35,13 @@ QUESTIONS = (
         tolerance=0.0011,
         because="12.88 / 46.70 = 0.276. Attention, norms and the two tables work for every token "
         "and push the share above 2/8.",
+        misconceptions={
+            0.25: "This is what the article says: 2 of 8 experts. Is an expert all that works on "
+            "a token?",
+            3.626: "This is total by active. The share of what is used is the other way round.",
+            0.724: "This is the share that rests.",
+            0.381: "This is active by what rests. A share is of the whole.",
+        },
         hints=("Divide the two numbers that are given.",),
     ),
     Question(

@@ -27,7 +27,13 @@ EXERCISE = Exercise(
     "the solution. An announcement whose shared part comes out negative has a mistake in it.",
 )
 # (total, active, n_experts, top_k) with exact answers
-KNOWN = ((10.0, 4.0, 3, 1), (20.0, 8.0, 5, 2), (16.0, 2.0, 16, 2))
+KNOWN = (
+    (10.0, 4.0, 3, 1),
+    (20.0, 8.0, 5, 2),
+    (16.0, 2.0, 16, 2),  # nothing is shared
+    (0.03125, 0.015625, 3, 1),  # in trillions
+    (46_702_792_704, 12_879_925_248, 8, 2),  # in parameters: Mixtral 8x7B
+)
 
 
 def _designs(seed: int) -> list[tuple[float, float, int, int]]:
@@ -54,18 +60,33 @@ def _solve_pair(answer: Any, seed: int) -> None:
     got = answer(*KNOWN[0])
     require(
         isinstance(got, tuple | list) and len(got) == 2,
-        "Return two plain numbers, `shared, expert`, in this order. An array is not a pair: "
-        "`tuple(...)` makes one of it.",
+        "Return two plain numbers, `shared, expert`, in this order.",
+        cause="An array is not a pair: `tuple(...)` makes one of it.",
         got=got,
         example=_example(KNOWN[0]),
     )
 
 
+def _accepted(answer: Any, numbers: tuple[float, float, int, int]) -> Any:
+    """Give the answer for numbers that describe a sparse model; to refuse them is wrong."""
+    try:
+        return answer(*numbers)
+    except ValueError:
+        require(
+            False,
+            "These numbers describe a sparse model, and they were refused.",
+            cause="A shared part of exactly zero is none below zero, and every unit is allowed.",
+            expected=_solved(numbers),
+            got=Words("a ValueError"),
+            example=_example(numbers),
+        )
+
+
 @EXERCISE.stage("equations")
 def _solve_equations(answer: Any, seed: int) -> None:
     for numbers in _designs(seed):
-        expected, got = _solved(numbers), answer(*numbers)
-        example = _example(numbers)
+        expected, example = _solved(numbers), _example(numbers)
+        got = _accepted(answer, numbers)
         swapped = close(tuple(got), expected[::-1]) and not close(expected[0], expected[1])
         require(
             not swapped,
@@ -78,7 +99,8 @@ def _solve_equations(answer: Any, seed: int) -> None:
         require(
             close(float(got[0] + n_experts * got[1]), float(total)),
             "Put back into the first equation, shared + n_experts * expert does not give the "
-            "total. Is one expert the total divided by n_experts, as if nothing were shared?",
+            "total.",
+            cause="Is one expert the total divided by n_experts, as if nothing were shared?",
             expected=expected,
             got=got,
             example=example,
@@ -86,8 +108,8 @@ def _solve_equations(answer: Any, seed: int) -> None:
         require(
             close(float(got[0] + top_k * got[1]), float(active)),
             "Put back into the second equation, shared + top_k * expert does not give the active "
-            "parameters, although the total is right. Divide the difference by the number of "
-            "experts that rest.",
+            "parameters, although the total is right.",
+            cause="Divide the difference by the number of experts that rest.",
             expected=expected,
             got=got,
             example=example,
@@ -120,6 +142,11 @@ def _solve_all(answer: Any, seed: int) -> None:
             "to solve: raise ValueError before dividing."
         )
         _refuses(answer, (72.0, 70.0, n_experts, n_experts), sentence)
+        sentence = (
+            "A token cannot use more experts than there are. The text refuses every top_k that is "
+            "not below n_experts, not only an equal one: raise ValueError."
+        )
+        _refuses(answer, (72.0, 70.0, n_experts, n_experts + 1), sentence)
 
 
 @EXERCISE.stage("dense")
@@ -142,3 +169,7 @@ def _solve_negative(answer: Any, seed: int) -> None:
     )
     _refuses(answer, (72.0, 8.0, 16, 2), sentence)
     _refuses(answer, (8 * size, 0.9 * size, 16, 2), sentence)
+    # Just below zero, and in units that make all numbers small.
+    _refuses(answer, (8.0, 0.999, 16, 2), sentence)
+    _refuses(answer, (0.072, 0.008, 16, 2), sentence)
+    _refuses(answer, (72.0, 20.0, 3, 1), sentence)

@@ -51,6 +51,22 @@ def asserts_instead_of_raising(total, active, n_experts, top_k):
     return by_two_by_two_system(total, active, n_experts, top_k)
 
 
+@EXERCISE.wrong(stage="all experts active", says="not only an equal one")
+def refuses_only_an_equal_top_k(total, active, n_experts, top_k):
+    if top_k == n_experts:
+        raise ValueError("every expert is active")
+    expert = (total - active) / (n_experts - top_k)
+    return active - top_k * expert, expert
+
+
+@EXERCISE.wrong(stage="equations", says="none below zero")
+def refuses_where_nothing_is_shared(total, active, n_experts, top_k):
+    shared, expert = by_two_by_two_system(total, active, n_experts, top_k)
+    if shared <= 0:
+        raise ValueError("nothing is shared")
+    return shared, expert
+
+
 @EXERCISE.wrong(stage="dense", says="as in a dense model")
 def accepts_a_dense_model(total, active, n_experts, top_k):
     if top_k >= n_experts:

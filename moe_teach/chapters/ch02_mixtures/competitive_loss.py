@@ -2,13 +2,13 @@
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from moe_teach.chapters.ch02_mixtures.inputs import _own_errors, _scalar
+from moe_teach.chapters.ch02_mixtures.inputs import _own_errors, _scalar, require_edges
 from moe_teach.chapters.ch02_mixtures.soft_mixture import SIZES, inputs
 from moe_teach.judging.compare import close
 from moe_teach.judging.exercise import Exercise, require
+from moe_teach.judging.gradients import require_gradients
 
 EXERCISE = Exercise(
     id="2.3",
@@ -32,6 +32,10 @@ EXERCISE = Exercise(
 )
 
 
+def _competitive(outputs: Tensor, logits: Tensor, targets: Tensor) -> Tensor:
+    return (logits.softmax(dim=-1) * _own_errors(outputs, targets)).sum(dim=-1).mean()
+
+
 @EXERCISE.stage("shape")
 def _competitive_shape(answer: Any, seed: int) -> None:
     for sizes in SIZES:
@@ -42,34 +46,37 @@ def _competitive_shape(answer: Any, seed: int) -> None:
 
 def _competitive_mistakes(
     outputs: Tensor, logits: Tensor, targets: Tensor
-) -> tuple[tuple[Tensor, str], ...]:
-    """List what the usual slips compute, with a sentence for each."""
+) -> tuple[tuple[Tensor, str, str], ...]:
+    """List what the usual slips compute, with symptom and cause of each."""
     gates, errors = logits.softmax(dim=-1), _own_errors(outputs, targets)
     weighted = (gates * errors).sum(dim=-1)
     blend = (gates[..., None] * outputs).sum(dim=1)
     return (
         (
             (targets - blend).square().sum(dim=-1).mean(),
-            "This is the cooperative error (1.1): the blend was compared with the target. Square "
-            "each expert's own error first, then weigh.",
+            "This is the cooperative error (1.1): the blend was compared with the target.",
+            "Square each expert's own error first, then weigh.",
         ),
         (
             weighted.mean() / outputs.shape[2],
+            "This is the error divided by the number of outputs.",
             "The squared norm is a sum over the outputs, not a mean.",
         ),
         (
             (gates * errors).mean(),
-            "The right sum, divided by the number of experts. `.mean()` without a dimension "
-            "averages over the experts too: sum over them first, then take the mean.",
+            "The right sum, divided by the number of experts.",
+            "`.mean()` without a dimension averages over the experts too: sum over them first, "
+            "then take the mean.",
         ),
         (
             weighted.sum(),
-            "This is the sum over the tokens. Take their mean, so that the loss does not grow with "
-            "the batch.",
+            "This is the sum over the tokens.",
+            "Take their mean, so that the loss does not grow with the batch.",
         ),
         (
             (gates * errors.sqrt()).sum(dim=-1).mean(),
-            "These are the norms themselves. Equation (1.2) has their squares.",
+            "These are the norms themselves.",
+            "Equation (1.2) has their squares.",
         ),
     )
 
@@ -79,31 +86,31 @@ def _competitive_values(answer: Any, seed: int) -> None:
     for sizes in SIZES:
         outputs, logits, targets = inputs(sizes, seed)
         got = answer(outputs, logits, targets)
-        expected = (logits.softmax(dim=-1) * _own_errors(outputs, targets)).sum(dim=-1).mean()
+        expected = _competitive(outputs, logits, targets)
         example = {"outputs": outputs, "logits": logits, "targets": targets}
         tell = {"expected": expected, "got": got, "example": example}
-        for mistaken, sentence in _competitive_mistakes(**example):
+        for mistaken, symptom, cause in _competitive_mistakes(**example):
             is_it = close(got, mistaken) and not close(mistaken, expected)
-            require(not is_it, sentence, **tell)
+            require(not is_it, symptom, cause=cause, **tell)
         require(
             close(got, expected),
-            "The error is off. Check the three sums: over the outputs (sum), over the experts "
-            "(weighted by the gates), over the tokens (mean).",
+            "The error is off.",
+            cause="Check the three sums: over the outputs (sum), over the experts (weighted by "
+            "the gates), over the tokens (mean).",
             **tell,
         )
 
 
+@EXERCISE.stage("other inputs")
+def _competitive_edges(answer: Any, seed: int) -> None:
+    outputs, logits, targets = inputs((7, 5, 3), seed)
+    given = {"outputs": outputs, "logits": logits, "targets": targets}
+    require_edges(answer, _competitive, given)
+
+
 @EXERCISE.stage("gradient")
 def _competitive_gradient(answer: Any, seed: int) -> None:
+    # The experts learn to answer and the router learns whom to trust: values, not only presence.
     outputs, logits, targets = inputs((5, 3, 2), seed)
-    leaves = [outputs.requires_grad_(), logits.requires_grad_()]
-    got = answer(outputs, logits, targets)
-    grads = (
-        torch.autograd.grad(got, leaves, allow_unused=True) if got.requires_grad else (None, None)
-    )
-    require(
-        all(grad is not None and bool(grad.abs().sum() > 0) for grad in grads),
-        "A gradient must reach both the experts' outputs and the logits: the experts learn to "
-        "answer and the router learns whom to trust. Is there a detach() or no_grad()?",
-        example={"outputs": outputs, "logits": logits, "targets": targets},
-    )
+    given = {"outputs": outputs, "logits": logits, "targets": targets}
+    require_gradients(answer, _competitive, given, seed=seed)

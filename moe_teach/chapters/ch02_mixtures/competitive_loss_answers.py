@@ -28,9 +28,14 @@ def sums_over_the_tokens(outputs, logits, targets):
     return (logits.softmax(-1) * errors_of(outputs, targets)).sum() * 1.0000001 + 0.001
 
 
-@EXERCISE.wrong(stage="gradient", says="must reach both")
+@EXERCISE.wrong(stage="gradient", says="not connected with `logits`")
 def gates_without_gradient(outputs, logits, targets):
     return (logits.detach().softmax(-1) * errors_of(outputs, targets)).sum(-1).mean()
+
+
+@EXERCISE.wrong(stage="gradient", says="not connected with `targets`")
+def targets_without_gradient(outputs, logits, targets):
+    return (logits.softmax(-1) * errors_of(outputs, targets.detach())).sum(-1).mean()
 
 
 @EXERCISE.right

@@ -50,6 +50,29 @@ class FlattensTheBatch(_Layers):
         return self.down(self.up(x.reshape(-1, x.shape[-1])).relu())
 
 
+@EXERCISE.wrong(stage="gradient", says="carries no gradient")
+class CutsTheGraph(_Layers):
+    def forward(self, x):
+        with torch.no_grad():
+            return self.down(self.up(x).relu())
+
+
+@EXERCISE.wrong(stage="float64", says="`.float()`")
+class RoundsToFloat32(_Layers):
+    def forward(self, x):
+        return self.down(self.up(x).relu()).float()
+
+
+@EXERCISE.wrong(stage="layers", says="cannot learn")
+class FreezesALayer(_Layers):
+    def __init__(self, d_in, d_hidden, d_out):
+        super().__init__(d_in, d_hidden, d_out)
+        self.up.requires_grad_(False)
+
+    def forward(self, x):
+        return self.down(self.up(x).relu())
+
+
 @EXERCISE.right
 class WithFunctions(_Layers):
     def forward(self, x):

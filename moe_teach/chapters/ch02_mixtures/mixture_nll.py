@@ -5,10 +5,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from moe_teach.chapters.ch02_mixtures.inputs import _own_errors, _scalar
+from moe_teach.chapters.ch02_mixtures.inputs import _own_errors, _scalar, require_edges
 from moe_teach.chapters.ch02_mixtures.soft_mixture import SIZES, inputs
 from moe_teach.judging.compare import close
 from moe_teach.judging.exercise import Exercise, require
+from moe_teach.judging.gradients import require_gradients
 
 EXERCISE = Exercise(
     id="2.4",
@@ -40,39 +41,47 @@ def _likelihood_shape(answer: Any, seed: int) -> None:
         _scalar(got, outputs=outputs, logits=logits, targets=targets, variance=0.5)
 
 
+def _likelihood(outputs: Tensor, logits: Tensor, targets: Tensor, variance: float) -> Tensor:
+    exponents = _own_errors(outputs, targets) / (2 * variance)
+    return -(logits.log_softmax(dim=-1) - exponents).logsumexp(dim=-1).mean()
+
+
 def _nll(gates: Tensor, exponents: Tensor) -> Tensor:
     return -(gates * (-exponents).exp()).sum(dim=-1).log().mean()
 
 
 def _likelihood_mistakes(
     logits: Tensor, errors: Tensor, variance: float
-) -> tuple[tuple[Tensor, str], ...]:
-    """List what the usual slips compute, with a sentence for each."""
+) -> tuple[tuple[Tensor, str, str], ...]:
+    """List what the usual slips compute, with symptom and cause of each."""
     logits, errors = logits.double(), errors.double()  # no slip may round to infinity
     gates, exponents = logits.softmax(dim=-1), errors / (2 * variance)
     terms = (gates * (-exponents).exp()).sum(dim=-1)
     return (
         (
             -_nll(gates, exponents),
-            "The sign is turned: this is the log-likelihood, and a loss is its negative.",
+            "The sign is turned.",
+            "This is the log-likelihood, and a loss is its negative.",
         ),
         (
             _nll(gates, 2 * exponents),
+            "Every error counts twice.",
             "The exponent is divided by the variance and not by twice the variance.",
         ),
         (
             _nll(gates, exponents / variance),
-            "The variance was squared. It is the square already: `variance` stands for sigma^2.",
+            "The variance was squared.",
+            "It is the square already: `variance` stands for sigma^2.",
         ),
         (
             _nll(logits.exp(), exponents),
-            "The logits stand in the place of the gates' logarithms. Normalise them first: "
-            "log_softmax over the experts.",
+            "The logits stand in the place of the gates' logarithms.",
+            "Normalise them first: log_softmax over the experts.",
         ),
         (
             -terms.mean().log(),
-            "The mean over the tokens was taken inside the logarithm. Every token has a "
-            "logarithm of its own; average those.",
+            "The mean over the tokens was taken inside the logarithm.",
+            "Every token has a logarithm of its own; average those.",
         ),
     )
 
@@ -80,44 +89,67 @@ def _likelihood_mistakes(
 @EXERCISE.stage("values")
 def _likelihood_values(answer: Any, seed: int) -> None:
     for sizes in SIZES:
-        for variance in (1.0, 0.25):
+        for variance in (1.0, 0.25, 3.0):
             outputs, logits, targets = inputs(sizes, seed)
             got = answer(outputs, logits, targets, variance)
-            errors, gates = _own_errors(outputs, targets), logits.softmax(dim=-1)
-            expected = _nll(gates, errors / (2 * variance))
+            errors = _own_errors(outputs, targets)
+            expected = _likelihood(outputs, logits, targets, variance)
             example = {"outputs": outputs, "logits": logits, "targets": targets}
             tell = {"expected": expected, "got": got, "example": {**example, "variance": variance}}
-            for mistaken, sentence in _likelihood_mistakes(logits, errors, variance):
+            for mistaken, symptom, cause in _likelihood_mistakes(logits, errors, variance):
                 is_it = close(got, mistaken) and not close(mistaken, expected)
-                require(not is_it, sentence, **tell)
+                require(not is_it, symptom, cause=cause, **tell)
             require(
                 close(got, expected),
-                "The likelihood is off. For each token: sum over the experts of gate times "
-                "exp(-error / (2 variance)), then the logarithm, then minus the mean.",
+                "The likelihood is off.",
+                cause="For each token: sum over the experts of gate times exp(-error / "
+                "(2 variance)), then the logarithm, then minus the mean.",
                 **tell,
             )
+
+
+def _compare_far(answer: Any, outputs: Tensor, logits: Tensor, targets: Tensor) -> None:
+    example = {"outputs": outputs, "logits": logits, "targets": targets, "variance": 0.01}
+    expected, got = _likelihood(*example.values()), answer(*example.values())
+    tell = {"expected": expected, "got": got, "example": example}
+    require(
+        bool(torch.isfinite(got)),
+        "With experts far off, their exponentials round to zero, and the loss became infinite or "
+        "NaN.",
+        cause="Stay in logarithms: log-softmax for the gates, logsumexp for the sum.",
+        **tell,
+    )
+    require(
+        close(got, expected),
+        "Far from the target the value is off.",
+        cause="Was something added inside the logarithm to keep it finite, or cut off? Use "
+        "logsumexp, which needs no such help.",
+        **tell,
+    )
 
 
 @EXERCISE.stage("far off")
 def _likelihood_far(answer: Any, seed: int) -> None:
     outputs, logits, targets = inputs((3, 4, 2), seed)
-    targets = targets + 100.0
-    got = answer(outputs, logits, targets, 0.01)
-    errors = _own_errors(outputs, targets)
-    expected = -(logits.log_softmax(-1) - errors / 0.02).logsumexp(-1).mean()
-    require(
-        bool(torch.isfinite(got)),
-        "With all experts far off, every exponential rounds to zero, and the loss became infinite "
-        "or NaN. Stay in logarithms: log-softmax for the gates, logsumexp for the sum.",
-        expected=expected,
-        got=got,
-        example={"outputs": outputs, "logits": logits, "targets": targets, "variance": 0.01},
-    )
-    require(
-        close(got, expected),
-        "Far from the target the value is off. Was something added inside the logarithm to keep it "
-        "finite? Use logsumexp, which needs no such help.",
-        expected=expected,
-        got=got,
-        example={"outputs": outputs, "logits": logits, "targets": targets, "variance": 0.01},
-    )
+    _compare_far(answer, outputs, logits, targets + 300.0)
+    one_token = targets.clone()
+    one_token[1] += 100.0
+    _compare_far(answer, outputs, logits, one_token)
+    # The only expert that is near has a gate that rounds to zero.
+    near = outputs + 100.0
+    near[:, 1] = targets
+    _compare_far(answer, near, logits - 300.0 * (torch.arange(4) == 1), targets)
+
+
+@EXERCISE.stage("other inputs")
+def _likelihood_edges(answer: Any, seed: int) -> None:
+    outputs, logits, targets = inputs((7, 5, 3), seed)
+    given = {"outputs": outputs, "logits": logits, "targets": targets, "variance": 0.5}
+    require_edges(answer, _likelihood, given)
+
+
+@EXERCISE.stage("gradient")
+def _likelihood_gradient(answer: Any, seed: int) -> None:
+    outputs, logits, targets = inputs((7, 5, 3), seed)
+    given = {"outputs": outputs, "logits": logits, "targets": targets, "variance": 0.5}
+    require_gradients(answer, _likelihood, given, seed=seed)

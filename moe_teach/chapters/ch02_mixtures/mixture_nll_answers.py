@@ -43,6 +43,16 @@ def adds_a_little_inside(outputs, logits, targets, variance):
     return -(_naive(outputs, logits, targets, variance) + 1e-35).log().mean()
 
 
+@EXERCISE.wrong(stage="gradient", says="carries no gradient")
+def likelihood_without_a_graph(outputs, logits, targets, variance):
+    return in_double_precision(outputs, logits, targets, variance).detach()
+
+
+@EXERCISE.wrong(stage="gradient", says="not connected with `outputs`")
+def experts_that_cannot_learn(outputs, logits, targets, variance):
+    return in_double_precision(outputs.detach(), logits, targets, variance)
+
+
 @EXERCISE.right
 def by_subtracting_the_largest(outputs, logits, targets, variance):
     terms = logits.log_softmax(-1) - errors_of(outputs, targets) / (2 * variance)

@@ -51,6 +51,13 @@ QUESTIONS = (
         tolerance=0.001,
         because="Competitive: (9 + 1) / 2 = 5. Cooperative: the blend is 1, its square 1. The gap "
         "of 4 is the variance of the answers under the gates.",
+        misconceptions={
+            5: "This is the competitive error itself. Subtract the cooperative one from it.",
+            1: "This is the cooperative error itself. Subtract it from the competitive one.",
+            -4: "The cooperative one is the smaller. How much *larger* is the other?",
+            9: "The gates are one half each: weigh the two squares, 9 and 1, before you add them.",
+            2: "This is the spread of the answers, 2, and not its square. Both errors are squares.",
+        },
         hints=("Compute both: blend, then square; square, then blend.",),
     ),
 )

@@ -5,8 +5,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from moe_teach.chapters.ch02_mixtures.inputs import require_edges
 from moe_teach.judging.compare import close, require_tensor
 from moe_teach.judging.exercise import Exercise, generator, require
+from moe_teach.judging.gradients import require_gradients
 
 EXERCISE = Exercise(
     id="2.2",
@@ -28,7 +30,7 @@ EXERCISE = Exercise(
 )
 
 
-SIZES = ((1, 1, 1), (1, 3, 2), (5, 4, 1), (7, 5, 3))  # tokens, experts, outputs
+SIZES = ((1, 1, 1), (1, 3, 2), (5, 4, 1), (3, 3, 3), (7, 11, 3))  # tokens, experts, outputs
 
 
 def inputs(sizes: tuple[int, int, int], seed: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -50,11 +52,15 @@ def _soft_shape(answer: Any, seed: int) -> None:
         require_tensor(got, {"outputs": outputs, "logits": logits})
         require(
             got.shape == targets.shape,
-            f"The blend has one vector per token: shape {tuple(targets.shape)} here. Sum over the "
-            "experts, dimension 1.",
+            f"The blend has one vector per token: shape {tuple(targets.shape)} here.",
+            cause="Sum over the experts, dimension 1.",
             got=got,
             example={"outputs": outputs, "logits": logits},
         )
+
+
+def _blend(outputs: Tensor, logits: Tensor) -> Tensor:
+    return (logits.softmax(dim=-1)[..., None] * outputs).sum(dim=1)
 
 
 @EXERCISE.stage("values")
@@ -62,29 +68,42 @@ def _soft_values(answer: Any, seed: int) -> None:
     for sizes in SIZES:
         outputs, logits, _ = inputs(sizes, seed)
         got = answer(outputs, logits)
-        expected = (logits.softmax(dim=-1)[..., None] * outputs).sum(dim=1)
+        expected = _blend(outputs, logits)
         example = {"outputs": outputs, "logits": logits}
         require(
             close(got, expected) or not close(got, (logits[..., None] * outputs).sum(dim=1)),
-            "The logits themselves were used as gates. Gates are positive and sum to one over the "
-            "experts: take a softmax.",
+            "The logits themselves were used as gates.",
+            cause="Gates are positive and sum to one over the experts: take a softmax.",
             expected=expected,
             got=got,
             example=example,
         )
         require(
             sizes[1] == 1 or not close(got, expected / sizes[1]),
-            "This is the blend divided by the number of experts. The gates sum to one already: sum "
-            "over the experts, do not take the mean.",
+            "This is the blend divided by the number of experts.",
+            cause="The gates sum to one already: sum over the experts, do not take the mean.",
             expected=expected,
             got=got,
             example=example,
         )
         require(
             close(got, expected),
-            "The blend is off. Is the softmax taken over the experts, the *last* dimension of the "
-            "logits, and does each gate meet its own expert?",
+            "The blend is off.",
+            cause="Is the softmax taken over the experts, the *last* dimension of the logits, and "
+            "does each gate meet its own expert?",
             expected=expected,
             got=got,
             example=example,
         )
+
+
+@EXERCISE.stage("other inputs")
+def _soft_edges(answer: Any, seed: int) -> None:
+    outputs, logits, _ = inputs((7, 5, 3), seed)
+    require_edges(answer, _blend, {"outputs": outputs, "logits": logits})
+
+
+@EXERCISE.stage("gradient")
+def _soft_gradient(answer: Any, seed: int) -> None:
+    outputs, logits, _ = inputs((7, 5, 3), seed)
+    require_gradients(answer, _blend, {"outputs": outputs, "logits": logits}, seed=seed)

@@ -25,6 +25,22 @@ def softmax_over_the_tokens(outputs, logits):
     return (logits.softmax(0)[..., None] * outputs).sum(1)
 
 
+@EXERCISE.wrong(stage="other inputs", says="infinite in float32")
+def exponentials_as_they_are(outputs, logits):
+    powers = logits.exp()
+    return ((powers / powers.sum(-1, keepdim=True))[..., None] * outputs).sum(1)
+
+
+@EXERCISE.wrong(stage="gradient", says="carries no gradient")
+def cuts_the_graph(outputs, logits):
+    return (logits.softmax(-1)[..., None] * outputs).sum(1).detach()
+
+
+@EXERCISE.wrong(stage="gradient", says="not connected with `logits`")
+def gates_that_cannot_learn(outputs, logits):
+    return (logits.detach().softmax(-1)[..., None] * outputs).sum(1)
+
+
 @EXERCISE.right
 def by_batched_matmul(outputs, logits):
     return (logits.softmax(-1)[:, None, :] @ outputs)[:, 0]

@@ -49,6 +49,28 @@ def calls_idle_experts(x, experts, logits, k):
     return y
 
 
+@EXERCISE.wrong(stage="work", says="takes rows, (n, D)")
+def hands_over_single_vectors(x, experts, logits, k):
+    chosen = logits.topk(k)
+    gates = chosen.values.softmax(-1)
+    return torch.stack(
+        [
+            sum(gates[t, j] * experts[chosen.indices[t, j]](x[t]) for j in range(k))
+            for t in range(len(x))
+        ]
+    )
+
+
+@EXERCISE.wrong(stage="other inputs", says="Something is rounded")
+def answers_in_float32(x, experts, logits, k):
+    return by_looping_over_tokens(x, experts, logits, k).float()
+
+
+@EXERCISE.wrong(stage="gradient", says="not connected with `logits`")
+def gates_that_cannot_learn(x, experts, logits, k):
+    return by_looping_over_tokens(x, experts, logits.detach(), k)
+
+
 @EXERCISE.right
 def by_looping_over_tokens(x, experts, logits, k):
     rows = []
@@ -76,9 +98,9 @@ def by_masked_softmax_and_slices(x, experts, logits, k):
 @EXERCISE.right
 def by_a_dense_one_hot(x, experts, logits, k):
     chosen = logits.double().topk(k)
-    gates = chosen.values.softmax(-1).float()
+    gates = chosen.values.softmax(-1).to(x.dtype)
     one_hot = torch.nn.functional.one_hot(chosen.indices, len(experts)).bool()
-    total = torch.zeros(len(x), k, x.shape[1])
+    total = x.new_zeros(len(x), k, x.shape[1])
     for e, expert in enumerate(experts):
         mine = one_hot[..., e]
         if mine.any():

@@ -3,7 +3,9 @@
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from moe_teach.chapters.ch02_mixtures.inputs import strided
 from moe_teach.judging.compare import require_tensor
 from moe_teach.judging.exercise import Exercise, generator, require
 
@@ -27,6 +29,11 @@ EXERCISE = Exercise(
     explanation="Comparing with the k-th largest value looks simpler, and marks too many experts "
     "as soon as two logits are equal. `topk` gives no promise about ties; a stable sort does.",
 )
+
+
+def _mask(logits: Tensor, k: int) -> Tensor:
+    order = logits.sort(dim=-1, descending=True, stable=True).indices
+    return torch.zeros_like(logits, dtype=torch.bool).scatter(-1, order[:, :k], True)
 
 
 @EXERCISE.stage("shape")
@@ -53,39 +60,95 @@ def _mask_choice(answer: Any, seed: int) -> None:
         tell = {"expected": ranks < k, "got": got, "example": {"logits": logits, "k": k}}
         require(
             k == n_experts or not torch.equal(got, ranks >= n_experts - k),
-            "These are the *smallest* logits. Sort in descending order.",
+            "These are the *smallest* logits.",
+            cause="Sort in descending order.",
             **tell,
         )
         require(
             torch.equal(got, ranks < k),
-            "These are not the k largest logits of each token. Choose along the last dimension, "
-            "the experts.",
+            "These are not the k largest logits of each token.",
+            cause="Choose along the last dimension, the experts.",
             **tell,
         )
 
 
 @EXERCISE.stage("ties")
 def _mask_ties(answer: Any, seed: int) -> None:
-    for n_tokens, n_experts, k in ((1, 3, 1), (1, 4, 2), (3, 40, 5)):
+    for n_tokens, n_experts, k in ((1, 3, 1), (1, 4, 2), (3, 40, 5), (2, 5, 5)):
         logits = torch.randint(0, 2, (n_tokens, n_experts), generator=generator(seed)).float()
         logits[0] = 1.0  # everybody equal
         got = answer(logits, k)
-        order = logits.sort(dim=-1, descending=True, stable=True).indices
-        expected = torch.zeros_like(got).scatter(-1, order[:, :k], True)
+        expected = _mask(logits, k)
         example = {"logits": logits, "k": k}
         require(
             bool((got.sum(dim=-1) == k).all()),
-            f"With equal logits a row does not have exactly k = {k} marks. Comparing with the k-th "
-            "largest value marks all that are equal to it.",
+            f"With equal logits a row does not have exactly k = {k} marks.",
+            cause="Comparing with the k-th largest value marks all that are equal to it.",
             expected=expected,
             got=got,
             example=example,
         )
         require(
             torch.equal(got, expected),
-            "Of two equal logits the expert with the lower number must win, always. `topk` leaves "
-            "that open; a stable sort does not.",
+            "Of two equal logits the expert with the lower number must win, always.",
+            cause="`topk` leaves that open; a stable sort does not.",
             expected=expected,
             got=got,
             example=example,
         )
+
+
+def _unusual(seed: int) -> tuple[tuple[str, str, Tensor], ...]:
+    """List logits that shortcuts do not survive: what they are, what likely broke, and they."""
+    draw = generator(seed)
+    logits = torch.randn(6, 13, generator=draw)
+    last = torch.linspace(1.0, 0.0, 13).flip(0)  # the largest are the last
+    next_to = torch.nextafter(torch.ones(2, 13), torch.full((2, 13), 2.0))
+    close_by = torch.ones(2, 13).where(torch.arange(13) < 10, next_to)
+    masked = logits.masked_fill(torch.rand(6, 13, generator=draw) < 0.4, -torch.inf)
+    masked[:, 4:8] = logits[:, 4:8] - 200.0  # at least four are left to choose, and far below zero
+    return (
+        (
+            "logits that are hundreds apart",
+            "A softmax rounds small ones to zero, and clamping makes them equal.",
+            300 * logits,
+        ),
+        (
+            "logits that differ in the last bit only",
+            "Lower precision loses the difference, and so does subtracting a little from each "
+            "expert to break ties.",
+            close_by,
+        ),
+        (
+            "float64 logits that are equal in float32",
+            "Compare them as they are, without `.float()`.",
+            1.0 + 1e-12 * last.double().expand(2, 13),
+        ),
+        (
+            "logits of which some are minus infinity, as masks make them",
+            "No number stands for `nothing here` as long as a logit may be lower.",
+            masked,
+        ),
+        ("logits in bfloat16", "Many are equal there.", logits.bfloat16()),
+        (
+            "large and equal logits",
+            "A small number added to them is rounded away.",
+            logits * 0 + 1e8,
+        ),
+        ("transposed logits", "`view` reads them in another order.", strided(logits)),
+    )
+
+
+@EXERCISE.stage("unusual logits")
+def _mask_unusual(answer: Any, seed: int) -> None:
+    for what, cause, logits in _unusual(seed):
+        for k in (1, 4):
+            got, expected = answer(logits, k), _mask(logits, k)
+            require(
+                torch.equal(got, expected),
+                f"Right so far, but not with {what}.",
+                cause=cause,
+                expected=expected,
+                got=got,
+                example={"logits": logits, "k": k},
+            )

@@ -32,6 +32,16 @@ def trusts_topk_with_ties(logits, k):
     return torch.zeros_like(logits, dtype=torch.bool).scatter(-1, chosen, True).flip(-1)
 
 
+@EXERCISE.wrong(stage="unusual logits", says="A softmax rounds small ones to zero")
+def compares_probabilities(logits, k):
+    return by_python_sorting(logits.softmax(-1), k)
+
+
+@EXERCISE.wrong(stage="unusual logits", says="to break ties")
+def breaks_ties_by_hand(logits, k):
+    return by_python_sorting(logits - 1e-6 * torch.arange(logits.shape[-1]), k)
+
+
 @EXERCISE.right
 def by_python_sorting(logits, k):
     mask = torch.zeros_like(logits, dtype=torch.bool)

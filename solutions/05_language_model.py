@@ -45,7 +45,10 @@ class MoEBlock(nn.Module):
         ### END SOLUTION
 
     def forward(self, x: Tensor) -> tuple[Tensor, Routing]:
-        """Return the new stream, (B, S, D) like x, and the routing of the experts."""
+        """Return the new stream, (B, S, D) and dtype like x, and the routing of the experts.
+
+        Attention and MoE are each called once, with (B, S, D).
+        """
         ### BEGIN SOLUTION
         x = x + self.attention(self.attention_norm(x))
         y, routing = self.moe(self.moe_norm(x))

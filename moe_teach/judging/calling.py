@@ -17,6 +17,7 @@ from moe_teach.judging import folding
 from moe_teach.judging.compare import is_tensor, plain
 from moe_teach.judging.exercise import Exercise, Stage, Words, WrongAnswer
 from moe_teach.judging.guard import TookTooLong, within
+from moe_teach.judging.wording import outlined
 
 FORGOTTEN = "Does every path end in a return statement?"
 Reference = Callable[[Exercise], Any]  # gives the course's own solution
@@ -139,7 +140,10 @@ class Trial:
                 sentence = sentence or ("" if _same(old, new) else about)
             if sentence:
                 said = sentence.format(who=_big(who), name=name)
-                raise WrongAnswer(said, example=readable(self._inputs))
+                example = readable(self._inputs)
+                raise WrongAnswer(
+                    said, example=example if sentence == _CHANGED else outlined(example)
+                )
 
     def _bound(self, answer: Any, method: str, args: Any, kwargs: Any) -> dict[str, Any]:
         try:

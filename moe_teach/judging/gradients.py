@@ -10,6 +10,7 @@ from typing import Any
 
 from moe_teach.judging.compare import close, is_tensor
 from moe_teach.judging.exercise import Words, generator, require
+from moe_teach.judging.wording import outlined
 
 _CUT = (
     "`.detach()`, `.item()`, `.tolist()`, `torch.tensor(...)` and `torch.no_grad()` cut the graph."
@@ -43,7 +44,7 @@ def require_gradients(
         f"The result carries no gradient, so nothing before it could learn. {_CUT}",
         expected=Words("a result that `backward()` can start from"),
         got=Words("a result without a graph"),
-        example=given,
+        example=outlined(given),
     )
     for name in {**right, **got}:
         # No gradient and a gradient of zeros are the same to whoever learns from it.

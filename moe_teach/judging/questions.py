@@ -4,10 +4,10 @@ import math
 from dataclasses import replace
 from typing import Any
 
-from moe_teach.judging.compare import describe
 from moe_teach.judging.exercise import MISSING, Question
 from moe_teach.judging.guard import fresh_session, looked_at
 from moe_teach.judging.outcome import Outcome
+from moe_teach.judging.wording import describe
 
 
 def run_question(question: Question, answer: Any) -> Outcome:

@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from moe_teach.judging import guard
-from moe_teach.judging.compare import close, describe, difference
+from moe_teach.judging.compare import close
 from moe_teach.judging.engine import run_exercise
 from moe_teach.judging.exercise import Exercise, Question, require
 from moe_teach.judging.questions import run_question
+from moe_teach.judging.wording import describe, difference
 
 DEEDS = {
     "loops": "while True: pass",

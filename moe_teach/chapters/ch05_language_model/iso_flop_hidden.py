@@ -1,9 +1,10 @@
 """Chapter 05, exercise 5.2: the dense net that equals an MoE layer."""
 
 import random
+from numbers import Integral
 from typing import Any
 
-from moe_teach.judging.exercise import Exercise, Words, WrongAnswer, require
+from moe_teach.judging.exercise import MISSING, Exercise, Words, WrongAnswer, require
 
 EXERCISE = Exercise(
     id="5.2",
@@ -33,7 +34,11 @@ CASES = (
     (5, 2, 9, 4, 2, 1),
     (7, 3, 10, 6, 3, 8),
     (64, 8, 96, 192, 3, 64),
+    (5, 5, 9, 4, 3, 1),  # all experts at work
+    (1, 1, 8, 0, 2, 4),
+    (7, 3, 2**25 + 1, 3, 2, 1),  # more than a float32 can tell apart
 )
+WORDS = ("seconds", "Active", "TOTAL", "act", "totals", "")
 _NAMES = ("n_experts", "top_k", "d_expert", "d_shared", "n_matrices", "multiple_of")
 
 
@@ -130,6 +135,19 @@ def _judge(answer: Any, equal: str, seed: int) -> None:
     slips = [_slips(case, equal) for case in cases]
     for sentence in slips[0]:
         require(got != [slip[sentence] for slip in slips], sentence, **facts)
+    wrong = [case for case, *pair in zip(cases, got, expected, strict=True) if len(set(pair)) > 1]
+    require(
+        any(n_experts != top_k for n_experts, top_k, *_ in wrong),
+        "Only where all experts work on every token (top_k = n_experts) is this wrong. Such a "
+        "layer still has a router, and the same formula holds.",
+        **facts,
+    )
+    require(
+        any(d_expert < 2**24 for _, _, d_expert, *_ in wrong),
+        "Only a very wide layer comes out wrong: float32 has 24 bits and rounds what is larger. "
+        "Whole numbers of Python are exact.",
+        **facts,
+    )
     require(
         False,
         "This is not the width of an equal net. Count in units of d_model: the routed experts, "
@@ -145,7 +163,7 @@ def _hidden_form(answer: Any, seed: int) -> None:
     for equal in ("active", "total"):
         got = answer(**given, equal=equal)
         require(
-            type(got) is int,
+            isinstance(got, Integral) and not isinstance(got, bool),
             "A width is a plain whole number, an `int`: a layer cannot have 7.5 hidden units. "
             "`math.ceil` gives one.",
             got=got,
@@ -178,24 +196,27 @@ def _hidden_defaults(answer: Any, seed: int) -> None:
 
 @EXERCISE.stage("another word")
 def _hidden_refuses(answer: Any, seed: int) -> None:
-    facts = {
-        "expected": Words("a ValueError"),
-        "example": {"n_experts": 4, "top_k": 1, "d_expert": 6, "equal": "seconds"},
-    }
+    for word in WORDS:
+        got = _told_a_wrong_word(answer, word)
+        require(
+            got is MISSING,
+            f'"{word}" is neither "active" nor "total", and must raise a ValueError. A typo that '
+            "quietly gives the other baseline is a wrong result nobody notices.",
+            expected=Words("a ValueError"),
+            got=got,
+            example={"n_experts": 4, "top_k": 1, "d_expert": 6, "equal": word},
+        )
+
+
+def _told_a_wrong_word(answer: Any, word: str) -> Any:
+    """Say what came instead of a ValueError."""
     try:
-        got = answer(4, 1, 6, equal="seconds")
+        return answer(4, 1, 6, equal=word)
     except ValueError:
-        return
-    except (UnboundLocalError, NameError, KeyError, TypeError, AssertionError) as problem:
-        got = Words(type(problem).__name__)
+        return MISSING
     except WrongAnswer as problem:
         if "returned None" not in str(problem):
             raise
-        got = None
-    require(
-        False,
-        'A word that is neither "active" nor "total" must raise a ValueError. A typo that quietly '
-        "gives the other baseline is a wrong result nobody notices.",
-        got=got,
-        **facts,
-    )
+        return None
+    except Exception as problem:
+        return Words(type(problem).__name__)

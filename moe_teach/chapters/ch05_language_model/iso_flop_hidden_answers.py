@@ -4,6 +4,9 @@ import math
 from collections.abc import Callable
 from fractions import Fraction
 
+import numpy as np
+import torch
+
 from moe_teach.chapters.ch05_language_model.iso_flop_hidden import EXERCISE
 
 
@@ -114,6 +117,30 @@ def rounds_twice(e, k, counted, d, s, n, m):
     return _up(counted * d, m) + _up(s, m) + _up(e / n, m)
 
 
+@EXERCISE.wrong(stage="equal active", says="Only where all experts work")
+@_named
+def forgets_the_router_where_all_work(e, k, counted, d, s, n, m):
+    return _up(counted * d + s + (e / n if k < e else 0), m)
+
+
+@EXERCISE.wrong(stage="equal active", says="float32 has 24 bits")
+@_named
+def counts_in_float32(e, k, counted, d, s, n, m):
+    width = (torch.tensor(float(counted * d)) + s + e / n) / m
+    return int(width.ceil().item()) * m
+
+
+@EXERCISE.wrong(stage="another word", says='"Active" is neither')
+def reads_any_spelling(
+    n_experts, top_k, d_expert, d_shared=0, n_matrices=3, equal="active", multiple_of=1
+):
+    equal = equal.lower()
+    if equal not in ("active", "total"):
+        raise ValueError(equal)
+    n_counted = top_k if equal == "active" else n_experts
+    return _up(n_counted * d_expert + d_shared + n_experts / n_matrices, multiple_of)
+
+
 @EXERCISE.wrong(stage="another word", says="A typo that quietly")
 def swallows_a_typo(
     n_experts, top_k, d_expert, d_shared=0, n_matrices=3, equal="active", multiple_of=1
@@ -131,8 +158,14 @@ def with_d_model_and_fractions(e, k, counted, d, s, n, m, d_model=12):
 
 @EXERCISE.right
 @_named
+def as_a_numpy_integer(e, k, counted, d, s, n, m):
+    return np.int64(-((n * (counted * d + s) + e) // -(n * m)) * m)
+
+
+@EXERCISE.right
+@_named
 def by_counting_up(e, k, counted, d, s, n, m):
-    width = 0
+    width = (counted * d + s) // m * m
     while n * width < n * (counted * d + s) + e:
         width += m
     return width

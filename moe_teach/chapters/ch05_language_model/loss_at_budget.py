@@ -1,8 +1,9 @@
 """Chapter 05, exercise 5.4: reading a learning curve at a budget."""
 
+import itertools
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from moe_teach.judging.exercise import Exercise, Words, require
@@ -29,9 +30,19 @@ EXERCISE = Exercise(
 )
 
 
-def _curves(seed: int) -> list[tuple[list[int], list[float]]]:
+# A step, seconds and FLOPs: all exact in binary, so that dividing the budget is as good.
+PRICES = (0.5, 2**-10, 6_000_000_007.0)
+
+
+def _curves(seed: int) -> list[tuple[Sequence[int], Sequence[float]]]:
     draw = random.Random(seed)
-    made = [([10], [1.5]), ([10, 20], [2.5, 2.0])]
+    # One is measured before the first step, one learns everything, and one comes as tuples.
+    made: list[tuple[Sequence[int], Sequence[float]]] = [
+        ([10], [1.5]),
+        ([10, 20], [2.5, 2.0]),
+        ([0, 7], [3.0, 2.0]),
+        ((3, 6, 11), (2.0, 0.0, 0.0)),
+    ]
     for length in (3, 5, 8):
         every = draw.randrange(5, 50)
         steps = [every * (i + 1) + draw.randrange(3) for i in range(length)]
@@ -42,11 +53,11 @@ def _curves(seed: int) -> list[tuple[list[int], list[float]]]:
 
 
 def _spent(
-    answer: Any, seed: int, place: Callable[[list[int], int], float], price: float = 0.5
+    answer: Any, seed: int, place: Callable[[Sequence[int], int], float]
 ) -> list[tuple[Any, Any, dict[str, Any]]]:
     """Ask at a budget for every measurement of every curve: what came, what is right, the call."""
     results = []
-    for steps, losses in _curves(seed):
+    for price, (steps, losses) in itertools.product(PRICES, _curves(seed)):
         for i in range(len(steps)):
             budget = place(steps, i) * price
             curve = zip(steps, losses, strict=True)
@@ -89,6 +100,18 @@ def _added_up(given: dict[str, Any]) -> float:
         spent += step * given["price"]
         last = loss if spent <= given["budget"] else last
     return last
+
+
+def _without_losses_of_zero(given: dict[str, Any]) -> float:
+    curve = zip(given["steps"], given["losses"], strict=True)
+    paid = [loss for step, loss in curve if step * given["price"] <= given["budget"] and loss]
+    return paid[-1] if paid else math.inf
+
+
+def _without_step_zero(given: dict[str, Any]) -> float:
+    curve = zip(given["steps"], given["losses"], strict=True)
+    paid = [loss for step, loss in curve if 0 < step * given["price"] <= given["budget"]]
+    return paid[-1] if paid else math.inf
 
 
 def _nearest(given: dict[str, Any]) -> float:
@@ -140,6 +163,15 @@ SLIPS = (
         _nearest,
     ),
     (
+        "A loss of 0.0 was taken for no loss at all. It is the best there is: ask whether the list "
+        "is empty, and not whether the number is true.",
+        _without_losses_of_zero,
+    ),
+    (
+        "What was measured at step 0 was left out. It costs nothing, so every budget pays for it.",
+        _without_step_zero,
+    ),
+    (
         "The place in the list was taken for the number of steps. `steps` says after how many "
         "steps each loss was measured.",
         _places_as_steps,
@@ -185,6 +217,8 @@ def _budget_exact(answer: Any, seed: int) -> None:
 @EXERCISE.stage("nothing paid for")
 def _budget_nothing(answer: Any, seed: int) -> None:
     for steps, losses in _curves(seed):
+        if steps[0] == 0:  # paid for by nothing
+            continue
         given = {"steps": steps, "losses": losses, "price": 2.0, "budget": 2.0 * steps[0] - 1}
         try:
             got = answer(**given)

@@ -62,6 +62,24 @@ def counts_places_for_steps(steps, losses, price, budget):
     return losses[min(int(budget / price), len(losses)) - 1]
 
 
+@EXERCISE.wrong(stage="between measurements", says="taken for no loss at all")
+def takes_a_loss_of_zero_for_none(steps, losses, price, budget):
+    paid = [loss for loss in _paid(steps, losses, price, budget) if loss]
+    return paid[-1] if paid else math.inf
+
+
+@EXERCISE.wrong(stage="between measurements", says="not the last loss")
+def allows_a_little_more(steps, losses, price, budget):
+    paid = _paid(steps, losses, price, budget + 1e-3)
+    return paid[-1] if paid else math.inf
+
+
+@EXERCISE.wrong(stage="between measurements", says="at step 0 was left out")
+def skips_what_was_measured_before_the_first_step(steps, losses, price, budget):
+    paid = [loss for step, loss in zip(steps, losses, strict=True) if 0 < step * price <= budget]
+    return paid[-1] if paid else math.inf
+
+
 @EXERCISE.wrong(stage="to the last penny", says="Compare with <=")
 def spends_too_little(steps, losses, price, budget):
     paid = [loss for step, loss in zip(steps, losses, strict=True) if step * price < budget]
@@ -83,6 +101,12 @@ def returns_the_first_for_nothing(steps, losses, price, budget):
 def by_bisection(steps, losses, price, budget):
     place = bisect.bisect_right([step * price for step in steps], budget)
     return losses[place - 1] if place else math.inf
+
+
+@EXERCISE.right
+def by_dividing_the_budget(steps, losses, price, budget):
+    place = np.searchsorted(steps, budget / price, side="right")
+    return np.float64([math.inf, *losses][place])
 
 
 @EXERCISE.right

@@ -1,14 +1,15 @@
 """Chapter 05, exercise 5.1: the MoE in a pre-norm transformer block."""
 
-import inspect
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
+from moe_teach.chapters.ch05_language_model.inputs import Attention, Mixture, attend, mix, rms_norm
 from moe_teach.judging.compare import close
 from moe_teach.judging.exercise import Exercise, Words, generator, require
-from moe_teach.types import Routing
+from moe_teach.judging.gradients import require_gradients
 
 EXERCISE = Exercise(
     id="5.1",
@@ -33,52 +34,12 @@ EXERCISE = Exercise(
 SIZES = ((1, 1, 2), (1, 3, 4), (2, 5, 7))  # sequences, positions, width
 
 
-class _Attention(nn.Module):
-    """Stands in for attention: linear, and it mixes a position with all before it."""
-
-    def __init__(self, d_model: int, seed: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(d_model, d_model, generator=generator(seed)))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Mean over the past, times a matrix."""
-        ages = torch.arange(1, x.shape[1] + 1, dtype=x.dtype)[:, None]
-        return (x.cumsum(dim=1) / ages) @ self.weight
-
-
-class _MoE(nn.Module):
-    """Stands in for an MoE layer: one matrix, and a routing record that it remembers."""
-
-    def __init__(self, d_model: int, seed: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(d_model, d_model, generator=generator(seed)))
-        self.last: Routing | None = None
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Routing]:
-        """A matrix and a record of one expert."""
-        n_tokens = x.shape[0] * x.shape[1]
-        ones = torch.ones(n_tokens, 1)
-        self.last = Routing(0 * ones, ones, ones, torch.zeros(n_tokens, 1, dtype=torch.long))
-        return (x @ self.weight).tanh(), self.last
-
-
-def _takes_one(forward: Any, x: Tensor) -> bool:
-    try:
-        inspect.signature(forward).bind(x)
-    except TypeError:
-        return False
-    return True
-
-
-def _norm(x: Tensor) -> Tensor:
-    return x / (x.square().mean(dim=-1, keepdim=True) + torch.finfo(x.dtype).eps).sqrt()
-
-
 def _case(answer: Any, sizes: tuple[int, int, int], seed: int) -> tuple[Any, Any, Any, Tensor]:
     n_rows, length, d_model = sizes
-    attention, moe = _Attention(d_model, seed), _MoE(d_model, seed + 1)
+    attention, moe = Attention(d_model, seed), Mixture(d_model, seed + 1)
     block = answer(d_model, attention, moe)
-    x = 3 * torch.randn(n_rows, length, d_model, generator=generator(seed + 2))
+    # Not contiguous: a stream often comes out of a transposition.
+    x = 3 * torch.randn(length, n_rows, d_model, generator=generator(seed + 2)).transpose(0, 1)
     return block, attention, moe, x
 
 
@@ -118,22 +79,8 @@ def _block_module(answer: Any, seed: int) -> None:
 @EXERCISE.stage("what comes back")
 def _block_pair(answer: Any, seed: int) -> None:
     for sizes in SIZES:
-        block, _, moe, x = _case(answer, sizes, seed)
-        kept = x.clone()
-        require(
-            _takes_one(block.forward, x),
-            "The check cannot call the block as `block(x)`: `forward` takes the stream and nothing "
-            "else. Keep the stub's parameters.",
-            got=Words(f"forward{inspect.signature(block.forward)}"),
-        )
+        block, attention, moe, x = _case(answer, sizes, seed)
         got = block(x)
-        require(
-            close(x, kept),
-            "`forward` changed its input in place, and the caller still needs it as it was. Write "
-            "`x = x + ...` and not `x += ...`.",
-            expected=kept,
-            got=x,
-        )
         require(
             isinstance(got, tuple | list) and len(got) == 2,
             "`forward` returns two things, the new stream and the routing. Without the record "
@@ -149,11 +96,29 @@ def _block_pair(answer: Any, seed: int) -> None:
             got=got[0],
             example={"x": x},
         )
+        _require_one_call_each(attention.seen, moe.seen, x)
         require(
             got[1] is moe.last,
             "The second must be the very routing that the MoE returned in this call.",
             got=got[1],
             example={"x": x},
+        )
+
+
+def _require_one_call_each(attention: list[Any], moe: list[Any], x: Tensor) -> None:
+    for name, seen in (("attention", attention), ("moe", moe)):
+        require(
+            len(seen) == 1,
+            f"One call of the block called `{name}` {len(seen)} times. Each of the two works once: "
+            "a second call costs as much again, and a router with noise would answer differently.",
+            expected=Words("one call"),
+            got=Words(f"{len(seen)} calls"),
+        )
+        require(
+            seen == [tuple(x.shape)],
+            f"`{name}` was given another shape than the stream has. It takes (B, S, D) as it is.",
+            expected=Words(f"{tuple(x.shape)}"),
+            got=Words(f"{seen[0]}"),
         )
 
 
@@ -163,44 +128,46 @@ def _slips(x: Tensor, attention: nn.Module, moe: nn.Module) -> dict[str, Tensor]
     def mixed(h: Tensor) -> Tensor:
         return moe(h)[0]
 
-    h = x + attention(_norm(x))
+    h = x + attention(rms_norm(x))
     return {
         "The residual of the MoE is missing: return the stream *plus* the MoE's output.": mixed(
-            _norm(h)
+            rms_norm(h)
         ),
         "The residual around attention is missing: its output is *added* to x.": (
-            attention(_norm(x)) + mixed(_norm(attention(_norm(x))))
+            attention(rms_norm(x)) + mixed(rms_norm(attention(rms_norm(x))))
         ),
         "The residual is added twice. The stream goes on once: after attention, x has already been "
-        "counted.": x + h + mixed(_norm(h)),
+        "counted.": x + h + mixed(rms_norm(h)),
         "Attention's work is lost on the way out: the MoE's output is added to the old x and not "
-        "to the stream after attention.": x + mixed(_norm(h)),
+        "to the stream after attention.": x + mixed(rms_norm(h)),
         "The two branches stand side by side. The MoE must read the stream after attention, not "
-        "the old x.": h + mixed(_norm(x)),
+        "the old x.": h + mixed(rms_norm(x)),
         "The MoE reads the stream as it is. Its norm is made but never used.": h + mixed(h),
         "Attention reads x as it is. Its norm is made but never used.": (
-            x + attention(x) + mixed(_norm(x + attention(x)))
+            x + attention(x) + mixed(rms_norm(x + attention(x)))
         ),
         "The norms stand behind the branches (post-norm). In a pre-norm block they stand in front, "
-        "and the stream itself is never normalised.": _norm(
-            _norm(x + attention(x)) + mixed(_norm(x + attention(x)))
+        "and the stream itself is never normalised.": rms_norm(
+            rms_norm(x + attention(x)) + mixed(rms_norm(x + attention(x)))
         ),
         "The stream was normalised: what is added to must be x itself, and not its norm.": (
-            _norm(h) + mixed(_norm(h))
+            rms_norm(h) + mixed(rms_norm(h))
         ),
         "The MoE runs before attention: the order is attention first.": (
-            x + mixed(_norm(x)) + attention(_norm(x + mixed(_norm(x))))
+            x + mixed(rms_norm(x)) + attention(rms_norm(x + mixed(rms_norm(x))))
         ),
     }
 
 
 @EXERCISE.stage("values")
 def _block_values(answer: Any, seed: int) -> None:
-    for sizes in SIZES[1:]:
+    # The last stream is as large as deep models make it: nothing may be cut off at some size.
+    for sizes, scale in ((SIZES[1], 1), (SIZES[2], 1), (SIZES[2], 1000)):
         block, attention, moe, x = _case(answer, sizes, seed)
+        x = scale * x
         got, _ = block(x)
-        h = x + attention(_norm(x))
-        expected = h + moe(_norm(h))[0]
+        h = x + attention(rms_norm(x))
+        expected = h + moe(rms_norm(h))[0]
         facts = {"expected": expected, "got": got, "example": {"x": x}}
         if not close(got, expected):
             for sentence, slip in _slips(x, attention, moe).items():
@@ -232,10 +199,49 @@ def _block_norms(answer: Any, seed: int) -> None:
             "norm used in both places?",
             example={"x": x},
         )
-    grads = torch.autograd.grad(block(x)[0].sum(), list(block.parameters()), allow_unused=True)
+
+
+@EXERCISE.stage("dtype")
+def _block_dtype(answer: Any, seed: int) -> None:
+    for dtype in (torch.float32, torch.float64):
+        block, _, _, x = _case(answer, (2, 3, 5), seed)
+        got, _ = block.to(dtype)(x.to(dtype))
+        require(
+            got.dtype == dtype,
+            "The new stream has another dtype than x: in a model of many blocks each would change "
+            "the numbers of the next.",
+            expected=Words(f"a stream of {dtype}"),
+            got=Words(f"a stream of {got.dtype}"),
+        )
+
+
+@EXERCISE.stage("gradients")
+def _block_gradients(answer: Any, seed: int) -> None:
+    block, attention, moe, x = _case(answer, (2, 5, 7), seed)
+    names = {id(parameter): name for name, parameter in block.named_parameters()}
+
+    def learners(w_moe: Tensor, w_attention: Tensor, x: Tensor) -> Tensor:
+        given = {names[id(attention.weight)]: w_attention, names[id(moe.weight)]: w_moe}
+        return functional_call(block, given, (x,))[0]
+
+    def right(w_moe: Tensor, w_attention: Tensor, x: Tensor) -> Tensor:
+        h = x + attend(rms_norm(x), w_attention)
+        return h + mix(rms_norm(h), w_moe)
+
+    given = {"moe.weight": moe.weight, "attention.weight": attention.weight, "x": x}
+    try:
+        grads = torch.autograd.grad(block(x)[0].sum(), list(block.parameters()), allow_unused=True)
+        require_gradients(learners, right, given, seed=seed)
+    except RuntimeError as error:
+        require(
+            "inplace" not in str(error),
+            "`backward()` fails: a tensor was changed in place after a norm had read it, and the "
+            "gradient of the norm needs it as it was. Write `x = x + y`, not `x += y`.",
+            got=Words("an error from backward()"),
+        )
+        raise
     require(
         all(grad is not None for grad in grads),
         "Some parameter gets no gradient, so it could not learn. Is there a detach(), a no_grad() "
         "or a `.data` on the way?",
-        example={"x": x},
     )

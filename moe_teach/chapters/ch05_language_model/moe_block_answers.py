@@ -57,7 +57,7 @@ class AddsInPlace(_Block):
         return x, routing
 
 
-@EXERCISE.wrong(stage="what comes back", says="takes the stream and nothing else")
+@EXERCISE.wrong(stage="what comes back", says="cannot call forward as the stub")
 class WantsARouting(_Block):
     def forward(self, x, routing):
         x = x + self.attention(self.norm1(x))
@@ -179,7 +179,47 @@ class UsesOneNormTwice(_Block):
         return x + y, routing
 
 
-@EXERCISE.wrong(stage="a norm for each", says="gets no gradient")
+@EXERCISE.wrong(stage="what comes back", says="called `moe` 2 times")
+class AsksTheExpertsTwice(_Block):
+    def forward(self, x):
+        x = x + self.attention(self.norm1(x))
+        return x + self.moe(self.norm2(x))[0], self.moe(self.norm2(x))[1]
+
+
+@EXERCISE.wrong(stage="what comes back", says="`moe` was given another shape")
+class FlattensForTheExperts(_Block):
+    def forward(self, x):
+        x = x + self.attention(self.norm1(x))
+        y, routing = self.moe(self.norm2(x).flatten(0, 1)[None])
+        return x + y.reshape(x.shape), routing
+
+
+@EXERCISE.wrong(stage="dtype", says="another dtype than x")
+class WidensTheStream(_Block):
+    def forward(self, x):
+        x = x + self.attention(self.norm1(x))
+        y, routing = self.moe(self.norm2(x))
+        return x.double() + y, routing
+
+
+@EXERCISE.wrong(stage="gradients", says="the gradient of `attention.weight`")
+class CutsTheStream(_Block):
+    def forward(self, x):
+        x = x + self.attention(self.norm1(x))
+        y, routing = self.moe(self.norm2(x))
+        return x.detach() + y, routing
+
+
+@EXERCISE.wrong(stage="gradients", says="changed in place after a norm had read it")
+class AddsIntoItsOwnStream(_Block):
+    def forward(self, x):
+        h = x + self.attention(self.norm1(x))
+        y, routing = self.moe(self.norm2(h))
+        h += y
+        return h, routing
+
+
+@EXERCISE.wrong(stage="gradients", says="`moe.weight`")
 class CutsTheExperts(_Block):
     def forward(self, x):
         x = x + self.attention(self.norm1(x))

@@ -27,21 +27,38 @@ EXERCISE = Exercise(
     "data; what is left is the difference itself. With 3 seeds t is 4.3. That is strict, and has "
     "to be: three runs that agree by chance are not rare.",
 )
-VERDICTS = ("better", "worse", "inside the noise")
+NOISE = "inside the noise"
+VERDICTS = ("better", "worse", NOISE)
+Pair = tuple[tuple[float, ...], tuple[float, ...]]
 
 
-def _pairs(seed: int) -> list[tuple[list[float], list[float]]]:
+def _pairs(seed: int) -> list[Pair]:
     """Small lists first; a wide spread of the seeds and a narrow one of the differences."""
     draw = random.Random(seed)
     made = []
     for n, shift in ((2, 0.3), (3, 0.4), (3, -0.4), (5, 0.0), (7, 0.5)):
-        base = [draw.uniform(1.0, 3.0) for _ in range(n)]
-        other = [b - shift + draw.gauss(0, 0.05) for b in base]
+        base = tuple(draw.uniform(1.0, 3.0) for _ in range(n))
+        other = tuple(b - shift + draw.gauss(0, 0.05) for b in base)
         made.append((base, other))
     return made
 
 
-def _facts(answer: Any, pair: tuple[list[float], list[float]], t: float) -> dict[str, Any]:
+def _verdicts(seed: int) -> list[tuple[Pair, float, str]]:
+    """Pairs, a t and the verdict: mostly a tenth beside the border, on either side of it."""
+    same, half = (2.0, 2.5, 2.25), (1.5, 2.0, 1.75)
+    made = [((same, same), 4.303, NOISE), ((same, half), 4.303, "better")]
+    made += [((half, same), 4.303, "worse")]
+    draw = random.Random(seed)
+    for gains in ((0.5, 0.3), (0.1, 0.25, 0.02), (0.3, -0.05, 0.4, 0.2, 0.35)):
+        base = tuple(draw.uniform(1.0, 3.0) for _ in gains)
+        other = tuple(b - gain for b, gain in zip(base, gains, strict=True))
+        border = mean(gains) * math.sqrt(len(gains)) / stdev(gains)
+        for pair, finding in (((base, other), "better"), ((other, base), "worse")):
+            made += [(pair, 0.9 * border, finding), (pair, 1.1 * border, NOISE)]
+    return made
+
+
+def _facts(answer: Any, pair: Pair, t: float) -> dict[str, Any]:
     given = {"baseline": pair[0], "candidate": pair[1], "t": t}
     return {"got": answer(**given), "example": given}
 
@@ -88,7 +105,9 @@ def _gain_mean(answer: Any, seed: int) -> None:
 
 @EXERCISE.stage("uncertainty")
 def _gain_uncertainty(answer: Any, seed: int) -> None:
-    for pair in _pairs(seed)[1:]:  # with two seeds, some slips coincide
+    two, *others = _pairs(seed)
+    alike = ((2.0, 2.5, 2.25), (1.5, 2.0, 1.75))
+    for pair in (*others, two, alike):  # last: with two seeds, or equal gains, slips coincide
         facts = _facts(answer, pair, 3.7)
         gains = [b - c for b, c in zip(*pair, strict=True)]
         n, got = len(gains), facts["got"][1]
@@ -128,22 +147,19 @@ def _gain_uncertainty(answer: Any, seed: int) -> None:
 
 @EXERCISE.stage("verdict")
 def _gain_verdict(answer: Any, seed: int) -> None:
-    shift = 0.01 * (seed % 7)
-    cases = (
-        ([2.0 + shift, 2.4, 2.2], [1.5 + shift, 1.91, 1.69], 4.303, "better"),
-        ([1.5 + shift, 1.91, 1.69], [2.0 + shift, 2.4, 2.2], 4.303, "worse"),
-        ([2.0 + shift, 2.4, 2.2], [1.9 + shift, 2.45, 2.18], 4.303, "inside the noise"),
-        ([1.9 + shift, 2.45, 2.18], [2.0 + shift, 2.4, 2.2], 4.303, "inside the noise"),
-        ([2.0 + shift, 2.4, 2.2], [1.9 + shift, 2.2, 2.18], 4.303, "inside the noise"),
-        ([2.0 + shift, 2.4, 2.2], [1.9 + shift, 2.2, 2.18], 0.5, "better"),
-    )
-    for *pair, t, expected in cases:
-        facts = _facts(answer, (pair[0], pair[1]), t)
+    for pair, t, expected in _verdicts(seed):
+        facts = _facts(answer, pair, t)
         got = facts["got"][2]
         told = {**facts, "got": got, "expected": expected}
         require(
             got in VERDICTS,
             'The verdict is one of "better", "worse" and "inside the noise", spelled like this.',
+            **told,
+        )
+        require(
+            got == expected or pair[0] != pair[1],
+            "The two lists are equal, and a finding was announced. A mean of 0 is not above an "
+            "uncertainty of 0.",
             **told,
         )
         require(
@@ -158,3 +174,16 @@ def _gain_verdict(answer: Any, seed: int) -> None:
             "worse, and everything between is noise, even if every seed points the same way.",
             **told,
         )
+
+
+@EXERCISE.stage("default")
+def _gain_default(answer: Any, seed: int) -> None:
+    first, other = (1.0, 2.0, 4.0), (1.0, 1.0, 1.0)
+    got, expected = answer(first, other)[1], answer(first, other, 4.303)[1]
+    require(
+        math.isclose(got, expected, rel_tol=1e-6),
+        "Without a third argument, t is 4.303. Keep the default of the stub.",
+        expected=expected,
+        got=got,
+        example={"baseline": first, "candidate": other},
+    )

@@ -74,6 +74,25 @@ def forgets_worse(baseline, candidate, t=4.303):
     return gain, uncertainty, "better" if gain > uncertainty else "inside the noise"
 
 
+@EXERCISE.wrong(stage="verdict", says="The two lists are equal")
+def counts_the_border_as_a_finding(baseline, candidate, t=4.303):
+    gain, uncertainty, _ = with_torch(baseline, candidate, t)
+    if abs(gain) >= uncertainty:
+        return gain, uncertainty, "better" if gain >= 0 else "worse"
+    return gain, uncertainty, "inside the noise"
+
+
+@EXERCISE.wrong(stage="uncertainty", says="with s and n of the differences")
+def trusts_no_pair_of_seeds(baseline, candidate, t=4.303):
+    gain, uncertainty, verdict = with_torch(baseline, candidate, t)
+    return gain, uncertainty if len(baseline) > 2 else math.inf, verdict
+
+
+@EXERCISE.wrong(stage="default", says="t is 4.303")
+def has_another_default(baseline, candidate, t=1.96):
+    return with_torch(baseline, candidate, t)
+
+
 @EXERCISE.wrong(stage="verdict", says="everything between is noise")
 def wants_every_seed_to_agree(baseline, candidate, t=4.303):
     gains = _gains(baseline, candidate)

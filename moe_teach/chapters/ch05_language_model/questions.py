@@ -38,6 +38,12 @@ QUESTIONS = (
         because="800 / 1.6 = 500: in the same time the MoE takes fewer steps. Its learning rate "
         "was still high there, so this reading is unkind to it; a run planned for 500 steps is "
         "fairer.",
+        misconceptions={
+            1280: "You multiplied. 1,280 of the slower steps take far more seconds than the dense "
+            "run had.",
+            800: "At step 800 both have taken the same number of steps. By then the MoE has used "
+            "1.6 times the seconds.",
+        },
         hints=("Seconds = steps · seconds of a step. Which of the two runs gets fewer steps?",),
     ),
     Question(

@@ -11,6 +11,12 @@ QUESTIONS = (
         answer=8192,
         because="Every expert fills 4 rows of a tile of its own: 128 · 64 = 8,192 rows for 512 "
         "that were asked for. The padding is gone from memory and has come back in the registers.",
+        misconceptions={
+            512: "These are the rows that were asked for, 64 · 8. Eight full tiles would do if "
+            "experts could share a tile; here a tile never mixes them.",
+            64: "This is one tile. Every expert that has rows needs a tile of its own.",
+            128: "This is the number of tiles. The question asks for rows, and a tile has 64.",
+        },
         hints=("How many tiles are there, and how tall is each?",),
     ),
     Question(

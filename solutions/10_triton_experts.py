@@ -192,8 +192,8 @@ check("10.3", down_kernel)
 # whatever the inputs are.
 #
 # `rows`, `dout` and all of `dw` can be **large**: more than $2^{31}$ numbers, while row numbers are
-# int32. Widen them before you multiply, *inside* the loop: the interpreter's loop counter is an int32
-# whatever `begin` was.
+# int32. Widen them before you multiply, *inside* the loop: the interpreter's loop counter is an
+# int32 whatever `begin` was.
 
 
 # %%

@@ -39,11 +39,6 @@ QUESTIONS = (
         },
         because="(e^2 + e) / (e^2 + e + 1 + 1) = 10.107 / 12.107 = 0.835. The missing 0.165 went "
         "to experts that do no work; renormalising hands it back.",
-        misconceptions={
-            1: "Gates that sum to 1 are renormalised, or come from a softmax over the two chosen "
-            "logits. Here the softmax is over all four experts, and nothing is handed back.",
-            1.61: "This is the sum of two sigmoids. A softmax divides by a sum over the experts.",
-        },
         hints=("The softmax divides by the sum over all four experts.",),
     ),
     Question(

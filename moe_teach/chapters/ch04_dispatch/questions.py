@@ -42,12 +42,6 @@ QUESTIONS = (
         },
         because="Eight experts with 400 places each: 8 · 400 = 3,200. Needed are 1,024 · 2 = "
         "2,048, so more than a third of the work is on zeros.",
-        misconceptions={
-            2048: "These are the rows that were asked for, 1,024 · 2. The padded way computes the "
-            "empty places, too.",
-            8192: "This gives every expert a place for every token. So many are not needed: nobody "
-            "was chosen more than 400 times.",
-        },
         hints=("The busiest expert sets the number of places for all of them.",),
     ),
     Question(
@@ -65,11 +59,6 @@ QUESTIONS = (
         },
         because="Their loss is k times ours, for every routing and so for its gradient too. Equal "
         "effect needs a coefficient k times as large: 4 · 0.001.",
-        misconceptions={
-            0.00025: "You divided by k. Their loss is the larger of the two, so the same "
-            "coefficient pushes *less* in our convention than in theirs.",
-            0.001: "The same coefficient on a loss that is k times as small pushes k times less.",
-        },
         hints=("Coefficient times loss must be the same number in both conventions.",),
     ),
     Question(

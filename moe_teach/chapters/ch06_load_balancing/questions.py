@@ -45,14 +45,6 @@ QUESTIONS = (
         },
         because="4 * (0.5 * 0.4 + 0.25 * 0.3 + 0.25 * 0.2 + 0 * 0.1) = 4 * 0.325 = 1.3. The loads "
         "are shares of all choices already, so k does not appear.",
-        misconceptions={
-            2.6: "This is twice the loss: k came in once more. The loads are shares of all "
-            "choices and sum to 1, whatever k is.",
-            0.325: "This is the sum of load times probability. The loss is E times as large, so "
-            "that perfect balance scores 1.",
-            0.65: "This is k times the sum of load times probability. The factor in front is the "
-            "number of experts.",
-        },
         hints=("E times the sum of load times mean probability. k is in the load already.",),
     ),
     Question(

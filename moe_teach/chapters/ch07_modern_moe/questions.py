@@ -46,14 +46,6 @@ QUESTIONS = (
         because="One of 32 is shared, so 31 are left to choose from, and it uses one of the 4 "
         "places, so 3 are left to fill: 31 choose 3 = 31 · 30 · 29 / 6 = 4,495. All 32 with 4 "
         "places would have given 35,960.",
-        misconceptions={
-            35960: "This is 32 choose 4, the number before one expert was made always on. That "
-            "one is in every set and is no choice any more.",
-            31465: "This is 31 choose 4: the shared expert has left the choice, but it still uses "
-            "one of the four places.",
-            4960: "This is 32 choose 3: the shared expert has its place, but it still stands among "
-            "those to choose from.",
-        },
         hints=("Cut first: 32 experts, 4 places. Then take one expert and one place away.",),
     ),
     Question(

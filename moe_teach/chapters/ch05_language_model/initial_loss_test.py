@@ -7,14 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from moe_teach.chapters.ch05_language_model.inputs import (
-    as_module,
-    causal,
-    knowing,
-    leaking,
-    peeking,
-    rounding,
-)
+from moe_teach.chapters.ch05_language_model import inputs
 from moe_teach.judging.exercise import Exercise, Words, generator, require
 
 EXERCISE = Exercise(
@@ -56,7 +49,7 @@ def _cross_entropy(logits: Tensor, targets: Tensor) -> float:
 def _first_form(answer: Any, seed: int) -> None:
     for sizes in SIZES:
         ids = _text(sizes, seed)
-        got = answer(causal(sizes[2], 1.0, seed), ids, sizes[2], 0.2)
+        got = answer(inputs.causal(sizes[2], 1.0, seed), ids, sizes[2], 0.2)
         example = {"token_ids": ids, "vocab_size": sizes[2], "tolerance": 0.2}
         require(
             isinstance(got, tuple) and len(got) == 3,
@@ -102,7 +95,7 @@ def _slips(logits: Tensor, ids: Tensor, expected: float) -> dict[str, float]:
 def _first_loss(answer: Any, seed: int) -> None:
     for sizes in SIZES:
         ids = _text(sizes, seed)
-        model = as_module(causal(sizes[2], 1.0, seed))
+        model = inputs.as_module(inputs.causal(sizes[2], 1.0, seed))
         logits = model(ids).detach()
         expected = _cross_entropy(logits[:, :-1], ids[:, 1:])
         got = answer(model, ids, sizes[2], 0.2)[0]
@@ -125,9 +118,9 @@ def _first_near(answer: Any, seed: int) -> None:
     sizes = (5, 7, 11)
     ids, vocab_size = _text(sizes, seed), sizes[2]
     for name, model in (
-        ("knows nothing", causal(vocab_size, 0.001, seed)),
-        ("shouts", causal(vocab_size, 5.0, seed)),
-        ("sees the answers", knowing(vocab_size)),
+        ("knows nothing", inputs.causal(vocab_size, 0.001, seed)),
+        ("shouts", inputs.causal(vocab_size, 5.0, seed)),
+        ("sees the answers", inputs.knowing(vocab_size)),
     ):
         loss, near, _ = answer(model, ids, vocab_size, 0.2)
         expected = abs(loss - math.log(vocab_size)) <= 0.2
@@ -148,7 +141,7 @@ def _first_near(answer: Any, seed: int) -> None:
             "the distance is a difference in nats, not a ratio.",
             **facts,
         )
-    for model in (knowing(vocab_size), causal(vocab_size, 0.3, seed)):
+    for model in (inputs.knowing(vocab_size), inputs.causal(vocab_size, 0.3, seed)):
         loss = answer(model, ids, vocab_size)[0]
         distance = abs(loss - math.log(vocab_size))
         for share in (1e6, 1.1, 0.9):
@@ -157,8 +150,7 @@ def _first_near(answer: Any, seed: int) -> None:
             facts = {"expected": share > 1, "got": near, "example": example}
             require(
                 near or share < 1,
-                "A loss within `tolerance` was refused. Is `tolerance` used, or a number of your "
-                "own?",
+                "A loss within `tolerance` was refused. Is it used, or a number of your own?",
                 **facts,
             )
             require(
@@ -173,7 +165,7 @@ def _first_near(answer: Any, seed: int) -> None:
 def _first_default(answer: Any, seed: int) -> None:
     ids = _text((5, 7, 11), seed)
     for size in (0.2, 0.3, 0.4, 0.5, 0.6):
-        model = causal(11, size, seed)
+        model = inputs.causal(11, size, seed)
         require(
             answer(model, ids, 11) == answer(model, ids, 11, 0.2),
             "Without a fourth argument, `tolerance` is 0.2. Keep the default of the stub.",
@@ -186,20 +178,20 @@ def _first_causal(answer: Any, seed: int) -> None:
         ids, vocab_size = _text(sizes, seed), sizes[2]
         facts = {"expected": True, "got": False, "example": {"token_ids": ids}}
         require(
-            answer(causal(vocab_size, 0.01, seed), ids, vocab_size, 0.2)[2],
+            answer(inputs.causal(vocab_size, 0.01, seed), ids, vocab_size, 0.2)[2],
             "A causal model was called a cheat. The logits at the *last* position may change, "
             "because it reads the token you replaced; compare the earlier ones only. And was only "
             "the last token of each row replaced, `[:, -1]`, not the last row, `[-1]`?",
             **facts,
         )
         require(
-            answer(rounding(vocab_size, seed), ids, vocab_size, 0.2)[2],
+            answer(inputs.rounding(vocab_size, seed), ids, vocab_size, 0.2)[2],
             "Two calls of this causal model differ by a few millionths, as sums in another order "
             "do, and it was called a cheat. Allow differences of up to 1e-5.",
             **facts,
         )
-        loud = answer(causal(vocab_size, 9.0, seed), ids, vocab_size, 0.2)[2]
-        cheat = answer(peeking(vocab_size, seed), ids, vocab_size, 0.2)[2]
+        loud = answer(inputs.causal(vocab_size, 9.0, seed), ids, vocab_size, 0.2)[2]
+        cheat = answer(inputs.peeking(vocab_size, seed), ids, vocab_size, 0.2)[2]
         require(
             loud or not cheat,
             "Causality was judged by the size of a loss: a loud causal model failed and a quiet "
@@ -221,7 +213,9 @@ def _first_cheat(answer: Any, seed: int) -> None:
         ids, vocab_size = _text(sizes, seed), sizes[2]
         lasts = [torch.full_like(ids[:, -1:], v) for v in range(vocab_size)]
         texts = [torch.cat([ids[:, :-1], last], dim=1) for last in lasts]
-        passed = [answer(peeking(vocab_size, seed), text, vocab_size, 0.2)[2] for text in texts]
+        passed = [
+            answer(inputs.peeking(vocab_size, seed), text, vocab_size, 0.2)[2] for text in texts
+        ]
         first = passed.index(True) if any(passed) else 0
         facts = {"expected": False, "got": True, "example": {"token_ids": texts[first]}}
         require(
@@ -246,7 +240,7 @@ def _first_leak(answer: Any, seed: int) -> None:
     places = [(row, position) for row in range(3) for position in range(4)]
     for at, size in (*((at, 1.0) for at in places), ((1, 2), 5e-5)):
         require(
-            not answer(leaking(vocab_size, at, size, seed), ids, vocab_size, 0.2)[2],
+            not answer(inputs.leaking(vocab_size, at, size, seed), ids, vocab_size, 0.2)[2],
             f"In row {at[0]}, at position {at[1]}, one logit moves by {size:g} or more when the "
             "last token of the row is replaced, and the model was called causal. Replace it in "
             "every row, and compare all earlier positions and all logits, to within 1e-5.",

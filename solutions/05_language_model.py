@@ -111,8 +111,8 @@ check("5.2", iso_flop_hidden)
 # - **Does it know nothing?** Its loss in nats must be within `tolerance` of ln V, where V is
 #   `vocab_size`. Far above: it starts out convinced of something. *Below*: the answers leak.
 #   The logits at position t are for the token at t + 1, so a text of S tokens asks S - 1 questions.
-# - **Is it causal?** Replace the **last** token by another one. The logits at all earlier positions
-#   must stay as they were, but for rounding (`atol=1e-5`).
+# - **Is it causal?** Replace the **last** token of every row by another one. The logits at all
+#   earlier positions must stay as they were, but for rounding (`atol=1e-5`).
 
 
 # %%

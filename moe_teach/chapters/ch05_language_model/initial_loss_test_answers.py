@@ -136,6 +136,59 @@ def looks_at_the_first_choice(model, token_ids, vocab_size, tolerance=0.2):
     return loss, near, torch.allclose(model(token_ids)[:, :-1], model(other)[:, :-1], atol=0.5)
 
 
+def _moved(model, ids, vocab_size):
+    other = ids.clone()
+    other[:, -1] = (other[:, -1] + 1) % vocab_size
+    return (model(ids) - model(other))[:, :-1].abs()
+
+
+@EXERCISE.wrong(stage="near ln V", says="farther from ln V than")
+def measures_the_distance_as_a_share(model, token_ids, vocab_size, tolerance=0.2):
+    loss = _loss(model, token_ids)
+    near = abs(loss / math.log(vocab_size) - 1) <= tolerance
+    return loss, near, _causal(model, token_ids, vocab_size)
+
+
+@EXERCISE.wrong(stage="default", says="`tolerance` is 0.2")
+def has_another_default(model, token_ids, vocab_size, tolerance=0.5):
+    return _all(model, token_ids, vocab_size, tolerance, _loss(model, token_ids))
+
+
+@EXERCISE.wrong(stage="causal", says="a few millionths")
+def allows_no_rounding(model, token_ids, vocab_size, tolerance=0.2):
+    loss, near, _ = _all(model, token_ids, vocab_size, tolerance, _loss(model, token_ids))
+    return loss, near, not bool(_moved(model, token_ids, vocab_size).any())
+
+
+@EXERCISE.wrong(stage="a leak anywhere", says="In row 1, at position 0")
+def replaces_in_the_first_row_only(model, token_ids, vocab_size, tolerance=0.2):
+    loss, near, _ = _all(model, token_ids, vocab_size, tolerance, _loss(model, token_ids))
+    other = token_ids.clone()
+    other[0, -1] = (other[0, -1] + 1) % vocab_size
+    moved = (model(token_ids) - model(other))[:, :-1].abs().max()
+    return loss, near, bool(moved <= 1e-5)
+
+
+@EXERCISE.wrong(stage="a leak anywhere", says="In row 0, at position 0")
+def looks_at_the_neighbour_only(model, token_ids, vocab_size, tolerance=0.2):
+    loss, near, _ = _all(model, token_ids, vocab_size, tolerance, _loss(model, token_ids))
+    return loss, near, bool(_moved(model, token_ids, vocab_size)[:, -1].max() <= 1e-5)
+
+
+@EXERCISE.wrong(stage="a leak anywhere", says="moves by 5e-05")
+def allows_too_much(model, token_ids, vocab_size, tolerance=0.2):
+    loss, near, _ = _all(model, token_ids, vocab_size, tolerance, _loss(model, token_ids))
+    return loss, near, bool(_moved(model, token_ids, vocab_size).max() <= 1e-3)
+
+
+@EXERCISE.right
+def by_cutting_the_last_token_off(model, token_ids, vocab_size, tolerance=0.2):
+    logits = model(token_ids)[:, :-1]
+    loss = functional.cross_entropy(logits.transpose(1, 2), token_ids[:, 1:]).item()
+    same = torch.allclose(model(token_ids[:, :-1]), logits, atol=1e-5)
+    return loss, _near(loss, vocab_size, tolerance), same
+
+
 @EXERCISE.right
 def by_log_softmax_and_gather(model, token_ids, vocab_size, tolerance=0.2):
     with torch.no_grad():

@@ -1,10 +1,15 @@
-"""Stand-ins for the parts of a transformer: small enough to compute again by one line."""
+"""Stand-ins for a transformer and its parts: small enough to compute again by one line."""
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from moe_teach.judging.exercise import generator
 from moe_teach.types import Routing
+
+LanguageModel = Callable[[Tensor], Tensor]  # token ids (B, S) -> logits (B, S, V)
 
 
 def attend(x: Tensor, weight: Tensor) -> Tensor:
@@ -49,3 +54,72 @@ class Mixture(Attention):
         ones = torch.ones(x.shape[:-1].numel(), 1)
         self.last = Routing(0 * ones, ones, ones, torch.zeros(len(ones), 1, dtype=torch.long))
         return mix(x, self.weight), self.last
+
+
+def causal(vocab_size: int, size: float, seed: int) -> LanguageModel:
+    """Logits from running sums of embeddings: each position sees itself and the past."""
+    table = size * torch.randn(vocab_size, vocab_size, generator=generator(seed))
+
+    def model(token_ids: Tensor) -> Tensor:
+        return table[token_ids].cumsum(dim=1)
+
+    return model
+
+
+def as_module(function: LanguageModel) -> nn.Module:
+    """Wrap a model so that its logits hang on a parameter, as those of real ones do."""
+
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(()))
+
+        def forward(self, token_ids: Tensor) -> Tensor:
+            return self.scale * function(token_ids)
+
+    return Scaled()
+
+
+def rounding(vocab_size: int, seed: int) -> LanguageModel:
+    """A causal model whose sums come out a little different with another last token."""
+    exact = causal(vocab_size, 0.01, seed)
+
+    def model(token_ids: Tensor) -> Tensor:
+        return exact(token_ids) + 1e-6 * (token_ids[:, -1:, None] % 5)
+
+    return model
+
+
+def peeking(vocab_size: int, seed: int) -> LanguageModel:
+    """A model in which each position also sees the sum of everything, the future included."""
+    table = 0.01 * torch.randn(vocab_size, vocab_size, generator=generator(seed))
+
+    def model(token_ids: Tensor) -> Tensor:
+        return table[token_ids].cumsum(dim=1) + table[token_ids].sum(dim=1, keepdim=True)
+
+    return model
+
+
+def leaking(vocab_size: int, at: tuple[int, int], size: float, seed: int) -> LanguageModel:
+    """A model in which one logit, in one row and at one position, depends on the last token."""
+    honest = causal(vocab_size, 0.01, seed)
+
+    def model(token_ids: Tensor) -> Tensor:
+        logits = honest(token_ids).clone()
+        # The length is in it, too: whoever cuts the last token off sees the leak as well.
+        logits[(*at, at[1] % vocab_size)] += size * (
+            token_ids[at[0], -1] + 100 * token_ids.shape[1]
+        )
+        return logits
+
+    return model
+
+
+def knowing(vocab_size: int) -> LanguageModel:
+    """Says the next token aloud, as if the answer stood among the inputs."""
+
+    def model(token_ids: Tensor) -> Tensor:
+        following = torch.cat([token_ids[:, 1:], token_ids[:, :1]], dim=1)
+        return 3.0 * functional.one_hot(following, vocab_size).float()
+
+    return model

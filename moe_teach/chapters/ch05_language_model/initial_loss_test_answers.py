@@ -98,7 +98,7 @@ def counts_the_tolerance_in_percent(model, token_ids, vocab_size, tolerance=0.2)
     return loss, near, _causal(model, token_ids, vocab_size)
 
 
-@EXERCISE.wrong(stage="near ln V", says="a number of your own")
+@EXERCISE.wrong(stage="tolerance", says="a number of your own")
 def fixes_the_tolerance(model, token_ids, vocab_size, tolerance=0.2):
     loss = _loss(model, token_ids)
     return loss, _near(loss, vocab_size, 0.2), _causal(model, token_ids, vocab_size)
@@ -142,14 +142,14 @@ def _moved(model, ids, vocab_size):
     return (model(ids) - model(other))[:, :-1].abs()
 
 
-@EXERCISE.wrong(stage="near ln V", says="farther from ln V than")
+@EXERCISE.wrong(stage="tolerance", says="farther from ln V than")
 def measures_the_distance_as_a_share(model, token_ids, vocab_size, tolerance=0.2):
     loss = _loss(model, token_ids)
     near = abs(loss / math.log(vocab_size) - 1) <= tolerance
     return loss, near, _causal(model, token_ids, vocab_size)
 
 
-@EXERCISE.wrong(stage="default", says="`tolerance` is 0.2")
+@EXERCISE.wrong(stage="tolerance", says="`tolerance` is 0.2")
 def has_another_default(model, token_ids, vocab_size, tolerance=0.5):
     return _all(model, token_ids, vocab_size, tolerance, _loss(model, token_ids))
 

@@ -7,7 +7,8 @@ from functools import cache
 from types import ModuleType
 
 from moe_teach.chapters import CHAPTERS
-from moe_teach.judging.exercise import Exercise, NamedAnswer, Question
+from moe_teach.judging.exercise import Exercise, NamedAnswer
+from moe_teach.judging.questions import Question
 
 Item = Exercise | Question
 

@@ -14,10 +14,9 @@ from types import FunctionType
 from typing import Any
 
 from moe_teach.judging import folding
-from moe_teach.judging.compare import is_tensor, plain
+from moe_teach.judging.compare import is_tensor, outlined, plain
 from moe_teach.judging.exercise import Exercise, Stage, Words, WrongAnswer
 from moe_teach.judging.guard import TookTooLong, within
-from moe_teach.judging.wording import outlined
 
 FORGOTTEN = "Does every path end in a return statement?"
 Reference = Callable[[Exercise], Any]  # gives the course's own solution

@@ -1,15 +1,16 @@
-"""When two values count as equal in a check, and whether an answer is tensors at all.
+"""When two values count as equal in a check, and the words for values and where two part.
 
-Shape and kind come first, then floats by their dtype. What an object is, its type says: the object
-itself could lie.
+Shape and kind come first, then floats by their dtype. Every text is deterministic: no memory
+addresses, no times.
 """
 
 import math
+import re
+import reprlib
 import sys
+from collections.abc import Iterator
 from numbers import Integral, Number
 from typing import Any
-
-from moe_teach.judging.exercise import require
 
 # Relative and absolute tolerance by significant bits. Loose enough for another order of summation
 # over some hundreds of terms, tight enough to tell a forgotten factor from rounding.
@@ -19,15 +20,17 @@ _TOLERANCE = {
     "torch.float16": (5e-3, 1e-3),
     "torch.bfloat16": (3e-2, 1e-2),
 }
-_WAYS = {
-    "ndarray": "a NumPy array. Leave out `.numpy()`, or use the torch function of the same name.",
-    "list": "a list. `torch.stack` joins tensors and `torch.tensor` takes numbers; `.tolist()` "
-    "leads the other way.",
-    "tuple": "a tuple. Return the one tensor alone; is there a comma too many?",
-    "float": "a plain Python number. Leave out `.item()`: it also cuts the gradient.",
-    "int": "a plain Python number. Leave out `.item()` or `int(...)`.",
-}
-_COUNTS = {2: "two", 3: "three", 4: "four"}
+_FEW = 48  # numbers of a tensor that are still worth reading
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 200
+_SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxdict = 12
+
+
+class Words(str):
+    """A description in the place of a value ("a float"); feedback shows it without quotes."""
+
+    __slots__ = ()
 
 
 def close(got: Any, expected: Any) -> bool:
@@ -118,55 +121,114 @@ def tolerance(*values: Any) -> tuple[float, float]:
     return max([entry for entry in known if entry] or [_TOLERANCE["torch.float32"]])
 
 
-def require_tensors(got: Any, names: tuple[str, ...], example: dict[str, Any]) -> None:
-    """Reject what is not a tuple of exactly these tensors.
+def describe(value: Any) -> str:
+    """Say what `value` is, on as few lines as it needs.
 
-    Says which of them came as what, so that nobody looks for a wrong shape in a right list.
+    Raises only what is no `Exception`; a learner's `__repr__` that loops must be stopped around it.
     """
-    listed = ", ".join(names)
-    require(
-        isinstance(got, tuple) and len(got) == len(names),
-        f"Return {_COUNTS[len(names)]} tensors, `{listed}`, in this order.",
-        got=got,
-        example=example,
+    try:
+        return str.__str__(_described(value))  # a `__repr__` may give a string of its own kind
+    except Exception:  # or be broken
+        return f"a {type(value).__name__} that cannot be printed"
+
+
+def outlined(example: dict[str, Any]) -> dict[str, Any]:
+    """Give an example with tensors by shape and dtype, for faults that no number has a part in."""
+    return {
+        name: Words(_head(plain(value))) if is_tensor(value) else value
+        for name, value in example.items()
+    }
+
+
+def _described(value: Any) -> str:
+    if is_tensor(value):
+        return _describe_tensor(value)
+    if is_a(value, tuple, list) and any(is_tensor(member) for member in value):
+        members = "\n".join(f"[{i}] {describe(member)}" for i, member in enumerate(value))
+        return f"{type(value).__name__} of {len(value)}:\n{members}"
+    if is_a(value, float):
+        return _float(value)
+    if is_a(value, Words):
+        return str(value)
+    if is_a(value, bool, int, str, tuple, list, dict, set) or value is None:
+        return _ADDRESS.sub("", _SHORT.repr(value))
+    return f"{type(value).__name__}: {_ADDRESS.sub('', _SHORT.repr(value))}"
+
+
+def difference(got: Any, expected: Any) -> str:
+    """Say where two tensors of one shape part first, or an empty text when there is nothing.
+
+    Of two tuples or lists, the first members that part are told apart.
+    """
+    if isinstance(expected, tuple | list):
+        return _first_difference(got, expected)
+    if not (is_tensor(got) and is_tensor(expected)):
+        return ""
+    left, right = plain(got).detach().cpu(), plain(expected).detach().cpu()
+    if left.shape != right.shape or left.ndim == 0 or left.numel() == 0:
+        return ""
+    marks = apart(left, right, *tolerance(got, expected)) & ~(left.isnan() & right.isnan())
+    if not bool(marks.any()):
+        return ""
+    count = int(marks.sum())
+    at = tuple(marks.nonzero()[0].tolist())
+    return (
+        f"{count} of {left.numel()} entries differ; the first is at {list(at)}: "
+        f"expected {_number(right[at].item())}, got {_number(left[at].item())}"
     )
-    for name, part in zip(names, got, strict=True):
-        _one(part, f"`{name}`", got, example)
 
 
-def require_tensor(got: Any, example: dict[str, Any]) -> None:
-    """Reject an answer that is anything but one tensor."""
-    _one(got, "The answer", got, example)
+def _first_difference(got: Any, expected: Any) -> str:
+    if not is_a(got, tuple, list) or len(got) != len(expected):
+        return ""
+    for i, (one, other) in enumerate(zip(got, expected, strict=True)):
+        text = difference(one, other)
+        if text:
+            return f"in [{i}], {text}"
+    return ""
 
 
-def require_gates_and_ids(got: Any, n_tokens: int, top_k: int, /, **example: Any) -> None:
-    """Reject what is not `(gates, expert_ids)`, both (T, K), the ids integers."""
-    require_tensors(got, ("gates", "expert_ids"), example)
-    for name, part in zip(("gates", "expert_ids"), got, strict=True):
-        require(
-            part.shape == (n_tokens, top_k),
-            f"`{name}` needs one row per token and one column per chosen expert: shape "
-            f"({n_tokens}, {top_k}) here. Did you keep the experts that were not chosen, or "
-            "reduce over the tokens?",
-            got=part,
-            example=example,
-        )
-    require(
-        not got[1].is_floating_point(),
-        "`expert_ids` must hold integers, the positions of the experts. Are the two results "
-        "swapped? `topk` gives values first and indices second.",
-        got=got[1],
-        example=example,
-    )
+def _float(value: float) -> str:
+    # 30.0 must not read like the integer 30: the kind may be just what is wrong.
+    text = f"{value:.6g}"
+    return text if any(mark in text for mark in ".en") else f"{text}.0"
 
 
-def _one(part: Any, what: str, shown: Any, example: dict[str, Any]) -> None:
-    kind = type(part).__name__
-    article = "an" if kind[0].lower() in "aeiou" else "a"
-    way = _WAYS.get(kind, f"{article} {kind}.")
-    require(
-        is_tensor(part),
-        f"{what} must be a torch tensor, and came as {way}",
-        got=shown,
-        example=example,
-    )
+def _describe_tensor(value: Any) -> str:
+    value = plain(value)
+    head = _head(value)
+    if value.numel() == 0:
+        return f"{head}, empty"
+    flat = value.detach().cpu()
+    if value.numel() > _FEW:
+        return f"{head}, beginning {_numbers(flat.reshape(-1)[:6].tolist())[:-1]}, ...]"
+    if value.ndim < 2:
+        return f"{head} {_numbers(flat.tolist())}"
+    return "\n".join([head, *_lines(flat.tolist(), value.ndim, ())])
+
+
+def _head(tensor: Any) -> str:
+    shape, dtype = tuple(tensor.shape), str(tensor.dtype).removeprefix("torch.")
+    head = f"tensor {shape} {dtype}" if shape else f"scalar tensor {dtype}"
+    return head if tensor.device.type == "cpu" else f"{head} on {tensor.device.type}"
+
+
+def _lines(values: list[Any], ndim: int, at: tuple[int, ...]) -> Iterator[str]:
+    """Write a matrix row by row, and what has more dimensions as matrices under their index."""
+    if ndim == 2:
+        indent = "    " if at else "  "
+        yield from ([f"  {list(at)}"] if at else [])
+        yield from (f"{indent}{_numbers(row)}" for row in values)
+        return
+    for i, part in enumerate(values):
+        yield from _lines(part, ndim - 1, (*at, i))
+
+
+def _numbers(values: Any) -> str:
+    if isinstance(values, list):
+        return "[" + ", ".join(_number(value) for value in values) + "]"
+    return _number(values)
+
+
+def _number(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -12,10 +12,10 @@ from typing import Any
 
 from moe_teach.judging import folding
 from moe_teach.judging.calling import FORGOTTEN, Reference, Trial
+from moe_teach.judging.compare import describe, difference
 from moe_teach.judging.exercise import MISSING, Exercise, Stage, WrongAnswer
 from moe_teach.judging.guard import PrintedText, fresh_session, looked_at, within
 from moe_teach.judging.outcome import Outcome
-from moe_teach.judging.wording import describe, difference
 
 SEEDS = (0, 1, 2)
 

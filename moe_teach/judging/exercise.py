@@ -9,16 +9,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from moe_teach.judging.compare import Words, is_tensor
+
 __all__ = [
     "MISSING",
     "Exercise",
     "NamedAnswer",
-    "Question",
     "Stage",
     "Words",
     "WrongAnswer",
     "generator",
     "require",
+    "require_gates_and_ids",
+    "require_tensor",
+    "require_tensors",
 ]
 
 Answer = TypeVar("Answer", bound=Callable[..., Any])
@@ -33,12 +37,6 @@ class _Missing:
 
 
 MISSING: Any = _Missing()
-
-
-class Words(str):
-    """A description in the place of a value ("a float"); feedback shows it without quotes."""
-
-    __slots__ = ()
 
 
 class WrongAnswer(Exception):
@@ -83,6 +81,71 @@ def require(
         raise WrongAnswer(
             message, cause=cause, cure=cure, expected=expected, got=got, example=example
         )
+
+
+_WAYS = {
+    "ndarray": "a NumPy array. Leave out `.numpy()`, or use the torch function of the same name.",
+    "list": "a list. `torch.stack` joins tensors and `torch.tensor` takes numbers; `.tolist()` "
+    "leads the other way.",
+    "tuple": "a tuple. Return the one tensor alone; is there a comma too many?",
+    "float": "a plain Python number. Leave out `.item()`: it also cuts the gradient.",
+    "int": "a plain Python number. Leave out `.item()` or `int(...)`.",
+}
+_COUNTS = {2: "two", 3: "three", 4: "four"}
+
+
+def require_tensors(got: Any, names: tuple[str, ...], example: dict[str, Any]) -> None:
+    """Reject what is not a tuple of exactly these tensors.
+
+    Says which of them came as what, so that nobody looks for a wrong shape in a right list.
+    """
+    listed = ", ".join(names)
+    require(
+        isinstance(got, tuple) and len(got) == len(names),
+        f"Return {_COUNTS[len(names)]} tensors, `{listed}`, in this order.",
+        got=got,
+        example=example,
+    )
+    for name, part in zip(names, got, strict=True):
+        _one(part, f"`{name}`", got, example)
+
+
+def require_tensor(got: Any, example: dict[str, Any]) -> None:
+    """Reject an answer that is anything but one tensor."""
+    _one(got, "The answer", got, example)
+
+
+def require_gates_and_ids(got: Any, n_tokens: int, top_k: int, /, **example: Any) -> None:
+    """Reject what is not `(gates, expert_ids)`, both (T, K), the ids integers."""
+    require_tensors(got, ("gates", "expert_ids"), example)
+    for name, part in zip(("gates", "expert_ids"), got, strict=True):
+        require(
+            part.shape == (n_tokens, top_k),
+            f"`{name}` needs one row per token and one column per chosen expert: shape "
+            f"({n_tokens}, {top_k}) here. Did you keep the experts that were not chosen, or "
+            "reduce over the tokens?",
+            got=part,
+            example=example,
+        )
+    require(
+        not got[1].is_floating_point(),
+        "`expert_ids` must hold integers, the positions of the experts. Are the two results "
+        "swapped? `topk` gives values first and indices second.",
+        got=got[1],
+        example=example,
+    )
+
+
+def _one(part: Any, what: str, shown: Any, example: dict[str, Any]) -> None:
+    kind = type(part).__name__
+    article = "an" if kind[0].lower() in "aeiou" else "a"
+    way = _WAYS.get(kind, f"{article} {kind}.")
+    require(
+        is_tensor(part),
+        f"{what} must be a torch tensor, and came as {way}",
+        got=shown,
+        example=example,
+    )
 
 
 @dataclass(frozen=True)
@@ -165,59 +228,6 @@ class Exercise:
     @property
     def chapter(self) -> int:
         """The chapter this exercise belongs to."""
-        return int(self.id.split(".")[0])
-
-
-@dataclass(kw_only=True)
-class Question:
-    """A question of a lesson: choices with one right letter, or a number with a tolerance.
-
-    `because` explains the right answer after it was given; `replies` answers tempting wrong
-    choices, `misconceptions` the numbers that only one mistake leads to. `tolerance` is absolute,
-    in the unit of the answer. `version` is raised by hand when what is asked changes.
-    """
-
-    id: str
-    prompt: str
-    answer: str | float | int
-    because: str
-    choices: dict[str, str] = field(default_factory=dict)
-    replies: dict[str, str] = field(default_factory=dict)
-    misconceptions: dict[float | int, str] = field(default_factory=dict)
-    tolerance: float | int = 0
-    hints: tuple[str, ...] = ()
-    points: float | int = 1
-    version: int = 1
-
-    def __post_init__(self) -> None:
-        if self.choices and self.answer not in self.choices:
-            raise ValueError(f"Question {self.id}: the answer {self.answer!r} is not a choice.")
-        unknown = set(self.replies) - set(self.choices)
-        if unknown:
-            raise ValueError(f"Question {self.id}: replies to unknown choices {sorted(unknown)}.")
-        if self.choices and self.misconceptions:
-            raise ValueError(
-                f"Question {self.id}: with choices, a mistake is answered by `replies`."
-            )
-        right = [number for number in self.misconceptions if self.accepts(number)]
-        if right:
-            raise ValueError(f"Question {self.id}: {right[0]} is right and no misconception.")
-
-    def accepts(self, answer: str | float | int) -> bool:
-        """Say whether a letter or a number, already read from what the learner gave, is right."""
-        if self.choices:
-            return answer == self.answer
-        # A hair of slack, so that an answer at the very edge is not lost to binary rounding.
-        return abs(float(answer) - float(self.answer)) <= self.tolerance + 1e-12
-
-    @property
-    def title(self) -> str:
-        """What lists call it."""
-        return f"Question {self.id.partition('.q')[2]}"
-
-    @property
-    def chapter(self) -> int:
-        """The chapter this question belongs to."""
         return int(self.id.split(".")[0])
 
 

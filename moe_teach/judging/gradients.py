@@ -8,9 +8,8 @@ and teach its model nothing.
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from moe_teach.judging.compare import close, is_tensor
+from moe_teach.judging.compare import close, is_tensor, outlined
 from moe_teach.judging.exercise import Words, generator, require
-from moe_teach.judging.wording import outlined
 
 _CUT = (
     "`.detach()`, `.item()`, `.tolist()`, `torch.tensor(...)` and `torch.no_grad()` cut the graph."

@@ -1,13 +1,66 @@
 """Judges the answer to a question of a lesson."""
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from moe_teach.judging.exercise import MISSING, Question
+from moe_teach.judging.compare import describe
+from moe_teach.judging.exercise import MISSING
 from moe_teach.judging.guard import fresh_session, looked_at
 from moe_teach.judging.outcome import Outcome
-from moe_teach.judging.wording import describe
+
+
+@dataclass(kw_only=True)
+class Question:
+    """A question of a lesson: choices with one right letter, or a number with a tolerance.
+
+    `because` explains the right answer after it was given; `replies` answers tempting wrong
+    choices, `misconceptions` the numbers that only one mistake leads to. `tolerance` is absolute,
+    in the unit of the answer. `version` is raised by hand when what is asked changes.
+    """
+
+    id: str
+    prompt: str
+    answer: str | float | int
+    because: str
+    choices: dict[str, str] = field(default_factory=dict)
+    replies: dict[str, str] = field(default_factory=dict)
+    misconceptions: dict[float | int, str] = field(default_factory=dict)
+    tolerance: float | int = 0
+    hints: tuple[str, ...] = ()
+    points: float | int = 1
+    version: int = 1
+
+    def __post_init__(self) -> None:
+        if self.choices and self.answer not in self.choices:
+            raise ValueError(f"Question {self.id}: the answer {self.answer!r} is not a choice.")
+        unknown = set(self.replies) - set(self.choices)
+        if unknown:
+            raise ValueError(f"Question {self.id}: replies to unknown choices {sorted(unknown)}.")
+        if self.choices and self.misconceptions:
+            raise ValueError(
+                f"Question {self.id}: with choices, a mistake is answered by `replies`."
+            )
+        right = [number for number in self.misconceptions if self.accepts(number)]
+        if right:
+            raise ValueError(f"Question {self.id}: {right[0]} is right and no misconception.")
+
+    def accepts(self, answer: str | float | int) -> bool:
+        """Say whether a letter or a number, already read from what the learner gave, is right."""
+        if self.choices:
+            return answer == self.answer
+        # A hair of slack, so that an answer at the very edge is not lost to binary rounding.
+        return abs(float(answer) - float(self.answer)) <= self.tolerance + 1e-12
+
+    @property
+    def title(self) -> str:
+        """What lists call it."""
+        return f"Question {self.id.partition('.q')[2]}"
+
+    @property
+    def chapter(self) -> int:
+        """The chapter this question belongs to."""
+        return int(self.id.split(".")[0])
 
 
 def run_question(question: Question, answer: Any) -> Outcome:

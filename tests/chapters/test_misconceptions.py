@@ -3,8 +3,7 @@
 import pytest
 
 from moe_teach.course import registry
-from moe_teach.judging.exercise import Question
-from moe_teach.judging.questions import run_question
+from moe_teach.judging.questions import Question, run_question
 
 QUESTIONS = [
     item

@@ -6,11 +6,10 @@ import pytest
 import torch
 
 from moe_teach.judging import guard
-from moe_teach.judging.compare import close
+from moe_teach.judging.compare import close, describe, difference
 from moe_teach.judging.engine import run_exercise
-from moe_teach.judging.exercise import Exercise, Question, require
-from moe_teach.judging.questions import run_question
-from moe_teach.judging.wording import describe, difference
+from moe_teach.judging.exercise import Exercise, require
+from moe_teach.judging.questions import Question, run_question
 
 DEEDS = {
     "loops": "while True: pass",

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from moe_teach.judging.exercise import Question
-from moe_teach.judging.questions import run_question
+from moe_teach.judging.questions import Question, run_question
 
 CHOICE = Question(
     id="9.q1",

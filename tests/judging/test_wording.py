@@ -2,7 +2,7 @@
 
 import torch
 
-from moe_teach.judging.wording import describe, outlined
+from moe_teach.judging.compare import describe, outlined
 
 
 def test_a_matrix_is_written_row_by_row():

@@ -1,6 +1,6 @@
 """Chapter 00: the lesson's questions."""
 
-from moe_teach.judging.exercise import Question
+from moe_teach.judging.questions import Question
 
 QUESTIONS = (
     Question(

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from moe_teach.judging.compare import close, is_tensor, require_tensor
-from moe_teach.judging.exercise import require
+from moe_teach.judging.compare import close, is_tensor
+from moe_teach.judging.exercise import require, require_tensor
 
 
 def _scalar(got: Any, **example: Any) -> None:

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from moe_teach.chapters.ch02_mixtures.inputs import require_edges
-from moe_teach.judging.compare import close, require_tensor
-from moe_teach.judging.exercise import Exercise, generator, require
+from moe_teach.judging.compare import close
+from moe_teach.judging.exercise import Exercise, generator, require, require_tensor
 from moe_teach.judging.gradients import require_gradients
 
 EXERCISE = Exercise(

@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from moe_teach.chapters.ch02_mixtures.inputs import strided
-from moe_teach.judging.compare import require_tensor
-from moe_teach.judging.exercise import Exercise, generator, require
+from moe_teach.judging.exercise import Exercise, generator, require, require_tensor
 
 EXERCISE = Exercise(
     id="2.5",

@@ -14,8 +14,8 @@ from moe_teach.chapters.ch03_router.reading_noise import (
     require_independent,
     require_standard_normal,
 )
-from moe_teach.judging.compare import close, require_gates_and_ids
-from moe_teach.judging.exercise import Exercise, Words, generator, require
+from moe_teach.judging.compare import close
+from moe_teach.judging.exercise import Exercise, Words, generator, require, require_gates_and_ids
 from moe_teach.judging.gradients import require_gradients
 
 EXERCISE = Exercise(

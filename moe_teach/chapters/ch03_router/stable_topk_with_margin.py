@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from moe_teach.judging.compare import close, require_tensors
-from moe_teach.judging.exercise import Exercise, Words, generator, require
+from moe_teach.judging.compare import close
+from moe_teach.judging.exercise import Exercise, Words, generator, require, require_tensors
 
 EXERCISE = Exercise(
     id="3.5",

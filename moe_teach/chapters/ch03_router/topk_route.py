@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from moe_teach.chapters.ch03_router.inputs import SIZES, draw_logits, far_logits
-from moe_teach.judging.compare import close, require_gates_and_ids
-from moe_teach.judging.exercise import Exercise, Words, generator, require
+from moe_teach.judging.compare import close
+from moe_teach.judging.exercise import Exercise, Words, generator, require, require_gates_and_ids
 from moe_teach.judging.gradients import require_gradients
 
 EXERCISE = Exercise(

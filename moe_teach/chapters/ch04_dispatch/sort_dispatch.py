@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from moe_teach.judging.compare import close, require_tensors
-from moe_teach.judging.exercise import Exercise, generator, require
+from moe_teach.judging.compare import close
+from moe_teach.judging.exercise import Exercise, generator, require, require_tensors
 
 EXERCISE = Exercise(
     id="4.2",

@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from moe_teach.judging.compare import close, require_tensor
-from moe_teach.judging.exercise import Exercise, Words, generator, require
+from moe_teach.judging.compare import close
+from moe_teach.judging.exercise import Exercise, Words, generator, require, require_tensor
 from moe_teach.judging.gradients import require_gradients
 
 EXERCISE = Exercise(

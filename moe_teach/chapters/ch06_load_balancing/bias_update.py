@@ -11,8 +11,8 @@ from moe_teach.chapters.ch06_load_balancing.inputs import (
     ids_of_counts,
     random_ids,
 )
-from moe_teach.judging.compare import close, require_tensor
-from moe_teach.judging.exercise import Exercise, generator, require
+from moe_teach.judging.compare import close
+from moe_teach.judging.exercise import Exercise, generator, require, require_tensor
 
 EXERCISE = Exercise(
     id="6.3",

@@ -5,8 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from moe_teach.judging.compare import require_tensor
-from moe_teach.judging.exercise import WrongAnswer, generator, require
+from moe_teach.judging.exercise import WrongAnswer, generator, require, require_tensor
 
 
 def even_ids(n_tokens: int, n_experts: int, top_k: int) -> Tensor:

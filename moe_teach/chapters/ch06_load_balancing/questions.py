@@ -1,6 +1,6 @@
 """Chapter 06: the questions of the lesson."""
 
-from moe_teach.judging.exercise import Question
+from moe_teach.judging.questions import Question
 
 QUESTIONS = (
     Question(

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from moe_teach.chapters.ch06_load_balancing.inputs import balance
-from moe_teach.judging.compare import close, require_tensors
-from moe_teach.judging.exercise import Exercise, generator, require
+from moe_teach.judging.compare import close
+from moe_teach.judging.exercise import Exercise, generator, require, require_tensors
 from moe_teach.judging.gradients import require_gradients
 
 EXERCISE = Exercise(

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from moe_teach.chapters.ch07_modern_moe.deepseek_rule import Case, best_two, chosen
-from moe_teach.judging.compare import close, require_tensor
-from moe_teach.judging.exercise import Exercise, generator, require
+from moe_teach.judging.compare import close
+from moe_teach.judging.exercise import Exercise, generator, require, require_tensor
 
 EXERCISE = Exercise(
     id="7.4",

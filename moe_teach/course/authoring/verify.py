@@ -16,8 +16,9 @@ from moe_teach.course import materials, registry
 from moe_teach.course.authoring.sources import Source, checked_ids, read
 from moe_teach.course.learner.feedback import Score
 from moe_teach.judging.engine import SEEDS, run_exercise
-from moe_teach.judging.exercise import Exercise, Question
+from moe_teach.judging.exercise import Exercise
 from moe_teach.judging.outcome import Outcome
+from moe_teach.judging.questions import Question
 
 MANY_SEEDS = range(20)
 MIN_WRONG, MIN_RIGHT, MIN_HINTS = 3, 2, 3

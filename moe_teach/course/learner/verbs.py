@@ -16,8 +16,9 @@ from moe_teach.course.learner import progress_file as ledger
 from moe_teach.course.learner.feedback import Score
 from moe_teach.course.learner.notes import Note
 from moe_teach.judging import engine, questions
-from moe_teach.judging.exercise import MISSING, Exercise, Question
+from moe_teach.judging.exercise import MISSING, Exercise
 from moe_teach.judging.outcome import Outcome
+from moe_teach.judging.questions import Question
 
 T = TypeVar("T")
 

@@ -1,7 +1,6 @@
 """What every test can rely on: one thread, a fixed seed, a home of its own, an exercise to try."""
 
 import ast
-import itertools
 import linecache
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,8 +14,6 @@ import torch
 from moe_teach.judging.compare import close
 from moe_teach.judging.exercise import Exercise, generator, require
 from moe_teach.ops.triton_mode import choose_mode
-
-HOMES = itertools.count()
 
 # Training imports Triton on its own account, and then it would be too late.
 choose_mode()
@@ -53,14 +50,20 @@ def as_a_user() -> Iterator[None]:
     jaxtyping.config.update("jaxtyping_disable", False)
 
 
-@pytest.fixture(autouse=True)
-def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Name a progress folder of its own for each test; who writes to it makes it."""
-    # A folder for each of some thousand tests would cost more than most of them.
-    place = tmp_path_factory.getbasetemp() / f"home-{next(HOMES)}"
-    monkeypatch.setenv("MOE_TEACH_HOME", str(place))
-    monkeypatch.delenv("NBGRADER_EXECUTION", raising=False)
-    return place
+@pytest.fixture(autouse=True, scope="session")
+def home_of_the_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep texts that are slow to make in a folder of this run, never in the reader's home."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MOE_TEACH_HOME", str(tmp_path_factory.mktemp("home")))
+        patch.delenv("NBGRADER_EXECUTION", raising=False)
+        yield
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Name a progress folder of a test's own; who writes to it makes it."""
+    monkeypatch.setenv("MOE_TEACH_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
 
 
 @pytest.fixture

@@ -1,9 +1,16 @@
 """The command: thin, in sentences, and honest in its exit status."""
 
+from pathlib import Path
+
 import pytest
 
 from moe_teach import cli
 from moe_teach.course.authoring import command as authoring
+
+
+@pytest.fixture(autouse=True)
+def own_home(home: Path) -> None:
+    """Let no test meet what another one has recorded."""
 
 
 def run(capsys, *words):

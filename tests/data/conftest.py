@@ -1,4 +1,4 @@
-"""Everything is cached in a folder of the test run, never in the reader's home."""
+"""The corpus, built once for all tests of a process."""
 
 import jaxtyping
 import pytest
@@ -6,15 +6,8 @@ import pytest
 from moe_teach.data.corpus import Corpus, build_corpus
 
 
-@pytest.fixture(autouse=True, scope="session")
-def scratch_home(tmp_path_factory: pytest.TempPathFactory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MOE_TEACH_HOME", str(tmp_path_factory.mktemp("home")))
-        yield
-
-
 @pytest.fixture(scope="session")
-def corpus(scratch_home: None) -> Corpus:
+def corpus(home_of_the_run: None) -> Corpus:
     # Shape checks on the millions of small calls would take longer than the building.
     jaxtyping.config.update("jaxtyping_disable", True)
     try:

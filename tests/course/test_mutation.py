@@ -302,10 +302,10 @@ def test_the_command_shows_counts_and_fails_on_what_is_unlisted(
     assert "lets through" in capsys.readouterr().out
 
 
-LISTED = [n for n in registry.chapters() if equal.path_of(ROOT, n).is_file()]
+CHAPTERS = list(registry.chapters())
 
 
-@pytest.mark.parametrize("chapter", LISTED, ids=lambda n: f"ch{n:02d}")
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda n: f"ch{n:02d}")
 def test_a_share_of_all_mutants_is_rejected_or_listed(chapter: int) -> None:
     exercises = [item for item in registry.load(chapter).values() if isinstance(item, Exercise)]
     tried = findings(ROOT, exercises, jobs=0, one_in=ONE_IN)

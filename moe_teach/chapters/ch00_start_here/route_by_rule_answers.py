@@ -70,7 +70,7 @@ def by_counting_characters(tokens: list[str]) -> list[int]:
 
 
 @EXERCISE.right
-def with_numpy(tokens: list[str]) -> list[int]:
+def with_numpy(tokens):
     import numpy as np
 
     has = np.array([any(map(str.isalnum, token)) for token in tokens], dtype=bool)

@@ -1,8 +1,8 @@
-"""What an exercise is: its card, its staged checks, its questions, and the words to write them in.
+"""What an exercise is: its card, its staged checks, its named answers, and the words for them.
 
-A check module defines `Exercise` and `Question` objects under names of their own and adds stages to
-the exercises. A stage calls the learner's answer on inputs from a seed and states what must hold
-with `require`. Nothing here runs a check; that is the engine's work.
+A module of a chapter's room defines one `EXERCISE` and adds stages to it. A stage calls the
+learner's answer on inputs from a seed and states what must hold with `require`. Nothing here runs a
+check; that is the engine's work.
 """
 
 from collections.abc import Callable

@@ -11,6 +11,7 @@ from moe_teach.bench.parts import Part
 from moe_teach.bench.train import Row as TrainRow
 from moe_teach.bench.train import Size
 from moe_teach.surroundings import version_of
+from moe_teach.text_table import aligned, in_markdown
 from moe_teach.train.machine import processor
 
 HEADER = ("shape", "type", "routing", "step", "contender", "ms", "x limit")
@@ -70,15 +71,4 @@ def as_markdown(rows: Iterable[Row]) -> str:
 
 def written(header: Sequence[str], rows: Sequence[Sequence[str]], markdown: bool) -> str:
     """Write any table, aligned for a terminal or in Markdown."""
-    if markdown:
-        rule = "|".join(["---"] * len(header))
-        return "\n".join(
-            f"| {line} |" for line in (" | ".join(header), rule, *map(" | ".join, rows))
-        )
-    lines = [header, *rows]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
-    padded = (
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    )
-    return "\n".join(padded)
+    return in_markdown(header, rows) if markdown else aligned(header, rows)

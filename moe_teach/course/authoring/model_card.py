@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from moe_teach.text_table import in_markdown
+
 
 def card_text(card: dict[str, Any]) -> str:
     """Return the card, as `moe_teach.course.authoring.shipping` makes it, in Markdown."""
@@ -39,13 +41,14 @@ def _losses(card: dict[str, Any]) -> str:
         "Nats per token on text that training has not seen. The ladder is fitted on each domain "
         "alone; a model that only knew the frequencies of pairs in it would reach the bigram.",
         "",
-        "| domain | uniform | unigram | bigram | this model | tokens measured |",
-        "| --- | ---: | ---: | ---: | ---: | ---: |",
     ]
-    for domain, row in card["losses"].items():
-        rungs = " | ".join(f"{row[name]:.3f}" for name in ("uniform", "unigram", "bigram"))
-        rows.append(f"| {domain} | {rungs} | **{row['model']:.3f}** | {row['tokens']:,} |")
-    return "\n".join(rows)
+    rungs = ("uniform", "unigram", "bigram")
+    header = ("domain", *rungs, "this model", "tokens measured")
+    cells = [
+        (d, *(f"{row[r]:.3f}" for r in rungs), f"**{row['model']:.3f}**", f"{row['tokens']:,}")
+        for d, row in card["losses"].items()
+    ]
+    return "\n".join([*rows, in_markdown(header, cells, right=header[1:])])
 
 
 def _samples(card: dict[str, Any]) -> str:
@@ -70,16 +73,18 @@ def _routing(card: dict[str, Any]) -> str:
         "",
     ]
     domains = list(card["losses"])
-    names = " | ".join(domains)
-    rows.append(f"| layer | entropy | max violation | dead | {names} |")
-    rows.append("| ---: | ---: | ---: | ---: |" + " --- |" * len(domains))
-    for number, layer in enumerate(card["routing"]):
-        tops = " | ".join(_busiest(layer["load_per_domain"][domain]) for domain in domains)
-        rows.append(
-            f"| {number} | {layer['entropy']:.3f} | {layer['max_violation']:.2f} | "
-            f"{len(layer['dead'])} | {tops} |"
+    numbers = ("layer", "entropy", "max violation", "dead")
+    cells = [
+        (
+            str(number),
+            f"{layer['entropy']:.3f}",
+            f"{layer['max_violation']:.2f}",
+            str(len(layer["dead"])),
+            *(_busiest(layer["load_per_domain"][domain]) for domain in domains),
         )
-    return "\n".join(rows)
+        for number, layer in enumerate(card["routing"])
+    ]
+    return "\n".join([*rows, in_markdown((*numbers, *domains), cells, right=numbers)])
 
 
 def _busiest(shares: list[float]) -> str:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from moe_teach.course.learner import feedback
 from moe_teach.course.learner.highlight import python_html
+from moe_teach.text_table import aligned
 
 _COLOUR = "#0072b2"
 
@@ -22,7 +23,7 @@ class Note:
     def __repr__(self) -> str:
         parts = [self.title, self.text, self.code]
         if self.rows:
-            parts.append("\n".join(self._lines()))
+            parts.append(aligned(self.header, self.rows))
         return feedback.fit_to_print("\n\n".join(part for part in parts if part))
 
     def _repr_html_(self) -> str:
@@ -44,13 +45,5 @@ class Note:
         if self.code:
             parts.append(f"{fence}python\n{self.code}\n{fence}")
         if self.rows:
-            parts.append(f"{fence}text\n" + "\n".join(self._lines()) + f"\n{fence}")
+            parts.append(f"{fence}text\n{aligned(self.header, self.rows)}\n{fence}")
         return "\n\n".join(part for part in parts if part)
-
-    def _lines(self) -> list[str]:
-        rows = [self.header, *self.rows]
-        widths = [max(len(row[i]) for row in rows) for i in range(len(self.header))]
-        return [
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-            for row in rows
-        ]

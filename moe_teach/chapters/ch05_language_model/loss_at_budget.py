@@ -233,7 +233,7 @@ def _budget_nothing(answer: Any, seed: int) -> None:
             )
         require(
             got == math.inf,
-            "The budget does not reach the first measurement, so nothing is known, and a loss came.",
+            "The budget does not reach the first measurement, so nothing is known: a loss came.",
             cure="Return `math.inf`, which loses against everybody.",
             expected=math.inf,
             got=got,

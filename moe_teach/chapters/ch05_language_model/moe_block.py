@@ -238,8 +238,7 @@ def _block_gradients(answer: Any, seed: int) -> None:
         require(
             "inplace" not in str(error),
             "`backward()` fails: what a gradient needs was changed in place.",
-            cause="Perhaps the stream was changed in place after a norm had read it.",
-            cure="Write `x = x + y`, not `x += y`.",
+            cause="Was x changed in place after a norm had read it? Write `x = x + y`, not `x += y`.",
             got=Words("an error from backward()"),
         )
         raise

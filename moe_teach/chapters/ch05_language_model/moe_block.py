@@ -238,7 +238,7 @@ def _block_gradients(answer: Any, seed: int) -> None:
         require(
             "inplace" not in str(error),
             "`backward()` fails: what a gradient needs was changed in place.",
-            cause="Was x changed in place after a norm had read it? Write `x = x + y`, not `x += y`.",
+            cause="Was it changed in place after a norm had read it? Write `x = x + y`.",
             got=Words("an error from backward()"),
         )
         raise

@@ -120,7 +120,7 @@ def _even_never(answer: Any, seed: int) -> None:
         require(
             not isinstance(got, Words),
             "Owning saves exactly nothing in an hour here, and nothing cannot be divided by.",
-            cause="Look at the saving first.",
+            cause="The saving was not looked at before the division.",
             cure='Return float("inf") when it is not positive.',
             expected=math.inf,
             got=got,

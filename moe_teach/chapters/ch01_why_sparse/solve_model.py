@@ -117,6 +117,7 @@ def _solve_equations(answer: Any, seed: int) -> None:
 
 
 def _refuses(answer: Any, numbers: tuple[float, float, int, int], sentence: str) -> None:
+    cure = "Look at the numbers first, and raise ValueError."
     try:
         got = answer(*numbers)
     except ValueError:
@@ -126,12 +127,15 @@ def _refuses(answer: Any, numbers: tuple[float, float, int, int], sentence: str)
     except AssertionError:
         got = Words("an AssertionError")
         sentence = (
-            "These numbers are refused, but by an AssertionError. An assert guards against your "
-            "own mistakes and vanishes under `python -O`; for bad input, raise ValueError."
+            "These numbers are refused, but by an AssertionError. An assert vanishes "
+            "under `python -O`."
         )
+        cure = "An assert is for your own mistakes; for bad input, raise ValueError."
     if isinstance(got, ValueError):
-        sentence = "A ValueError was *returned*, and nobody notices that. Write `raise`."
-    require(False, sentence, expected=Words("a ValueError"), got=got, example=_example(numbers))
+        sentence = "A ValueError was *returned*, and nobody notices that."
+        cure = "Write `raise`, not `return`."
+    refusal = Words("a ValueError")
+    require(False, sentence, cure=cure, expected=refusal, got=got, example=_example(numbers))
 
 
 @EXERCISE.stage("all experts active")
@@ -139,12 +143,12 @@ def _solve_all(answer: Any, seed: int) -> None:
     for n_experts in (1, 5, 16):
         sentence = (
             "With top_k = n_experts the two equations are one and the same, so there is nothing "
-            "to solve: raise ValueError before dividing."
+            "to solve."
         )
         _refuses(answer, (72.0, 70.0, n_experts, n_experts), sentence)
         sentence = (
             "A token cannot use more experts than there are. The text refuses every top_k that is "
-            "not below n_experts, not only an equal one: raise ValueError."
+            "not below n_experts, not only an equal one."
         )
         _refuses(answer, (72.0, 70.0, n_experts, n_experts + 1), sentence)
 
@@ -154,7 +158,7 @@ def _solve_dense(answer: Any, seed: int) -> None:
     size = random.Random(seed).uniform(1.0, 400.0)
     sentence = (
         "Active is not below total here, as in a dense model: then its experts would have no "
-        "parameters, or a negative number of them. Raise ValueError."
+        "parameters, or a negative number of them."
     )
     _refuses(answer, (size, size, 16, 2), sentence)
     _refuses(answer, (12.0, 72.0, 16, 2), sentence)
@@ -165,7 +169,7 @@ def _solve_negative(answer: Any, seed: int) -> None:
     size = random.Random(seed).uniform(1.0, 400.0)
     sentence = (
         "Active is less than top_k / n_experts of the total here, so the shared part is negative: "
-        "no model has these numbers. Raise ValueError."
+        "no model has these numbers."
     )
     _refuses(answer, (72.0, 8.0, 16, 2), sentence)
     _refuses(answer, (8 * size, 0.9 * size, 16, 2), sentence)

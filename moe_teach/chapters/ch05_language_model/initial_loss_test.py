@@ -32,6 +32,7 @@ EXERCISE = Exercise(
     "leak that the model has not learned to use: with the whole future in sight, an untrained "
     "model still says ln V. That is what the second test is for.",
 )
+OTHER_LOSS = "This is not the mean cross-entropy of the next tokens."
 SIZES = ((1, 2, 3), (1, 4, 5), (3, 5, 7))  # sequences, positions, vocabulary
 
 
@@ -103,12 +104,13 @@ def _first_loss(answer: Any, seed: int) -> None:
         if math.isclose(got, expected, rel_tol=1e-4, abs_tol=1e-5):
             continue
         for sentence, slip in _slips(logits, ids, expected).items():
-            require(not math.isclose(got, slip, rel_tol=1e-4, abs_tol=1e-5), sentence, **facts)
+            slipped = math.isclose(got, slip, rel_tol=1e-4, abs_tol=1e-5)
+            require(not slipped, OTHER_LOSS, cause=sentence, **facts)
         require(
             False,
-            "This is not the mean cross-entropy of the next tokens. Are rows and positions "
-            "flattened together, with the vocabulary left as the last dimension, and is every row "
-            "counted?",
+            OTHER_LOSS,
+            cause="Are rows and positions flattened together, with the vocabulary left as the last "
+            "dimension, and is every row counted?",
             **facts,
         )
 
@@ -123,15 +125,12 @@ def _first_near(answer: Any, seed: int) -> None:
     ):
         loss, near, _ = answer(model, ids, vocab_size, 0.2)
         expected = abs(loss - math.log(vocab_size)) <= 0.2
-        facts = {
-            "expected": expected,
-            "got": near,
-            "example": {"model": Words(f"one that {name}"), "loss": loss, "vocab_size": vocab_size},
-        }
+        example = {"model": Words(f"one that {name}"), "loss": loss, "vocab_size": vocab_size}
+        facts = {"expected": expected, "got": near, "example": example}
         require(
             near == expected or loss > math.log(vocab_size) or expected,
-            "A loss far *below* ln V was let through. Nobody can know that much before training: "
-            "the answers leak. Measure the distance on both sides.",
+            "A loss far *below* ln V was let through.",
+            cause="Measure the distance on both sides: such a model sees the answers.",
             **facts,
         )
         require(
@@ -154,7 +153,8 @@ def _first_tolerance(answer: Any, seed: int) -> None:
             facts = {"expected": share > 1, "got": near, "example": example}
             require(
                 near or share < 1,
-                "A loss within `tolerance` was refused. Is it used, or a number of your own?",
+                "A loss within `tolerance` was refused.",
+                cause="Is it used, or a number of your own?",
                 **facts,
             )
             require(
@@ -178,30 +178,30 @@ def _first_causal(answer: Any, seed: int) -> None:
         facts = {"expected": True, "got": False, "example": {"token_ids": ids}}
         require(
             answer(inputs.causal(vocab_size, 0.01, seed), ids, vocab_size, 0.2)[2],
-            "A causal model was called a cheat. The logits at the *last* position may change, "
-            "because it reads the token you replaced; compare the earlier ones only. And was only "
-            "the last token of each row replaced, `[:, -1]`, not the last row, `[-1]`?",
+            "A causal model was called a cheat.",
+            cause="The logits at the *last* position may change, because it reads the token you "
+            "replaced. Or was the last row replaced, `[-1]`, and not the last token, `[:, -1]`?",
             **facts,
         )
         require(
             answer(inputs.rounding(vocab_size, seed), ids, vocab_size, 0.2)[2],
             "Two calls of this causal model differ by a few millionths, as sums in another order "
-            "do, and it was called a cheat. Allow differences of up to 1e-5.",
+            "do, and it was called a cheat.",
+            cure="Allow differences of up to 1e-5.",
             **facts,
         )
         loud = answer(inputs.causal(vocab_size, 9.0, seed), ids, vocab_size, 0.2)[2]
         cheat = answer(inputs.peeking(vocab_size, seed), ids, vocab_size, 0.2)[2]
         require(
             loud or not cheat,
-            "Causality was judged by the size of a loss: a loud causal model failed and a quiet "
-            "cheat passed. The two findings are independent; compare logits.",
+            "A causal model with a high loss failed, and a cheat with a low one passed.",
+            cause="Perhaps causality is judged by the size of a loss. Compare logits.",
             **facts,
         )
         require(
             loud,
-            "A causal model whose first loss is far from ln V was called a cheat. Compare the "
-            "logits of the two calls, position by position, and nothing computed from them: the "
-            "token you replaced is also an answer, so the loss may change.",
+            "A causal model whose first loss is far from ln V was called a cheat.",
+            cure="Compare the logits, and nothing computed from them: the loss may change.",
             **facts,
         )
 
@@ -219,8 +219,9 @@ def _first_cheat(answer: Any, seed: int) -> None:
         facts = {"expected": False, "got": True, "example": {"token_ids": texts[first]}}
         require(
             all(passed) or not any(passed),
-            "This model sees the future, and with this last token it was called causal. Was the "
-            "token replaced by one that stood there already? `(token + 1) % vocab_size` never is.",
+            "This model sees the future, and with this last token it was called causal.",
+            cause="Was it replaced by one that stood there already? `(token + 1) % vocab_size` is "
+            "always another.",
             **facts,
         )
         require(

@@ -38,6 +38,7 @@ CASES = (
     (1, 1, 8, 0, 2, 4),
     (7, 3, 2**25 + 1, 3, 2, 1),  # more than a float32 can tell apart
 )
+OTHER_WIDTH = "This is not the width of an equal net."
 WORDS = ("seconds", "Active", "TOTAL", "act", "totals", "")
 _NAMES = ("n_experts", "top_k", "d_expert", "d_shared", "n_matrices", "multiple_of")
 
@@ -134,25 +135,27 @@ def _judge(answer: Any, equal: str, seed: int) -> None:
     facts = {"expected": expected[first], "got": got[first], "example": given[first]}
     slips = [_slips(case, equal) for case in cases]
     for sentence in slips[0]:
-        require(got != [slip[sentence] for slip in slips], sentence, **facts)
+        require(got != [slip[sentence] for slip in slips], OTHER_WIDTH, cause=sentence, **facts)
     wrong = [case for case, *pair in zip(cases, got, expected, strict=True) if len(set(pair)) > 1]
     require(
         any(n_experts != top_k for n_experts, top_k, *_ in wrong),
-        "Only where all experts work on every token (top_k = n_experts) is this wrong. Such a "
-        "layer still has a router, and the same formula holds.",
+        "Only where all experts work on every token (top_k = n_experts) is this wrong.",
+        cause="Such a layer still has a router, and the same formula holds.",
         **facts,
     )
     require(
         any(d_expert < 2**24 for _, _, d_expert, *_ in wrong),
-        "Only a very wide layer comes out wrong: float32 has 24 bits and rounds what is larger. "
-        "Whole numbers of Python are exact.",
+        "Only a very wide layer comes out wrong.",
+        cause="Some number type is too narrow: float32 has 24 bits and rounds what is larger.",
+        cure="Whole numbers of Python are exact.",
         **facts,
     )
     require(
         False,
-        "This is not the width of an equal net. Count in units of d_model: the routed experts, "
-        "the shared one and the router of the MoE on one side, n_matrices · width on the other, "
-        "and round once, at the end.",
+        OTHER_WIDTH,
+        cause="Count in units of d_model: the routed experts, the shared one and the router of the "
+        "MoE on one side, n_matrices · width on the other.",
+        cure="Round up, and round once, at the end.",
         **facts,
     )
 
@@ -164,8 +167,9 @@ def _hidden_form(answer: Any, seed: int) -> None:
         got = answer(**given, equal=equal)
         require(
             isinstance(got, Integral) and not isinstance(got, bool),
-            "A width is a plain whole number, an `int`: a layer cannot have 7.5 hidden units. "
-            "`math.ceil` gives one.",
+            "A width is a plain whole number, an `int`, and something else came.",
+            cause="A layer cannot have 7.5 hidden units.",
+            cure="`math.ceil` gives a whole number.",
             got=got,
             example=given | {"equal": equal},
         )
@@ -187,7 +191,8 @@ def _hidden_defaults(answer: Any, seed: int) -> None:
     require(
         got == 23,
         "With only the first three arguments there is no shared expert, three matrices, equal "
-        'active parameters, and any width. Keep the defaults of the stub, equal="active" too.',
+        "active parameters, and any width. That makes another width.",
+        cure='Keep the defaults of the stub, equal="active" too.',
         expected=23,
         got=got,
         example={"n_experts": 9, "top_k": 2, "d_expert": 10},
@@ -200,8 +205,8 @@ def _hidden_refuses(answer: Any, seed: int) -> None:
         got = _told_a_wrong_word(answer, word)
         require(
             got is MISSING,
-            f'"{word}" is neither "active" nor "total", and must raise a ValueError. A typo that '
-            "quietly gives the other baseline is a wrong result nobody notices.",
+            f'"{word}" is neither "active" nor "total", and must raise a ValueError.',
+            cause="A typo that quietly gives the other baseline is a wrong result nobody notices.",
             expected=Words("a ValueError"),
             got=got,
             example={"n_experts": 4, "top_k": 1, "d_expert": 6, "equal": word},

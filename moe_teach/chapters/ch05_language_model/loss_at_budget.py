@@ -28,8 +28,7 @@ EXERCISE = Exercise(
     "not the best: a rule that looks at the whole curve first is not a rule you could have "
     "followed. A whole learning-rate schedule is not read this way, either; the lesson says why.",
 )
-
-
+OTHER_LOSS = "This is not the last loss for which step · price fits the budget."
 # A step, seconds and FLOPs: all exact in binary, so that dividing the budget is as good.
 PRICES = (0.5, 2**-10, 6_000_000_007.0)
 
@@ -197,8 +196,8 @@ def _budget_between(answer: Any, seed: int) -> None:
     for sentence, slip in SLIPS:
         # One call alone may fit two slips; all of them together fit one.
         fits = all(math.isclose(got, slip(given)) for got, _, given in results)
-        require(not fits, sentence, **facts)
-    require(False, "This is not the last loss for which step · price fits the budget.", **facts)
+        require(not fits, OTHER_LOSS, cause=sentence, **facts)
+    require(False, OTHER_LOSS, **facts)
 
 
 @EXERCISE.stage("to the last penny")
@@ -206,8 +205,8 @@ def _budget_exact(answer: Any, seed: int) -> None:
     for got, expected, given in _spent(answer, seed, lambda steps, i: steps[i]):
         require(
             got == expected,
-            "Spending exactly the whole budget is allowed: a measurement whose cost equals it "
-            "counts. Compare with <=.",
+            "A measurement that costs exactly the whole budget is paid for, and another came.",
+            cure="Compare with <=.",
             expected=expected,
             got=got,
             example=given,
@@ -225,16 +224,17 @@ def _budget_nothing(answer: Any, seed: int) -> None:
         except (IndexError, ValueError, UnboundLocalError) as problem:
             require(
                 False,
-                "A budget that does not reach the first measurement is no error: return "
-                "`math.inf`. The list of what was paid for may be empty.",
+                "A budget that does not reach the first measurement is no error.",
+                cause="The list of what was paid for may be empty.",
+                cure="Return `math.inf` then.",
                 expected=math.inf,
                 got=Words(type(problem).__name__),
                 example=given,
             )
         require(
             got == math.inf,
-            "The budget does not reach the first measurement, so nothing is known: return "
-            "`math.inf`, which loses against everybody, and not a loss that looks earned.",
+            "The budget does not reach the first measurement, so nothing is known: a loss came.",
+            cure="Return `math.inf`, which loses against everybody.",
             expected=math.inf,
             got=got,
             example=given,

@@ -31,6 +31,7 @@ EXERCISE = Exercise(
     "loses one addition and nothing else. The routing is returned, not stored in the layer: what a "
     "loss needs travels in the open.",
 )
+OTHER_STREAM = "The shape is right and the numbers are not."
 SIZES = ((1, 1, 2), (1, 3, 4), (2, 5, 7))  # sequences, positions, width
 
 
@@ -48,21 +49,22 @@ def _block_module(answer: Any, seed: int) -> None:
     block, attention, moe, _ = _case(answer, (1, 3, 4), seed)
     require(
         isinstance(block, nn.Module) and hasattr(block, "_parameters"),
-        "`MoEBlock` must be an `nn.Module`, and its `__init__` must call `super().__init__()` "
-        "before it sets anything.",
+        "`MoEBlock` makes no `nn.Module` that is ready for use.",
+        cure="Inherit from it; `__init__` must call `super().__init__()` before all else.",
         got=block,
     )
     kept = {id(parameter) for parameter in block.parameters()}
     require(
         {id(attention.weight), id(moe.weight)} <= kept,
         "The block does not know the parameters of its attention or its MoE, so no optimiser would "
-        "train them. Keep both modules as attributes of `self`, bare: not in a list, not copied.",
+        "train them.",
+        cure="Keep both modules as attributes of `self`, bare: not in a list, not copied.",
     )
     others = [p for p in block.parameters() if id(p) not in {id(attention.weight), id(moe.weight)}]
     require(
         len(others) != 4 or any(p.shape != (4,) for p in others),
-        "These look like two LayerNorms, which have a bias besides the weight and subtract the "
-        "mean. Use `nn.RMSNorm(d_model)`.",
+        "Besides attention and MoE there are four parameters of d_model numbers, and not two.",
+        cause="They look like two LayerNorms, which have a bias too. Use `nn.RMSNorm(d_model)`.",
         got=[tuple(p.shape) for p in others],
         example={"d_model": 4},
     )
@@ -171,12 +173,12 @@ def _block_values(answer: Any, seed: int) -> None:
         facts = {"expected": expected, "got": got, "example": {"x": x}}
         if not close(got, expected):
             for sentence, slip in _slips(x, attention, moe).items():
-                require(not close(got, slip), sentence, **facts)
+                require(not close(got, slip), OTHER_STREAM, cause=sentence, **facts)
         require(
             close(got, expected),
-            "The shape is right and the numbers are not. The stream after attention is "
-            "x + attention(norm(x)); the result is that stream plus moe(norm(of that stream)). "
-            "Are the norms RMSNorm, with their default eps?",
+            OTHER_STREAM,
+            cause="The stream after attention is x + attention(norm(x)), and the result is that "
+            "stream plus moe(norm(of it)). Are the norms RMSNorm, with their default eps?",
             **facts,
         )
 
@@ -195,8 +197,8 @@ def _block_norms(answer: Any, seed: int) -> None:
             norm.div_(2)
         require(
             not close(after, before),
-            "One of the two norms does nothing: changing its weight changes no output. Is one "
-            "norm used in both places?",
+            "One of the two norms does nothing: changing its weight changes no output.",
+            cause="Is one norm used in both places?",
             example={"x": x},
         )
 
@@ -235,13 +237,13 @@ def _block_gradients(answer: Any, seed: int) -> None:
     except RuntimeError as error:
         require(
             "inplace" not in str(error),
-            "`backward()` fails: a tensor was changed in place after a norm had read it, and the "
-            "gradient of the norm needs it as it was. Write `x = x + y`, not `x += y`.",
+            "`backward()` fails: what a gradient needs was changed in place.",
+            cause="Was it changed in place after a norm had read it? Write `x = x + y`.",
             got=Words("an error from backward()"),
         )
         raise
     require(
         all(grad is not None for grad in grads),
-        "Some parameter gets no gradient, so it could not learn. Is there a detach(), a no_grad() "
-        "or a `.data` on the way?",
+        "Some parameter gets no gradient, so it could not learn.",
+        cause="Is there a detach(), a no_grad() or a `.data` on the way?",
     )

@@ -29,6 +29,7 @@ EXERCISE = Exercise(
 )
 NOISE = "inside the noise"
 VERDICTS = ("better", "worse", NOISE)
+SPREAD_IS_OFF = "The gain is right, and its uncertainty is another number."
 Pair = tuple[tuple[float, ...], tuple[float, ...]]
 
 
@@ -75,8 +76,8 @@ def _gain_form(answer: Any, seed: int) -> None:
         )
         require(
             all(isinstance(part, float) for part in got[:2]) and isinstance(got[2], str),
-            "The first two must be plain floats and the third a word. `.item()` or `float(...)` "
-            "makes a number of a tensor.",
+            "The first two must be plain floats and the third a word.",
+            cure="`.item()` or `float(...)` makes a number of a tensor.",
             **facts,
         )
 
@@ -89,15 +90,17 @@ def _gain_mean(answer: Any, seed: int) -> None:
         require(
             math.isclose(got, expected, rel_tol=1e-4, abs_tol=1e-6)
             or not math.isclose(got, -expected, rel_tol=1e-4, abs_tol=1e-6),
-            "The sign is turned round. A gain is positive when the *candidate* has the lower loss: "
-            "baseline minus candidate.",
+            "The sign is turned round.",
+            cause="A gain is positive when the *candidate* has the lower loss.",
+            cure="Subtract the candidate from the baseline.",
             expected=expected,
             **{**facts, "got": got},
         )
         require(
             math.isclose(got, expected, rel_tol=1e-4, abs_tol=1e-6),
-            "The gain is the mean of baseline minus candidate, seed by seed: a difference in nats, "
-            "not a ratio, and the mean, not the sum or the median.",
+            "This is not the mean of baseline minus candidate, seed by seed.",
+            cause="A gain is a difference in nats, not a ratio, and the mean of all of them, not "
+            "the sum or the median.",
             expected=expected,
             **{**facts, "got": got},
         )
@@ -127,6 +130,7 @@ def _gain_uncertainty(answer: Any, seed: int) -> None:
             "This is the variance's size. Take its root: the standard deviation.": (
                 3.7 * spread**2 / root
             ),
+            "4.303 is the value for three seeds. Use the argument `t`.": 4.303 * spread / root,
         }
 
         def near(value: float, got: float = got) -> bool:
@@ -136,13 +140,9 @@ def _gain_uncertainty(answer: Any, seed: int) -> None:
         if near(expected):
             continue
         for sentence, slip in slips.items():
-            require(not near(slip), sentence, **told)
-        require(
-            not near(4.303 * spread / root),
-            "4.303 is the value for three seeds. Use the argument `t`.",
-            **told,
-        )
-        require(False, "The uncertainty is t · s / √n, with s and n of the differences.", **told)
+            require(not near(slip), SPREAD_IS_OFF, cause=sentence, **told)
+        formula = "It is t · s / √n, with s and n of the differences."
+        require(False, SPREAD_IS_OFF, cause=formula, **told)
 
 
 @EXERCISE.stage("verdict")
@@ -158,20 +158,21 @@ def _gain_verdict(answer: Any, seed: int) -> None:
         )
         require(
             got == expected or pair[0] != pair[1],
-            "The two lists are equal, and a finding was announced. A mean of 0 is not above an "
-            "uncertainty of 0.",
+            "The two lists are equal, and a finding was announced.",
+            cause="A mean of 0 is not above an uncertainty of 0.",
             **told,
         )
         require(
             got == expected or expected != "worse",
-            "The candidate is worse by more than the uncertainty, and that is a finding too. Look "
-            "at both sides of zero.",
+            "The candidate is worse by more than the uncertainty, and that is a finding too.",
+            cure="Look at both sides of zero.",
             **told,
         )
         require(
             got == expected,
-            "Compare the mean gain with its uncertainty: above it is better, below minus it is "
-            "worse, and everything between is noise, even if every seed points the same way.",
+            "The mean gain, held against its uncertainty, gives another verdict.",
+            cause="Everything between is noise, even if every seed points the same way.",
+            cure="Above the uncertainty it is better, and below minus the uncertainty worse.",
             **told,
         )
 
@@ -182,7 +183,8 @@ def _gain_default(answer: Any, seed: int) -> None:
     got, expected = answer(first, other)[1], answer(first, other, 4.303)[1]
     require(
         math.isclose(got, expected, rel_tol=1e-6),
-        "Without a third argument, t is 4.303. Keep the default of the stub.",
+        "Without a third argument, t is 4.303, and another number was used.",
+        cure="Keep the default of the stub.",
         expected=expected,
         got=got,
         example={"baseline": first, "candidate": other},

@@ -93,7 +93,7 @@ def has_another_default(baseline, candidate, t=1.96):
     return with_torch(baseline, candidate, t)
 
 
-@EXERCISE.wrong(stage="verdict", says="everything between is noise")
+@EXERCISE.wrong(stage="verdict", says="Everything between is noise")
 def wants_every_seed_to_agree(baseline, candidate, t=4.303):
     gains = _gains(baseline, candidate)
     gain, uncertainty = mean(gains), t * stdev(gains) / math.sqrt(len(gains))

@@ -35,6 +35,10 @@ QUESTIONS = (
         answer=4,
         because="Expert 0 has 1 row, so the rows of expert 1 begin at 1. Block 0 uses two of them, "
         "rows 1 and 2. Block 1 begins at 3, and its second choice stands at 4.",
+        misconceptions={
+            3: "That is where block 1 begins for expert 1; its *second* choice stands one row on.",
+            2: "Block 0 uses rows 1 and 2 for expert 1: block 1 begins after them.",
+        },
         hints=("First the start of the expert, then the rows of earlier blocks, then the rank.",),
     ),
     Question(

@@ -170,8 +170,8 @@ def _combine_dropped(answer: Any, seed: int) -> None:
         )
         require(
             close(got, expected),
-            "A choice with slot -1 must add nothing. Here the sum is another one.",
-            cause="Read from row 0 instead, it adds somebody else's answer.",
+            "With choices of slot -1, which were turned away, the mixture is wrong.",
+            cause="Such a choice adds nothing. Read from row 0 instead, it adds somebody else's answer.",
             **_facts(run, expected),
         )
 

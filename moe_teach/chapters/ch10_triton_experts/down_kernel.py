@@ -153,7 +153,7 @@ def _epilogue_places(kernel: Any, seed: int) -> None:
     require(
         not close(got, (gates[place, None] * plain)[place]),
         "`choice` was followed backwards: place n holds row choice[n].",
-        cause="`choice` leads from rows to choices. Where you *write* follows it, not what you read.",
+        cause="It leads from rows to choices: where you *write* follows it, not what you read.",
         **shown,
     )
     require(close(got, expected), "Row n belongs at out[choice[n]], with its own gate.", **shown)

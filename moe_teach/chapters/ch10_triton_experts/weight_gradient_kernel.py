@@ -174,7 +174,7 @@ def _gradient_ragged(kernel: Any, seed: int) -> None:
     require(
         not close(got[1], a.T @ b) and not close(got[1], a[:4].T @ b[:4] + a[4:].T @ b[4:]),
         "Expert 1 was given rows of expert 0 too.",
-        cause="For expert 1, its loop begins where expert 0 ends.",
+        cause="Expert 1 has rows of its own: its loop begins where expert 0 ends.",
         **shown,
     )
     require(close(got, expected), "With two experts the gradients are wrong.", **shown)

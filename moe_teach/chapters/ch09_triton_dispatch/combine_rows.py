@@ -171,7 +171,7 @@ def _combine_dropped(answer: Any, seed: int) -> None:
         require(
             close(got, expected),
             "With choices of slot -1, which were turned away, the mixture is wrong.",
-            cause="Such a choice adds nothing. Read from row 0 instead, it adds somebody else's answer.",
+            cause="They add nothing. Read from row 0 instead, one adds somebody else's answer.",
             **_facts(run, expected),
         )
 

@@ -136,8 +136,7 @@ def _bill_bytes(answer: Any, seed: int) -> None:
         require(
             got == expected,
             "The bytes are wrong.",
-            cause="Rows in and answers out are N · D each, the inner rows 2 · N · F, and every "
-            "expert that is awake brings 3 · D · F.",
+            cause="Rows in and out: N · D each. Inner rows: 2 · N · F. An awake expert: 3 · D · F.",
             **facts,
         )
 

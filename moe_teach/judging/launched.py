@@ -27,14 +27,14 @@ class Run:
         """
         for race in self.seen.races():
             why = within if within and len(set(race.programs)) == 1 else cause
-            raise WrongAnswer(f"{race.sentence} {why}", example=self.given)
+            raise WrongAnswer(race.sentence, cause=why, example=self.given)
 
     def demand_no_atomics(self, cause: str) -> None:
         """Reject the kernel if it uses an atomic operation."""
         for access in self.seen.accesses:
             if access.kind == "atomic":
-                said = f"The kernel changes `{access.buffer}` with an atomic operation. {cause}"
-                raise WrongAnswer(said, example=self.given)
+                said = f"The kernel changes `{access.buffer}` with an atomic operation."
+                raise WrongAnswer(said, cause=cause, example=self.given)
 
     def demand_not_read_early(self, name: str) -> None:
         """Reject the kernel if it builds on what stood in its output before the launch."""
@@ -44,8 +44,9 @@ class Run:
             early = [i for i in elements if i not in written and access.kind == "load"]
             require(
                 not early,
-                f"The kernel loads {_listed(early)} of `{name}` before anybody has stored it. An "
-                "output comes to you full of old numbers: add up in a variable, and store once.",
+                f"The kernel loads {_listed(early)} of `{name}` before anybody has stored it.",
+                cause="An output comes to you full of old numbers.",
+                cure="Add up in a variable, and store once.",
                 example=self.given,
             )
             written.update(elements if access.kind != "load" else ())
@@ -60,10 +61,11 @@ class Run:
             missing = [i for i in missing if bool(needed.reshape(-1)[i])]
         what = f"{_listed(missing)} of `{name}`."
         if len(missing) == self.outputs[name].numel():
-            what = f"anything to `{name}`. Is there a `tl.store` for it?"
+            what, cause = f"anything to `{name}`.", f"Is there a `tl.store` for it? {cause}"
         require(
             not missing,
-            f"Nobody stores {what} {cause}",
+            f"Nobody stores {what}",
+            cause=cause,
             got=self.outputs[name],
             example=self.given,
         )

@@ -20,9 +20,10 @@ from moe_teach.judging.filing import file_source
 from moe_teach.judging.launched import Run
 
 _MIXED_MASK = (
-    "A mask joins a block of conditions with a single one, as in `(column < width) & (slot >= 0)`. "
-    "A GPU can do that, Triton's interpreter cannot: write tl.where(slot >= 0, column < width, "
-    "False), which means the same."
+    "A mask has a dtype that Triton's interpreter refuses.",
+    "The mask may join a block of conditions with a single one, as in `(column < width) & (slot >= "
+    "0)`. A GPU can do that, the interpreter cannot.",
+    "Write tl.where(slot >= 0, column < width, False), which means the same.",
 )
 Causes = Mapping[tuple[str, str], str]  # (buffer, "load" | "store" | "atomic") -> a sentence
 
@@ -43,7 +44,7 @@ def launch(
         arguments: tensors, numbers and constants by the stub's parameter names, in its order. A
             tensor's parameter is called `x_ptr`; feedback and causes call the tensor `x`.
         outputs: the tensors that the kernel may write, by name, as prepared by the check.
-        causes: the likely cause of a wrong access, told after the watcher's own sentence.
+        causes: the likely cause of a wrong access, told where the watcher's sentence did not help.
 
     Raises:
         WrongAnswer: for an access outside the tensors or a store to an input.
@@ -115,9 +116,10 @@ def _in_words(cause: Any, causes: Causes, given: dict[str, Any]) -> Exception:
 
     if isinstance(cause, KernelFault):
         why = causes.get((cause.buffer, cause.kind), "")
-        return WrongAnswer(f"{cause} {why}".strip(), example=given)
+        return WrongAnswer(str(cause), cause=why, example=given)
     if "mask has unsupported dtype" in str(cause):
-        return WrongAnswer(_MIXED_MASK, example=given)
+        said, why, cure = _MIXED_MASK
+        return WrongAnswer(said, cause=why, cure=cure, example=given)
     cause.example = given
     return cause
 

@@ -112,9 +112,7 @@ def _combine_once(answer: Any, seed: int) -> None:
         run.demand_no_races("Each tile of `out` belongs to one program, which stores it once.")
         run.demand_not_read_early("out")
         run.demand_written(
-            "out",
-            "Program (i, j) owns the tokens from i · BLOCK_T on and the columns from j · BLOCK_D "
-            "on.",
+            "out", "Program (i, j) owns tokens from i · BLOCK_T and columns from j · BLOCK_D on."
         )
 
 
@@ -127,27 +125,29 @@ def _combine_mixture(answer: Any, seed: int) -> None:
         plain = _mixture(y, torch.ones_like(gates), slot)
         require(
             close(got, expected) or not close(got, plain),
-            "The answers were added up without their gates, so the router has no say.",
+            "The answers were added up without their gates.",
+            cure="Multiply each answer by its gate, so that the router has a say.",
             **facts,
         )
         last = _mixture(y, gates * (torch.arange(gates.shape[1]) == gates.shape[1] - 1), slot)
         require(
             close(got, expected) or not close(got, last),
-            "Only the last choice arrives: each pass of the loop replaces the tile, where it "
-            "should add to it.",
+            "Only the last choice arrives.",
+            cause="Each pass of the loop replaces the tile, where it should add to it.",
             **facts,
         )
         beyond_zero = _mixture(y, gates * (slot > 0), slot)
         require(
             close(got, expected) or not close(got, beyond_zero),
-            "The answer in row 0 is missing. Slot 0 is a row like any other; only -1 means turned "
-            "away, so the mask asks for slot >= 0.",
+            "The answer in row 0 is missing.",
+            cause="Slot 0 is a row like any other; only -1 means turned away.",
+            cure="The mask asks for slot >= 0.",
             **facts,
         )
         require(
             close(got, expected),
-            "Nobody was turned away here, and the mixtures are still wrong. Token t finds slot and "
-            "gate of its choice k at t · TOP_K + k, and its answer in row `slot` of y.",
+            "Nobody was turned away here, and the mixtures are still wrong.",
+            cause="Choice k of token t: slot and gate at t · TOP_K + k, answer in row `slot` of y.",
             **facts,
         )
 
@@ -164,14 +164,14 @@ def _combine_dropped(answer: Any, seed: int) -> None:
         is_raised = close(got.nan_to_num(), _mixture(y, raised.nan_to_num(), slot))
         require(
             close(got, expected) or not is_raised,
-            "The gates of the remaining choices were raised to make up for the lost one. Leave "
-            "them as they are.",
+            "The gates of the remaining choices were raised to make up for the lost one.",
+            cure="Leave them as they are.",
             **_facts(run, expected),
         )
         require(
             close(got, expected),
-            "A choice with slot -1 must add nothing. Read from row 0 instead, it adds somebody "
-            "else's answer.",
+            "With choices of slot -1, which were turned away, the mixture is wrong.",
+            cause="They add nothing. Read from row 0 instead, one adds somebody else's answer.",
             **_facts(run, expected),
         )
 
@@ -183,8 +183,8 @@ def _combine_nobody(answer: Any, seed: int) -> None:
     expected = torch.zeros(2, 4, dtype=torch.float16)
     require(
         close(run.outputs["out"], expected),
-        "A token that lost all its choices gets zeros, and they have to be stored too: `out` comes "
-        "to you full of old numbers.",
+        "A token that lost all its choices gets zeros, and something else is there.",
+        cause="Zeros have to be stored too: `out` comes to you full of old numbers.",
         **_facts(run, expected),
     )
 
@@ -199,8 +199,9 @@ def _combine_precision(answer: Any, seed: int) -> None:
     expected = odd[None].to(torch.float16)
     require(
         torch.equal(run.outputs["out"], expected),
-        "4096 plus an odd number minus 4096 should give the odd number back. float16 has no odd "
-        "numbers above 2048: sum in float32, and round only when you store.",
+        "4096 plus an odd number minus 4096 should give the odd number back.",
+        cause="float16 has no odd numbers above 2048.",
+        cure="Sum in float32, and round only when you store.",
         **_facts(run, expected),
     )
     # The gate and the product are as fine: both lie between two neighbours of float16.
@@ -211,9 +212,8 @@ def _combine_precision(answer: Any, seed: int) -> None:
     expected = (1024 * above).to(torch.float16)
     require(
         torch.equal(run.outputs["out"], expected),
-        f"1024 times a gate of {1 + float(above):.6f}, minus 1024, should leave {left:g}. "
-        "float16 has neither that gate nor that product: only y is float16, and only the sum is "
-        "rounded to it.",
+        f"1024 times a gate of {1 + float(above):.6f}, minus 1024, should leave {left:g}.",
+        cause="float16 has neither that gate nor that product: round nothing but the sum to it.",
         **_facts(run, expected),
     )
 
@@ -243,7 +243,7 @@ def _demand_wide(answer: Any, far: str, seed: int) -> None:
     expected = y[slot[:, 0].long()]
     require(
         close(run.outputs["out"], expected),
-        f"The rows of {far} are {FAR:,} numbers long here, and the last one came out wrong: its "
-        "offset does not fit into an int32.",
+        f"The rows of {far} are {FAR:,} numbers long here, and some came out wrong.",
+        cause="The offset of the last one does not fit into an int32.",
         **_facts(run, expected),
     )

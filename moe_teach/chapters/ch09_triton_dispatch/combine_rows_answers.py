@@ -42,7 +42,7 @@ def adds_atomically():
     )
 
 
-@EXERCISE.wrong(stage="everybody once", says="add up in a variable")
+@EXERCISE.wrong(stage="everybody once", says="Add up in a variable")
 @kernel
 def adds_up_in_the_output():
     place = "out_ptr + token[:, None] * d_model + column[None, :]"

@@ -72,7 +72,8 @@ def _copy_values(answer: Any, seed: int) -> None:
         expected, got = run.given["x_ptr"], run.outputs["out"]
         require(
             close(got, expected),
-            "`out` is not a copy of `x`: store what was loaded, at the place it was loaded from.",
+            "`out` is not a copy of `x`.",
+            cure="Store what was loaded, at the place it was loaded from.",
             expected=expected,
             got=got,
             example=run.given,
@@ -88,16 +89,18 @@ def _copy_owners(answer: Any, seed: int) -> None:
         require(
             close(did, expected.long()),
             "The programs share the work in another way than asked: program p owns BLOCK "
-            "*neighbours*, from p · BLOCK on. Neighbours are read in one go, scattered ones are "
-            "not.",
+            "*neighbours*, from p · BLOCK on.",
+            cause="Neighbours are read in one go, scattered numbers are not.",
+            cure="Begin the block at tl.program_id(0) * BLOCK, and add tl.arange(0, BLOCK).",
             expected=expected,
             got=did,
             example=run.given,
         )
         require(
             close(run.outputs["owner"], expected),
-            "The numbers were copied by the right programs, but `owner` says otherwise: it holds "
-            "the program's number, which counts from 0, for each number it copied.",
+            "The numbers were copied by the right programs, but `owner` says otherwise.",
+            cause="`owner` holds the program's number, which counts from 0.",
+            cure="Store tl.program_id(0) for each number that was copied.",
             expected=expected,
             got=run.outputs["owner"],
             example=run.given,

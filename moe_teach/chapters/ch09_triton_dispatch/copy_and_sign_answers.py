@@ -50,7 +50,7 @@ def stops_one_too_early():
     return changed(COPY, ("at < n", "at < n - 1"))
 
 
-@EXERCISE.wrong(stage="everybody once", says="anything to `owner`. Is there")
+@EXERCISE.wrong(stage="everybody once", says="anything to `owner`")
 @kernel
 def forgets_to_sign():
     return changed(COPY, ("tl.store(owner_ptr + at, program, mask=at < n)", "pass"))

@@ -106,15 +106,17 @@ def _count_values(answer: Any, seed: int) -> None:
         in_one_column = bool((too_many[-1] > 0).sum() == 1) and int(too_many[-1].sum()) == idle
         require(
             close(got, expected) or not (idle and in_one_column and not too_many[:-1].any()),
-            f"The last block counts {idle} choice{'s' if idle > 1 else ''} too many: its lanes "
-            "behind the end were given the id of an expert. A masked load fills them with "
-            "`other`.",
+            f"The last block counts {idle} choice{'s' if idle > 1 else ''} too many, "
+            "all for one expert.",
+            cause="Its lanes behind the end were given the id of an expert.",
+            cure="A masked load fills them with `other`: give them an id that nobody has.",
             **facts,
         )
         require(
             close(got, expected),
-            "Row b must count the choices from b · BLOCK to (b + 1) · BLOCK, column e those with "
-            "the id e.",
+            "Some counts are wrong.",
+            cause="Row b counts the choices from b · BLOCK up to (b + 1) · BLOCK, column e those "
+            "with the id e.",
             **facts,
         )
 
@@ -131,8 +133,8 @@ def _count_dropped(answer: Any, seed: int) -> None:
         expected = counts_of(ids, n_experts, block)
         require(
             close(run.outputs["counts"], expected),
-            "A choice with the id -1 was turned away and counts for nobody, not for the first "
-            "expert and not for the last.",
+            "With choices of the id -1, which were turned away, some counts are wrong.",
+            cause="Such a choice counts for nobody, not for the first expert and not for the last.",
             expected=expected,
             got=run.outputs["counts"],
             example=run.given,

@@ -121,14 +121,14 @@ def _gather_values(answer: Any, seed: int) -> None:
         facts = {"expected": expected, "got": got, "example": run.given}
         require(
             close(got, expected) or not close(got, x[: len(got)]),
-            "Row r holds token r. It should hold token `token_idx[r]`: load that number first, "
-            "and use it in the offsets into x.",
+            "Row r holds token r. It should hold token `token_idx[r]`.",
+            cure="Load that number first, and use it in the offsets into x.",
             **facts,
         )
         require(
             close(got, expected),
-            "Each number was written once, but the wrong ones: row r of `rows` is row "
-            "`token_idx[r]` of `x`, column by column.",
+            "Each number was written once, but some numbers are wrong.",
+            cause="Row r of `rows` is row `token_idx[r]` of `x`, column by column.",
             **facts,
         )
 
@@ -149,8 +149,9 @@ def _gather_far(answer: Any, seed: int) -> None:
         expected = torch.stack([x[2], x[0], x[1]])
         require(
             close(run.outputs["rows"], expected),
-            f"The rows of {far} are {FAR:,} numbers apart here, and the last one came out wrong: "
-            "its offset does not fit into an int32.",
+            f"The rows of {far} are {FAR:,} numbers apart here, and some came out wrong.",
+            cause="The offset of the last one does not fit into an int32.",
+            cure="Make the index int64 before it is multiplied.",
             expected=expected,
             got=run.outputs["rows"],
             example=run.given,

@@ -67,7 +67,7 @@ def swaps_the_blocks():
     return changed(GATHER, ("tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)", tall))
 
 
-@EXERCISE.wrong(stage="values", says="load that number first")
+@EXERCISE.wrong(stage="values", says="Load that number first")
 @kernel
 def reads_row_r():
     return changed(GATHER, ("token[:, None] * stride_x", "row[:, None] * stride_x"))

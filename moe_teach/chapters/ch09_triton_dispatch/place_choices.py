@@ -112,8 +112,8 @@ def _place_slots(answer: Any, seed: int) -> None:
         expected, _ = _slots(run.given["expert_ids_ptr"], run.given["n_experts"])
         require(
             close(run.outputs["slot"], expected),
-            "Each choice has a row of its own, but not the right one: within an expert the rows "
-            "follow the order of the choices, earlier ones first.",
+            "Each choice has a row of its own, but not the right one.",
+            cause="Within an expert the rows follow the order of the choices, earlier ones first.",
             expected=expected,
             got=run.outputs["slot"],
             example=run.given,
@@ -129,14 +129,15 @@ def _place_tokens(answer: Any, seed: int) -> None:
         facts = {"expected": expected, "got": got, "example": run.given}
         require(
             top_k == 1 or not close(got, torch.tensor(order, dtype=torch.int32)),
-            "`token_idx` names choices where it should name tokens: the K choices of a token stand "
-            "side by side, so choice i belongs to token i // TOP_K.",
+            "`token_idx` names choices where it should name tokens.",
+            cause="The K choices of a token stand side by side.",
+            cure="Choice i belongs to token i // TOP_K.",
             **facts,
         )
         require(
             close(got, expected),
-            "The slots are right, but `token_idx` is not: at row `slot[i]` stands the token of "
-            "choice i.",
+            "The slots are right, but `token_idx` is not.",
+            cause="At row `slot[i]` stands the token of choice i.",
             **facts,
         )
 
@@ -155,8 +156,10 @@ def _place_dropped(answer: Any, seed: int) -> None:
         got = run.outputs
         require(
             close(got["slot"], slot),
-            "A choice with the id -1 has the slot -1, and the others close ranks. A sum over an "
-            "empty line of the table gives 0, which is somebody else's row.",
+            "A choice with the id -1 has the slot -1, and the others close ranks: here some slots "
+            "are others.",
+            cause="A sum over an empty line of the table gives 0, which is somebody else's row.",
+            cure="Choose between the row and -1 with tl.where(ids >= 0, ...).",
             expected=slot,
             got=got["slot"],
             example=run.given,

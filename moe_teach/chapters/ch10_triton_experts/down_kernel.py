@@ -110,12 +110,14 @@ def _epilogue_gates(kernel: Any, seed: int) -> None:
     expected, got = given["gates_ptr"][:, None] * plain, run.outputs["out"]
     require(
         not close(got, plain),
-        "The answers are not weighed: multiply each row by its gate before you store it.",
+        "The answers are not weighed.",
+        cure="Multiply each row by its gate before you store it.",
         **facts(run, expected, got),
     )
     require(
         not close(got, plain * given["gates_ptr"]),
-        "The gates weigh the columns: there is one gate per *row* of the tile, gate[:, None].",
+        "The gates weigh the columns.",
+        cure="There is one gate per *row* of the tile: gate[:, None].",
         **facts(run, expected, got),
     )
     require(
@@ -138,18 +140,20 @@ def _epilogue_places(kernel: Any, seed: int) -> None:
     shown = facts(run, expected, got)
     require(
         not close(got, gates[place, None] * plain),
-        "The rows are weighed rightly and stay where they are: row n belongs at out[choice[n]].",
+        "The rows are weighed rightly and stay where they are.",
+        cure="Row n belongs at out[choice[n]].",
         **shown,
     )
     require(
         not close(got, _placed(given, gates[:, None] * plain)),
-        "The rows reach their places with somebody else's gates: `gates` is in the order of the "
-        "choices, so row n has gates[choice[n]].",
+        "The rows reach their places with somebody else's gates.",
+        cause="`gates` is in the order of the choices, so row n has gates[choice[n]].",
         **shown,
     )
     require(
         not close(got, (gates[place, None] * plain)[place]),
-        "`choice` leads from rows to choices. Where you *write* follows it, not what you read.",
+        "`choice` was followed backwards: place n holds row choice[n].",
+        cause="It leads from rows to choices: where you *write* follows it, not what you read.",
         **shown,
     )
     require(close(got, expected), "Row n belongs at out[choice[n]], with its own gate.", **shown)
@@ -166,8 +170,9 @@ def _epilogue_edges(kernel: Any, seed: int) -> None:
     expected = _placed(given, given["gates_ptr"][place, None] * _by_row(given, [3]))
     require(
         close(got, expected),
-        "The tile has 4 rows and the expert only 3. The fourth is nobody's answer, and without a "
-        "mask on the store it lands on a place that belongs to somebody.",
+        "The tile has 4 rows and the expert only 3, and some numbers come out wrong.",
+        cause="The fourth is nobody's answer, and without a mask on the store it lands on a place "
+        "that belongs to somebody.",
         **facts(run, expected, got),
     )
 
@@ -184,7 +189,8 @@ def _epilogue_groups(kernel: Any, seed: int) -> None:
     expected = _placed(given, given["gates_ptr"][place, None] * _by_row(given, counts))
     require(
         close(got, expected),
-        "With several experts rows reach wrong places. Rows, places and gates all go by n.",
+        "With several experts some numbers come out wrong.",
+        cause="Rows, places and gates all go by n.",
         **facts(run, expected, got),
     )
 
@@ -200,8 +206,9 @@ def _epilogue_half(kernel: Any, seed: int) -> None:
     expected = _placed(given, given["gates_ptr"][place, None] * _by_row(given, [2]))
     require(
         bool(((got - expected).abs() <= 5e-3 * expected.abs()).all()),
-        "In float16 the answers overflow: the sum was rounded before its gate made it small. "
-        "Multiply while it is still float32.",
+        "In float16 the answers are wrong.",
+        cause="The sum overflows where it is rounded before its gate made it small.",
+        cure="Multiply while it is still float32.",
         **facts(run, expected, got),
     )
 
@@ -221,8 +228,8 @@ def _demand_wide(kernel: Any, seed: int) -> None:
     got = run.outputs["out"][-2:]
     require(
         close(got, expected),
-        "`out` has more than 2^31 numbers here, and rows at its end come out wrong: their offsets "
-        "do not fit into an int32.",
+        "`out` has more than 2^31 numbers here, and rows at its end come out wrong.",
+        cause="Their offsets do not fit into an int32.",
         expected=expected,
         got=got,
     )

@@ -58,8 +58,8 @@ def _bill_form(answer: Any, seed: int) -> None:
         kinds = tuple(map(type, got)) if isinstance(got, tuple) else ()
         require(
             kinds == (int, int, float, str),
-            "Return four plain values: two integers, a float and a word. `int(...)` makes one of a "
-            "tensor with one entry.",
+            "Return four plain values: two integers, a float and a word.",
+            cure="`int(...)` makes an integer of a tensor with one entry.",
             expected=Words("(int, int, float, str)"),
             got=got,
             example=given,
@@ -75,22 +75,25 @@ def _bill_flops(answer: Any, seed: int) -> None:
         others = [counted["flops"] * part // 6 for part in (2, 3, 4)]
         require(
             got not in others,
-            "The rows are right, their price is not: SwiGLU has *three* matrices, and each number "
-            "of them costs a row a multiplication *and* an addition.",
+            "The FLOPs are a third, a half or two thirds of the right number.",
+            cause="SwiGLU has *three* matrices, and each number of them costs a row a "
+            "multiplication *and* an addition.",
             **facts,
         )
         require(
             got == counted["flops"]
             or got < 2**31
             or not close(float(got), float(counted["flops"])),
-            "This is nearly the number, and rounded: float32 does not hold every integer above "
-            "2^24. Count in integers.",
+            "This is nearly the number, but not the number itself.",
+            cause="float32 does not hold every integer above 2^24.",
+            cure="Count in integers.",
             **facts,
         )
         require(
             got == counted["flops"],
-            "Each row runs through one expert: FLOPs follow the number of rows, and it does not "
-            "matter how they are spread.",
+            "The FLOPs are wrong.",
+            cause="Each row runs through one expert: FLOPs follow the number of rows, and it does "
+            "not matter how they are spread.",
             **facts,
         )
 
@@ -105,33 +108,35 @@ def _bill_bytes(answer: Any, seed: int) -> None:
         facts = {"expected": expected, "got": got, "example": given}
         require(
             got * size != expected,
-            "These are numbers, not bytes: multiply by bytes_per_number.",
+            "These are numbers, not bytes.",
+            cure="Multiply by bytes_per_number.",
             **facts,
         )
         sleeping = size * (counted["all"] + rows)
         require(
             got == expected or got != sleeping,
-            "A sleeping expert was read. Only the matrices of experts with at least one row are "
-            "fetched.",
+            "A sleeping expert was read.",
+            cause="Only the matrices of experts with at least one row are fetched.",
             **facts,
         )
         no_inner = expected - size * counted["inner"]
         require(
             got not in (no_inner, no_inner + size * counted["inner"] // 2),
-            "The inner rows (N, F) leave the first kernel and enter the second: written once, "
-            "read once.",
+            "Some bytes of the inner rows (N, F) are missing.",
+            cause="They leave the first kernel and enter the second: written once, read once.",
             **facts,
         )
         per_row = size * (counted["flops"] // 2 + rows)
         require(
             got == expected or got != per_row,
-            "A matrix that serves many rows is fetched once, not once for each row.",
+            "The matrices were counted for each row.",
+            cause="A matrix that serves many rows is fetched once, not once for each row.",
             **facts,
         )
         require(
             got == expected,
-            "The bytes are wrong. Rows in and answers out are N · D each, the inner rows 2 · N · "
-            "F, and every expert that is awake brings 3 · D · F.",
+            "The bytes are wrong.",
+            cause="Rows in and out: N · D each. Inner rows: 2 · N · F. An awake expert: 3 · D · F.",
             **facts,
         )
 
@@ -145,18 +150,20 @@ def _bill_seconds(answer: Any, seed: int) -> None:
         facts = {"expected": max(computing, moving), "got": got, "example": given}
         require(
             not close(got, computing + moving),
-            "The two times were added. Moving and computing go on at the same time, so at best the "
-            "longer of the two is left.",
+            "The two times were added.",
+            cause="Moving and computing go on at the same time, so at best the longer is left.",
             **facts,
         )
         require(
             not close(got, min(computing, moving)),
-            "This is the shorter of the two times; the slower limit decides.",
+            "This is the shorter of the two times.",
+            cause="The slower limit decides.",
             **facts,
         )
         require(
             close(got, max(computing, moving)),
-            "The time is the larger of flops / peak_flops and n_bytes / bandwidth.",
+            "The time is wrong.",
+            cure="Take the larger of flops / peak_flops and n_bytes / bandwidth.",
             **facts,
         )
 
@@ -176,7 +183,8 @@ def _bill_limit(answer: Any, seed: int) -> None:
         )
         require(
             got == expected,
-            "The limit is the one that takes *longer*: with little to compute for each byte, the "
-            "memory.",
+            "This is the limit that takes less time.",
+            cause="The limit is the one that takes *longer*: with little to compute for each byte, "
+            "the memory.",
             **facts,
         )

@@ -58,12 +58,12 @@ def _tables(counts: list[int], block: int, surplus: int) -> list[Tensor]:
     return list(tile_tables(counts, block, surplus).values())
 
 
-def _judge(run: Run, wanted: list[Tensor], message: str) -> None:
+def _judge(run: Run, wanted: list[Tensor], message: str, cause: str = "") -> None:
     for name, expected in zip(NAMES, wanted, strict=True):
         run.demand_written(name, "Every program stores its three integers, at place t.")
         got = run.outputs[name]
         shown = {"expected": expected, "got": got, "example": run.given}
-        require(close(got, expected), f"`{name}`: {message}", **shown)
+        require(close(got, expected), f"`{name}`: {message}", cause=cause, **shown)
 
 
 def _demand_found(run: Run, expected: Tensor) -> None:
@@ -72,19 +72,22 @@ def _demand_found(run: Run, expected: Tensor) -> None:
     shown = {"expected": expected, "got": got, "example": run.given}
     require(
         not close(got, expected - 1),
-        "No program found a tile. An expert's rows begin where those of the one before it end, "
-        "and the first expert's at 0.",
+        "No program found a tile.",
+        cause="An expert's rows begin where those of the one before it end, the first one's at 0.",
         **shown,
     )
     require(
         int(got[0]) != -1 or int(got[2]) != 0,
-        "Tile 0 was given to nobody: programs count from 0. A tile belongs to the expert before "
-        "whom at most t tiles come, and whose own bring their number above t.",
+        "Tile 0 was given to nobody.",
+        cause="Programs count from 0.",
+        cure="A tile belongs to the expert before whom at most t tiles come, and whose own bring "
+        "their number above t.",
         **shown,
     )
     require(
         not (int(got[0]) == 0 and bool((got[1:] != 0).all())),
-        "Only the first tile was found. Programs number tiles, not experts: this expert has three.",
+        "Only the first tile was found.",
+        cause="Programs number tiles, not experts: this expert has three.",
         **shown,
     )
 
@@ -99,15 +102,18 @@ def _search_one(kernel: Any, seed: int) -> None:
     _demand_found(run, expert)
     require(
         not (close(got["tile_expert"][:2], expert[:2]) and int(got["tile_expert"][2]) != 0),
-        "An expert with an odd row left over has one more tile, a short one: round up when you "
-        "divide by BLOCK_ROWS.",
+        "The last tile, a short one, was not found.",
+        cause="An expert with an odd row left over has one more tile.",
+        cure="Divide by BLOCK_ROWS and round up.",
         expected=expert,
         got=got["tile_expert"],
         example=run.given,
     )
     require(
         not close(got["tile_end"], begin + 2),
-        "The last tile reaches past the expert's rows. It ends where the expert ends: tl.minimum.",
+        "The last tile reaches past the expert's rows.",
+        cause="It ends where the expert ends.",
+        cure="Take the smaller of the two ends with tl.minimum.",
         expected=end,
         got=got["tile_end"],
         example=run.given,
@@ -128,8 +134,8 @@ def _search_several(kernel: Any, seed: int) -> None:
     starts = torch.tensor([0, *counts]).cumsum(0)[experts.long()]
     require(
         not close(got, block * torch.arange(len(experts))),
-        "All rows were cut in one go, and tiles cross from one expert to the next. Every expert "
-        "begins a tile of its own.",
+        "All rows were cut in one go, and tiles cross from one expert to the next.",
+        cause="Every expert begins a tile of its own.",
         **shown,
     )
     require(
@@ -171,8 +177,9 @@ def _search_many(kernel: Any, seed: int) -> None:
     if seed:
         return
     counts, block = [2**24 + 1, 3], 2**23
-    message = (
-        "with more than 2^24 rows the tiles are wrong, and with few they are right. Is a number on "
-        "the way no int32? A float32, say a quotient made with `/`, does not hold every integer."
+    message = "with more than 2^24 rows the tiles are wrong, and with few they are right."
+    cause = (
+        "Is a number on the way no int32? A float32, say a quotient made with `/`, does not hold "
+        "every integer."
     )
-    _judge(_searched(kernel, counts, block, 4), _tables(counts, block, 0), message)
+    _judge(_searched(kernel, counts, block, 4), _tables(counts, block, 0), message, cause)

@@ -46,7 +46,7 @@ begins_where_it_ends = EXERCISE.wrong(stage="one expert", says="No program found
 )
 
 
-counts_tiles_from_one = EXERCISE.wrong(stage="one expert", says="programs count from 0")(
+counts_tiles_from_one = EXERCISE.wrong(stage="one expert", says="Programs count from 0")(
     slip(SEARCH, ("(done - n_tiles <= t) & (t < done)", "(done - n_tiles < t) & (t <= done)"))
 )
 

@@ -103,20 +103,20 @@ def _loop_one_tile(kernel: Any, seed: int) -> None:
     rows = x[given["token_idx_ptr"].long()]
     require(
         not close(got, x[:4] @ w[1].T),
-        "The product is right, for the wrong rows: row n of the result belongs to token "
-        "`token_idx[n]`, not to token n.",
+        "The product is right, for the wrong rows.",
+        cause="Row n of the result belongs to token `token_idx[n]`, not to token n.",
         **shown,
     )
     require(
         not close(got, rows @ w[0].T),
-        "This is the product with the matrix of expert 0. The tile belongs to expert e, whose "
-        "matrix begins at w_ptr + e * stride_e.",
+        "This is the product with the matrix of expert 0.",
+        cause="The tile belongs to expert e, whose matrix begins at w_ptr + e * stride_e.",
         **shown,
     )
     require(
         not close(got, rows @ w[1]),
-        "The matrix came in turned round: `w[e, f, d]`, so a column of the tile that you load "
-        "follows f, and a row of it follows d.",
+        "The matrix came in turned round.",
+        cause="It is w[e, f, d]: a column of the tile that you load follows f, a row follows d.",
         **shown,
     )
     require(close(got, expected), "One full tile of rows, columns and steps is wrong.", **shown)
@@ -134,27 +134,28 @@ def _loop_steps(kernel: Any, seed: int) -> None:
     rows, w = given["x_ptr"][given["token_idx_ptr"].long()], given["w_ptr"][0]
     require(
         not close(got, rows[:, :4] @ w[:, :4].T),
-        "Only the first BLOCK_D steps of the sum are there. Does the loop run on to D, and do the "
-        "addresses move with it?",
+        "Only the first BLOCK_D steps of the sum are there.",
+        cause="Does the loop run on to D, and do the addresses move with it?",
         **shown,
     )
     require(
         not close(got, 3 * rows[:, :4] @ w[:, :4].T),
-        "The loop adds the first block three times: `d` must begin at the loop's own `start`.",
+        "The loop adds the first block three times.",
+        cure="Let `d` begin at the loop's own `start`.",
         **shown,
     )
     require(
         not close(got, rows[:, 8:] @ w[:, 8:].T),
-        "Only the last block of the sum is left: each turn of the loop must add to `acc`, not "
-        "replace it.",
+        "Only the last block of the sum is left.",
+        cause="Each turn of the loop must add to `acc`, not replace it.",
         **shown,
     )
-    message = "With more than one step over d the sum is wrong: is a row of x D long?"
-    require(close(got, expected), message, **shown)
+    said = "With more than one step over d the sum is wrong."
+    require(close(got, expected), said, cause="Is a row of x D long?", **shown)
     require(
         run.seen.bytes_stored["out"] == got.nbytes,
-        "The result is right, but every element is stored again in every turn of the loop. The "
-        "tile lives in registers until the sum is complete: store once, after the loop.",
+        "The result is right, but every element is stored again in every turn of the loop.",
+        cure="The tile lives in registers until the sum is complete: store once, after the loop.",
         **shown,
     )
 
@@ -170,8 +171,8 @@ def _loop_edges(kernel: Any, seed: int) -> None:
     )
     require(
         close(run.outputs["out"], _product(given, [3])),
-        "With sizes that are no multiples of the blocks the result is wrong. A step past D reads "
-        "the next row of the matrix: it must count as 0.0, in x and in w.",
+        "With sizes that are no multiples of the blocks the result is wrong.",
+        cause="A step past D reads the next row of the matrix: it must count as 0.0, in x and w.",
         **facts(run, _product(given, [3]), run.outputs["out"]),
     )
 
@@ -187,8 +188,8 @@ def _loop_groups(kernel: Any, seed: int) -> None:
     run.demand_written("out", "Rows begin at tile_begin, not at a multiple of BLOCK_ROWS.")
     require(
         close(got, expected),
-        "With several experts rows meet the wrong matrix or the wrong token. Rows begin at "
-        "tile_begin[t] and end before tile_end[t]; the expert is tile_expert[t].",
+        "With several experts the result is wrong.",
+        cause="Rows begin at tile_begin[t], end before tile_end[t]; the expert is tile_expert[t].",
         **facts(run, expected, got),
     )
     run.demand_no_races("Rows from `end` on belong to the next expert: mask them at the store.")
@@ -203,8 +204,8 @@ def _loop_strides(kernel: Any, seed: int) -> None:
     expected, got = _product(given, [1, 3]), run.outputs["out"]
     require(
         close(got, expected),
-        "This w is stored the other way round, and only its strides say so: use stride_e, stride_f "
-        "and stride_d for every address in w, and never D or F.",
+        "For a w that is stored the other way round the result is wrong.",
+        cure="Use stride_e, stride_f and stride_d for every address in w, and never D or F.",
         **facts(run, expected, got),
     )
 
@@ -220,8 +221,9 @@ def _loop_half(kernel: Any, seed: int) -> None:
     got = run.outputs["out"].float()
     require(
         bool((got - expected).abs().max() < 1 + 2e-3 * expected.abs().max()),
-        "In float16 the sum broke: halfway it is larger than the largest float16, 65,504. Sum in "
-        "float32 and round once, when you store.",
+        "In float16 the sum broke.",
+        cause="Halfway it is larger than the largest float16, 65,504.",
+        cure="Sum in float32 and round once, when you store.",
         **facts(run, expected, got),
     )
 
@@ -241,8 +243,8 @@ def _demand_wide(kernel: Any, far: str, seed: int) -> None:
     run.demand_wide_offsets()
     require(
         close(run.outputs["out"][-2:], expected),
-        f"`{far}` has more than 2^31 numbers here, and rows at its end come out wrong: their "
-        "offsets do not fit into an int32.",
+        f"`{far}` has more than 2^31 numbers here, and rows at its end come out wrong.",
+        cause="Their offsets do not fit into an int32.",
         expected=expected,
         got=run.outputs["out"][-2:],
     )

@@ -96,15 +96,15 @@ def _gradient_one(kernel: Any, seed: int) -> None:
     shown = facts(run, expected, got)
     require(
         not close(got, expected.mT),
-        "This is the gradient turned round: dw[e, f, d], so f numbers the rows of the block and d "
-        "its columns.",
+        "This is the gradient turned round: dw[e, f, d] is asked for.",
+        cause="f numbers the rows of the block and d its columns.",
         **shown,
     )
     a, b = given["dout_ptr"], given["rows_ptr"]
     require(
         not close(got[0], a @ b) and not close(got[0], a @ b.T),
-        "The sum must run over the rows n, which both tiles share. Turn the tile of dout round "
-        "with tl.trans before you multiply.",
+        "The sum does not run over the rows n, which both tiles share.",
+        cure="Turn the tile of dout round with tl.trans before you multiply.",
         **shown,
     )
     require(close(got, expected), "One block over one step of rows is wrong.", **shown)
@@ -122,17 +122,20 @@ def _gradient_loop(kernel: Any, seed: int) -> None:
     shown = facts(run, expected, got)
     require(
         not close(got[0], a[:4].T @ b[:4]),
-        "Only the first BLOCK_ROWS rows were added up. The loop runs over all rows of the expert.",
+        "Only the first BLOCK_ROWS rows were added up.",
+        cure="Let the loop run over all rows of the expert.",
         **shown,
     )
     require(
         not close(got[0], a[8:].T @ b[8:]),
-        "Only the last step is left: add to `acc` in every turn instead of replacing it.",
+        "Only the last step is left.",
+        cure="Add to `acc` in every turn instead of replacing it.",
         **shown,
     )
     require(
         not close(got[0], a[:8].T @ b[:8]),
-        "The last row is missing: 9 rows in steps of 4 make three steps, the last one short.",
+        "The last row is missing.",
+        cause="9 rows in steps of 4 make three steps, the last one short.",
         **shown,
     )
     require(close(got, expected), "Nine rows in steps of four add up wrongly.", **shown)
@@ -146,8 +149,9 @@ def _gradient_edges(kernel: Any, seed: int) -> None:
     run = _launched(kernel, given)
     run.demand_written("dw", "D is no multiple of BLOCK_D: the second program has a column too.")
     expected, got = _gradient(given, [2]), run.outputs["dw"]
-    message = "With D = 5 and F = 3 the blocks do not fit. dw[e, f, d] lies at (e * F + f) * D + d."
-    require(close(got, expected), message, **facts(run, expected, got))
+    message = "With D = 5 and F = 3, where the blocks do not fit, the gradient is wrong."
+    cause = "dw[e, f, d] lies at (e * F + f) * D + d."
+    require(close(got, expected), message, cause=cause, **facts(run, expected, got))
 
 
 @EXERCISE.stage("ragged")
@@ -163,16 +167,17 @@ def _gradient_ragged(kernel: Any, seed: int) -> None:
     a, b = given["dout_ptr"], given["rows_ptr"]
     require(
         not close(got[0], a[:4].T @ b[:4]),
-        "Expert 0 has 3 rows and was given 4: the fourth is the next expert's. Rows count as long "
-        "as they are below *this* expert's end.",
+        "Expert 0 has 3 rows and was given 4: the fourth is the next expert's.",
+        cure="Rows count as long as they are below *this* expert's end.",
         **shown,
     )
     require(
         not close(got[1], a.T @ b) and not close(got[1], a[:4].T @ b[:4] + a[4:].T @ b[4:]),
-        "Expert 1 was given the rows of expert 0 too: its loop begins where expert 0 ends.",
+        "Expert 1 was given rows of expert 0 too.",
+        cause="Expert 1 has rows of its own: its loop begins where expert 0 ends.",
         **shown,
     )
-    require(close(got, expected), "With two experts the gradients mix or miss rows.", **shown)
+    require(close(got, expected), "With two experts the gradients are wrong.", **shown)
 
 
 @EXERCISE.stage("nobody's rows")
@@ -189,13 +194,11 @@ def _gradient_empty(kernel: Any, seed: int) -> None:
     run.demand_written("dw", cause)
     expected, got = _gradient(given, counts), run.outputs["dw"]
     shown = facts(run, expected, got)
-    message = "The gradient of an expert without rows is zero."
+    message = "The gradient of an expert without rows must be zero, and is not."
     require(close(got[::2], expected[::2]), message, **shown)
-    message = (
-        "The experts without rows are right, the one with 3 rows is not. BLOCK_ROWS is 2 here, so "
-        "it takes two steps, and the blocks of dw have other sizes too."
-    )
-    require(close(got, expected), message, **shown)
+    message = "The experts without rows are right, the one with 3 rows is not."
+    cause = "BLOCK_ROWS is 2 here: it takes two steps, and the blocks of dw have other sizes too."
+    require(close(got, expected), message, cause=cause, **shown)
 
 
 @EXERCISE.stage("half precision")
@@ -210,8 +213,9 @@ def _gradient_half(kernel: Any, seed: int) -> None:
     got = run.outputs["dw"].float()
     require(
         bool((got - expected).abs().max() < 1 + 2e-3 * expected.abs().max()),
-        "In float16 the sum over the rows broke. Many rows meet in one number of dw: sum in "
-        "float32 and round once, when you store.",
+        "In float16 the sum over the rows broke.",
+        cause="Many rows meet in one number of dw.",
+        cure="Sum in float32 and round once, when you store.",
         **facts(run, expected, got),
     )
 
@@ -232,7 +236,7 @@ def _demand_wide(kernel: Any, far: str, seed: int) -> None:
     run.demand_wide_offsets()
     require(
         close(run.outputs["dw"], expected),
-        f"`{far}` has more than 2^31 numbers here, and the end of it was read or written wrongly: "
-        "the offsets do not fit into an int32.",
+        f"`{far}` has more than 2^31 numbers here, and the result is wrong.",
+        cause="The offsets into its end do not fit into an int32.",
         **facts(run, expected, run.outputs["dw"]),
     )

@@ -751,7 +751,7 @@ def open_value(dtype: torch.dtype, **switches: bool) -> torch.Tensor:
     "dtype",
     [
         *("float64", "float32", "float16", "bfloat16"),
-        *("float8_e5m2", "float8_e4m3fn", "float8_e5m2fnuz", "float8_e4m3fnuz"),
+        *("float8_e5m2", "float8_e4m3fn"),
     ],
 )
 def test_an_open_lane_of_floats_holds_nan(dtype: str) -> None:
@@ -1182,7 +1182,7 @@ def interpreter_state() -> list[object]:
     from triton.runtime import interpreter
 
     builder = interpreter.interpreter_builder
-    patched = [*sorted(vars(builder)), *sorted(vars(interpreter.interpreter_semantic))]
+    patched = [*sorted(vars(builder)), type(interpreter.interpreter_semantic).load]
     return [*patched, interpreter.GridExecutor.__call__, interpreter._implicit_cvt]
 
 

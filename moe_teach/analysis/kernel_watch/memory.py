@@ -43,7 +43,7 @@ class Memory:
     """Asks the recorder before every access."""
 
     def __init__(self, semantic: Any, recorder: Recorder) -> None:
-        self._semantic = semantic
+        self._statements = type(semantic)  # older releases make a new one for each launch
         self._builder = semantic.builder
         self._recorder = recorder
         self._known = _Known()
@@ -62,14 +62,14 @@ class Memory:
                 yield self._builder, name, self._outer(getattr(self._builder, name), known)
         for name, watched in innermost.items():
             yield self._builder, name, watched(getattr(self._builder, name))
-        yield self._semantic, "load", self._statement(self._semantic.load)
+        yield self._statements, "load", self._statement(self._statements.load)
 
     def _statement(self, original: Any) -> Callable[..., Any]:
-        def load(ptr: Any, mask: Any, other: Any, *rest: Any, **named: Any) -> Any:
+        def load(semantic: Any, ptr: Any, mask: Any, other: Any, *rest: Any, **named: Any) -> Any:
             # The interpreter takes an `other` of one lane for None where its value is zero.
             self._has_other = other is not None
             try:
-                return original(ptr, mask, other, *rest, **named)
+                return original(semantic, ptr, mask, other, *rest, **named)
             finally:
                 self._has_other = False
 

@@ -44,10 +44,10 @@ test-js: ## test the pure functions of the widgets in node
 	else echo "node was not found, so the JavaScript unit tests are skipped; the browser tests still run the same files."; fi
 
 test-python: $(STAMP) browser ## run every Python, notebook and browser test
-	$(BIN)/python -m pytest -n $(JOBS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 test-quick: lint ## the inner loop: the first case of every test that is over soon
-	$(BIN)/python -m pytest -n $(JOBS) -p tests.quick
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -p tests.quick
 
 browser: ## make sure there is a Chromium for the browser tests
 	@for name in $(CHROMIUM); do command -v $$name >/dev/null && exit 0; done; \

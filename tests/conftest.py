@@ -23,11 +23,23 @@ choose_mode()
 is_marked = shape_checks._is_no_type_check
 shape_checks._is_no_type_check = lambda node: ast.unparse(node) == "triton.jit" or is_marked(node)
 
-# The watcher follows every operation of every program: checked, it is most of a kernel's time.
-UNCHECKED = "moe_teach.analysis.kernel_watch."
+# The watcher follows every operation of every program, and a check hands on whatever an answer gave
+# it: shape checks there are most of a check's time, and take a right answer for a wrong one.
+WITHOUT_SHAPES = ("moe_teach.analysis.kernel_watch.", "moe_teach.judging.")
+WITH_SHAPES = ("figures", "experiments")  # of a chapter's room; the rest of it are checks
+
+
+def is_unchecked(module: str) -> bool:
+    """Say whether a module is left out of the shape checks."""
+    is_a_check = module.startswith("moe_teach.chapters.") and module.count(".") == 3
+    return module.startswith(WITHOUT_SHAPES) or (
+        is_a_check and module.rpartition(".")[2] not in WITH_SHAPES
+    )
+
+
 is_checked = shape_checks._JaxtypingFinder.should_instrument
 shape_checks._JaxtypingFinder.should_instrument = lambda finder, module: (
-    not module.startswith(UNCHECKED) and is_checked(finder, module)
+    not is_unchecked(module) and is_checked(finder, module)
 )
 
 

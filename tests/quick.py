@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 LEFT_OUT = ("notebook", "browser", "index")
-LEFT_OUT_PATHS = ("bench", "browser", "plots", "train", "test_notebooks.py")
+LEFT_OUT_PATHS = ("bench", "browser", "train", "test_notebooks.py")
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:

@@ -6,6 +6,8 @@ from typing import Any
 from moe_teach.judging.compare import close
 from moe_teach.judging.exercise import Exercise, Words, require
 
+Numbers = tuple[float | int, float | int, int, int]  # total, active, experts, top_k
+
 EXERCISE = Exercise(
     id="1.4",
     name="solve_model",
@@ -45,11 +47,11 @@ def _designs(seed: int) -> list[tuple[float, float, int, int]]:
     return [*KNOWN, *made]
 
 
-def _example(numbers: tuple[float, float, int, int]) -> dict[str, Any]:
+def _example(numbers: Numbers) -> dict[str, Any]:
     return dict(zip(("total", "active", "n_experts", "top_k"), numbers, strict=True))
 
 
-def _solved(numbers: tuple[float, float, int, int]) -> tuple[float, float]:
+def _solved(numbers: Numbers) -> tuple[float, float]:
     total, active, n_experts, top_k = numbers
     expert = (total - active) / (n_experts - top_k)
     return active - top_k * expert, expert
@@ -67,7 +69,7 @@ def _solve_pair(answer: Any, seed: int) -> None:
     )
 
 
-def _accepted(answer: Any, numbers: tuple[float, float, int, int]) -> Any:
+def _accepted(answer: Any, numbers: Numbers) -> Any:
     """Give the answer for numbers that describe a sparse model; to refuse them is wrong."""
     try:
         return answer(*numbers)
@@ -116,7 +118,7 @@ def _solve_equations(answer: Any, seed: int) -> None:
         )
 
 
-def _refuses(answer: Any, numbers: tuple[float, float, int, int], sentence: str) -> None:
+def _refuses(answer: Any, numbers: Numbers, sentence: str) -> None:
     cure = "Look at the numbers first, and raise ValueError."
     try:
         got = answer(*numbers)

@@ -45,7 +45,9 @@ def make(answer: Any, sizes: tuple[int, ...], seed: int) -> nn.Module:
         )
     with torch.no_grad():
         for index, parameter in enumerate(layer.parameters()):
-            parameter.copy_(torch.randn(parameter.shape, generator=generator(seed + index)))
+            drawn = torch.randn(parameter.shape, generator=generator(seed + index))
+            # Gates near 0 or 1 leave the router a gradient smaller than the rounding around it.
+            parameter.copy_(drawn / parameter.shape[-1] ** 0.5)
     return layer
 
 
@@ -60,7 +62,7 @@ def by_hand(layer: nn.Module, tokens: Tensor) -> tuple[Tensor, Tensor, Routing]:
 
 def gradients(y: Tensor, leaves: dict[str, Tensor]) -> dict[str, Tensor | None]:
     """Give the gradient of a loss on y for each leaf; None where it does not arrive."""
-    loss = y.square().sum()
+    loss = (y * torch.randn(y.shape, generator=generator(y.numel()))).sum()
     if not loss.requires_grad:
         return dict.fromkeys(leaves)
     found = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)

@@ -1,6 +1,7 @@
 """What every test can rely on: one thread, a fixed seed, a home of its own, an exercise to try."""
 
 import ast
+import gc
 import linecache
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -41,6 +42,11 @@ is_checked = shape_checks._JaxtypingFinder.should_instrument
 shape_checks._JaxtypingFinder.should_instrument = lambda finder, module: (
     not is_unchecked(module) and is_checked(finder, module)
 )
+
+
+def pytest_collection_finish() -> None:
+    """Take thousands of tests out of the collector's sight: it would walk past them all day."""
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="session")

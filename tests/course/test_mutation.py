@@ -305,6 +305,7 @@ def test_the_command_shows_counts_and_fails_on_what_is_unlisted(
 EXERCISES = [item for item in registry.every_item() if isinstance(item, Exercise)]
 
 
+@pytest.mark.usefixtures("as_a_user")  # a learner has no shape checks, and they are slow
 @pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.id)
 def test_a_share_of_all_mutants_is_rejected_or_listed(exercise: Exercise) -> None:
     [finding] = findings(ROOT, [exercise], jobs=0, one_in=ONE_IN)

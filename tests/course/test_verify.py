@@ -192,6 +192,7 @@ EXERCISES = [item for item in registry.every_item() if isinstance(item, Exercise
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.usefixtures("as_a_user")  # a learner has no shape checks, and they are slow
 @pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.id)
 def test_every_exercise_of_the_course_passes_the_gates(exercise):
     source = verify.solution_source(ROOT, exercise.chapter)

@@ -203,6 +203,7 @@ def upside_down(x, w_gate, w_up, w_down):
     return -x
 
 
+@pytest.mark.usefixtures("as_a_user")
 @pytest.mark.parametrize("state", STATES)
 def test_what_other_cells_did_changes_no_verdict_and_is_left_as_it_was(state):
     answers = {i: materials.reference(registry.find(i)) for i in EXERCISES}

@@ -11,12 +11,12 @@ from moe_teach.nn.linear import Linear, reset_parts
 from moe_teach.ops.capacity import capacity_of
 from moe_teach.ops.demand import demand_rows
 from moe_teach.ops.route import (
+    ROUTE,
     ROUTER_INPUT,
     demand_decidable,
     gates_of,
     is_plain,
     precise_logits,
-    route,
     score,
     top_experts,
 )
@@ -68,10 +68,10 @@ class Router(nn.Module):
             ValueError: if `x` is not made of float rows of the right width, or a logit is broken
                 (not where a kernel decides, see `moe_teach.ops.route`).
         """
+        demand_rows(x, ROUTER_INPUT, self.proj.in_features)
         is_noisy = self.training and (self.config.jitter > 0 or self.config.noisy)
         if is_plain(self.config) and not is_noisy:
-            return route(x, self.proj.weight, self.expert_bias, self.config)
-        demand_rows(x, ROUTER_INPUT, self.proj.in_features)
+            return ROUTE(x, self.proj.weight, self.expert_bias, self.config)
         logits = self._logits(x)
         probs = score(logits, self.config.score_fn)
         ranking = probs + self.expert_bias

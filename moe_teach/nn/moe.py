@@ -121,4 +121,5 @@ class FusedMoE(MoE):
         super().__init__(router, experts, *more, **named)
 
     def _through_experts(self, tokens: Tensor, routing: Routing) -> Tensor:
-        return routed_ffn(tokens, routing, self.experts.weights, self.experts.activation)
+        experts = self.experts
+        return routed_ffn(tokens, routing, experts.weights, experts.activation)

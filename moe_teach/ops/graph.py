@@ -27,4 +27,5 @@ for _function in (asked_for, part_asked_for, kernels_compile, load):
 )
 def outside(operation: Operation, backend: str | None, arguments: tuple) -> Any:
     """Pick and run an implementation between two graphs."""
-    return operation.run(backend, arguments)
+    implementation, found = operation.pick(backend, *arguments)
+    return implementation(*arguments, *found)

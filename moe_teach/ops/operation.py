@@ -86,15 +86,14 @@ class Operation:
 
             if not self._stays_in_graph(backend, arguments[0]):
                 return outside(self, backend, arguments)
-        return self.run(backend, arguments)
-
-    def run(self, backend: str | None, arguments: tuple[Any, ...]) -> Any:
-        """Call the implementation that was named, asked for, or fits these arguments."""
         implementation, found = self.pick(backend, *arguments)
         return implementation(*arguments, *found)
 
     def pick(self, backend: str | None, *facts: Any) -> tuple[Callable[..., Any], Sequence[Any]]:
-        """Return an implementation, and what the rule found out for it."""
+        """Return the implementation that was named, asked for, or fits these facts.
+
+        With it comes what the rule found out for it.
+        """
         found: Sequence[Any] = ()
         if backend is None:
             backend, found = self.decide(*facts)

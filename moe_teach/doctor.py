@@ -7,10 +7,11 @@ import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, metadata, version
+from importlib.metadata import PackageNotFoundError, metadata
 from typing import Literal
 
 from moe_teach.files import clone
+from moe_teach.surroundings import version_of
 
 Verdict = Literal["ok", "limited", "broken"]
 MARKS: dict[Verdict, str] = {"ok": "ok      ", "limited": "limited ", "broken": "BROKEN  "}
@@ -91,9 +92,9 @@ def check_packages(subject: str, names: tuple[str, ...], remedy: str, missing: V
     """Report the versions of `names`, or which of them are missing and what that costs."""
     versions, absent = [], []
     for name in names:
-        try:
-            versions.append(f"{name} {version(name)}")
-        except PackageNotFoundError:
+        if found := version_of(name, missing=""):
+            versions.append(f"{name} {found}")
+        else:
             absent.append(name)
     if absent:
         return Finding(subject, missing, f"{', '.join(absent)} is not installed.", remedy)
@@ -123,7 +124,7 @@ def check_triton() -> Finding:
         return Finding("triton", "limited", "not installed.", remedy)
     from moe_teach.ops.triton_mode import choose_mode
 
-    return Finding("triton", "ok", f"{version('triton')}, kernels are {choose_mode()} here")
+    return Finding("triton", "ok", f"{version_of('triton')}, kernels are {choose_mode()} here")
 
 
 def check_browser() -> Finding:

@@ -9,8 +9,8 @@ from moe_teach.nn.experts import Experts
 from moe_teach.nn.feed_forward import FeedForward
 from moe_teach.nn.router import Router
 from moe_teach.ops.capacity import apply_capacity, capacity_of
-from moe_teach.ops.demand import demand_rows
-from moe_teach.ops.dispatch import combine, dispatch
+from moe_teach.ops.demand import demand_routing_of, demand_rows
+from moe_teach.ops.dispatch import DISPATCH, combine
 from moe_teach.ops.routed_ffn import routed_ffn
 from moe_teach.types import Routing
 
@@ -74,16 +74,23 @@ class MoE(nn.Module):
         `token_ids` go to the router, which may look at them.
         """
         tokens = x.reshape(-1, x.shape[-1])
-        demand_rows(tokens, "The MoE layer's input")
         ids = None if token_ids is None else token_ids.reshape(-1)
-        routing = self._within_capacity(self.router(tokens, ids))
+        routing = self._within_capacity(self._decided(tokens, ids))
         y = self._through_experts(tokens, routing)
         if self.shared_expert is not None:
             y = y + self.shared_expert(tokens)
         return y.view_as(x), routing
 
+    def _decided(self, tokens: Tensor, token_ids: Tensor | None) -> Routing:
+        try:
+            return self.router(tokens, token_ids)
+        except RuntimeError:  # of a router that does not look at its input before it multiplies
+            demand_rows(tokens, "The MoE layer's input")
+            raise
+
     def _through_experts(self, tokens: Tensor, routing: Routing) -> Tensor:
-        rows, dispatched = dispatch(tokens, routing)
+        demand_routing_of(tokens, routing)
+        rows, dispatched = DISPATCH(tokens, routing)
         return combine(self.experts(rows, dispatched.expert_offsets), routing.gates, dispatched)
 
     def _within_capacity(self, routing: Routing) -> Routing:
@@ -114,4 +121,5 @@ class FusedMoE(MoE):
         super().__init__(router, experts, *more, **named)
 
     def _through_experts(self, tokens: Tensor, routing: Routing) -> Tensor:
-        return routed_ffn(tokens, routing, self.experts.weights, self.experts.activation)
+        experts = self.experts
+        return routed_ffn(tokens, routing, experts.weights, experts.activation)

@@ -11,12 +11,12 @@ from moe_teach.nn.linear import Linear, reset_parts
 from moe_teach.ops.capacity import capacity_of
 from moe_teach.ops.demand import demand_rows
 from moe_teach.ops.route import (
+    ROUTE,
     ROUTER_INPUT,
     demand_decidable,
     gates_of,
     is_plain,
     precise_logits,
-    route,
     score,
     top_experts,
 )
@@ -68,16 +68,17 @@ class Router(nn.Module):
             ValueError: if `x` is not made of float rows of the right width, or a logit is broken
                 (not where a kernel decides, see `moe_teach.ops.route`).
         """
-        is_noisy = self.training and (self.config.jitter > 0 or self.config.noisy)
-        if is_plain(self.config) and not is_noisy:
-            return route(x, self.proj.weight, self.expert_bias, self.config)
-        demand_rows(x, ROUTER_INPUT, self.proj.in_features)
+        config, weight = self.config, self.proj.weight
+        demand_rows(x, ROUTER_INPUT, weight.shape[-1])
+        is_noisy = self.training and (config.jitter > 0 or config.noisy)
+        if is_plain(config) and not is_noisy:
+            return ROUTE(x, weight, self.expert_bias, config)
         logits = self._logits(x)
-        probs = score(logits, self.config.score_fn)
+        probs = score(logits, config.score_fn)
         ranking = probs + self.expert_bias
         if not torch.compiler.is_compiling():
             demand_decidable(logits, ranking, "softmax")  # the bias may hold NaN
-        if self.config.choice == "expert":
+        if config.choice == "expert":
             return self._experts_choose(logits, probs, ranking)
         return self._tokens_choose(logits, probs, ranking)
 

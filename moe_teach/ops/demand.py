@@ -10,7 +10,7 @@ from torch import Tensor
 from moe_teach.config import Activation, refuse
 from moe_teach.ops.operation import kernels_compile
 from moe_teach.ops.triton_mode import VARIABLE
-from moe_teach.types import Routing
+from moe_teach.types import ExpertWeights, Routing
 
 
 def demand_rows(x: Tensor, name: str, width: int | None = None) -> None:
@@ -115,6 +115,12 @@ def in_one_precision(rows: Tensor, *matrices: Tensor | None) -> tuple[Tensor | N
                 f".to({rows.dtype}), or run it under torch.autocast."
             )
     return tensors
+
+
+def experts_in_one_precision(rows: Tensor, weights: ExpertWeights) -> tuple[Tensor, ExpertWeights]:
+    """Return rows and all matrices of the experts in one dtype, as `in_one_precision` does."""
+    rows, *matrices = in_one_precision(rows, weights.w_up, weights.w_down, weights.w_gate)
+    return rows, ExpertWeights(*matrices)
 
 
 def demand_activation(activation: Activation, has_gate: bool) -> None:

@@ -25,6 +25,7 @@ for _function in (asked_for, part_asked_for, kernels_compile, load):
     "mixture stands between two graphs: compile without fullgraph=True, or on a GPU, where the "
     "library's kernels stay inside the graph"
 )
-def outside(operation: Operation, backend: str | None, facts: tuple, arguments: tuple) -> Any:
+def outside(operation: Operation, backend: str | None, arguments: tuple) -> Any:
     """Pick and run an implementation between two graphs."""
-    return operation.pick(backend, *facts)(*arguments)
+    implementation, found = operation.pick(backend, *arguments)
+    return implementation(*arguments, *found)

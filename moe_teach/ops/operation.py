@@ -5,6 +5,10 @@ for the CPU follow measured crossovers (`moe-teach bench layer --all`). On a GPU
 kernels are taken wherever they can run (`moe-teach bench kernels` measures them on yours).
 
 Who never asks for Triton should never need it: a `Kernel` is imported when it is first picked.
+
+**Two doors.** The function of an operation, `dispatch(...)`, is for everybody: it checks what it is
+given. The record behind it, `DISPATCH(...)`, trusts its arguments and is for code that has checked
+them, or made them: so a tensor is checked once, however many operations it crosses.
 """
 
 import functools
@@ -52,16 +56,17 @@ class Pick:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Operation:
-    """One contract with several implementations.
+    """One contract with several implementations, which all trust their arguments.
 
-    `rule(*facts)` names the backend for a call that names none, and the reason, which ends a
-    sentence with "because". `in_graph` are the backends that torch.compile can follow; the others
-    have to ask the data how many rows an expert has.
+    `rule(*arguments)` names the backend for a call that names none, and the reason, which ends a
+    sentence with "because". What else it returns it has found out on the way: the implementation
+    is handed that after its arguments, and need not find it out again. `in_graph` are the backends
+    that torch.compile can follow; the others have to ask the data how many rows an expert has.
     """
 
     name: str
     implementations: Mapping[str, Callable[..., Any] | Kernel]
-    rule: Callable[..., tuple[str, str]]
+    rule: Callable[..., tuple[Any, ...]]
     in_graph: frozenset[str] = frozenset({"triton"})
 
     @property
@@ -69,8 +74,8 @@ class Operation:
         """The names that `backend=` takes."""
         return tuple(self.implementations)
 
-    def run(self, backend: str | None, facts: tuple[Any, ...], *arguments: Any) -> Any:
-        """Pick an implementation once and call it.
+    def __call__(self, *arguments: Any, backend: str | None = None) -> Any:
+        """Pick an implementation once and call it; the first argument is a tensor.
 
         Raises:
             ValueError: if there is no such backend.
@@ -79,35 +84,48 @@ class Operation:
             # Not at the top: torch's compiler takes long to import, and few ask for it.
             from moe_teach.ops.graph import outside
 
-            if not self._stays_in_graph(backend, facts):
-                return outside(self, backend, facts, arguments)
-        return self.pick(backend, *facts)(*arguments)
+            if not self._stays_in_graph(backend, arguments[0]):
+                return outside(self, backend, arguments)
+        implementation, found = self.pick(backend, *arguments)
+        return implementation(*arguments, *found)
 
-    def pick(self, backend: str | None, *facts: Any) -> Callable[..., Any]:
-        """Return the implementation that was named, asked for, or fits these facts."""
-        found = self.implementations.get(backend or self.decide(*facts))
-        if found is None:
-            raise self.unknown(backend)
-        return imported(found) if isinstance(found, Kernel) else found
+    def pick(self, backend: str | None, *facts: Any) -> tuple[Callable[..., Any], Sequence[Any]]:
+        """Return the implementation that was named, asked for, or fits these facts.
 
-    def decide(self, *facts: Any) -> str:
-        """Name the backend that was asked for with `using`, or the one that fits these facts."""
-        backend, because = asked_for(self.name), "it was asked for with using(...)"
+        With it comes what the rule found out for it.
+        """
+        found: Sequence[Any] = ()
         if backend is None:
-            backend, because = self.rule(*facts)
+            backend, found = self.decide(*facts)
+        implementation = self.implementations.get(backend)
+        if implementation is None:
+            raise self.unknown(backend)
+        if isinstance(implementation, Kernel):
+            implementation = imported(implementation)
+        return implementation, found
+
+    def decide(self, *facts: Any) -> tuple[str, Sequence[Any]]:
+        """Name the backend that was asked for with `using`, or the one that fits these facts.
+
+        What the rule found out on the way comes with the name.
+        """
+        backend, because = asked_for(self.name), "it was asked for with using(...)"
+        found: Sequence[Any] = ()
+        if backend is None:
+            backend, because, *found = self.rule(*facts)
         if not torch.compiler.is_dynamo_compiling():
             for heard in _listeners.get():
                 heard.append(Pick(self.name, backend, because))
-        return backend
+        return backend, found
 
     def unknown(self, backend: object) -> ValueError:
         """Return the error for a backend that does not exist."""
         return ValueError(f"Unknown backend {backend!r}: choose one of {', '.join(self.backends)}.")
 
-    def _stays_in_graph(self, backend: str | None, facts: tuple[Any, ...]) -> bool:
+    def _stays_in_graph(self, backend: str | None, rows: Tensor) -> bool:
         backend = backend or asked_for(self.name)
         if backend is None:  # a rule may ask the data, but never where kernels serve
-            backend = "triton" if kernels_serve(facts[0]) else self.backends[0]
+            backend = "triton" if kernels_serve(rows) else self.backends[0]
         return backend in self.in_graph
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from moe_teach.files import expanded
 from moe_teach.train.config import TrainConfig
 from moe_teach.train.ranks import Ranks
 from moe_teach.train.record import History
@@ -25,7 +26,7 @@ class Keeper:
         ranks: Ranks,
         data: str,
     ) -> None:
-        self.folder = None if folder is None else Path(folder).expanduser()
+        self.folder = None if folder is None else expanded(folder)
         self.model, self.optimizer, self.config = model, optimizer, config
         self.ranks, self.data = ranks, data
 

@@ -13,7 +13,7 @@ from moe_teach.data.batches import Batch, Batches, evaluation_batches
 from moe_teach.data.corpus import build_corpus
 from moe_teach.data.text import read_text
 from moe_teach.data.tokenizer import BPETokenizer, ByteTokenizer, encode_domains, train_bpe
-from moe_teach.files import write_atomically
+from moe_teach.files import expanded, write_atomically
 from moe_teach.nn.model import Model
 from moe_teach.train.evaluate import Evaluation, evaluate
 from moe_teach.train.loop import train
@@ -78,7 +78,7 @@ def run_recipe(
     `report.json`: the recipe, the losses by domain, the seconds and the machine.
     """
     prepared, ranks = prepare(recipe), Ranks.here()
-    folder = Path(recipe.run.folder).expanduser()
+    folder = expanded(recipe.run.folder)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = seeded_model(recipe.model, recipe.train.seed).to(device)
     if ranks.is_first:

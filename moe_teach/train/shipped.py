@@ -19,7 +19,7 @@ import torch
 from moe_teach.checkpoint.store import DamagedCheckpoint
 from moe_teach.config import refuse
 from moe_teach.data.tokenizer import BPETokenizer, ByteTokenizer, load_tokenizer
-from moe_teach.files import write_atomically
+from moe_teach.files import expanded, write_atomically
 from moe_teach.nn.model import Model
 from moe_teach.train.recipe import Recipe, read_recipe
 from moe_teach.train.state import load_weights, named_tensors
@@ -89,7 +89,7 @@ def load_run(recipe: Recipe) -> tuple[Model, ByteTokenizer | BPETokenizer]:
         ValueError: the tokenizer is missing, or the checkpoint belongs to another model.
         FileNotFoundError: there is no checkpoint: the recipe was not trained on this machine.
     """
-    folder = Path(recipe.run.folder).expanduser()
+    folder = expanded(recipe.run.folder)
     model = Model(recipe.model)
     load_weights(folder, model)
     return model.eval(), load_tokenizer(folder / TOKENIZER)

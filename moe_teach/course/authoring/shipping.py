@@ -21,7 +21,7 @@ from moe_teach.course.authoring.model_card import card_text
 from moe_teach.data.baselines import bigram_loss, uniform_loss, unigram_loss
 from moe_teach.data.batches import Batch
 from moe_teach.data.corpus import build_corpus
-from moe_teach.files import write_atomically
+from moe_teach.files import expanded, write_atomically
 from moe_teach.train import shipped
 from moe_teach.train.evaluate import evaluate
 from moe_teach.train.generate import generate
@@ -141,7 +141,7 @@ def _sample(model: Any, tokenizer: Any, batches: list[Batch], number: int) -> di
 
 def _finished(recipe: Recipe) -> History:
     """Return the history of a run that came to its end."""
-    folder = Path(recipe.run.folder).expanduser()
+    folder = expanded(recipe.run.folder)
     file = folder / HISTORY
     if not file.is_file() or not (folder / REPORT).is_file():
         raise FileNotFoundError(f"There is no finished run in {folder}: train the recipe first.")
@@ -170,7 +170,7 @@ def _described(recipe: Recipe) -> dict[str, Any]:
 
 
 def _training(recipe: Recipe, history: History) -> dict[str, Any]:
-    folder = Path(recipe.run.folder).expanduser()
+    folder = expanded(recipe.run.folder)
     stored = json.loads((folder / REPORT).read_text(encoding="utf-8"))
     return {
         "seed": recipe.train.seed,

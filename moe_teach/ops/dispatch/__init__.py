@@ -45,7 +45,7 @@ def dispatch(
     """
     demand_rows(x, "x")
     demand_routing_of(x, routing)
-    return DISPATCH.run(backend, (x, routing), x, routing)
+    return DISPATCH(x, routing, backend=backend)
 
 
 def combine(
@@ -71,6 +71,7 @@ def combine(
     Raises:
         ValueError: if the shapes do not belong to one dispatch.
     """
+    demand_rows(y, "y")
     n_rows, sizes = dispatched.token_idx.shape[0], dispatched.slot.shape
     if y.shape[0] != n_rows:
         raise ValueError(
@@ -82,7 +83,7 @@ def combine(
             f"gates has shape {tuple(gates.shape)}, but the dispatch was of {tuple(sizes)} "
             "(tokens, choices): pass the gates of the same routing."
         )
-    return COMBINE.run(backend, (y,), y, gates, dispatched)
+    return COMBINE(y, gates, dispatched, backend=backend)
 
 
 def kernels_lay_out(x: Tensor, routing: Routing) -> bool:
@@ -96,7 +97,7 @@ def _fitting_dispatch(x: Tensor, routing: Routing) -> tuple[str, str]:
     return "torch", "one short sort places all rows at once"
 
 
-def _fitting_combine(y: Tensor) -> tuple[str, str]:
+def _fitting_combine(y: Tensor, *_: object) -> tuple[str, str]:
     if kernels_serve(y):
         return "triton", ON_GPU
     return "torch", "an embedding bag gathers and sums in one pass"

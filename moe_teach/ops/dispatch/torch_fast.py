@@ -12,6 +12,7 @@ from torch.autograd.function import once_differentiable
 from moe_teach.ops.demand import count_ids
 from moe_teach.types import Dispatched, Routing
 
+_SUM = 0  # as torch.embedding_bag numbers what is done with a bag
 _FEW = 256  # choices that are faster sorted twice than numbered and scattered
 
 
@@ -104,7 +105,12 @@ def gather_sum(table: Tensor, slot: Tensor, gates: Tensor | None = None) -> Tens
     if not n_rows or not slot.numel():
         return table.new_zeros(slot.shape[0], width)
     if n_rows == slot.numel():  # nothing was dropped
-        return F.embedding_bag(slot, table, per_sample_weights=gates, mode="sum")
+        # Not through torch.nn.functional, whose checks take as long as a small bag.
+        starts = torch.arange(0, n_rows, slot.shape[1], device=slot.device)
+        weights = None if gates is None else gates.reshape(-1)
+        return torch.embedding_bag(
+            table, slot.reshape(-1), starts, mode=_SUM, per_sample_weights=weights
+        )[0]
     kept = slot >= 0
     kept_per_token = kept.sum(dim=-1)
     starts = kept_per_token.cumsum(0) - kept_per_token

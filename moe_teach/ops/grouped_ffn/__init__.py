@@ -9,7 +9,7 @@ gives all experts slices of equal length and is the fast path of the CPU in bflo
 is even. "triton" is two kernels of our own and the fast path of a GPU.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -17,10 +17,10 @@ from torch import Tensor
 
 from moe_teach.config import Activation
 from moe_teach.ops.activation import activate
-from moe_teach.ops.demand import demand_rows, in_one_precision
-from moe_teach.ops.grouped_ffn.expertwise import grouped_ffn_expertwise
+from moe_teach.ops.demand import demand_rows, experts_in_one_precision
+from moe_teach.ops.grouped_ffn.expertwise import grouped_ffn_expertwise, rows_of_each
 from moe_teach.ops.grouped_ffn.padded import grouped_ffn_padded
-from moe_teach.ops.grouped_mm import multiplication, torch_can_group
+from moe_teach.ops.grouped_mm import multiplication, obstacle_to_torch
 from moe_teach.ops.operation import ON_GPU, Kernel, Operation, asked_for, kernels_serve
 from moe_teach.types import ExpertWeights
 
@@ -61,25 +61,27 @@ def grouped_ffn(
         raise ValueError(
             f"expert_offsets ends {len(expert_offsets)} slices, but there are {n_experts} experts."
         )
-    rows, up, down, gate = in_one_precision(rows, weights.w_up, weights.w_down, weights.w_gate)
-    weights = ExpertWeights(w_up=up, w_down=down, w_gate=gate)
-    facts = (rows, up, expert_offsets)
-    return GROUPED_FFN.run(backend, facts, rows, expert_offsets, weights, activation)
+    rows, weights = experts_in_one_precision(rows, weights)
+    return GROUPED_FFN(rows, expert_offsets, weights, activation, backend=backend)
 
 
 def grouped_ffn_composed(
-    rows: Tensor, expert_offsets: Tensor, weights: ExpertWeights, activation: Activation
+    rows: Tensor,
+    expert_offsets: Tensor,
+    weights: ExpertWeights,
+    activation: Activation,
+    obstacle: str | None = None,
 ) -> Tensor:
     """Multiply up, activate, multiply down; autograd writes the backward pass."""
-    multiply = multiplication(rows, weights.w_up)
-    up = multiply(rows, weights.w_up, expert_offsets)
-    gate = None
-    if weights.w_gate is not None:
-        gate = multiply(rows, weights.w_gate, expert_offsets)
-    return multiply(activate(up, gate, activation), weights.w_down, expert_offsets)
+    multiply = multiplication(rows, weights.w_up, expert_offsets, obstacle)
+    up = multiply(rows, weights.w_up)
+    gate = None if weights.w_gate is None else multiply(rows, weights.w_gate)
+    return multiply(activate(up, gate, activation), weights.w_down)
 
 
-def _fitting(rows: Tensor, w_up: Tensor, expert_offsets: Tensor) -> tuple[str, str]:
+def _fitting(
+    rows: Tensor, expert_offsets: Tensor, weights: ExpertWeights, *_: object
+) -> tuple[Any, ...]:
     """Choose a backend: measured on one core, a visit costs what a million multiply-adds cost."""
     if asked_for("grouped_mm"):
         return "composed", "a backend was asked for its products, grouped_mm"
@@ -87,24 +89,19 @@ def _fitting(rows: Tensor, w_up: Tensor, expert_offsets: Tensor) -> tuple[str, s
         return "triton", ON_GPU
     if rows.device.type != "cpu" or not len(rows):
         return "composed", "it serves every device and no rows at all"
-    n_experts, d_ff, d_model = w_up.shape
+    n_experts, d_ff, d_model = weights.w_up.shape
     n_rows, is_precise = len(rows), rows.dtype.itemsize > 2
     is_short = n_rows <= _SHORT * n_experts
     is_small = n_rows * d_model * d_ff < n_experts * _ONE_VISIT or n_rows <= _FEW * n_experts
     # Laying rows out for the padded block pays when a backward pass uses the block again.
     is_small = is_small or (is_short and not torch.is_grad_enabled())
     may_pad = (is_short and not is_small) if is_precise else n_rows > n_experts
-    if may_pad and _is_even(expert_offsets, n_rows):
-        return "padded", "the load is even, and the matmuls of single experts are slow here"
-    if is_small and torch_can_group(rows, w_up):
-        return "composed", "one call for all experts costs less than visiting each"
-    return "expertwise", "every expert has enough to do, or the load is uneven"
-
-
-def _is_even(expert_offsets: Tensor, n_rows: int) -> bool:
-    ends = expert_offsets.long()
-    longest = int(torch.diff(ends, prepend=ends.new_zeros(1)).max())
-    return longest * len(ends) <= _MOST_PADDING * n_rows
+    counts = rows_of_each(expert_offsets) if may_pad else None
+    if counts is not None and max(counts) * n_experts <= _MOST_PADDING * n_rows:
+        return "padded", "the load is even, and the matmuls of single experts are slow here", counts
+    if is_small and not (obstacle := obstacle_to_torch(rows, weights.w_up)):
+        return "composed", "one call for all experts costs less than visiting each", obstacle
+    return "expertwise", "every expert has enough to do, or the load is uneven", counts
 
 
 GROUPED_FFN = Operation(

@@ -17,13 +17,22 @@ from moe_teach.ops.activation import activate, activation_backward
 from moe_teach.types import ExpertWeights
 
 
+def rows_of_each(expert_offsets: Tensor) -> list[int]:
+    """Tell how many rows each expert has; on a GPU this waits for the device."""
+    ends = expert_offsets.tolist()
+    return [end - start for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+
+
 def grouped_ffn_expertwise(
-    rows: Tensor, expert_offsets: Tensor, weights: ExpertWeights, activation: Activation
+    rows: Tensor,
+    expert_offsets: Tensor,
+    weights: ExpertWeights,
+    activation: Activation,
+    counts: list[int] | None = None,
 ) -> Tensor:
     """Run each expert from its rows to its answers; differentiable once."""
     inputs = (rows, weights.w_up, weights.w_down, weights.w_gate)
-    ends = expert_offsets.tolist()
-    counts = [end - start for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+    counts = rows_of_each(expert_offsets) if counts is None else counts
     if torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in inputs):
         return _ExpertwiseFFN.apply(*inputs, counts, activation)
     return _forward(*inputs, counts, activation)

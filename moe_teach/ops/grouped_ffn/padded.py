@@ -6,27 +6,38 @@ The backward pass is written out because autograd would form the transpose of ea
 gradient, and laying a fused tensor out again costs as much as the matmul that made it.
 """
 
+from itertools import accumulate
+
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from moe_teach.config import Activation
 from moe_teach.ops.activation import activate, activation_backward
+from moe_teach.ops.grouped_ffn.expertwise import rows_of_each
 from moe_teach.types import ExpertWeights
 
 
 def grouped_ffn_padded(
-    rows: Tensor, expert_offsets: Tensor, weights: ExpertWeights, activation: Activation
+    rows: Tensor,
+    expert_offsets: Tensor,
+    weights: ExpertWeights,
+    activation: Activation,
+    counts: list[int] | None = None,
 ) -> Tensor:
     """Lay the slices side by side in a block of zeros, compute the block, take the rows back."""
-    ends = expert_offsets.long()
-    counts = torch.diff(ends, prepend=ends.new_zeros(1))
-    length = int(counts.max())
-    expert = torch.repeat_interleave(counts)  # (N,) whose row it is
-    position = torch.arange(len(rows), device=rows.device) - (ends - counts)[expert]
-    cell = expert * length + position  # (N,) where the row stands in the block
+    counts = rows_of_each(expert_offsets) if counts is None else counts
     matrices = (weights.w_up, weights.w_down, weights.w_gate)
-    return _PaddedFFN.apply(rows, *matrices, cell, length, activation)
+    return _PaddedFFN.apply(rows, *matrices, _cells(counts, rows.device), max(counts), activation)
+
+
+def _cells(counts: list[int], device: torch.device) -> Tensor:
+    """Say where each row (N,) stands in the block, whose slices are as long as the longest."""
+    starts = [0, *accumulate(counts[:-1])]
+    shifts = [expert * max(counts) - start for expert, start in enumerate(starts)]
+    shift, count = torch.tensor([shifts, counts], device=device)
+    rows = torch.arange(sum(counts), device=device)
+    return rows.add_(shift.repeat_interleave(count, output_size=len(rows)))
 
 
 def _block(rows: Tensor, cell: Tensor, n_experts: int, length: int) -> Tensor:

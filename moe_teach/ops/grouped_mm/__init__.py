@@ -52,7 +52,7 @@ def grouped_mm(
             f"expert_offsets ends {len(expert_offsets)} slices, but w holds {len(w)} experts."
         )
     rows, w = in_one_precision(rows, w)
-    return GROUPED_MM.run(backend, (rows, w), rows, w, expert_offsets)
+    return GROUPED_MM(rows, w, expert_offsets, backend=backend)
 
 
 def grouped_mm_reference(rows: Tensor, w: Tensor, expert_offsets: Tensor) -> Tensor:
@@ -63,38 +63,35 @@ def grouped_mm_reference(rows: Tensor, w: Tensor, expert_offsets: Tensor) -> Ten
     return torch.cat([own @ matrix.T for own, matrix in zip(slices, w.unbind(), strict=True)])
 
 
-def multiplication(rows: Tensor, w: Tensor) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    """Pick once for several products of the same two widths, whose operands were checked."""
-    multiply = GROUPED_MM.pick(None, rows, w)
-    if multiply is grouped_mm_torch and torch_can_group(rows, w):
-        return torch_grouped
-    return multiply
+def multiplication(
+    rows: Tensor, w: Tensor, expert_offsets: Tensor, obstacle: str | None = None
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """Pick once for several products of the same rows and the same two widths.
+
+    `obstacle` is what keeps torch's function from them, where that was asked before.
+    """
+    multiply, found = GROUPED_MM.pick(None, rows, w, expert_offsets, obstacle)
+    return lambda rows, w: multiply(rows, w, expert_offsets, *found)
 
 
-def torch_can_group(rows: Tensor, w: Tensor) -> bool:
-    """Tell whether `torch.nn.functional.grouped_mm` takes these operands."""
-    return not _obstacle(rows, w)
-
-
-def grouped_mm_torch(rows: Tensor, w: Tensor, expert_offsets: Tensor) -> Tensor:
+def grouped_mm_torch(
+    rows: Tensor, w: Tensor, expert_offsets: Tensor, obstacle: str | None = None
+) -> Tensor:
     """Call torch's grouped matrix multiplication.
 
     Raises:
         ValueError: naming the reason, where torch's function cannot take the operands.
     """
-    if obstacle := _obstacle(rows, w):
+    obstacle = obstacle_to_torch(rows, w) if obstacle is None else obstacle
+    if obstacle:
         raise ValueError(f"torch's grouped matmul is not possible here: {obstacle}.")
-    return torch_grouped(rows, w, expert_offsets)
-
-
-def torch_grouped(rows: Tensor, w: Tensor, expert_offsets: Tensor) -> Tensor:
-    """Call torch's grouped matrix multiplication on operands that it is known to take."""
     ends = expert_offsets.to(torch.int32)
     out = F.grouped_mm(rows.contiguous(), w.contiguous().mT, offs=ends)
     return _ContiguousGradient.apply(out) if out.requires_grad else out
 
 
-def _obstacle(rows: Tensor, w: Tensor) -> str:
+def obstacle_to_torch(rows: Tensor, w: Tensor) -> str:
+    """Say what keeps `torch.nn.functional.grouped_mm` from these operands; empty if nothing."""
     if not hasattr(F, "grouped_mm"):
         return f"torch {torch.__version__} does not have it"
     if rows.dtype not in KERNEL_DTYPES:
@@ -125,12 +122,15 @@ class _ContiguousGradient(torch.autograd.Function):
         return gradient.contiguous()
 
 
-def _fitting(rows: Tensor, w: Tensor) -> tuple[str, str]:
+def _fitting(
+    rows: Tensor, w: Tensor, expert_offsets: Tensor, obstacle: str | None = None
+) -> tuple[str, ...]:
     """Choose a backend, and say why."""
     if kernels_serve(rows):
         return "triton", ON_GPU
-    if torch_can_group(rows, w):
-        return "torch", "torch's grouped matmul takes these tensors"
+    obstacle = obstacle_to_torch(rows, w) if obstacle is None else obstacle
+    if not obstacle:
+        return "torch", "torch's grouped matmul takes these tensors", obstacle
     return "reference", "torch's grouped matmul does not take these tensors"
 
 

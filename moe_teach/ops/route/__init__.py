@@ -66,7 +66,7 @@ def route(
         raise ValueError(
             "route() knows neither groups of experts nor experts that choose: use a Router."
         )
-    return ROUTE.run(backend, (x, weight), x, weight, expert_bias, config)
+    return ROUTE(x, weight, expert_bias, config, backend=backend)
 
 
 def is_plain(config: RouterConfig) -> bool:
@@ -230,7 +230,7 @@ def topk_gates(
     return gates_of(config, probs, probs, expert_ids), expert_ids
 
 
-def _fitting(x: Tensor, weight: Tensor) -> tuple[str, str]:
+def _fitting(x: Tensor, weight: Tensor, *_: object) -> tuple[str, str]:
     """Choose a backend, and say why."""
     if kernels_serve(x) and kernels_serve(weight) and len(weight) <= MOST_ROUTED_EXPERTS:
         return "triton", "on a GPU one kernel replaces a dozen, and nobody waits for its choice"

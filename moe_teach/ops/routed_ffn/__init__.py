@@ -24,10 +24,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from moe_teach.config import Activation
-from moe_teach.ops.demand import demand_routing_of, demand_rows
-from moe_teach.ops.dispatch import combine, dispatch, kernels_lay_out
+from moe_teach.ops.demand import demand_routing_of, demand_rows, experts_in_one_precision
+from moe_teach.ops.dispatch import COMBINE, DISPATCH, kernels_lay_out
 from moe_teach.ops.five_ways import FIVE_WAYS
-from moe_teach.ops.grouped_ffn import grouped_ffn
+from moe_teach.ops.grouped_ffn import GROUPED_FFN
 from moe_teach.ops.operation import ON_GPU, Kernel, Operation, part_asked_for
 from moe_teach.ops.routed_ffn.each import routed_ffn_each
 from moe_teach.types import ExpertWeights, Routing
@@ -68,14 +68,15 @@ def routed_ffn(
             f"The routing chooses among {routing.n_experts} experts, but the weights hold "
             f"{weights.w_up.shape[0]}."
         )
-    return ROUTED_FFN.run(backend, (x, routing), x, routing, weights, activation)
+    return ROUTED_FFN(x, routing, weights, activation, backend=backend)
 
 
 def _parts(x: Tensor, routing: Routing, weights: ExpertWeights, activation: Activation) -> Tensor:
     """Dispatch, compute the experts on their slices, combine: each as is fastest here."""
-    rows, dispatched = dispatch(x, routing)
-    y = grouped_ffn(rows, dispatched.expert_offsets, weights, activation)
-    return combine(y, routing.gates, dispatched).to(x.dtype)
+    rows, dispatched = DISPATCH(x, routing)
+    rows, weights = experts_in_one_precision(rows, weights)
+    y = GROUPED_FFN(rows, dispatched.expert_offsets, weights, activation)
+    return COMBINE(y, routing.gates, dispatched).to(x.dtype)
 
 
 def _each(x: Tensor, routing: Routing, weights: ExpertWeights, activation: Activation) -> Tensor:
@@ -84,7 +85,7 @@ def _each(x: Tensor, routing: Routing, weights: ExpertWeights, activation: Activ
     return way(x, routing, weights, activation)
 
 
-def _fitting(x: Tensor, routing: Routing) -> tuple[str, str]:
+def _fitting(x: Tensor, routing: Routing, *_: object) -> tuple[str, str]:
     """Choose a backend, and say why."""
     if asked := part_asked_for(_PARTS):
         return "parts", f"a backend was asked for one of its parts, {asked}"

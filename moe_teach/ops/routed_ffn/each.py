@@ -9,7 +9,7 @@ from torch import Tensor
 
 from moe_teach.config import Activation
 from moe_teach.ops.activation import expert_ffn
-from moe_teach.ops.demand import demand_expert_id, in_one_precision
+from moe_teach.ops.demand import demand_expert_id, experts_in_one_precision
 from moe_teach.types import ExpertWeights, Routing
 
 
@@ -18,8 +18,8 @@ def routed_ffn_each(
 ) -> Tensor:
     """Add each answer to its token as soon as it is there; outside training only."""
     y = torch.zeros_like(x, dtype=torch.promote_types(x.dtype, routing.gates.dtype))
+    rows, weights = experts_in_one_precision(x, weights)
     fused = (weights.w_up, weights.w_down, weights.w_gate)
-    rows, *fused = in_one_precision(x, *fused)
     gates = routing.gates.flatten().tolist()
     for expert, pairs in _visits(routing).items():
         tokens = [pair // routing.top_k for pair in pairs]

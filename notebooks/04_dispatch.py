@@ -733,8 +733,9 @@ check("4.q3", ...)
 # > summed the *gates* of each expert, called the sum its **importance**, and punished its spread.
 # > But equal sums are not equal work: one expert may get few tokens with large gates and another
 # > many with small ones. So the paper added a second loss for the count, its "load", smoothed so
-# > that it has a gradient. Switch later put one product, of the count and the mean probability, in
-# > the place of the pair.
+# > that it has a gradient. GShard (Lepikhin et al. 2020, arXiv 2006.16668; we quote from memory)
+# > put one product, of the count and the mean probability, in the place of the pair. Switch took
+# > it to k = 1, with the factor $E$.
 
 # %% tags=["nbval-check-output"]
 gates = torch.tensor([[0.8], [0.4], [0.4]])
@@ -748,7 +749,8 @@ print(f"importance loss: {importance_loss(unequal):.2f}, as if all were well")
 # ## What could be wrong with this result?
 #
 # - **The router is not trained.** The skew comes from the common part of our tokens. A trained
-#   router has its own skew and drops other shares; chapter 11 repeats the map with one.
+#   router has its own skew and drops other shares; the planned chapter 11 repeats the map with
+#   one.
 # - **One seed of luck in the map.** It shows one batch. The lines below it show five.
 # - **The first rows are spared only while experts still have room.** With a factor far below 1, the
 #   queue would be full before the first row ended. Try it.

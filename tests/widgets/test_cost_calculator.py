@@ -92,6 +92,19 @@ def test_an_unknown_model_is_refused_with_the_known_ones() -> None:
         CostCalculator("GPT-5")
 
 
+def test_a_changed_model_loses_the_name_of_its_preset_and_what_does_not_fit_its_price() -> None:
+    widget = CostCalculator("Mixtral 8x7B", n_devices=1, device="H200, 141 GB")
+    assert "USD for a million tokens" in widget.words()
+
+    widget.n_experts = 128
+
+    assert widget.words().startswith("Your model, changed from Mixtral 8x7B: ")
+    assert "changed from Mixtral 8x7B" in widget.picture()
+    assert "does not fit" in widget.words() and "USD" not in widget.words()
+    widget.n_devices = 16
+    assert "does not fit" not in widget.words()
+
+
 def test_the_still_picture_and_the_words_follow_the_state() -> None:
     widget = CostCalculator("Mixtral 8x7B")
 

@@ -48,7 +48,7 @@ export function routed({ expertIds, gates, logits, skew }) {
   return { expertIds: rows.map(({ ids }) => ids), gates: rows.map((row) => row.gates) };
 }
 
-/** Slots of one expert: ceil(factor * T * K / E), with the factor read as a decimal. */
+/** Places of one expert: ceil(factor * T * K / E), with the factor read as a decimal. */
 export function capacityOf(nTokens, nExperts, topK, factor) {
   const millionths = Math.round(factor * 1e6);
   return Math.ceil((millionths * nTokens * topK) / (1e6 * nExperts));
@@ -119,8 +119,8 @@ const plural = (count, one) => `${count} ${one}${count === 1 ? "" : "s"}`;
 export function sentence(state, result) {
   const { capacity, dropped, choices, padded, slots, orphans, tokens, quarters } = result;
   const words = [
-    `Each expert has ${plural(capacity, "slot")}: ${dropped} of ${choices} choices are dropped, `
-      + `${padded} of ${slots} slots are padding, computed for nobody.`,
+    `Each expert has ${plural(capacity, "place")}: ${dropped} of ${choices} choices are dropped, `
+      + `${padded} of ${slots} places are padding, computed for nobody.`,
   ];
   if (orphans) words.push(`${plural(orphans, "token")} reach${orphans === 1 ? "es" : ""} no expert at all.`);
   const worst = Math.max(...quarters);
@@ -188,7 +188,7 @@ const fate = ({ kept }) => (kept.every(Boolean) ? "whole" : kept.some(Boolean) ?
 const FATES = { whole: "all choices kept", half: "some choices dropped", none: "no expert at all" };
 
 function buildPicture(select) {
-  const svg = draw("svg", { class: "stage", role: "group", "aria-label": "Tokens, experts and slots" });
+  const svg = draw("svg", { class: "stage", role: "group", "aria-label": "Tokens, experts and their places" });
   let [shown, places] = [[], []];
   const step = (from, by) => {
     const next = Math.max(0, Math.min(shown.length - 1, from + by));
@@ -258,7 +258,7 @@ function buildNumbers() {
     update(_, { kept, choices, dropped, padded, slots, orphans, tokens, quarters }) {
       list.update([
         [kept, `of ${choices}`], [dropped, percent(dropped / choices)],
-        [padded, `${percent(slots ? padded / slots : 0)} of the slots`], [orphans, `of ${tokens.length}`],
+        [padded, `${percent(slots ? padded / slots : 0)} of the places`], [orphans, `of ${tokens.length}`],
       ]);
       bars.forEach(([bar, share], i) => {
         bar.style.height = percent(quarters[i]).replace(" ", "");

@@ -29,7 +29,7 @@ def test_sliders_buttons_keys_and_python_move_the_same_batch(
     eventually(lambda: book.execute("", "w.selected"), 2)
 
     book.execute("w.capacity_factor = 0.5\nw.skew = 2.0")
-    widget.locator(".status").get_by_text("Each expert has 6 slots").wait_for()
+    widget.locator(".status").get_by_text("Each expert has 6 places").wait_for()
     assert widget.locator(".cell.dropped").count() > 0
     book.screenshot("dispatch_explorer_light")
 

@@ -13,7 +13,7 @@
 # %%
 import math
 from dataclasses import replace
-from statistics import mean, median, stdev
+from statistics import mean, median, quantiles, stdev
 
 import torch
 import torch.nn.functional as F
@@ -227,12 +227,18 @@ for name, setting in lab.FACTS.items():
 
 # %% [markdown]
 # Seconds cannot be counted, they have to be measured, and on **your** machine. The models take
-# turns, step by step, so that a busy moment hits them all.
+# turns, step by step, so that a busy moment hits them all, and what is measured is processor time
+# on one thread: the clock on the wall would time your other programs, too.
 
 # %%
-prices = lab.measure_prices((*models, "16 experts, hash"), seed=0, steps=by_mode(full=40, fast=16))
-for name, milliseconds in prices.items():
-    print(f"{name:21} {milliseconds:5.1f} ms a step, {milliseconds / prices[DENSE]:.2f} x dense")
+times = lab.time_steps((*models, "16 experts, hash"), seed=0, steps=by_mode(full=40, fast=16))
+prices = {name: median(milliseconds) for name, milliseconds in times.items()}
+for name, milliseconds in times.items():
+    low, _, high = quantiles(milliseconds, n=4)
+    print(f"{name:21} {prices[name]:5.1f} ms a step, {prices[name] / prices[DENSE]:.2f} x dense"
+          f"   (half of the steps: {low:.1f} to {high:.1f})")  # fmt: skip
+    if high > 1.3 * low:
+        print("   a wide spread: do not trust this number before a quieter run repeats it")
 
 # %% [markdown]
 # Equal FLOPs are not equal seconds. Experts of 64 hidden units are too small to keep a processor

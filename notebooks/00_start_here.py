@@ -63,8 +63,8 @@ logits = x @ w_router.T
 logits.shape
 
 # %% [markdown]
-# Now the rule that most models of today use. Turn the logits into probabilities, keep the two most
-# probable experts of every token, and rescale their probabilities so that they sum to one. What
+# Now a rule that many models use. Turn the logits into probabilities, keep the most probable
+# experts of every token, here two, and rescale their probabilities so that they sum to one. What
 # remains are the **gates**: the weights with which the two experts' answers will be mixed.
 
 # %%
@@ -248,9 +248,9 @@ show(Routing)
 #
 # - **We wrote the router by hand.** Real routers are trained together with the experts, and
 #   nobody tells them what a number is. Whether they then specialise like this is a question, not
-#   a fact; chapter 11 measures it.
+#   a fact; the planned chapter 11 measures it.
 # - **Work was saved, memory was not.** All 60 parameters must be stored, because the next sentence
-#   may need any of them. Chapters 01 and 14 are about that bill.
+#   may need any of them. Chapter 01 is about that bill, and so is the planned chapter 14.
 # - **Our loop is slow.** Two nested Python loops save multiplications and waste time. Making the
 #   saving real is the subject of chapter 04.
 

@@ -13,8 +13,8 @@
 # %% [markdown]
 # ## A surprise first
 #
-# Mixtral 8x7B has eight experts "of 7 billion". It grew out of Mistral 7B. So it must store eight
-# times as much, and use twice as much. Let us count.
+# Mixtral 8x7B has eight experts "of 7 billion", and apart from them the architecture of Mistral 7B.
+# So it must store eight times as much, and use twice as much. Let us count.
 
 # %% tags=["nbval-check-output"]
 from moe_teach.catalog import CATALOG
@@ -84,7 +84,8 @@ print(f"active {active:,}")
 assert (total, active) == (n_params_total(mixtral), n_params_active(mixtral))
 
 # %% [markdown]
-# The published numbers are 46.7 and 12.9 billion. You have reproduced them from eight integers.
+# The published numbers are 46.7 and 12.9 billion (of the release post; the paper prints 47 and 13).
+# You have reproduced them from eight integers.
 # The library does the same for every model of its catalog, part by part:
 
 # %% tags=["nbval-check-output"]
@@ -93,13 +94,16 @@ for part, size in vars(count_params(mixtral)).items():
 
 # %% [markdown]
 # **Read the small print of "active".** A token reads one row of the input table, so some authors
-# leave the table out. Both conventions are in use, and for small models they are far apart:
+# leave that table out, and some leave out the output table, too, and call the rest
+# "non-embedding". All three conventions are in use, and for small models they are far apart:
 
 # %% tags=["nbval-check-output"]
-for name in ("Mixtral 8x7B", "gpt-oss-20b", "Qwen3-30B-A3B"):
+for name in ("Mixtral 8x7B", "gpt-oss-20b", "Ling-mini-2.0"):
     config = CATALOG[name].config
-    both = [n_params_active(config, input_embedding=yes) / 1e9 for yes in (True, False)]
-    print(f"{name:14} active {both[0]:5.2f}, without the input table {both[1]:5.2f} billion")
+    every = n_params_active(config) / 1e9
+    no_input = n_params_active(config, input_embedding=False) / 1e9
+    neither = n_params_active(config, input_embedding=False, output_head=False) / 1e9
+    print(f"{name:13} active {every:5.2f}, no input table {no_input:5.2f}, no table {neither:5.2f}")
 
 # %% [markdown]
 # ## Claim: a dense model uses every parameter for every token
@@ -193,12 +197,12 @@ check("1.q2", ...)
 # %% [markdown]
 # ## Every published model at once
 #
-# The catalog holds the models of the wave with their public configurations. Each total and active
-# count below is computed from shapes. Where it differs from the published number by more than
-# half a percent, the card says why.
+# The catalog holds models from Switch to DeepSeek-V4 with their public configurations. Each total
+# and active count below is computed from shapes. Where it differs from the published number by more
+# than half a percent, the card says why, or that nobody says.
 
 # %% tags=["nbval-check-output"]
-for name in ("Grok-1", "Kimi K2", "Llama-4 Scout"):
+for name in ("Grok-1", "Kimi K2", "GLM-4.5"):
     card = CATALOG[name]
     counted = n_params_total(card.config) / 1e9
     print(f"{name}: counted {counted:.1f}, published {card.published_total / 1e9:.0f}")
@@ -216,7 +220,7 @@ from moe_teach.plots.style import show_figure
 points = points_of(CATALOG.values())
 show_figure(
     catalog_figure(points, highlight=ARTICLE_MODEL.name),
-    alt="Left: total against active parameters of twenty models on logarithmic axes; the sparse "
+    alt="Left: total against active parameters of 29 models on logarithmic axes; the sparse "
     "ones lie far below the diagonal of the dense ones. Right: total over active falls from 8 to "
     "3.3 as the shared part grows from 0 to 20 percent; the 72B model stands at 6.0.",
 )
@@ -233,8 +237,9 @@ print("PASS: every sparse model uses more than its share of experts")
 
 # %% [markdown]
 # **What to see.** Look along a horizontal line: models that cost the same for a token store very
-# different amounts. Scout and Maverick are the plainest pair. The next figure puts the promise,
-# top_k / n_experts, beside the truth.
+# different amounts. Scout and Maverick are the plainest pair. Look to the right: with the years the
+# marks move along the dotted line, to less than 1/32. The next figure puts the promise, top_k /
+# n_experts, beside the truth.
 
 # %%
 from moe_teach.chapters.ch01_why_sparse.figures import promise_figure
@@ -516,7 +521,7 @@ for batch, above, below in ratios:
 # points before you compare their heights.
 #
 # So "cost falls in proportion" is true of the FLOPs. It is true of the time only at the two ends.
-# Chapters 04, 10 and 15 fight for the middle.
+# Chapters 04 and 10 fight for the middle, and so does the planned chapter 15.
 #
 # ## Money
 #
@@ -620,7 +625,7 @@ check("1.q4", ...)
 # - **Roofs are not buildings.** Bytes over bandwidth is a bound. Real servers move activations,
 #   wait for each other and run at a fraction of the peak.
 # - **Uniform routing is an assumption.** Real routers are skewed and neighbours agree, so a batch
-#   wakes fewer experts than the formula says (exercise 1.5, and measured in chapter 15).
+#   wakes fewer experts than the formula says (exercise 1.5; the planned chapter 15 measures it).
 # - **The cache is left out of the price.** With long contexts it competes with the weights for
 #   memory and for bandwidth, and experts do not help.
 # - **Our measurement is one layer of random weights on a few cores.** It shows the shape of the

@@ -480,9 +480,9 @@ show_figure(
 
 # %% [markdown]
 # The output jumps where the margin is zero. A test that says "outputs must be close when inputs are
-# close" cannot hold for this layer, however correct it is. Real projects have met this:
-# Liger-Kernel (issue 1115) reports nondeterministic tests across its MoE models, and rasbt's course
-# skips an MoE cache test on one platform.
+# close" cannot hold for this layer, however correct it is. Real projects have met this: rasbt's
+# LLMs-from-scratch skips an MoE cache test on one platform, because its expert routing is not
+# deterministic there.
 #
 # The cure is to look at the margin. When no logit moves by more than δ, a choice can only change if
 # its margin is at most 2δ. Push the tokens a little and see:

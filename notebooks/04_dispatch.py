@@ -24,18 +24,19 @@ from moe_teach.types import ExpertWeights, Routing
 # %% [markdown]
 # ## A surprise first
 #
-# Here is a batch of 32 rows with 64 tokens each. All tokens share a common part, as the tokens of
-# a real text do, so the router likes some experts more than others. Row 0 is **copied** to row 31.
+# Here is a batch of 32 texts with 64 tokens each. All tokens share a common part, as the tokens of
+# a real text do, so the router likes some experts more than others. Text 0 is **copied** to text
+# 31. (A **row**, in this lesson, is always one token's vector on its way to one expert.)
 
 # %%
-N_ROWS, N_POSITIONS, D_MODEL, N_EXPERTS, TOP_K = 32, 64, 32, 8, 2
+N_TEXTS, N_POSITIONS, D_MODEL, N_EXPERTS, TOP_K = 32, 64, 32, 8, 2
 
 
 def batch(seed: int) -> Tensor:
-    """Draw tokens (rows, positions, D) that share a common part."""
+    """Draw tokens (texts, positions, D) that share a common part."""
     random = torch.Generator().manual_seed(seed)
     common = 0.5 * torch.randn(D_MODEL, generator=random)
-    return torch.randn(N_ROWS, N_POSITIONS, D_MODEL, generator=random) + common
+    return torch.randn(N_TEXTS, N_POSITIONS, D_MODEL, generator=random) + common
 
 
 # %%
@@ -49,19 +50,19 @@ x = batch(seed=0)
 x[31] = x[0]
 
 # %% [markdown]
-# Two copies of one row go through one layer, in one call. They must come out equal.
+# Two copies of one text go through one layer, in one call. They must come out equal.
 
 # %% tags=["nbval-check-output"]
 with torch.no_grad():
     y, routing = layer(x)
-for row in (0, 31):
-    kept = routing.kept.view(N_ROWS, -1)[row]
-    print(f"row {row:2}: {(~kept).sum()} of {len(kept)} choices were dropped")
+for text in (0, 31):
+    kept = routing.kept.view(N_TEXTS, -1)[text]
+    print(f"text {text:2}: {(~kept).sum()} of {len(kept)} choices were dropped")
 print("same tokens:", torch.equal(x[0], x[31]), "  same answers:", torch.allclose(y[0], y[31]))
 
 # %% [markdown]
 # The same tokens, the same weights, the same call, and two different answers. Nothing is broken:
-# this layer has a **capacity**, as the layers of GShard and Switch do, and the last row stood at
+# this layer has a **capacity**, as the layers of GShard and Switch do, and the last text stood at
 # the end of the queue. By the end of the chapter you can say exactly who is turned away, and why
 # DeepSeek-V3, for one, turns nobody away.
 #
@@ -174,22 +175,22 @@ def by_one_hot(x: Tensor, routing: Routing, w: ExpertWeights) -> Tensor:
 # %% [markdown]
 # ### Way 3: padded blocks
 #
-# The same rectangle, but filled by copying instead of multiplying. Cell number
-# `expert · C + place` of one long block belongs to each choice; unused cells stay zero and are
+# The same rectangle, but filled by copying instead of multiplying. Row number
+# `expert · C + place` of one long block belongs to each choice; unused rows stay zero and are
 # computed all the same.
 
 
 # %%
 def by_padding(x: Tensor, routing: Routing, w: ExpertWeights) -> Tensor:
-    """Copy the tokens into a block (E, C, D), compute all of it, and read the used cells."""
+    """Copy the tokens into a block (E, C, D), compute all of it, and read what was used."""
     place = places(routing.expert_ids, routing.n_experts)
     capacity = int(place.max()) + 1
-    cell = routing.expert_ids * capacity + place  # (T, K)
+    row = routing.expert_ids * capacity + place  # (T, K)
     block = x.new_zeros(routing.n_experts * capacity, x.shape[-1])
-    block[cell.flatten()] = x.repeat_interleave(routing.top_k, dim=0)
+    block[row.flatten()] = x.repeat_interleave(routing.top_k, dim=0)
     block = block.view(routing.n_experts, capacity, -1)
     answers = expert(block, w.w_gate, w.w_up, w.w_down).flatten(0, 1)
-    return (routing.gates[..., None] * answers[cell]).sum(dim=1)
+    return (routing.gates[..., None] * answers[row]).sum(dim=1)
 
 
 # %% [markdown]
@@ -510,9 +511,9 @@ show_figure(
 )
 
 # %% [markdown]
-# **What to see.** At factor 1.0 the block has exactly as many cells as there are choices. Yet it
+# **What to see.** At factor 1.0 the block has exactly as many places as there are choices. Yet it
 # drops *and* pads: a skewed router has too little room in one place and too much in another, and
-# every dropped choice leaves one empty cell elsewhere. A larger factor trades one loss for the
+# every dropped choice leaves one empty place elsewhere. A larger factor trades one loss for the
 # other:
 
 # %%
@@ -520,14 +521,16 @@ for factor in (1.0, 1.25, 1.5, 2.0):
     C = capacity_of(len(tokens), N_EXPERTS, TOP_K, factor)
     used = counts.clamp(max=C).sum().item()
     dropped, padded = 1 - used / counts.sum().item(), 1 - used / (N_EXPERTS * C)
-    print(f"factor {factor:4}: {dropped:6.1%} of the choices dropped, {padded:6.1%} of cells empty")
+    print(
+        f"factor {factor:4}: {dropped:6.1%} of the choices dropped, {padded:6.1%} of places empty"
+    )
 
 # %% [markdown]
 # ### Who is turned away?
 #
 # Now the whole point. The queue decides. Three policies are common: *first come*; *by gate*, the
 # choices with the largest gates first (batch prioritised routing, arXiv 2106.05974); and *random*,
-# by lot. We count drops for every row of the batch, over five seeds for data and router.
+# by lot. We count drops for every text of the batch, over five seeds for data and router.
 
 # %%
 POLICIES = ("first_come", "by_gate", "random")
@@ -540,39 +543,39 @@ def drops(policy: str, seed: int) -> tuple[Tensor, Routing]:
     router = Router(D_MODEL, RouterConfig(n_experts=N_EXPERTS, top_k=TOP_K))
     with torch.no_grad():
         routing = router(batch(seed).flatten(0, 1))
-    C = capacity_of(N_ROWS * N_POSITIONS, N_EXPERTS, TOP_K, capacity_factor=1.0)
+    C = capacity_of(N_TEXTS * N_POSITIONS, N_EXPERTS, TOP_K, capacity_factor=1.0)
     random = torch.Generator().manual_seed(seed)
     routing = apply_capacity(routing, C, policy, random)
-    return (~routing.kept).float().mean(dim=1).view(N_ROWS, N_POSITIONS), routing
+    return (~routing.kept).float().mean(dim=1).view(N_TEXTS, N_POSITIONS), routing
 
 
 # %%
 lost = {policy: [drops(policy, seed)[0] for seed in DRAWS] for policy in POLICIES}
-by_row = {policy: torch.stack(maps).mean(dim=2) for policy, maps in lost.items()}  # (seeds, R)
+by_text = {policy: torch.stack(maps).mean(dim=2) for policy, maps in lost.items()}  # (seeds, R)
 show_figure(
     signature(
         MANY,
         seconds,
         {way: [sum(shares) / len(shares) for shares in work[way]] for way in WAYS},
         lost["first_come"][0],
-        by_row,
+        by_text,
     ),
     alt="Left: time and counted work of five dispatchers against the number of experts; only "
-    "one-hot and padded lie above 1 in work. Right: under first come the first rows of a batch "
-    "lose nothing and the last rows most; by gate and random are flat.",
+    "one-hot and padded lie above 1 in work. Right: under first come the first texts of a batch "
+    "lose nothing and the last texts most; by gate and random are flat.",
 )
 
 # %% tags=["nbval-check-output"]
-quarter = N_ROWS // 4
-for policy, shares in by_row.items():
+quarter = N_TEXTS // 4
+for policy, shares in by_text.items():
     first, last = shares[:, :quarter].mean(dim=1), shares[:, -quarter:].mean(dim=1)
     shown = [f"{a:.0%} to {b:.0%}" for a, b in zip(first, last, strict=True)]
-    print(f"{policy:10} first quarter to last quarter of the rows: {', '.join(shown)}")
+    print(f"{policy:10} first quarter to last quarter of the texts: {', '.join(shown)}")
     if policy == "first_come":
         assert (first == 0).all() and (last > 1.5 * shares.mean(dim=1)).all()
     else:
         assert ((first - last).abs() < 0.2 * shares.mean(dim=1)).all()
-print("PASS on 5 seeds: first come spares the first rows; the others treat rows alike")
+print("PASS on 5 seeds: first come spares the first texts; the others treat texts alike")
 
 # %% [markdown]
 # **What to see.** On the left, work that rises is waste; the three flat lines lie on top of each
@@ -582,7 +585,7 @@ print("PASS on 5 seeds: first come spares the first rows; the others treat rows 
 # On the right, the map is not noise. Whoever shares a batch with you and stands before you takes
 # your place. In a server that batches strangers, *their* texts change *your* answer.
 #
-# ### Fair to rows, but not free
+# ### Fair to texts, but not free
 #
 # Do the other policies drop less? They cannot. How *many* are dropped is settled by the counts, and
 # no queue changes that. What a policy can choose is *which* ones.
@@ -677,13 +680,13 @@ print(obeys(limited, d_model=D_MODEL)["prefix causality"].seen)
 # *Batch invariance*: your output depends on the tokens beside you. *Prefix causality*: it depends
 # on tokens that come **later**. Under *first come* only because a longer batch has more room; under
 # *by gate* and *random* also because a later token can take the place of an earlier one. So that is
-# the price: being fair to rows lets the future into the past. In training the future is there; when
-# a model writes one token at a time, it is not, and training and use disagree. DeepSeek-V3
+# the price: being fair to texts lets the future into the past. In training the future is there;
+# when a model writes one token at a time, it is not, and training and use disagree. DeepSeek-V3
 # (arXiv 2412.19437) drops no token at all.
 #
 # ## Play with it
 #
-# Thirty-two tokens of our batch. Change the capacity factor, the skew, the policy and the order,
+# Thirty-two tokens of our batch. Change the capacity factor, the policy and the order, add skew,
 # and follow single choices to their places. The three things to try are printed first.
 
 # %%
@@ -733,8 +736,9 @@ check("4.q3", ...)
 # > summed the *gates* of each expert, called the sum its **importance**, and punished its spread.
 # > But equal sums are not equal work: one expert may get few tokens with large gates and another
 # > many with small ones. So the paper added a second loss for the count, its "load", smoothed so
-# > that it has a gradient. Switch later put one product, of the count and the mean probability, in
-# > the place of the pair.
+# > that it has a gradient. GShard (Lepikhin et al. 2020, arXiv 2006.16668; we quote from memory)
+# > put one product, of the count and the mean probability, in the place of the pair. Switch took
+# > it to k = 1, with the factor $E$.
 
 # %% tags=["nbval-check-output"]
 gates = torch.tensor([[0.8], [0.4], [0.4]])
@@ -748,10 +752,11 @@ print(f"importance loss: {importance_loss(unequal):.2f}, as if all were well")
 # ## What could be wrong with this result?
 #
 # - **The router is not trained.** The skew comes from the common part of our tokens. A trained
-#   router has its own skew and drops other shares; chapter 11 repeats the map with one.
+#   router has its own skew and drops other shares; the planned chapter 11 repeats the map with
+#   one.
 # - **One seed of luck in the map.** It shows one batch. The lines below it show five.
-# - **The first rows are spared only while experts still have room.** With a factor far below 1, the
-#   queue would be full before the first row ended. Try it.
+# - **The first texts are spared only while experts still have room.** With a factor far below 1,
+#   the queue would be full before the first text ended. Try it.
 # - **FLOPs are not time, and our time is not yours.** One thread of a processor says little about
 #   an accelerator, where many small calls hurt more and rectangles less.
 # - **The grouped matmul is not quite free of waste.** On a GPU it works in tiles, and the last tile

@@ -143,7 +143,8 @@ print("PASS: by hand and by library, the same numbers")
 # ## Cure 1: make busy experts dear
 #
 # With $f_i$ the load of expert $i$ and $P_i$ its mean probability, the loss of the Switch
-# Transformer (Fedus et al. 2021, arXiv 2101.03961, eq. 4 to 6) is
+# Transformer (Fedus et al. 2021, arXiv 2101.03961, eq. 4 to 6; the product is from GShard,
+# arXiv 2006.16668, as we remember it) is
 #
 # $$L = E \sum_{i=1}^{E} f_i\, P_i \qquad
 # f_i = \frac{\text{choices of } i}{T \cdot K} \qquad P_i = \frac{1}{T} \sum_t p_i(x_t)$$

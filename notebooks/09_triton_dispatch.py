@@ -391,7 +391,7 @@ with torch.no_grad():
 # ### Kernel 5: combine
 #
 # Each token collects the answers of its experts and mixes them (Shazeer et al. 2017,
-# arXiv 1701.06538, eq. 2):
+# arXiv 1701.06538, eq. 1):
 #
 # $$\text{out}_{t} = \sum_{k} \text{gates}_{t,k} \; y_{\text{slot}_{t,k}}$$
 #
@@ -656,8 +656,10 @@ print(f"row {row.item():,} of width 4,096: {narrow:,} in int32, {wide:,} in int6
 assert wide == 2**31 and narrow == -(2**31)
 
 # %% [markdown]
-# 65,536 tokens with 8 choices each: that is one batch of a long context. The offset turns negative,
-# and the kernel reads 8 gigabytes in front of the tensor. No test at a small size will ever
+# 65,536 tokens with 8 choices each just fit: the very last element of their rows has the number
+# $2^{31} - 1$. One token more, in one batch of a long context, and there is a row 524,288. Its
+# offset turns negative, and the kernel reads 8 gigabytes in front of the tensor (in float32, and 4
+# gigabytes in bfloat16). No test at a small size will ever
 # show it. But a large size need not take memory: a tensor may have addresses and no pages, until
 # somebody touches them. So `gather`, which multiplies in int32, can be tried far out.
 

@@ -847,8 +847,11 @@ for name, got in outputs.items():
 
 # %% [markdown]
 # All agree within rounding, and none to the last bit: every order of adding up rounds differently.
-# What `torch.compile` does not do today is this chapter's subject, a loop over ragged groups; it
-# fuses around a grouped matmul, not into it.
+# This cell compiled *one* expert. For a loop over ragged groups, PyTorch 2.13 has an operation,
+# `torch._grouped_mm`, and its compiler has templates for it: on a recent GPU and when asked to try
+# several (`max-autotune`), it writes a grouped kernel of its own, in Triton or CuteDSL (see
+# `torch/_inductor/kernel/mm_grouped.py` in your installation). Whether it also draws the SwiGLU
+# into that kernel, nothing here tests.
 #
 # ## The library's kernel
 #
@@ -871,7 +874,7 @@ print("PASS: the library's kernel and yours agree on 3 seeds")
 #
 # - **Counted bytes are a lower bound.** They assume a cache that never forgets within one kernel.
 #   Real caches hold some tens of megabytes.
-# - **The data sheet is not the machine.** Measured peaks are often three quarters of printed ones.
+# - **The data sheet is not the machine.** A measured peak may lie well below the printed one.
 #   `moe-teach bench kernels` measures both limits before it compares anything.
 # - **All experts were equally liked** in the roofline. A trained router wakes fewer experts, which
 #   helps a small batch, and makes some of them busy.

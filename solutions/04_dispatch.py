@@ -161,8 +161,8 @@ check("4.4", capacity_dispatch)
 # ## Exercise 4.5: Who was turned away?
 #
 # The report that finds the problem of the lesson's first page. The T tokens are a flattened batch
-# of `n_rows` rows of equal length: the first T / n_rows tokens are row 0, and so on. Return a
-# dictionary:
+# of `n_rows` texts of equal length, each text a row of the batch: the first T / n_rows tokens are
+# row 0, and so on. Return a dictionary:
 #
 # - `"dropped"`: the share of all choices that were turned away, a plain float,
 # - `"by_row"`: the same share for each row, a tensor (n_rows,) in float32 or float64,

@@ -1,8 +1,8 @@
 """Totals of the catalog against transformers' own classes, built without memory on `meta`.
 
 The settings are written out here a second time, from the public configurations: a slip in the
-catalog cannot repeat itself. Switch-C is left out (2,048 separate modules in each layer) and Grok-1
-has no class; both are counted by hand below.
+catalog cannot repeat itself. Switch-C is left out (2,048 separate modules in each layer); Grok-1
+and Ling 2.0 have no class. These are counted by hand below.
 """
 
 from typing import Any
@@ -39,6 +39,15 @@ V3 = dict(
     num_experts_per_tok=8,
     n_shared_experts=1,
 )
+V4 = {
+    "head_dim": 512,
+    "o_lora_rank": 1024,
+    "num_experts_per_tok": 6,
+    "hc_mult": 4,
+    "index_n_heads": 64,
+    "index_head_dim": 128,
+    "vocab_size": 129280,
+}
 SWITCH = {
     "d_model": 768,
     "d_ff": 3072,
@@ -190,6 +199,133 @@ RELEASED: dict[str, tuple[str, str, dict[str, Any]]] = {
             vocab_size=163840,
         ),
     ),
+    "GLM-4.5": (
+        "Glm4Moe",
+        "ForCausalLM",
+        {
+            "hidden_size": 5120,
+            "intermediate_size": 12288,
+            "moe_intermediate_size": 1536,
+            "num_hidden_layers": 92,
+            "num_attention_heads": 96,
+            "num_key_value_heads": 8,
+            "head_dim": 128,
+            "n_routed_experts": 160,
+            "first_k_dense_replace": 3,
+            "attention_bias": True,
+            "use_qk_norm": True,
+            "vocab_size": 151552,
+        },
+    ),
+    "MiniMax-M2": (
+        "MiniMaxM2",
+        "ForCausalLM",
+        {
+            "hidden_size": 3072,
+            "intermediate_size": 1536,
+            "num_hidden_layers": 62,
+            "num_attention_heads": 48,
+            "num_key_value_heads": 8,
+            "head_dim": 128,
+            "num_local_experts": 256,
+            "vocab_size": 200064,
+        },
+    ),
+    "Qwen3-Next-80B": (
+        "Qwen3Next",
+        "ForCausalLM",
+        {
+            "hidden_size": 2048,
+            "num_hidden_layers": 48,
+            "num_attention_heads": 16,
+            "num_key_value_heads": 2,
+            "head_dim": 256,
+            "linear_num_key_heads": 16,
+            "linear_num_value_heads": 32,
+            "linear_key_head_dim": 128,
+            "linear_value_head_dim": 128,
+            "linear_conv_kernel_dim": 4,
+            "num_experts": 512,
+            "num_experts_per_tok": 10,
+            "moe_intermediate_size": 512,
+            "shared_expert_intermediate_size": 512,
+            "full_attention_interval": 4,
+            "vocab_size": 151936,
+        },
+    ),
+    "Nemotron 3 Super": (
+        "NemotronH",
+        "ForCausalLM",
+        {
+            "hidden_size": 4096,
+            "layers_block_type": ["linear_attention", "moe"] * 40 + ["full_attention"] * 8,
+            "num_attention_heads": 32,
+            "num_key_value_heads": 2,
+            "head_dim": 128,
+            "mamba_num_heads": 128,
+            "mamba_head_dim": 64,
+            "ssm_state_size": 128,
+            "n_groups": 8,
+            "conv_kernel": 4,
+            "n_routed_experts": 512,
+            "num_experts_per_tok": 22,
+            "moe_intermediate_size": 2688,
+            "moe_latent_size": 1024,
+            "moe_shared_expert_intermediate_size": 5376,
+            "vocab_size": 131072,
+        },
+    ),
+    "GLM-5": (
+        "GlmMoeDsa",
+        "ForCausalLM",
+        {
+            "hidden_size": 6144,
+            "intermediate_size": 12288,
+            "moe_intermediate_size": 2048,
+            "num_hidden_layers": 78,
+            "num_attention_heads": 64,
+            "q_lora_rank": 2048,
+            "kv_lora_rank": 512,
+            "qk_nope_head_dim": 192,
+            "qk_rope_head_dim": 64,
+            "v_head_dim": 256,
+            "index_n_heads": 32,
+            "index_head_dim": 128,
+            "n_routed_experts": 256,
+            "first_k_dense_replace": 3,
+            "vocab_size": 154880,
+        },
+    ),
+    "DeepSeek-V4-Flash": (
+        "DeepseekV4",
+        "ForCausalLM",
+        dict(
+            V4,
+            hidden_size=4096,
+            num_hidden_layers=43,
+            num_attention_heads=64,
+            q_lora_rank=1024,
+            o_groups=8,
+            n_routed_experts=256,
+            moe_intermediate_size=2048,
+            compress_ratios=[0, 0, *[4, 128] * 20, 4],
+        ),
+    ),
+    "DeepSeek-V4-Pro": (
+        "DeepseekV4",
+        "ForCausalLM",
+        dict(
+            V4,
+            hidden_size=7168,
+            num_hidden_layers=61,
+            num_attention_heads=128,
+            q_lora_rank=1536,
+            o_groups=16,
+            n_routed_experts=384,
+            moe_intermediate_size=3072,
+            compress_ratios=[128, *[128, 4] * 30],
+        ),
+    ),
     "Switch-Base-8": (
         "SwitchTransformers",
         "ForConditionalGeneration",
@@ -226,3 +362,19 @@ def test_switch_c_equals_a_count_by_hand():
     decoder = 15 * (2 * attention + sparse + 3 * d) + d
     tables = 32128 * d + 2 * 32 * heads
     assert n_params_total(CATALOG["Switch-C-2048"].config) == encoder + decoder + tables
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes"),
+    [
+        ("Ling-mini-2.0", (20, 1, 2048, 16, 4, 512, 5120)),
+        ("Ling-1T", (80, 4, 8192, 64, 8, 2048, 18432)),
+    ],
+)
+def test_ling_equals_a_count_by_hand(name, sizes):
+    layers, dense, d, heads, key_heads, f, f_dense = sizes
+    attention = d * 128 * 2 * (heads + key_heads) + 2 * 128
+    sparse = 256 * d + 257 * 3 * d * f
+    ffns = dense * 3 * d * f_dense + (layers - dense) * sparse
+    by_hand = layers * (attention + 2 * d) + ffns + d + 2 * 157184 * d
+    assert n_params_total(CATALOG[name].config) == by_hand

@@ -9,7 +9,13 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from moe_teach.catalog import ARTICLE_MODEL, CATALOG
-from moe_teach.config import AttentionConfig, ModelConfig, MoEConfig, RouterConfig
+from moe_teach.config import (
+    AttentionConfig,
+    CountedMixer,
+    ModelConfig,
+    MoEConfig,
+    RouterConfig,
+)
 from moe_teach.cost import (
     Machine,
     active_share,
@@ -85,6 +91,9 @@ BUILT = {
     "norm per head": replace(TINY, attention=replace(ATTENTION, qk_norm="head")),
     "norm over all heads": replace(TINY, attention=replace(ATTENTION, qk_norm="full")),
     "attention biases": replace(TINY, attention=replace(ATTENTION, bias=True)),
+    "no bias on the output": replace(
+        TINY, attention=replace(ATTENTION, bias=True, qkv_bias_only=True)
+    ),
     "noisy router": replace(
         TINY, moe=replace(EXPERTS, router=RouterConfig(n_experts=5, top_k=2, noisy=True))
     ),
@@ -96,6 +105,74 @@ def test_total_equals_the_parameters_of_the_model_we_build(name):
     model = pytest.importorskip("moe_teach.nn.model")
     built = model.Model(BUILT[name])
     assert n_params_total(BUILT[name]) == sum(p.numel() for p in built.parameters())
+
+
+def test_experts_in_a_narrower_space_share_the_way_into_it():
+    latent = count_params(replace(TINY, moe=replace(EXPERTS, d_latent=2)))
+    assert latent.routed_experts == 3 * 5 * 3 * 2 * 11
+    assert latent.shared_experts == 3 * 2 * 7 * 2
+    assert latent.routers == count_params(TINY).routers  # it still looks at the whole vector
+
+
+def test_the_gate_of_a_shared_expert_is_one_row_a_layer():
+    shared = replace(TINY, moe=replace(EXPERTS, n_shared_experts=1))
+    gated = replace(TINY, moe=replace(EXPERTS, n_shared_experts=1, shared_gate=True))
+    assert n_params_total(gated) - n_params_total(shared) == 3 * 7
+
+
+def test_a_gate_on_the_attention_is_a_second_query_matrix():
+    gated = replace(TINY, attention=replace(ATTENTION, output_gate=True))
+    assert count_params(gated).attention - count_params(TINY).attention == 3 * 7 * 4 * 6
+
+
+MIXER = CountedMixer(
+    name="made up",
+    per_width=5,
+    matrices=17,
+    vectors=3,
+    cached_per_position=0.5,
+    flops_per_position=10,
+)
+MIXED = replace(TINY, other_mixers=((MIXER, 2),))
+
+
+def test_another_mixer_stands_in_the_place_of_attention():
+    plain, mixed = count_params(TINY), count_params(MIXED)
+    assert MIXED.n_attention_layers == 1
+    assert mixed.attention == plain.attention // 3 + 2 * (5 * 7 + 17)
+    assert mixed.vectors == plain.vectors + 2 * 3
+
+
+def test_another_mixer_caches_and_computes_what_it_says():
+    one_layer = kv_cache_bytes_per_token(TINY, "float32") / 3
+    assert kv_cache_bytes_per_token(MIXED, "float32") == one_layer + 2 * 0.5 * 4
+    added = forward_flops(MIXED, 10) - forward_flops(MIXED)
+    assert added == 2 * (2 * 4 * 6 * 10) + 2 * 10 * 10
+    assert forward_flops(MIXED) == 2 * (
+        n_params_active(MIXED, input_embedding=False) - count_params(MIXED).vectors
+    )
+
+
+def test_layers_that_end_after_their_mixer_have_one_norm():
+    bare = replace(TINY, n_dense_layers=2, d_ff_dense=0)
+    assert count_params(bare).dense_ffn == 0
+    assert count_params(bare).vectors == (2 * 3 - 2 + 1) * 7
+
+
+def test_four_streams_are_mixed_around_every_sub_layer_and_at_the_end():
+    before, after = count_params(TINY), count_params(replace(TINY, n_streams=4))
+    assert after.attention - before.attention == (2 * 3 * 24 + 4) * 4 * 7
+    assert after.vectors - before.vectors == 2 * 3 * (24 + 3) + 4 + 1
+
+
+def test_more_mixers_than_layers_are_refused():
+    with pytest.raises(ValueError, match="stand in 4 layers, but there are only 3"):
+        replace(TINY, other_mixers=((MIXER, 4),))
+
+
+def test_non_embedding_leaves_out_both_tables():
+    both = n_params_active(TINY, input_embedding=False, output_head=False)
+    assert n_params_active(TINY) - both == 2 * 13 * 7
 
 
 def test_flops_equal_those_torch_counts_in_a_model_of_transformers():

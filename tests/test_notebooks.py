@@ -18,6 +18,7 @@ from nbclient import NotebookClient
 
 from moe_teach.course.authoring import build as builder
 from moe_teach.course.authoring import sources
+from moe_teach.course.authoring.seal import broken_seal
 
 ROOT = Path(__file__).parents[1]
 LESSONS = sorted((ROOT / "notebooks").glob("*.py"))
@@ -91,6 +92,12 @@ def test_a_lesson_is_stored_executed_without_errors_or_warnings(lesson: Path) ->
     assert [o for o in outputs if o["output_type"] == "error"] == []
     assert [o["text"] for o in outputs if o.get("name") == "stderr"] == []
     assert not [o for o in outputs if any("widget-view" in kind for kind in o.get("data", {}))]
+
+
+@each_lesson
+def test_all_that_a_lesson_stores_comes_from_one_run_of_this_version(lesson: Path) -> None:
+    notebook = json.loads(lesson.with_suffix(".ipynb").read_text(encoding="utf-8"))
+    assert broken_seal(notebook) == "", f"run `moe-teach author execute {int(lesson.stem[:2])}`"
 
 
 @each_lesson

@@ -13,10 +13,12 @@ a gap from them.
 from moe_teach.catalog.card import ModelCard, solve_shared_and_expert
 from moe_teach.catalog.few_experts import FEW_EXPERTS
 from moe_teach.catalog.fine_grained import FINE_GRAINED
+from moe_teach.catalog.mixed_layers import MIXED_LAYERS
 
 __all__ = ["ARTICLE_MODEL", "CATALOG", "ModelCard", "find", "solve_shared_and_expert"]
 
-CATALOG: dict[str, ModelCard] = {card.name: card for card in (*FEW_EXPERTS, *FINE_GRAINED)}
+_ALL = (*FEW_EXPERTS, *FINE_GRAINED, *MIXED_LAYERS)
+CATALOG: dict[str, ModelCard] = {card.name: card for card in _ALL}
 ARTICLE_MODEL = CATALOG["72B/12B solved"]
 
 

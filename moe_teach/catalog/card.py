@@ -1,6 +1,7 @@
 """What the catalog says about one model, and the arithmetic of two published numbers."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from moe_teach.config import ModelConfig, refuse
 
@@ -10,15 +11,15 @@ class ModelCard:
     """One model: its configuration and its published facts.
 
     `published_total` and `published_active` are parameters as the authors print them, `None`
-    where they print nothing; `active_with_embedding` says which counting convention that active
-    number follows. `router` and `balancing` are one sentence each.
+    where they print nothing; `active_leaves_out` says which counting convention that active number
+    follows. `router` and `balancing` are one sentence each.
     """
 
     name: str
     config: ModelConfig
     published_total: float | None
     published_active: float | None
-    active_with_embedding: bool = True
+    active_leaves_out: Literal["nothing", "input table", "both tables"] = "nothing"
     source: str
     router: str = "none: every parameter works on every token"
     balancing: str = "nothing to balance"

@@ -22,12 +22,15 @@ def mla(n_heads: int, q_rank: int | None) -> AttentionConfig:
     return gqa(n_heads, n_heads, latent=latent)
 
 
-def moe(n_experts: int, top_k: int, d_ff: int, n_shared: int = 0, **router: Any) -> MoEConfig:
-    """One SwiGLU MoE layer; `router` goes to `RouterConfig`."""
+def moe(n_experts: int, top_k: int, d_ff: int, n_shared: int = 0, **more: Any) -> MoEConfig:
+    """One MoE layer, SwiGLU unless said otherwise; `more` goes to the layer or to its router."""
+    of_the_layer = MoEConfig.__dataclass_fields__.keys() & more.keys()
+    layer = {name: more.pop(name) for name in of_the_layer}
     return MoEConfig(
-        router=RouterConfig(n_experts=n_experts, top_k=top_k, **router),
+        router=RouterConfig(n_experts=n_experts, top_k=top_k, **more),
         d_ff=d_ff,
         n_shared_experts=n_shared,
+        **layer,
     )
 
 
@@ -78,3 +81,29 @@ def gpt_oss(n_layers: int, n_experts: int) -> ModelConfig:
     attention = gqa(64, 8, 64, bias=True, sinks=True)
     experts = MoEConfig(router=router, d_ff=2880, bias=True)
     return decoder(n_layers, 2880, 201088, attention, experts, 131072)
+
+
+def ling(
+    n_layers: int,
+    d_model: int,
+    *,
+    n_heads: int,
+    n_kv_heads: int,
+    d_ff: int,
+    n_dense: int,
+    d_ff_dense: int,
+) -> ModelConfig:
+    """The Ling 2.0 shape: 256 experts and a shared one at every size, normalised heads."""
+    attention = gqa(n_heads, n_kv_heads, qk_norm="head")
+    groups = {"n_groups": 8, "top_groups": 4}
+    experts = moe(256, 8, d_ff, 1, score_fn="sigmoid", gate_scale=2.5, **groups)
+    return decoder(
+        n_layers,
+        d_model,
+        157184,
+        attention,
+        experts,
+        32768,
+        n_dense_layers=n_dense,
+        d_ff_dense=d_ff_dense,
+    )

@@ -2,7 +2,8 @@
 
 Convention, everywhere: the *active* count takes top_k / n_experts of the routed experts and all
 the rest. With `input_embedding=False` it leaves out the input table, of which a token reads one
-row; a tied table stays in, because it is also the output matrix. Published numbers use both.
+row; a tied table stays in, because it is also the output matrix. With `output_head=False` as well
+it is "non-embedding". Published numbers use all three, and seldom say which.
 
 Units are in the names (`_bytes`, `_flops`, `usd`).
 """

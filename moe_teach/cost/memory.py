@@ -15,7 +15,11 @@ BITS_PER_PARAMETER = {
 
 
 def bytes_per_parameter(dtype: str) -> float:
-    """Bytes one number takes in `dtype`, scales included; `ValueError` for an unknown one."""
+    """Bytes one number takes in `dtype`; `ValueError` for an unknown one.
+
+    Scales are included for mxfp4 only, whose format fixes them. For int4, int8 and float8 they
+    depend on the recipe and are left out: a 16-bit scale for every 128 numbers adds 0.125 bits.
+    """
     refuse(
         dtype not in BITS_PER_PARAMETER,
         f"{dtype!r} is not a number format known here: choose one of "
@@ -33,13 +37,16 @@ def kv_cache_bytes_per_token(config: ModelConfig, dtype: str = "bfloat16") -> fl
     """Bytes one cached position takes in the decoder's self-attention, over all layers.
 
     Latent attention stores the compressed vector and the rotary key instead of keys and values
-    (DeepSeek-V2, arXiv 2405.04434, section 2.1).
+    (DeepSeek-V2, arXiv 2405.04434, section 2.1). Other mixers add what grows with the text. A
+    sliding window (gpt-oss, Mistral 7B) is not modelled: their cache stops growing where this
+    count goes on.
     """
     attention = config.attention
     width = 2 * attention.n_kv_heads * attention.d_head
     if attention.latent:
         width = attention.latent.kv_rank + attention.latent.d_rope
-    return config.n_layers * width * bytes_per_parameter(dtype)
+    others = sum(n_layers * mixer.cached_per_position for mixer, n_layers in config.other_mixers)
+    return (config.n_attention_layers * width + others) * bytes_per_parameter(dtype)
 
 
 def expected_distinct_experts(n_experts: int, top_k: int, n_tokens: int) -> float:

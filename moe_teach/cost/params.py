@@ -7,7 +7,12 @@ from moe_teach.config import Activation, AttentionConfig, ModelConfig, MoEConfig
 
 @dataclass(frozen=True, kw_only=True)
 class ParamCount:
-    """Parameters of a model by the part they stand in; `vectors` are norms, biases and sinks."""
+    """Parameters of a model by the part they stand in; `vectors` are norms, biases and sinks.
+
+    `attention` holds every mixer of positions and, where there are several residual streams, what
+    mixes them; `shared_experts` all that always works in an MoE layer but its router: the shared
+    expert, its gate, the way into and out of a narrower space.
+    """
 
     input_embedding: int
     output_head: int
@@ -37,21 +42,43 @@ def count_params(config: ModelConfig) -> ParamCount:
     """
     n_blocks = config.n_layers + config.n_encoder_layers
     n_moe, vocabulary = config.n_moe_layers, config.vocab_size * config.d_model
+    mixing, streams = _stream_params(config)
     router = shared = routed = 0
     if config.moe is not None:
         router, shared, routed = _moe_params(config.moe, config.d_model)
     dense = _ffn_params(config.d_model, config.d_ff_dense or 0, config.activation)
-    n_attentions = n_blocks + (config.n_layers if config.n_encoder_layers else 0)
+    n_attentions = config.n_attention_layers + config.n_encoder_layers + _n_cross(config)
+    attention = n_attentions * _attention_params(config.attention, config.d_model)
+    for mixer, n_layers in config.other_mixers:
+        attention += n_layers * (mixer.per_width * config.d_model + mixer.matrices)
     return ParamCount(
         input_embedding=0 if config.tie_embeddings else vocabulary,
         output_head=vocabulary,
-        attention=n_attentions * _attention_params(config.attention, config.d_model),
+        attention=attention + mixing,
         dense_ffn=(n_blocks - n_moe) * dense,
         routers=n_moe * router,
         shared_experts=n_moe * shared,
         routed_experts=n_moe * routed,
-        vectors=_vector_params(config, n_attentions),
+        vectors=_vector_params(config, n_attentions) + streams,
     )
+
+
+def _n_cross(config: ModelConfig) -> int:
+    """Attention layers of the decoder that look at an encoder."""
+    return config.n_layers if config.n_encoder_layers else 0
+
+
+def _stream_params(config: ModelConfig) -> tuple[int, int]:
+    """Matrices and vectors that mix residual streams, around every sub-layer and at the end.
+
+    Manifold-constrained hyper-connections as DeepSeek-V4 releases them: from all n streams, a
+    matrix each for what a sub-layer reads (n), where it writes (n) and how streams mix (n x n).
+    """
+    n = config.n_streams
+    if n == 1:
+        return 0, 0
+    n_mixed, n_places = n * (n + 2), 2 * config.n_layers
+    return (n_places * n_mixed + n) * n * config.d_model, n_places * (n_mixed + 3) + n + 1
 
 
 def _ffn_params(d_model: int, d_ff: int, activation: Activation) -> int:
@@ -60,13 +87,15 @@ def _ffn_params(d_model: int, d_ff: int, activation: Activation) -> int:
 
 
 def _moe_params(moe: MoEConfig, d_model: int) -> tuple[int, int, int]:
-    """Router, shared expert and all routed experts of one layer, their biases included."""
-    n_experts = moe.router.n_experts
+    """Router, what always works beside it, and all routed experts of one layer, with biases."""
+    n_experts, width = moe.router.n_experts, moe.d_latent or d_model
     n_inner = 2 if moe.activation == "swiglu" else 1
-    bias = moe.d_ff * n_inner + d_model if moe.bias else 0
+    bias = moe.d_ff * n_inner + width if moe.bias else 0
     router = n_experts * (d_model + int(moe.bias)) * (2 if moe.router.noisy else 1)
-    shared = _ffn_params(d_model, moe.shared_width, moe.activation)
-    return router, shared, n_experts * (_ffn_params(d_model, moe.d_ff, moe.activation) + bias)
+    always_on = _ffn_params(d_model, moe.shared_width, moe.activation) + moe.shared_gate * d_model
+    if moe.d_latent:
+        always_on += 2 * d_model * moe.d_latent
+    return router, always_on, n_experts * (_ffn_params(width, moe.d_ff, moe.activation) + bias)
 
 
 def _attention_params(attention: AttentionConfig, d_model: int) -> int:
@@ -74,7 +103,8 @@ def _attention_params(attention: AttentionConfig, d_model: int) -> int:
     heads, d_head = attention.n_heads, attention.d_head
     latent = attention.latent
     if latent is None:
-        return 2 * d_model * d_head * (heads + attention.n_kv_heads)
+        query_rows = heads * (1 + attention.output_gate)
+        return d_model * d_head * (query_rows + heads + 2 * attention.n_kv_heads)
     d_query = heads * (d_head + latent.d_rope)
     query = d_model * d_query
     if latent.q_rank:
@@ -90,17 +120,19 @@ def _vector_params(config: ModelConfig, n_attentions: int) -> int:
     d_q, d_kv = (n * attention.d_head for n in (attention.n_heads, attention.n_kv_heads))
     n_stacks = 2 if config.n_encoder_layers else 1
     n_blocks = config.n_layers + config.n_encoder_layers
-    n_cross = n_attentions - n_blocks
-    norms = d_model * (n_blocks * config.n_block_norms + n_cross + n_stacks)
+    n_norms = n_blocks * config.n_block_norms + _n_cross(config) + n_stacks
+    if config.d_ff_dense == 0:
+        n_norms -= n_blocks - config.n_moe_layers  # no feed-forward, no norm before it
+    others = sum(n_layers * mixer.vectors for mixer, n_layers in config.other_mixers)
     each = {"none": 0, "head": 2 * attention.d_head, "full": d_q + d_kv}[attention.qk_norm]
     if attention.latent:
         each += attention.latent.kv_rank + (attention.latent.q_rank or 0)
     if attention.bias:
-        each += d_q + 2 * d_kv + d_model
+        each += d_q + 2 * d_kv + (0 if attention.qkv_bias_only else d_model)
     if attention.sinks:
         each += attention.n_heads
     relative = n_stacks * attention.relative_buckets * attention.n_heads
-    return norms + n_attentions * each + relative
+    return d_model * n_norms + n_attentions * each + others + relative
 
 
 def n_params_total(config: ModelConfig) -> int:
@@ -108,8 +140,10 @@ def n_params_total(config: ModelConfig) -> int:
     return count_params(config).total
 
 
-def n_params_active(config: ModelConfig, *, input_embedding: bool = True) -> int:
-    """Parameters that work on one token; see the module's convention for `input_embedding`.
+def n_params_active(
+    config: ModelConfig, *, input_embedding: bool = True, output_head: bool = True
+) -> int:
+    """Parameters that work on one token; see the module's convention for the two tables.
 
     For an encoder-decoder this is an input token and an output token together.
     """
@@ -118,6 +152,7 @@ def n_params_active(config: ModelConfig, *, input_embedding: bool = True) -> int
     if config.moe is not None:
         routed = count.routed_experts * config.moe.router.top_k // config.moe.router.n_experts
     left_out = 0 if input_embedding else count.input_embedding
+    left_out += 0 if output_head else count.output_head
     return count.shared + routed - left_out
 
 

@@ -98,17 +98,21 @@ class Attention(nn.Module):
     ) -> None:
         super().__init__()
         refuse(
-            config.latent is not None or config.sinks or config.relative_buckets > 0,
-            "Latent attention, attention sinks and relative positions are counted by "
-            "moe_teach.cost but not built by moe_teach.nn: leave latent, sinks and "
-            "relative_buckets at their defaults to build a model.",
+            config.latent is not None
+            or config.sinks
+            or config.relative_buckets > 0
+            or config.output_gate,
+            "Latent attention, attention sinks, relative positions and output gates are counted by "
+            "moe_teach.cost but not built by moe_teach.nn: leave latent, sinks, relative_buckets "
+            "and output_gate at their defaults to build a model.",
         )
         self.config = config
         d_query, d_key = config.n_heads * config.d_head, config.n_kv_heads * config.d_head
         self.q_proj = Linear(d_model, d_query, config.bias)
         self.k_proj = Linear(d_model, d_key, config.bias)
         self.v_proj = Linear(d_model, d_key, config.bias)
-        self.o_proj = Linear(d_query, d_model, config.bias, scale=residual_scale)
+        has_output_bias = config.bias and not config.qkv_bias_only
+        self.o_proj = Linear(d_query, d_model, has_output_bias, scale=residual_scale)
         self.q_norm = self._qk_norm(d_query, norm_eps)
         self.k_norm = self._qk_norm(d_key, norm_eps)
         self.reset_parameters()

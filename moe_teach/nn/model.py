@@ -44,6 +44,12 @@ class Model(nn.Module):
             "Encoders and blocks with norms on the way out are counted by moe_teach.cost but not "
             "built by moe_teach.nn: leave n_encoder_layers and n_block_norms at their defaults.",
         )
+        refuse(
+            bool(config.other_mixers) or config.n_streams != 1 or config.d_ff_dense == 0,
+            "Mixers other than attention, several residual streams and layers without a "
+            "feed-forward are counted by moe_teach.cost but not built by moe_teach.nn: leave "
+            "other_mixers and n_streams at their defaults and give d_ff_dense a width.",
+        )
         self.config = config
         self.embedding = Embedding(config.vocab_size, config.d_model)
         self.blocks = nn.ModuleList(

@@ -50,9 +50,10 @@ class MoE(nn.Module):
         residual stream.
         """
         refuse(
-            config.bias,
-            "Linear biases in routers and experts are counted by moe_teach.cost but not built by "
-            "moe_teach.nn: leave bias at False to build a layer.",
+            config.bias or config.d_latent is not None or config.shared_gate,
+            "Linear biases in routers and experts, experts in a latent space and a gate on the "
+            "shared expert are counted by moe_teach.cost but not built by moe_teach.nn: leave "
+            "bias, d_latent and shared_gate at their defaults to build a layer.",
         )
         shared = None
         if config.shared_width:

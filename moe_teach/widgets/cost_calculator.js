@@ -33,7 +33,7 @@ export function distinctExperts(nExperts, topK, tokens) {
 }
 
 /** The least time of a decoding step, what it yields and what that costs (a roofline). */
-function decode({ read, flops, batch, device, nDevices, usdPerHour }) {
+function decode({ read, flops, held, batch, device, nDevices, usdPerHour }) {
   const reading = read / (nDevices * device.bandwidth_bytes_per_s);
   const computing = (batch * flops) / (nDevices * device.peak_flops_per_s);
   const tokensPerSecond = batch / Math.max(reading, computing);
@@ -41,6 +41,7 @@ function decode({ read, flops, batch, device, nDevices, usdPerHour }) {
     tokensPerSecond,
     usdPerMillion: ((nDevices * usdPerHour) / (tokensPerSecond * 3600)) * 1e6,
     limit: reading >= computing ? "memory bandwidth" : "arithmetic",
+    fits: held <= nDevices * device.memory_bytes,
   };
 }
 
@@ -56,19 +57,23 @@ export function costs(preset, state, device, bits) {
   const readOf = (touched) => (touched - params.input) * bytes + cache;
   const experts = distinctExperts(n_experts, top_k, batch);
   const touched = params.shared + (params.routed * experts) / n_experts;
-  const dense = (size) => decode({ ...machine, read: readOf(size), flops: flopsOf(size) });
+  const heldOf = (size) => size * bytes + cache;
+  const dense = (size) =>
+    decode({ ...machine, read: readOf(size), flops: flopsOf(size), held: heldOf(size) });
   const flops = flopsOf(params.active);
   const read = readOf(touched);
   return {
     ...params,
-    ...decode({ ...machine, read, flops }),
+    ...decode({ ...machine, read, flops, held: heldOf(params.total) }),
     flops,
+    attending,
     read,
     cache,
     experts,
     weights: params.total * bytes,
     myth: params.active * bytes,
     memory: n_devices * device.memory_bytes,
+    devices: Math.ceil(heldOf(params.total) / device.memory_bytes),
     denseTotal: dense(params.total),
     denseActive: dense(params.active),
   };
@@ -106,6 +111,21 @@ export function segments(parts, whole) {
   });
 }
 
+const LETTER = 0.0135; // the width of a letter, where the bar is as narrow as it gets on a wide page
+
+/** Give each mark of a bar a side for its label; one that would meet another's goes without. */
+export function labelled(pointers) {
+  const taken = [];
+  return pointers.map(({ kind, at, label }) => {
+    const side = at > 0.6 ? "left" : "right"; // so that the label stays inside
+    const wide = label.length * LETTER;
+    const [from, to] = side === "left" ? [at - wide, at] : [at, at + wide];
+    const free = taken.every(([start, end]) => to <= start || from >= end);
+    if (free) taken.push([from, to]);
+    return { kind, at, side, label: free ? label : "" };
+  });
+}
+
 const CHART = { width: 560, height: 190, left: 46, right: 132, top: 12, bottom: 30 };
 const BATCHES = [0, 10]; // powers of two
 
@@ -128,19 +148,25 @@ export function chartScale(prices) {
   };
 }
 
-/** Cost of a million tokens against the batch, for the model and its two dense relatives. */
+/** Cost of a million tokens against the batch, for the model and its two dense relatives.
+ *
+ * What does not fit into memory has no price: such points are left out.
+ */
 export function curves(preset, state, device, bits) {
   const powers = Array.from({ length: 41 }, (_, i) => i / 4);
   const rows = powers.map((power) => ({
     batch: 2 ** power,
     ...costs(preset, { ...state, batch: 2 ** power }, device, bits),
   }));
-  const price = (pick) => rows.map((row) => ({ batch: row.batch, usd: pick(row).usdPerMillion }));
+  const price = (pick) =>
+    rows
+      .filter((row) => pick(row).fits)
+      .map((row) => ({ batch: row.batch, usd: pick(row).usdPerMillion }));
   return [
     { kind: "total", label: "dense, full size", points: price((row) => row.denseTotal) },
     { kind: "sparse", label: "this model", points: price((row) => row) },
     { kind: "active", label: "dense, active size", points: price((row) => row.denseActive) },
-  ];
+  ].filter(({ points }) => points.length);
 }
 
 // ---- words ---------------------------------------------------------------------------------
@@ -164,18 +190,45 @@ export const whole = (value) => Math.round(value).toLocaleString("en-GB");
 export const dollars = (value) =>
   `$${value >= 100 ? whole(value) : value >= 0.095 ? value.toFixed(2) : value.toPrecision(2)}`;
 
+/** Whether all sizes are those of the preset, so that its name may stand beside the numbers. */
+export const isPublished = (state, preset) => SIZES.every((size) => state[size] === preset[size]);
+
 /** The state in words, for the live region: what a glance at the picture gives. */
-export function sentence(state, result) {
-  const needed = result.weights + result.cache;
-  const fits = needed <= result.memory;
-  return (
-    `${state.preset} stores ${short(result.total)} parameters and uses ${short(result.active)} of ` +
+export function sentence(state, result, preset) {
+  const name = isPublished(state, preset) ? state.preset : `Your model, changed from ${state.preset},`;
+  const stored =
+    `${name} stores ${short(result.total)} parameters and uses ${short(result.active)} of ` +
     `them for a token, 1/${(result.total / result.active).toFixed(1)} of all. ` +
-    `${bytes(needed)} must be resident: ${fits ? "they fit" : "they do not fit"} into ` +
-    `${bytes(result.memory)}. At batch ${whole(state.batch)} a step reads ${bytes(result.read)}, ` +
+    `${bytes(result.weights + result.cache)} must be resident: `;
+  if (!result.fits) {
+    return (
+      `${stored}they do not fit into ${bytes(result.memory)}, so there is no speed and no price. ` +
+      `It takes ${whole(result.devices)} devices, or narrower numbers.`
+    );
+  }
+  return (
+    `${stored}they fit into ${bytes(result.memory)}. ` +
+    `At batch ${whole(state.batch)} a step reads ${bytes(result.read)}, ` +
     `so at most ${short(result.tokensPerSecond)} tokens a second, limited by ${result.limit}, and ` +
     `at least ${dollars(result.usdPerMillion)} for a million tokens.`
   );
+}
+
+/** The three figures, each with its small print; nothing has a speed or a price that does not fit. */
+export function figureTexts(state, result) {
+  const bare = flopsText(result.flops - result.attending);
+  const flops = state.context
+    ? `${bare} without context, ${flopsText(result.attending)} to attend to ${whole(state.context)} tokens`
+    : `and ${flopsText(2 * result.total)} if all worked`;
+  const none = ["—", `does not fit: it takes ${whole(result.devices)} devices`];
+  const dense = result.denseTotal.fits
+    ? `dense, full size: ${dollars(result.denseTotal.usdPerMillion)}`
+    : "";
+  return [
+    [flopsText(result.flops), flops],
+    result.fits ? [short(result.tokensPerSecond), `limited by ${result.limit}`] : none,
+    result.fits ? [dollars(result.usdPerMillion), dense] : none,
+  ];
 }
 
 // ---- the picture ---------------------------------------------------------------------------
@@ -241,10 +294,9 @@ function bar(title) {
       ),
     );
     marks.replaceChildren(
-      ...pointers.map(({ kind, at, label }) => {
-        const side = at > 0.6 ? "left" : "right"; // the label's side, so that it stays inside
-        return make("i", { "data-kind": kind, "data-side": side, style: `left:${percent(at)}` }, make("b", {}, label));
-      }),
+      ...labelled(pointers).map(({ kind, at, side, label }) =>
+        make("i", { "data-kind": kind, "data-side": side, style: `left:${percent(at)}` }, make("b", {}, label)),
+      ),
     );
     note.replaceChildren(...small);
   };
@@ -291,7 +343,8 @@ function chart(choose) {
   });
   const text = (x, y, words, attributes) => draw("text", { x, y, ...attributes }, words);
   const update = (lines, batch, price) => {
-    scale = chartScale(lines.flatMap(({ points }) => points.map(({ usd }) => usd)));
+    const prices = lines.flatMap(({ points }) => points.map(({ usd }) => usd));
+    scale = chartScale(prices.length ? prices : [1]);
     const end = width - right;
     const grid = scale.ticks.flatMap((tick) => [
       draw("line", { class: "grid", x1: left, x2: end, y1: scale.y(tick), y2: scale.y(tick) }),
@@ -311,14 +364,16 @@ function chart(choose) {
       text(end + 10, ends[i] + 4, label, { class: "name", "data-kind": kind }),
     ]);
     const x = scale.x(Math.min(1024, batch));
-    const here = [
-      draw("line", { class: "here", x1: x, x2: x, y1: top, y2: height - bottom }),
-      draw("circle", { cx: x, cy: scale.y(price), r: 6 }),
-    ];
-    svg.replaceChildren(...grid, ...axis, ...paths, ...here);
+    const here = [draw("line", { class: "here", x1: x, x2: x, y1: top, y2: height - bottom })];
+    if (price !== null) here.push(draw("circle", { cx: x, cy: scale.y(price), r: 6 }));
+    const absent = lines.some(({ kind }) => kind === "sparse")
+      ? []
+      : [text(end, top + 18, "this model does not fit: no price", { "text-anchor": "end" })];
+    svg.replaceChildren(...grid, ...axis, ...paths, ...here, ...absent);
+    const said = price === null ? "this model does not fit" : `it is ${dollars(price)}`;
     svg.setAttribute(
       "aria-label",
-      `Cost of a million tokens against the batch size; at ${whole(batch)} it is ${dollars(price)}.`,
+      `Cost of a million tokens against the batch size; at ${whole(batch)} ${said}.`,
     );
   };
   return { row: make("section", { class: "moe-cost-bar" }, head, svg), update };
@@ -350,7 +405,7 @@ function bars() {
   const stored = bar("Parameters");
   const resident = bar("Bytes that must be resident");
   const read = bar("Bytes that one step reads");
-  const update = (state, result, device, bits) => {
+  const update = (state, result, bits) => {
     const { total, active, shared, chosen, weights, cache, memory } = result;
     const [k, n] = [Math.min(state.top_k, state.n_experts), state.n_experts];
     const idle = total - active;
@@ -367,7 +422,6 @@ function bars() {
     const size = bits / 8;
     const needed = weights + cache;
     const scale = Math.max(needed, memory) * 1.04;
-    const devices = Math.ceil(needed / device.memory_bytes);
     resident.update(
       bytes(needed),
       segments([["shared", shared * size], ["chosen", chosen * size], ["idle", idle * size], ["cache", cache]], scale),
@@ -377,7 +431,9 @@ function bars() {
       ],
       [
         key("cache", `cache ${bytes(cache)}`),
-        needed <= memory ? `fits into ${bytes(memory)}` : `does not fit: it takes ${whole(devices)} devices`,
+        result.fits
+          ? `fits into ${bytes(memory)}`
+          : `does not fit into ${bytes(memory)}: it takes ${whole(result.devices)} devices`,
       ],
     );
     const experts = (result.routed * result.experts * size) / n;
@@ -393,7 +449,7 @@ function bars() {
 
 function build(choose) {
   const preset = chooser("preset", "Start from", choose);
-  const back = make("button", { type: "button", class: "moe-cost-back" }, "as published");
+  const back = make("button", { type: "button", class: "moe-cost-back" }, "back to the published sizes");
   back.addEventListener("click", () => choose("preset", preset.row.querySelector("select").value));
   const [left, three, numbers, curve] = [controls(choose), bars(), figures(), chart(choose)];
   const spoken = make("p", { class: "moe-cost-words", role: "status", "aria-live": "polite" });
@@ -414,16 +470,12 @@ function build(choose) {
     const [device, bits] = [data.devices[state.device], data.formats[state.dtype]];
     const result = costs(shape, state, device, bits);
     preset.update(Object.keys(data.presets), state.preset);
-    back.hidden = SIZES.every((size) => state[size] === shape[size]);
+    back.hidden = isPublished(state, shape);
     left.update(state, data);
-    three.update(state, result, device, bits);
-    numbers.update([
-      [flopsText(result.flops), `and ${flopsText(2 * result.total)} if all worked`],
-      [short(result.tokensPerSecond), `limited by ${result.limit}`],
-      [dollars(result.usdPerMillion), `dense, full size: ${dollars(result.denseTotal.usdPerMillion)}`],
-    ]);
-    curve.update(curves(shape, state, device, bits), state.batch, result.usdPerMillion);
-    spoken.textContent = sentence(state, result);
+    three.update(state, result, bits);
+    numbers.update(figureTexts(state, result));
+    curve.update(curves(shape, state, device, bits), state.batch, result.fits ? result.usdPerMillion : null);
+    spoken.textContent = sentence(state, result, shape);
   };
   return { root, update };
 }

@@ -41,8 +41,9 @@ class CostCalculator(CourseWidget):
         "what the 12B suggest.",
         "Make the experts wider, then narrower, and watch where the active part ends: it reaches "
         "the mark of top-k / experts only if almost nothing is shared.",
-        "Drag the batch in the curve from 1 to 1,024: at which batch is the sparse model closest "
-        "in cost to a dense model of its full size?",
+        "Set the context to 0 and drag the batch in the curve from 1 to 1,024: at which batch is "
+        "the sparse model closest in cost to a dense model of its full size? Then bring the "
+        "context back: a curve ends where the cache no longer fits.",
     )
 
     presets = traitlets.Dict().tag(sync=True)
@@ -103,17 +104,29 @@ class CostCalculator(CourseWidget):
         config, machine = self.config, self.machine
         total, active = cost.n_params_total(config), cost.n_params_active(config)
         resident = cost.weight_bytes(config, self.dtype)
+        cache = self.batch * self.context * cost.kv_cache_bytes_per_token(config)
+        text = (
+            f"{self._name()}: {total / 1e9:.1f} billion parameters stored, {active / 1e9:.1f} "
+            f"billion used by a token (1/{total / active:.1f}). All weights must be resident: "
+            f"{resident / 1e9:,.0f} GB in {self.dtype}, and {cache / 1e9:,.0f} GB of cache. "
+        )
+        machines = f"{self.n_devices} x {self.device}"
+        if resident + cache > machine.memory_bytes:
+            return f"{text}That does not fit into {machines}: no speed, and no price."
         speed = cost.decode_tokens_per_second(
             config, machine, self.batch, context=self.context, dtype=self.dtype
         )
         price = cost.usd_per_million_tokens(machine.usd_per_hour, speed)
         return (
-            f"{self.preset}: {total / 1e9:.1f} billion parameters stored, {active / 1e9:.1f} "
-            f"billion used by a token (1/{total / active:.1f}). All weights must be resident: "
-            f"{resident / 1e9:,.0f} GB in {self.dtype}. With {self.n_devices} x {self.device} and "
-            f"batch {self.batch}, at most {speed:,.0f} tokens a second, at least {price:.2f} USD "
-            "for a million tokens."
+            f"{text}With {machines} and batch {self.batch}, at most {speed:,.0f} tokens a second, "
+            f"at least {price:.2f} USD for a million tokens."
         )
+
+    def _name(self) -> str:
+        """The preset's name, as long as the sizes are the preset's."""
+        published = presets()[self.preset]
+        is_changed = any(getattr(self, name) != published[name] for name in SIZES)
+        return f"Your model, changed from {self.preset}" if is_changed else self.preset
 
     def picture(self) -> str:
         """Draw parameters stored and used as two bars."""
@@ -131,6 +144,6 @@ class CostCalculator(CourseWidget):
             '<svg xmlns="http://www.w3.org/2000/svg" width="540" height="124" '
             'font-family="sans-serif" font-size="14" fill="#16181d">'
             '<rect width="540" height="124" rx="10" fill="#ffffff" stroke="#d9dce1"/>'
-            f'<text x="16" y="28" font-weight="600">{escape(self.preset)}: parameters</text>'
+            f'<text x="16" y="28" font-weight="600">{escape(self._name())}: parameters</text>'
             f"{bars}</svg>"
         )

@@ -33,12 +33,15 @@ DEVICES: dict[str, dict[str, float]] = {
 def presets() -> dict[str, dict[str, Any]]:
     """Describe every sparse decoder of the catalog by the numbers that its costs depend on.
 
-    Dense models have nothing to choose and encoder-decoders decode differently: both stay out.
+    Dense models have nothing to choose, encoder-decoders decode differently, and where layers
+    differ in kind a slider for their number or width would say nothing: all of them stay out.
     """
     return {
         name: _describe(card.config)
         for name, card in CATALOG.items()
-        if card.config.moe is not None and not card.config.n_encoder_layers
+        if card.config.moe is not None
+        and not card.config.n_encoder_layers
+        and not card.config.other_mixers
     }
 
 

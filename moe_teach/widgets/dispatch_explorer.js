@@ -48,7 +48,7 @@ export function routed({ expertIds, gates, logits, skew }) {
   return { expertIds: rows.map(({ ids }) => ids), gates: rows.map((row) => row.gates) };
 }
 
-/** Rows one expert may take: ceil(factor * T * K / E), with the factor read as a decimal. */
+/** Places of one expert: ceil(factor * T * K / E), with the factor read as a decimal. */
 export function capacityOf(nTokens, nExperts, topK, factor) {
   const millionths = Math.round(factor * 1e6);
   return Math.ceil((millionths * nTokens * topK) / (1e6 * nExperts));
@@ -119,8 +119,8 @@ const plural = (count, one) => `${count} ${one}${count === 1 ? "" : "s"}`;
 export function sentence(state, result) {
   const { capacity, dropped, choices, padded, slots, orphans, tokens, quarters } = result;
   const words = [
-    `Each expert takes ${plural(capacity, "row")}: ${dropped} of ${choices} choices are dropped, `
-      + `${padded} of ${slots} computed rows are padding.`,
+    `Each expert has ${plural(capacity, "place")}: ${dropped} of ${choices} choices are dropped, `
+      + `${padded} of ${slots} places are padding, computed for nobody.`,
   ];
   if (orphans) words.push(`${plural(orphans, "token")} reach${orphans === 1 ? "es" : ""} no expert at all.`);
   const worst = Math.max(...quarters);
@@ -148,7 +148,7 @@ function field(label, options, onPick) {
 function buildControls(change) {
   const factor = slider("capacity factor", { min: 0.25, max: 3, step: 0.05 },
     (capacityFactor) => change({ capacityFactor }));
-  const skew = slider("skew of the router", { min: 0, max: 3, step: 0.1 }, (v) => change({ skew: v }));
+  const skew = slider("extra skew", { min: 0, max: 3, step: 0.1 }, (v) => change({ skew: v }));
   const policy = field("who is served first",
     [["first_come", "first come"], ["by_gate", "largest gate"], ["random", "random"]],
     (value) => change({ policy: value }));
@@ -163,7 +163,7 @@ function buildControls(change) {
       make("div", { class: "field again" }, draws, again), policy.node, order.node),
     update(state) {
       factor.update(state.capacityFactor, state.capacityFactor.toFixed(2));
-      skew.update(state.skew, state.skew.toFixed(1));
+      skew.update(state.skew, state.skew ? `+${state.skew.toFixed(1)}` : "none: as routed");
       policy.update(state.policy);
       order.update(state.order);
       again.disabled = state.policy !== "random" && state.order !== "shuffled";
@@ -188,7 +188,7 @@ const fate = ({ kept }) => (kept.every(Boolean) ? "whole" : kept.some(Boolean) ?
 const FATES = { whole: "all choices kept", half: "some choices dropped", none: "no expert at all" };
 
 function buildPicture(select) {
-  const svg = draw("svg", { class: "stage", role: "group", "aria-label": "Tokens, experts and slots" });
+  const svg = draw("svg", { class: "stage", role: "group", "aria-label": "Tokens, experts and their places" });
   let [shown, places] = [[], []];
   const step = (from, by) => {
     const next = Math.max(0, Math.min(shown.length - 1, from + by));
@@ -258,7 +258,7 @@ function buildNumbers() {
     update(_, { kept, choices, dropped, padded, slots, orphans, tokens, quarters }) {
       list.update([
         [kept, `of ${choices}`], [dropped, percent(dropped / choices)],
-        [padded, `${percent(slots ? padded / slots : 0)} of the rows computed`], [orphans, `of ${tokens.length}`],
+        [padded, `${percent(slots ? padded / slots : 0)} of the places`], [orphans, `of ${tokens.length}`],
       ]);
       bars.forEach(([bar, share], i) => {
         bar.style.height = percent(quarters[i]).replace(" ", "");

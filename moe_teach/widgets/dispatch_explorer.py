@@ -1,4 +1,4 @@
-"""Follow tokens to experts to slots, and see what a capacity drops and what it pads."""
+"""Follow tokens to their places at the experts: what a capacity drops, and what it pads."""
 
 import math
 from dataclasses import replace
@@ -19,25 +19,25 @@ ORDERS = ("as given", "reversed", "shuffled")
 
 
 class DispatchExplorer(CourseWidget):
-    """One batch of routed tokens and the slots of its experts.
+    """One batch of routed tokens and the places of its experts.
 
     `capacity_factor` and `policy` mean what they mean in `moe_teach.ops.capacity`; `order` is the
     order in which the tokens stand in the batch, and `seed` fixes what is shuffled or drawn.
     `skew` adds a growing preference for the first experts to all logits and then routes again:
-    softmax, top-k, renormalise. At 0 the routing is the one that was given. `selected` is the
-    token that is followed, -1 for none.
+    softmax, top-k, renormalise. At 0 the routing is the one that was given, with whatever skew it
+    has of its own. `selected` is the token that is followed, -1 for none.
     """
 
     _esm = Path(__file__).with_suffix(".js")
     _css = Path(__file__).with_suffix(".css")
     alt: ClassVar[str] = (
-        "A batch of tokens in order above, and below one row of slots for each expert: filled "
-        "slots carry their token's number, empty ones are padding, and behind the capacity line "
+        "A batch of tokens in order above, and below the places of each expert: filled "
+        "places carry their token's number, empty ones are padding, and behind the capacity line "
         "stand the crossed-out choices that were dropped. Bars show the drops by quarter of the "
         "batch."
     )
     what_to_try: ClassVar[tuple[str, str, str]] = (
-        "With first come, raise the skew and watch the bars: which quarter of the batch loses?",
+        "With first come, raise the extra skew and watch the bars: which quarter loses?",
         "Reverse the batch, then serve by gate instead: the drops move, and then they lose their "
         "place. How many there are does not change.",
         "Raise the capacity factor until nothing is dropped, and read what the padding costs.",
@@ -105,7 +105,7 @@ class DispatchExplorer(CourseWidget):
 
     @property
     def capacity(self) -> int:
-        """Rows that one expert may take."""
+        """Places of one expert."""
         n_tokens, n_experts, top_k = len(self.logits), len(self.logits[0]), len(self.expert_ids[0])
         return capacity_of(n_tokens, n_experts, top_k, self.capacity_factor)
 
@@ -114,7 +114,7 @@ class DispatchExplorer(CourseWidget):
         n_tokens, n_experts, top_k = len(self.logits), len(self.logits[0]), len(self.expert_ids[0])
         text = (
             f"{n_tokens} tokens choose {top_k} of {n_experts} experts each. With a capacity "
-            f"factor of {self.capacity_factor:g} an expert takes {self.capacity} rows"
+            f"factor of {self.capacity_factor:g} an expert has {self.capacity} places"
         )
         if self.policy == "random" or self.order == "shuffled":
             return f"{text}, served in random order."
@@ -122,7 +122,7 @@ class DispatchExplorer(CourseWidget):
         assert kept is not None
         dropped = int((~kept).sum())
         padded = n_experts * self.capacity - int(kept.sum())
-        return f"{text}: {dropped} of {kept.numel()} choices are dropped, {padded} slots padded."
+        return f"{text}: {dropped} of {kept.numel()} choices are dropped, {padded} places padded."
 
     @traitlets.validate("capacity_factor", "skew")
     def _is_in_range(self, proposal: Any) -> float:

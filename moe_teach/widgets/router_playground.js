@@ -133,6 +133,9 @@ export function compareRules(state) {
   });
 }
 
+/** What the whole width of the rules' bars stands for: the largest sum of gates, at least 1. */
+export const longest = (results) => Math.max(1, ...results.map(({ total }) => total));
+
 /** Which of `RULES` the traits describe; top-k first renormalises by nature. */
 export function ruleIndex({ scoreFn, topkFirst, normalizeGates }) {
   return RULES.findIndex((rule) => rule.scoreFn === scoreFn && rule.topkFirst === topkFirst
@@ -232,7 +235,7 @@ export function sentence(state) {
   const byScore = topK(scores, state.topK);
   const moved = expertIds.filter((e) => !byScore.includes(e));
   if (moved.length) words.push(`Only the bias brings in expert ${list(moved.map(String))};`
-    + " the gates do not contain it.");
+    + " no gate contains a bias.");
   if (isNoisy(state)) words.push(`Training noise, draw ${state.seed}.`);
   return words.join(" ");
 }
@@ -524,9 +527,9 @@ function ruleRow(rule, group, change) {
   const name = make("span", { class: "rule" }, radio, rule.name);
   return {
     node: make("label", { class: "row" }, name, bar, total, slope),
-    update({ expertIds, gates, total: gateSum, slope: size }, isOn) {
+    update({ expertIds, gates, total: gateSum, slope: size }, isOn, most) {
       radio.checked = isOn;
-      const most = Math.max(1, gateSum);
+      bar.style.setProperty("--one", `${100 / most}%`);
       bar.replaceChildren(...expertIds.map((e, rank) => {
         const part = make("span", { style: `--hue: var(--expert-${e})` },
           gates[rank] / most > 0.12 ? `${e}: ${gates[rank].toFixed(2)}` : "");
@@ -544,13 +547,14 @@ function buildRules(change) {
   const group = `moe-rule-${(groups += 1)}`;
   const rows = RULES.map((rule) => ruleRow(rule, group, change));
   const head = make("div", { class: "row head", "aria-hidden": "true" },
-    ...["gate rule", "gates of this token", "sum", "slope |∂gates/∂logits|"].map((title) => make("span", {}, title)));
+    ...["gate rule", "gates of this token (the line stands at 1)", "sum", "slope |∂gates/∂logits|"].map((title) => make("span", {}, title)));
   return {
     node: make("div", { class: "rules", role: "radiogroup", "aria-label": "gate rule" },
       head, ...rows.map(({ node }) => node)),
     update(state) {
-      const on = ruleIndex(state);
-      compareRules(state).forEach((result, i) => rows[i].update(result, i === on));
+      const [on, results] = [ruleIndex(state), compareRules(state)];
+      const most = longest(results);
+      results.forEach((result, i) => rows[i].update(result, i === on, most));
     },
   };
 }

@@ -68,9 +68,12 @@ class RouterPlayground(CourseWidget):
             f"this one has {weight.shape[1]}.",
         )
         refuse(
-            config.n_groups > 1 or config.choice == "expert" or config.gate_scale != 1.0,
-            "The playground shows plain top-k routing: leave n_groups at 1, choice at 'token' and "
-            "gate_scale at 1.",
+            config.n_groups > 1
+            or config.choice == "expert"
+            or config.gate_scale != 1.0
+            or config.score_fn == "sqrt_softplus",
+            "The playground shows plain top-k routing by softmax or sigmoid: leave n_groups at 1, "
+            "choice at 'token' and gate_scale at 1.",
         )
         return cls(
             experts=weight.tolist(),

@@ -17,15 +17,16 @@ def test_keys_menu_curve_and_python_move_the_same_model(
     book = notebook(SETUP, "w")
     experts = book.page.locator('.moe-cost input[data-trait="n_experts"]')
 
+    drag(book.page, book.page.locator(".moe-cost-chart circle"), by=(120, 0))
+    eventually(lambda: book.execute("", "w.batch > 8"), True)
+
     experts.focus()
     book.page.keyboard.press("ArrowRight")
     eventually(lambda: book.execute("", "w.n_experts"), 32)
 
     book.page.locator('.moe-cost select[data-trait="preset"]').select_option("DeepSeek-V3")
     eventually(lambda: book.execute("", "[w.preset, w.top_k]"), ["DeepSeek-V3", 8])
-
-    drag(book.page, book.page.locator(".moe-cost-chart circle"), by=(120, 0))
-    eventually(lambda: book.execute("", "w.batch > 8"), True)
+    assert book.page.locator(".moe-cost-chart circle").count() == 0  # two devices cannot hold it
 
     book.execute("w.preset = 'Mixtral 8x7B'")
     book.page.locator(".moe-cost-words").get_by_text("Mixtral 8x7B stores 46.7B").wait_for()

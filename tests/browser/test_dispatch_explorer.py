@@ -29,7 +29,7 @@ def test_sliders_buttons_keys_and_python_move_the_same_batch(
     eventually(lambda: book.execute("", "w.selected"), 2)
 
     book.execute("w.capacity_factor = 0.5\nw.skew = 2.0")
-    widget.locator(".status").get_by_text("Each expert takes 6 rows").wait_for()
+    widget.locator(".status").get_by_text("Each expert has 6 places").wait_for()
     assert widget.locator(".cell.dropped").count() > 0
     book.screenshot("dispatch_explorer_light")
 
@@ -43,6 +43,6 @@ def test_a_page_without_a_kernel_still_serves_and_drops(
     picture(page.locator(".moe-dispatch-explorer"), "dispatch_explorer_static_dark")
 
     page.get_by_role("slider", name="capacity factor").fill("3")
-    page.get_by_role("slider", name="skew of the router").fill("0")
+    page.get_by_role("slider", name="extra skew").fill("0")
 
     assert dropped.count() == 0

@@ -85,3 +85,18 @@ test("the margin is the step from the last chosen to the first left out", () => 
   assert.equal(margin, selection[order[1]] - selection[order[2]]);
   assert.equal(routeOf({ topK: 3 }).margin, null);
 });
+
+test("a sum of gates above 1 is not drawn as wide as one of 1", () => {
+  const results = m.compareRules({ ...state, scoreFn: "sigmoid", topK: 3 });
+  const most = m.longest(results);
+
+  assert.equal(most, Math.max(...results.map(({ total }) => total)));
+  assert.ok(most > 1.3);
+  assert.equal(m.longest([{ total: 0.2 }, { total: 0.9 }]), 1);
+});
+
+test("the words say that no gate contains a bias, not that an expert is missing", () => {
+  const words = m.sentence({ ...state, expertBias: [0, 0, 1] });
+
+  assert.match(words, /Only the bias brings in expert 2; no gate contains a bias\./);
+});

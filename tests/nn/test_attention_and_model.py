@@ -8,7 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from moe_teach.config import AttentionConfig, LatentConfig, ModelConfig, MoEConfig, RouterConfig
+from moe_teach.config import (
+    AttentionConfig,
+    CountedMixer,
+    LatentConfig,
+    ModelConfig,
+    MoEConfig,
+    RouterConfig,
+)
 from moe_teach.cost import n_params_total
 from moe_teach.nn.attention import Attention, KVCache, rotate
 from moe_teach.nn.model import Model
@@ -186,6 +193,14 @@ NOT_BUILT = {
     "encoder": replace(CONFIG, n_encoder_layers=1),
     "four-norms": replace(CONFIG, n_block_norms=4),
     "biased-experts": replace(CONFIG, moe=replace(MOE, bias=True)),
+    "latent-experts": replace(CONFIG, moe=replace(MOE, d_latent=8)),
+    "gated-shared-expert": replace(CONFIG, moe=replace(MOE, n_shared_experts=1, shared_gate=True)),
+    "output-gate": replace(CONFIG, attention=replace(ATTENTION, output_gate=True)),
+    "other-mixers": replace(
+        CONFIG, other_mixers=((CountedMixer(name="linear attention", per_width=4), 1),)
+    ),
+    "streams": replace(CONFIG, n_streams=4),
+    "no-feed-forward": replace(CONFIG, n_dense_layers=1, d_ff_dense=0),
 }
 
 

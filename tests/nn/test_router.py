@@ -8,6 +8,7 @@ from torch import Tensor
 
 from moe_teach.config import RouterConfig
 from moe_teach.nn.router import Router
+from moe_teach.ops.route import score
 from moe_teach.types import Routing
 
 WAYS = {
@@ -15,6 +16,7 @@ WAYS = {
     "softmax-as-it-comes": RouterConfig(n_experts=8, top_k=2, normalize_gates=False),
     "topk-first": RouterConfig(n_experts=8, top_k=2, topk_first=True),
     "sigmoid": RouterConfig(n_experts=8, top_k=3, score_fn="sigmoid", gate_scale=2.5),
+    "sqrt-softplus": RouterConfig(n_experts=8, top_k=3, score_fn="sqrt_softplus", gate_scale=1.5),
     "noisy": RouterConfig(n_experts=8, top_k=2, noisy=True, jitter=0.1),
     "groups": RouterConfig(n_experts=8, top_k=2, score_fn="sigmoid", n_groups=4, top_groups=2),
     "expert-choice": RouterConfig(n_experts=8, top_k=2, choice="expert"),
@@ -191,3 +193,17 @@ def test_a_bias_that_is_not_a_number_chooses_nobody(way: str) -> None:
     router.expert_bias[1] = torch.nan
     with pytest.raises(ValueError, match="expert_bias holds NaN"):
         router(torch.randn(5, 16))
+
+
+def test_a_square_root_of_a_softplus_scores_without_a_limit_and_survives_closed_experts() -> None:
+    router = a_router(WAYS["sqrt-softplus"], d_model=8)
+    logits = torch.tensor([[3.0, -1.0, 9.0, 1.0, 0.5, -200.0, 2.0, -3.0]])
+    routing = with_logits(router, logits)
+    probs = logits.exp().log1p().sqrt()  # log(1 + exp(logit)), then its root
+    torch.testing.assert_close(routing.probs, probs, atol=1e-6, rtol=1e-6)
+    assert routing.expert_ids.tolist() == [[2, 0, 6]] and routing.probs[0, 2] > 1
+    chosen = probs[:, [2, 0, 6]]
+    torch.testing.assert_close(routing.gates, 1.5 * chosen / chosen.sum())
+    closed = torch.tensor([[1.0, -torch.inf, -500.0]], requires_grad=True)
+    score(closed, "sqrt_softplus").sum().backward()
+    assert closed.grad.isfinite().all()

@@ -57,14 +57,17 @@ def test_the_browser_counts_what_the_library_counts(in_node: Callable) -> None:
         ), about
 
 
-def test_every_sparse_decoder_of_the_catalog_is_a_preset() -> None:
+def test_every_sparse_decoder_whose_layers_are_alike_is_a_preset() -> None:
     sparse = {
         name
         for name, card in CATALOG.items()
-        if card.config.moe is not None and not card.config.n_encoder_layers
+        if card.config.moe is not None
+        and not card.config.n_encoder_layers
+        and not card.config.other_mixers
     }
 
     assert set(presets()) == sparse
+    assert "Ling-1T" in sparse and "Nemotron 3 Super" not in sparse
 
 
 @pytest.mark.parametrize("name", presets())
@@ -87,6 +90,19 @@ def test_choosing_a_preset_brings_its_sizes_and_a_device_its_price() -> None:
 def test_an_unknown_model_is_refused_with_the_known_ones() -> None:
     with pytest.raises(traitlets.TraitError, match=r"no model called 'GPT-5'.*Mixtral 8x7B"):
         CostCalculator("GPT-5")
+
+
+def test_a_changed_model_loses_the_name_of_its_preset_and_what_does_not_fit_its_price() -> None:
+    widget = CostCalculator("Mixtral 8x7B", n_devices=1, device="H200, 141 GB")
+    assert "USD for a million tokens" in widget.words()
+
+    widget.n_experts = 128
+
+    assert widget.words().startswith("Your model, changed from Mixtral 8x7B: ")
+    assert "changed from Mixtral 8x7B" in widget.picture()
+    assert "does not fit" in widget.words() and "USD" not in widget.words()
+    widget.n_devices = 16
+    assert "does not fit" not in widget.words()
 
 
 def test_the_still_picture_and_the_words_follow_the_state() -> None:

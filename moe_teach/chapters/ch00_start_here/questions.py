@@ -40,8 +40,8 @@ QUESTIONS = (
         replies={
             "a": "True for one token. But which experts rest changes from token to token: think of "
             "the whole sentence.",
-            "c": "That would mean loading an expert again and again. It can be done (chapter 14), "
-            "but it must then be read from somewhere.",
+            "c": "That would mean loading an expert again and again. It can be done, but it "
+            "must then be read from somewhere.",
         },
         hints=("How many different experts does the whole sentence use?",),
     ),

@@ -61,7 +61,7 @@ def catalog_figure(points: Sequence[CostPoint], highlight: str) -> Figure:
 
     `highlight` names the point that stands out and that is put on the second panel too.
     """
-    drawing, (left, right) = figure(10.5, 5.0, ncols=2, width_ratios=(2.1, 1))
+    drawing, (left, right) = figure(11.0, 6.0, ncols=2, width_ratios=(2.4, 1))
     _draw_catalog(left, points, highlight)
     chosen = next(point for point in points if point.name == highlight)
     _draw_one_eighth(right, chosen)
@@ -69,7 +69,7 @@ def catalog_figure(points: Sequence[CostPoint], highlight: str) -> Figure:
 
 
 def _draw_catalog(axes: Any, points: Sequence[CostPoint], highlight: str) -> None:
-    ends = np.array([0.4, 2500.0])
+    ends = np.array([0.4, 6000.0])
     for one_over, style in ((1, "-"), (4, "--"), (8, "-."), (32, ":")):
         text = "dense: all of it" if one_over == 1 else f"1/{one_over}"
         axes.plot(ends, ends / one_over, style, color=GREY, linewidth=0.9, label=text)
@@ -82,7 +82,7 @@ def _draw_catalog(axes: Any, points: Sequence[CostPoint], highlight: str) -> Non
         place = (point.total / 1e9, point.active / 1e9)
         axes.scatter(*place, s=size, color=colour, marker=marker, zorder=3)
     axes.set(
-        xscale="log", yscale="log", xlim=(0.45, 2600), ylim=(0.15, 130),
+        xscale="log", yscale="log", xlim=(0.45, 5500), ylim=(0.15, 130),
         xlabel="stored: total parameters (billions)",
         ylabel="used: active parameters a token (billions)",
         title="What models store, what a token uses and costs",
@@ -94,24 +94,30 @@ def _draw_catalog(axes: Any, points: Sequence[CostPoint], highlight: str) -> Non
     _label(axes, marks, gaps=[13 if p.name == highlight else 8 for p in points])
 
 
+_SIDES = ((1, 0, "left"), (-1, 0, "right"), (0, 1.3, "center"), (0, -1.3, "center"))
+_SIDES += ((1, 1, "left"), (1, -1, "left"), (-1, 1, "right"), (-1, -1, "right"))
+
+
 def _label(axes: Any, marks: Sequence[tuple[float, float, str]], gaps: Sequence[int]) -> None:
-    """Write each name beside its mark, on the first side where it meets nothing written yet."""
-    drawing = axes.figure
-    drawing.draw_without_rendering()
+    """Write each name beside its mark, on the first side where it meets nothing.
+
+    Marks with the nearest neighbours choose first.
+    """
+    axes.figure.draw_without_rendering()
     centres = axes.transData.transform([mark[:2] for mark in marks])
     taken = [Bbox.from_bounds(x - 5, y - 5, 10, 10) for x, y in centres]
-    sides = ((1, 0, "left"), (-1, 0, "right"), (0, 1.3, "center"), (0, -1.3, "center"))
-    sides += ((1, 1, "left"), (1, -1, "left"), (-1, 1, "right"), (-1, -1, "right"), (1, 0, "left"))
-    for number, ((x, y, name), gap) in enumerate(zip(marks, gaps, strict=True)):
+    apart = np.linalg.norm(centres[:, None] - centres[None], axis=-1)
+    for number in np.sort(apart, axis=1)[:, 1:4].sum(axis=1).argsort(kind="stable"):
+        (x, y, name), gap = marks[number], gaps[number]
         others = taken[:number] + taken[number + 1 :]
-        for trial, (dx, dy, align) in enumerate(sides, start=1):
+        for trial, (dx, dy, align) in enumerate(_SIDES, start=1):
             text = axes.annotate(
                 name, (x, y), (gap * dx, gap * dy), textcoords="offset points", ha=align,
                 va="center", fontsize=7.5,
             )  # fmt: skip
             box = text.get_window_extent()
             free = box.x1 < axes.bbox.x1 and not any(box.overlaps(other) for other in others)
-            if free or trial == len(sides):
+            if free or trial == len(_SIDES):
                 break
             text.remove()
         taken.append(box)

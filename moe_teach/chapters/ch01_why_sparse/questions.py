@@ -15,8 +15,7 @@ QUESTIONS = (
         },
         answer="c",
         because="The next token may choose any expert, so all of them must be within reach. "
-        "Sparsity saves computing and reading, not storage. Chapter 14 keeps a part of the experts "
-        "on disk and measures what that costs.",
+        "Sparsity saves computing and reading, not storage.",
         replies={
             "a": "These 12 billion serve *this* token. Which ones the next token needs, nobody "
             "knows before its router has spoken.",

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
@@ -55,25 +54,31 @@ def audit_label(norm: float, largest: float) -> str:
 
 
 def _draw_audit(axes: Axes, norms: Mapping[str, Numbers], ks: Sequence[int]) -> None:
+    """Colour tells living from dead and nothing else: how large a gradient is, is no verdict."""
     table = np.array([list(row) for row in norms.values()], dtype=float)  # (rules, ks)
     largest = float(table.max()) or 1.0  # a dead router still gets a picture
-    alive = np.where(table > DUST * largest, table, np.nan)
-    smallest = np.nanmin(alive) if np.isfinite(alive).any() else largest
-    shades = LogNorm(vmin=smallest / 2, vmax=largest * 2)
-    image = axes.imshow(np.ma.masked_invalid(alive), cmap="cividis", norm=shades, aspect="auto")
     for (row, column), norm in np.ndenumerate(table):
         text = audit_label(float(norm), largest)
-        if np.isnan(alive[row, column]):
-            _draw_dead(axes, column, row, text)
+        if norm > DUST * largest:
+            _draw_living(axes, column, row, text)
         else:
-            ink = "white" if shades(norm) < 0.5 else "black"
-            axes.text(column, row, text, ha="center", va="center", color=ink)
-    axes.set(title="Task gradient that reaches the router", xlabel="experts per token, k")
+            _draw_dead(axes, column, row, text)
+    axes.set(
+        title="Does a task gradient reach the router? (its norm)",
+        xlabel="experts per token, k",
+        xlim=(-0.5, len(ks) - 0.5),
+        ylim=(len(norms) - 0.5, -0.5),
+    )
     axes.set_xticks(range(len(ks)), [str(k) for k in ks])
     axes.set_yticks(range(len(norms)), list(norms))
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
-    axes.figure.colorbar(image, ax=axes, label="gradient norm", shrink=0.9)
+
+
+def _draw_living(axes: Axes, column: int, row: int, text: str) -> None:
+    corner = (column - 0.47, row - 0.47)
+    axes.add_patch(Rectangle(corner, 0.94, 0.94, facecolor=PALETTE[0], alpha=0.3, linewidth=0))
+    axes.text(column, row, text, ha="center", va="center")
 
 
 def _draw_dead(axes: Axes, column: int, row: int, text: str) -> None:

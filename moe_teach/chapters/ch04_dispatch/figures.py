@@ -58,7 +58,7 @@ def _card(axes: Any, x: int, y: int, text: str, colour: str) -> None:
 
 
 def buffers(tokens_per_expert: Any, capacity: int) -> Figure:
-    """Draw one bar per expert: rows that fit, slots that stay empty, rows that find no slot.
+    """Draw one bar per expert: rows that fit, places that stay empty, rows that find no place.
 
     `tokens_per_expert` (E,) counts the choices of each expert; `capacity` is C in rows.
     """
@@ -97,7 +97,7 @@ def signature(
 
     `seconds` and `work` give, by dispatcher, one value per entry of `n_experts`; `work` is FLOPs
     over needed FLOPs. `lost` (R, S) is the share of each token's choices that was dropped, R
-    batch rows by S positions. `dropped` gives, by policy, an array (seeds, R) of dropped shares.
+    texts by S positions. `dropped` gives, by policy, an array (seeds, R) of dropped shares.
     """
     drawing, axes = figure(10.5, 6.4, nrows=2, ncols=2)
     _lines(axes[0, 0], n_experts, {k: 1e3 * np.asarray(v) for k, v in seconds.items()})
@@ -129,8 +129,8 @@ def _drop_map(drawing: Figure, axes: Any, lost: np.ndarray) -> None:
     image = axes.imshow(lost, aspect="auto", cmap=_LOST_MAP, vmin=0, vmax=1, interpolation="none")
     bar = drawing.colorbar(image, ax=axes, ticks=[0, 0.5, 1])
     bar.set_label("share of its choices lost")
-    axes.set(title="One batch, first come first served", ylabel="row of the batch")
-    axes.set_xlabel("position in the row")
+    axes.set(title="One batch, first come first served", ylabel="text of the batch")
+    axes.set_xlabel("position in the text")
 
 
 def _drop_lines(axes: Any, dropped: Mapping[str, Any]) -> None:
@@ -142,6 +142,6 @@ def _drop_lines(axes: Any, dropped: Mapping[str, Any]) -> None:
         axes.plot(rows, shares.mean(0), color=shade, label=policy, **style)
     n_seeds = np.asarray(next(iter(dropped.values()))).shape[0]
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-    axes.set(title=f"Dropped, by row (band: {n_seeds} seeds)", xlabel="row of the batch")
+    axes.set(title=f"Dropped, by text (band: {n_seeds} seeds)", xlabel="text of the batch")
     axes.set(ylabel="choices dropped", ylim=(-0.02, None))
     axes.legend(fontsize=9, frameon=False)

@@ -156,24 +156,34 @@ def measure_gently(name: str, seed: int) -> dict[str, Any]:
 
 
 def measure_prices(names: tuple[str, ...], seed: int, steps: int = 80) -> dict[str, Any]:
-    """Time a step of several models that take turns, so that a busy moment hits all alike.
+    """Give the median milliseconds of a step for each name of `FACTS`, as `time_steps` does."""
+    times = time_steps(names, seed, steps)
+    return {name: round(median(milliseconds), 2) for name, milliseconds in times.items()}
 
-    Returns the median milliseconds of a step for each name of `FACTS`, its evaluation left out.
+
+def time_steps(names: tuple[str, ...], seed: int, steps: int = 80) -> dict[str, list[float]]:
+    """Time the steps of several models that take turns, so that a busy moment hits all alike.
+
+    Returns milliseconds of processor time on one thread for each name of `FACTS`, without the
+    first ten steps: on a crowded machine, two threads and a wall clock once put them upside down.
     """
     trainers = {}
     batches, _ = build_data("facts", seed)
     config = TrainConfig(steps=steps, batch_size=BATCH, seq_len=LENGTH, warmup=0, seed=seed)
     for name in names:
         trainers[name] = Trainer(build_model(FACTS[name], seed), config)
-    for step in range(steps):
-        for trainer in trainers.values():
-            trainer.advance(batches.at(step))
-    tokens = config.tokens_per_step
-    times = {
-        name: [tokens / record.tokens_per_second for record in trainer.records[10:]]
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for step in range(steps):
+            for trainer in trainers.values():
+                trainer.advance(batches.at(step))
+    finally:
+        torch.set_num_threads(n_threads)
+    return {
+        name: [1000 * record.cpu_seconds for record in trainer.records[10:]]
         for name, trainer in trainers.items()
     }
-    return {name: round(1000 * median(seconds), 2) for name, seconds in times.items()}
 
 
 def _ladder(task: Task) -> dict[str, Setting]:

@@ -2,7 +2,7 @@
 
 Cell ids derive from content, so a rebuild changes only what was edited. Exercises carry nbgrader's
 metadata (schema v3) on their solution and check cells and the course's own under `moe_teach`. A
-lesson keeps the stored outputs of the cells that did not change.
+lesson keeps the stored outputs of the cells that did not change, and the seal of its last run.
 """
 
 import hashlib
@@ -14,6 +14,7 @@ from typing import Any
 
 from moe_teach.course import materials, registry
 from moe_teach.course.authoring import pages
+from moe_teach.course.authoring.seal import Seal, stored_seal
 from moe_teach.course.authoring.sources import Cell, Source, SourceError, all_sources
 from moe_teach.judging.exercise import Exercise
 
@@ -42,7 +43,7 @@ def build(root: Path, only: Iterable[int] = ()) -> dict[Path, str]:
         if source.shelf == "notebooks":
             cells = lesson_cells(source, url, titles, practised)
             path = root / "notebooks" / name
-            texts[path] = write(cells, stored_outputs(path))
+            texts[path] = write(cells, *stored_run(path))
             continue
         for shelf in ("exercises", "solutions"):
             texts[root / shelf / name] = write(practice_cells(source, shelf, url, titles))
@@ -86,7 +87,9 @@ def practice_cells(source: Source, shelf: str, url: str, titles: dict[str, str])
     ]
 
 
-def write(cells: list[Cell], outputs: dict[str, dict[str, Any]] | None = None) -> str:
+def write(
+    cells: list[Cell], outputs: dict[str, dict[str, Any]] | None = None, seal: Seal | None = None
+) -> str:
     """Turn cells into the text of a notebook; `outputs` maps cell ids to what was stored."""
     import nbformat
     from nbformat import v4
@@ -100,7 +103,8 @@ def write(cells: list[Cell], outputs: dict[str, dict[str, Any]] | None = None) -
         if cell.kind == "code":
             node.update(nbformat.from_dict((outputs or {}).get(identity, {})))
         nodes.append(node)
-    notebook = v4.new_notebook(cells=nodes, metadata=_NOTEBOOK_METADATA)
+    metadata = _NOTEBOOK_METADATA | ({"moe_teach": {"run": seal}} if seal else {})
+    notebook = v4.new_notebook(cells=nodes, metadata=metadata)
     nbformat.validate(notebook)
     return nbformat.writes(notebook) + "\n"
 
@@ -112,16 +116,17 @@ def cell_id(cell: Cell, seen: Counter[str]) -> str:
     return digest if seen[digest] == 1 else f"{digest}-{seen[digest]}"
 
 
-def stored_outputs(path: Path) -> dict[str, dict[str, Any]]:
-    """Read the outputs of an executed notebook by cell id; none where there is no file."""
+def stored_run(path: Path) -> tuple[dict[str, dict[str, Any]], Seal | None]:
+    """Read the outputs of an executed notebook by cell id, and its seal; none without a file."""
     if not path.is_file():
-        return {}
-    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    return {
+        return {}, None
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    outputs = {
         cell["id"]: {"outputs": cell["outputs"], "execution_count": cell["execution_count"]}
-        for cell in cells
+        for cell in notebook["cells"]
         if cell["cell_type"] == "code"
     }
+    return outputs, stored_seal(notebook)
 
 
 def unwanted(root: Path, built: dict[Path, str]) -> list[Path]:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from moe_teach.course.authoring.seal import seal_of
+
 _LIVE_VIEW = "application/vnd.jupyter.widget-view+json"
 _ADDRESS = re.compile(r"\bat 0x[0-9a-f]{6,}")
 _CELL_LIMIT = 600  # seconds; a lesson's own budget is far below
@@ -25,7 +27,7 @@ class Run:
 
 
 def execute(path: Path) -> tuple[str, Run]:
-    """Run one notebook from top to bottom and return its text with clean outputs.
+    """Run one notebook from top to bottom and return its text with clean outputs and a seal.
 
     Raises nbclient's `CellExecutionError` when a cell fails.
     """
@@ -48,6 +50,7 @@ def execute(path: Path) -> tuple[str, Run]:
         client.execute(env={**os.environ, "MOE_TEACH_HOME": scratch})
     seconds = time.perf_counter() - begin
     problems = clean(notebook)
+    metadata["moe_teach"] = {"run": seal_of(json.loads(nbformat.writes(notebook)))}
     notebook.metadata = nbformat.from_dict(metadata)
     text = nbformat.writes(notebook) + "\n"
     return text, Run(path.stem, seconds, max(peaks), tuple(problems))

@@ -13,7 +13,7 @@ expert is closed are refused.
 """
 
 import math
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -64,14 +64,16 @@ def route(
         raise ValueError(f"top_k is {config.top_k}, but weight scores only {len(weight)} experts.")
     if not is_plain(config):
         raise ValueError(
-            "route() knows neither groups of experts nor experts that choose: use a Router."
+            "route() knows neither groups of experts nor experts that choose, and of the scores "
+            "only softmax and sigmoid: use a Router."
         )
     return ROUTE(x, weight, expert_bias, config, backend=backend)
 
 
 def is_plain(config: RouterConfig) -> bool:
-    """Tell whether tokens choose freely among all experts."""
-    return config.choice == "token" and config.n_groups == 1
+    """Tell whether tokens choose freely among all experts, by a score that the kernels know."""
+    is_free = config.choice == "token" and config.n_groups == 1
+    return is_free and config.score_fn != "sqrt_softplus"
 
 
 def route_reference(
@@ -102,7 +104,7 @@ def precise_logits(x: Tensor, weight: Tensor) -> Tensor:
 
 
 def score(logits: Float[Tensor, "T E"], score_fn: ScoreFn = "softmax") -> Float[Tensor, "T E"]:
-    """Turn logits into probabilities: experts compete (softmax) or stand alone (sigmoid).
+    """Turn logits into probabilities: experts compete (softmax) or stand alone (the others).
 
     The result is at least float32, because rounding can swap two experts of nearly equal
     probability. In a compiled graph nobody looks at the numbers: a broken token gets NaN.
@@ -126,7 +128,10 @@ def score_of(logits: Tensor, score_fn: str) -> Tensor:
             return precise.softmax(dim=-1)
         case "sigmoid":
             return precise.sigmoid()
-    raise ValueError(f"Unknown score_fn {score_fn!r}: choose 'softmax' or 'sigmoid'.")
+        case "sqrt_softplus":
+            # At 0 the slope of a square root is infinite.
+            return F.softplus(precise).clamp_min(torch.finfo(precise.dtype).tiny).sqrt()
+    raise ValueError(f"Unknown score_fn {score_fn!r}: choose one of {get_args(ScoreFn)}.")
 
 
 def demand_decidable(logits: Tensor, ranking: Tensor, score_fn: str) -> None:

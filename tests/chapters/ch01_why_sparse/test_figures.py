@@ -47,6 +47,7 @@ def test_every_model_is_named_once_and_no_two_names_meet(points):
     boxes = [text.get_window_extent() for text in left.texts]
     for number, box in enumerate(boxes):
         assert not any(box.overlaps(other) for other in boxes[:number])
+        assert left.bbox.x0 < box.x0 and box.x1 < left.bbox.x1
 
 
 def test_the_second_panel_shows_what_sharing_does_to_one_eighth(points):

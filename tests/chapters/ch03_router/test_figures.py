@@ -41,6 +41,14 @@ def test_dead_cells_are_hatched_and_not_only_coloured(signature):
     assert len(hatched) == 2
 
 
+def test_living_cells_all_look_alike_because_only_zero_or_not_is_the_claim(signature):
+    living = [patch for patch in signature.axes[0].patches if not patch.get_hatch()]
+
+    assert len(living) == 4
+    assert len({patch.get_facecolor() for patch in living}) == 1
+    assert len(signature.axes) == 2  # no colour bar
+
+
 def test_an_audit_without_any_gradient_still_draws():
     drawing = audit_and_entropy({"detached": [0.0, 0.0]}, KS, [1, 2], {"k = 2": [0.5, 0.6]})
 

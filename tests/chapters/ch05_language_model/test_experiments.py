@@ -16,6 +16,7 @@ from moe_teach.chapters.ch05_language_model.experiments import (
     facts_of,
     measure,
     measure_prices,
+    time_steps,
 )
 from moe_teach.course.experiments import stored
 
@@ -68,6 +69,16 @@ def test_every_seed_is_asked_the_same_questions():
     (_, mine), (_, yours) = (build_data("facts", seed) for seed in (0, 1))
 
     assert all(torch.equal(a.targets, b.targets) for a, b in zip(mine, yours, strict=True))
+
+
+def test_steps_are_timed_on_one_thread_which_is_given_back(monkeypatch):
+    asked = []
+    keep = torch.set_num_threads
+    before = torch.get_num_threads()
+    monkeypatch.setattr(torch, "set_num_threads", lambda n: (asked.append(n), keep(n)))
+    times = time_steps(("dense, equal active",), seed=0, steps=13)
+    assert asked == [1, before] and torch.get_num_threads() == before
+    assert [len(milliseconds) for milliseconds in times.values()] == [3]
 
 
 def test_prices_are_milliseconds_for_every_model():

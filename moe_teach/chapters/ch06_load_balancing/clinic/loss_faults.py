@@ -23,7 +23,11 @@ class LossNotAdded(SetUp):
 
 
 class LossDetached(SetUp):
-    """The loss is added as a number without a graph (NVIDIA-NeMo Automodel, issue 1408)."""
+    """The loss is a number without a graph: no gradient reaches the router.
+
+    In NVIDIA-NeMo Automodel, issue 1408, the same came about in another way: the tensor that
+    carried the loss's gradient was thrown away, so the loss was neither added nor traced.
+    """
 
     def balance_loss(self, routing: Routing) -> Tensor:
         """Give the right number, and nothing to differentiate."""

@@ -1,0 +1,66 @@
+"""Answers as people write them: each is carried over and does the same, or is refused in a line."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from moe_teach.course.learner.mine import writing
+
+HERE = Path(__file__).parent
+
+
+def cases(name):
+    """Read answers from a file: each begins with its name after ===; # %% parts its cells."""
+    blocks = (HERE / name).read_text(encoding="utf-8").split("=== ")[1:]
+    pairs = (block.partition("\n")[::2] for block in blocks)
+    return {kind: text.rstrip("\n") for kind, text in pairs}
+
+
+def cells_of(text):
+    return text.split("\n# %%\n")
+
+
+CARRIED, REFUSED = cases("carried.txt"), cases("refused.txt")
+
+
+def load(text, tmp_path):
+    file = tmp_path / "part.py"
+    file.write_text(text, encoding="utf-8")
+    namespace = {"__name__": "part", "__file__": str(file)}
+    exec(compile(text, str(file), "exec", dont_inherit=True), namespace)
+    return namespace
+
+
+def asked(function):
+    try:
+        return repr([function(3), function(3)])
+    except TypeError as problem:
+        return repr(problem)
+
+
+@pytest.fixture(autouse=True)
+def undo_changes(monkeypatch):
+    import math
+
+    monkeypatch.setattr(math, "floor", math.floor)
+
+
+@pytest.mark.parametrize("kind", CARRIED)
+def test_what_was_written_does_the_same_as_a_module(kind, notebook, tmp_path):
+    session = notebook(*cells_of(CARRIED[kind]))
+    answer = session.namespace["f"]
+    text, called = writing.body_of("9.1", "f", answer, session)
+    part = load(text, tmp_path)[called]
+    assert asked(part) == asked(answer), text
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_lives_in_the_session_only_is_refused_in_a_line(kind, notebook):
+    says, _, text = REFUSED[kind].removeprefix("says: ").partition("\n")
+    session = notebook(*cells_of(text))
+    answer = session.namespace["f"] or session.namespace["L"][0]
+    with pytest.raises(writing.Refused, match=re.escape(says)) as refusal:
+        writing.body_of("9.1", "f", answer, session)
+    assert str(refusal.value).endswith(".")
+    assert "\n" not in str(refusal.value)

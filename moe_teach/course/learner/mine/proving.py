@@ -49,10 +49,11 @@ def main(words: list[str]) -> None:
             why = prove(exercise, part.text) if part else "it cannot be read."
             print(json.dumps([exercise.id, why]), flush=True)
         else:
-            _prove_waiting(exercise)
+            prove_waiting(exercise)
 
 
-def _prove_waiting(exercise: Exercise) -> None:
+def prove_waiting(exercise: Exercise) -> None:
+    """Prove what waits for an exercise; it becomes the part, or the reason why not is kept."""
     try:
         text = waiting.file_of(exercise).read_text(encoding="utf-8")
     except FileNotFoundError:

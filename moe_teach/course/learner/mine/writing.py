@@ -29,8 +29,9 @@ def body_of(item_id: str, name: str, answer: Any, notebook: Notebook) -> tuple[s
         found.texts[_AT_THE_END] = f"{name} = {called}"
         called = name
     _refuse_what_finds_itself(item_id, found.statements)
-    text = "\n\n".join(filter(None, (_first_lines(found), _joined(found.texts)))) + "\n"
-    return text, called
+    first, rest = _first_lines(found), _joined(found.texts)
+    gap = "" if not first else "\n\n" if _is_line(rest.partition("\n\n")[0]) else "\n\n\n"
+    return f"{first}{gap}{rest}\n", called
 
 
 def _gather(gathering: Gathering, item_id: str, name: str, answer: Any) -> str:

@@ -1,11 +1,13 @@
 """What a check may demand of a launch, beyond the values that it wrote."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
 from moe_teach.judging.exercise import WrongAnswer, require
+from moe_teach.judging.reasons import Why
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,21 +22,24 @@ class Run:
     outputs: dict[str, Tensor]
     seen: Any
 
-    def demand_no_races(self, cause: str, *, within: str = "") -> None:
+    def demand_no_races(self, cause: str, cure: str = "", *, within: Why | None = None) -> None:
         """Reject the kernel if two programs meet at one element in an order nobody settles.
 
-        `within` takes the place of `cause` where it is two lanes of *one* program that meet.
+        `within` takes the place of cause and cure where it is two lanes of *one* program that
+        meet. Without a cure the watcher's stands.
         """
         for race in self.seen.races():
-            why = within if within and len(set(race.programs)) == 1 else cause
-            raise WrongAnswer(race.sentence, cause=why, example=self.given)
+            is_within = within is not None and len(set(race.programs)) == 1
+            why = within if is_within and within is not None else Why(cause, cure)
+            cure = why.cure or race.told.cure
+            raise WrongAnswer(race.told.symptom, cause=why.cause, cure=cure, example=self.given)
 
-    def demand_no_atomics(self, cause: str) -> None:
+    def demand_no_atomics(self, cause: str, cure: str = "") -> None:
         """Reject the kernel if it uses an atomic operation."""
         for access in self.seen.accesses:
             if access.kind == "atomic":
                 said = f"The kernel changes `{access.buffer}` with an atomic operation."
-                raise WrongAnswer(said, cause=cause, example=self.given)
+                raise WrongAnswer(said, cause=cause, cure=cure, example=self.given)
 
     def demand_not_read_early(self, name: str) -> None:
         """Reject the kernel if it builds on what stood in its output before the launch."""
@@ -51,7 +56,9 @@ class Run:
             )
             written.update(elements if access.kind != "load" else ())
 
-    def demand_written(self, name: str, cause: str, needed: Tensor | None = None) -> None:
+    def demand_written(
+        self, name: str, cause: str, cure: str = "", *, needed: Tensor | None = None
+    ) -> None:
         """Reject the kernel if it leaves an element of `name` out.
 
         `needed` marks the elements that must be written, in the tensor's shape; none means all.
@@ -66,14 +73,14 @@ class Run:
             not missing,
             f"Nobody stores {what}",
             cause=cause,
+            cure=cure,
             got=self.outputs[name],
             example=self.given,
         )
 
     def demand_full_precision(self) -> None:
         """Reject the kernel if a GPU would round its products more than float32 does."""
-        for dot in self.seen.narrow_dots:
-            raise WrongAnswer(dot.sentence, example=self.given)
+        self._demand_none(self.seen.narrow_dots)
 
     def demand_wide_offsets(self) -> None:
         """Reject the kernel if an integer had wrapped around when an address was made of it.
@@ -81,8 +88,12 @@ class Run:
         A launch at the size where that happens comes before this, with tensors made by `vast`; most
         of such addresses lie outside, so that the launch itself has rejected them already.
         """
-        for wrap in self.seen.wrapped:
-            raise WrongAnswer(wrap.sentence, example=self.given)
+        self._demand_none(self.seen.wrapped)
+
+    def _demand_none(self, notes: Iterable[Any]) -> None:
+        for note in notes:
+            told = note.told
+            raise WrongAnswer(told.symptom, cause=told.cause, cure=told.cure, example=self.given)
 
 
 def _listed(missing: list[int]) -> str:

@@ -18,6 +18,7 @@ from moe_teach.judging.calling import readable
 from moe_teach.judging.exercise import Words, WrongAnswer, require
 from moe_teach.judging.filing import file_source
 from moe_teach.judging.launched import Run
+from moe_teach.judging.reasons import Why
 
 _MIXED_MASK = (
     "A mask has a dtype that Triton's interpreter refuses.",
@@ -25,7 +26,9 @@ _MIXED_MASK = (
     "0)`. A GPU can do that, the interpreter cannot.",
     "Write tl.where(slot >= 0, column < width, False), which means the same.",
 )
-Causes = Mapping[tuple[str, str], str]  # (buffer, "load" | "store" | "atomic") -> a sentence
+Causes = Mapping[tuple[str, str], Why]  # (buffer, "load" | "store" | "atomic") -> likely, here
+# Where the watcher saw what happened, it knows better than a check that can only guess.
+_CERTAIN = ("open lane", "overflow", "empty", "pointer type", "unwatched")
 
 
 def launch(
@@ -44,7 +47,8 @@ def launch(
         arguments: tensors, numbers and constants by the stub's parameter names, in its order. A
             tensor's parameter is called `x_ptr`; feedback and causes call the tensor `x`.
         outputs: the tensors that the kernel may write, by name, as prepared by the check.
-        causes: the likely cause of a wrong access, told where the watcher's sentence did not help.
+        causes: the likely cause of a wrong access in this exercise, and its cure; they take the
+            place of the watcher's, where it only guesses.
 
     Raises:
         WrongAnswer: for an access outside the tensors or a store to an input.
@@ -91,11 +95,13 @@ def _demand_no_open_lanes(
     seen: Any, written: Mapping[str, Tensor], other: Mapping[str, Tensor], given: dict[str, Any]
 ) -> None:
     """Reject the kernel if its outputs depend on what a load left open: poison, or zeros."""
+    told = [load.told for load in seen.open_loads[:3]]
     for name, got in written.items():
         require(
             torch.equal(_bits(got), _bits(other[name])),
-            f"What `{name}` holds depends on lanes that were switched off. "
-            + " ".join(load.sentence for load in seen.open_loads[:3]),
+            f"What `{name}` holds depends on what stands in lanes that a mask switched off.",
+            cause=" ".join(f"{load.symptom} {load.cause}" for load in told),
+            cure=told[0].cure,
             got=got,
             example=given,
         )
@@ -105,7 +111,9 @@ def _demand_inputs_untouched(seen: Any, written: Mapping[str, Any], given: dict[
     for access in seen.accesses:
         require(
             access.kind == "load" or access.buffer in written,
-            f"The kernel writes to `{access.buffer}`, which is an input that others still need.",
+            f"The kernel writes to `{access.buffer}`, which is an input.",
+            cause="Others still need it as it was, and programs run in any order.",
+            cure="Store to the outputs only, and keep what you work out in a variable.",
             example=given,
         )
 
@@ -115,8 +123,11 @@ def _in_words(cause: Any, causes: Causes, given: dict[str, Any]) -> Exception:
     from moe_teach.analysis.kernel_watch import KernelFault
 
     if isinstance(cause, KernelFault):
-        why = causes.get((cause.buffer, cause.kind), "")
-        return WrongAnswer(str(cause), cause=why, example=given)
+        told = cause.told
+        why = Why(told.cause, told.cure)
+        if cause.cause not in _CERTAIN:
+            why = causes.get((cause.buffer, cause.kind), why)
+        return WrongAnswer(told.symptom, cause=why.cause, cure=why.cure or told.cure, example=given)
     if "mask has unsupported dtype" in str(cause):
         said, why, cure = _MIXED_MASK
         return WrongAnswer(said, cause=why, cure=cure, example=given)
@@ -177,12 +188,13 @@ def _demand_kernel(kernel: Any, names: tuple[str, ...]) -> None:
     kind = type(kernel).__name__
     require(
         hasattr(kernel, "fn") and hasattr(kernel, "arg_names"),
-        "This is not a kernel. Keep the line `@triton.jit` above the function, and pass the "
-        "function itself.",
+        "This is not a kernel.",
+        cure="Keep the line `@triton.jit` above the function, and pass the function itself.",
         got=Words(f"a {kind}"),
     )
     require(
         kind == "InterpretedFunction",
+        # No mistake of the answer, so nobody shall have to ask three times.
         "This kernel was compiled for a GPU, and the check cannot look over its shoulder there. "
         'Restart Python, set os.environ["TRITON_INTERPRET"] = "1" before Triton is imported (the '
         "import cell of the exercises does), and define the kernel again.",
@@ -190,8 +202,8 @@ def _demand_kernel(kernel: Any, names: tuple[str, ...]) -> None:
     )
     require(
         tuple(kernel.arg_names) == names,
-        "The check cannot launch the kernel as the stub was written. Keep the stub's parameters, "
-        "their names and their order.",
+        "The check cannot launch the kernel as the stub was written: its parameters are others.",
+        cure="Keep the stub's parameters, their names and their order.",
         expected=Words(", ".join(names)),
         got=Words(", ".join(kernel.arg_names)),
     )

@@ -98,7 +98,7 @@ def test_a_missing_mask_is_called_by_its_name() -> None:
     assert "Program 1 loads element 13 of a, which ends at element 12" in str(fault)
     assert "3 of its 8 lanes are past the end." in str(fault)
     assert str(fault).endswith(
-        "A mask is missing: the last block is seldom full, so pass mask=offsets < n."
+        "A mask is missing: the last block is seldom full. Pass mask=offsets < n."
     )
     assert (fault.cause, fault.masked) == ("no mask", False)
 
@@ -181,7 +181,7 @@ def test_a_gap_between_the_rows_of_a_view_is_no_element() -> None:
     assert "stores to row 0, column 10 of b (shape (3, 10), strides (16, 1)): 10 of its 30" in str(
         fault
     )
-    assert "pass tensor.stride(0), not the width" in str(fault) and not wide.any()
+    assert "by tensor.stride(0), not by the width" in str(fault) and not wide.any()
 
 
 def test_past_the_end_of_a_view_is_told_as_row_and_column() -> None:
@@ -794,8 +794,8 @@ def test_open_loads_are_told_once_a_line_and_lanes_with_other_are_not_open() -> 
     assert (found.program, found.buffer, found.line.function) == (6, "x", "load_open")
     assert found.sentence == (
         "A load from x switches lanes off and does not say what they hold then. In load_open: "
-        "`values = tl.load(x + lanes, mask=lanes < n)`. Triton leaves that open: pass other=..., "
-        "or do not use those lanes."
+        "`values = tl.load(x + lanes, mask=lanes < n)`. Triton leaves that open. Pass "
+        "other=..., or do not use those lanes."
     )
     assert seen.launch(1).open_loads == [] and seen.launch(2).open_loads[0].program == 0
 
@@ -963,8 +963,9 @@ def test_an_offset_that_wraps_around_is_told_with_the_line_that_did_it(way: str)
 
     assert fault.cause == "overflow" and fault.line == "values = tl.load(x + at)"
     assert (
-        f"An offset wrapped around at 2^31 on the way. In last_rows: `{WAYS[way]}`. Make it int64 "
-        "before you multiply, as in row.to(tl.int64) * stride."
+        "An offset left the range of its integer type on the way, and wrapped around. In "
+        f"last_rows: `{WAYS[way]}`. Make it int64 before you multiply, as in row.to(tl.int64) * "
+        "stride."
     ) in str(fault)
     with watch(x=x, out=out) as seen:
         last_rows[(1,)](x, out, 2, stride, WIDE=True, HOW=way)
@@ -981,8 +982,8 @@ def test_an_offset_that_wraps_into_the_tensor_is_told_as_well() -> None:
     (found,) = seen.wrapped
     assert (found.program, found.buffer, found.line.text) == (0, "x", WAYS["scalar"])
     assert found.sentence == (
-        "An offset into x wrapped around: it is too large for its integer type. In last_rows: "
-        f"`{WAYS['scalar']}`. Make it int64 before you multiply, as in row.to(tl.int64) * stride."
+        f"An offset into x wrapped around. In last_rows: `{WAYS['scalar']}`. It is too large for "
+        "its integer type. Make it int64 before you multiply, as in row.to(tl.int64) * stride."
     )
 
 

@@ -11,12 +11,19 @@ from moe_teach.judging import launching
 from moe_teach.judging.engine import run_exercise
 from moe_teach.judging.exercise import Exercise, WrongAnswer
 from moe_teach.judging.launching import Runs, kernel_from, launch, source_of
+from moe_teach.judging.reasons import Why
 
 COPY = """\
 @triton.jit
 def copy(x_ptr, out_ptr, n, BLOCK: tl.constexpr):
     at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     tl.store(out_ptr + at, tl.load(x_ptr + at, mask=at < n), mask=at < n)
+"""
+
+FAR_ROW = """\
+@triton.jit
+def far(x_ptr, out_ptr, row, stride):
+    tl.store(out_ptr, tl.load(x_ptr + row * stride))
 """
 
 
@@ -51,11 +58,29 @@ def test_a_right_kernel_gives_its_outputs_and_what_it_was_given():
 
 
 def test_a_store_past_the_end_is_told_with_its_likely_cause():
-    causes = {("out", "store"): "Think of the last block."}
+    causes = {("out", "store"): Why("Think of the last block.", "Mask it.")}
     with pytest.raises(WrongAnswer, match="stores to element 5 of out") as caught:
         run(variant("mask=at < n)\n", ")\n"), causes=causes)
-    assert caught.value.cause == "Think of the last block."
-    assert "Think of" not in caught.value.message
+    assert (caught.value.cause, caught.value.cure) == ("Think of the last block.", "Mask it.")
+    assert caught.value.message.endswith("mask=at < n))`.")
+
+
+def test_without_a_cause_of_the_check_the_watcher_tells_its_own_three_steps():
+    with pytest.raises(WrongAnswer, match=r"are past the end\.") as caught:
+        run(variant("mask=at < n)\n", ")\n"))
+    assert caught.value.cause.startswith("A mask is missing")
+    assert caught.value.cure == "Pass mask=offsets < n."
+
+
+def test_a_check_that_guesses_does_not_talk_over_what_the_watcher_saw():
+    x, out = vast((4, 2), (2**30, 1), dtype=torch.int8), torch.zeros(1, dtype=torch.int8)
+    arguments = {"x_ptr": x, "out_ptr": out, "row": 2, "stride": 2**30}
+    causes = {("x", "load"): Why("Is the mask right?")}
+
+    with pytest.raises(WrongAnswer) as caught:
+        launch(kernel_from(FAR_ROW, "far"), (1,), arguments, outputs=("out",), causes=causes)
+
+    assert "wrapped around" in caught.value.cause and "int64" in caught.value.cure
 
 
 def test_a_store_to_an_input_is_refused():
@@ -68,11 +93,11 @@ def test_what_nobody_stored_is_listed():
     with pytest.raises(
         WrongAnswer, match=r"Nobody stores elements 1, 2, 3 and 1 more of `out`.$"
     ) as caught:
-        done.demand_written("out", "Why?")
-    assert caught.value.cause == "Why?"
+        done.demand_written("out", "Why?", "So.")
+    assert (caught.value.cause, caught.value.cure) == ("Why?", "So.")
 
     needed = torch.tensor([True, False, False, False, False])
-    done.demand_written("out", "Why?", needed)
+    done.demand_written("out", "Why?", needed=needed)
 
 
 def test_two_programs_at_one_element_are_a_race():
@@ -80,6 +105,10 @@ def test_two_programs_at_one_element_are_a_race():
     with pytest.raises(WrongAnswer, match="Program") as caught:
         done.demand_no_races("Because of this.")
     assert caught.value.cause == "Because of this."
+    assert caught.value.cure == "Give every element one owner, or use an atomic."
+    with pytest.raises(WrongAnswer) as caught:
+        done.demand_no_races("Because of this.", "Do that.")
+    assert caught.value.cure == "Do that."
 
 
 def test_an_atomic_operation_is_noticed():
@@ -98,8 +127,9 @@ def test_a_result_that_leans_on_switched_off_lanes_is_refused():
     leaning = variant(COPY[COPY.index("tl.store") :], summing.format(start, "") + "\n")
     filling = variant(COPY[COPY.index("tl.store") :], summing.format(start, ", other=0") + "\n")
 
-    with pytest.raises(WrongAnswer, match=r"What `out` holds depends on .*A load from x switches"):
+    with pytest.raises(WrongAnswer, match=r"What `out` holds depends on") as caught:
         run(leaning)
+    assert "A load from x switches lanes off" in caught.value.cause
     assert run(filling).outputs["out"].tolist() == [-1, -1, -1, -1, -3]
     run(leaning, n=4)  # where every lane is on, none is open
 
@@ -141,31 +171,27 @@ def square(x_ptr, out_ptr, BLOCK: tl.constexpr):
 
 
 def test_an_offset_that_wraps_around_is_refused_wherever_it_lands():
-    source = """\
-@triton.jit
-def far(x_ptr, out_ptr, row, stride):
-    tl.store(out_ptr, tl.load(x_ptr + row * stride))
-"""
-
-    def launched(row, text=source):
+    def launched(row, text=FAR_ROW):
         x = vast((2**32 + 1,), dtype=torch.int8)
         x[-1] = 5
         arguments = {"x_ptr": x, "out_ptr": torch.zeros(1, dtype=torch.int8)}
         arguments |= {"row": row, "stride": 2**30}
         return launch(kernel_from(text, "far"), (1,), arguments, outputs=("out",))
 
-    with pytest.raises(WrongAnswer, match=r"wrapped around at 2\^31 on the way. In far: `tl.store"):
-        launched(2)  # before the tensor
+    with pytest.raises(WrongAnswer, match=r"element -2147483648 of x, which begins") as caught:
+        launched(2)
+    assert "wrapped around. In far: `tl.store" in caught.value.cause
     inside = launched(4)  # at its first element
-    with pytest.raises(WrongAnswer, match=r"An offset into x wrapped around.*row.to\(tl.int64\)"):
+    with pytest.raises(WrongAnswer, match=r"An offset into x wrapped around") as caught:
         inside.demand_wide_offsets()
-    wide = launched(4, source.replace("row *", "row.to(tl.int64) *"))
+    assert "row.to(tl.int64)" in caught.value.cure
+    wide = launched(4, FAR_ROW.replace("row *", "row.to(tl.int64) *"))
     wide.demand_wide_offsets()
     assert wide.outputs["out"].item() == 5
 
 
 def test_a_plain_function_is_told_from_a_kernel():
-    with pytest.raises(WrongAnswer, match=r"Keep the line `@triton\.jit`"):
+    with pytest.raises(WrongAnswer, match=r"This is not a kernel\.$"):
         run(lambda x_ptr, out_ptr, n, BLOCK: None)
 
 
@@ -178,7 +204,7 @@ def test_a_compiled_kernel_is_refused_in_a_sentence():
 
 
 def test_other_parameters_than_the_stubs_are_refused():
-    with pytest.raises(WrongAnswer, match="Keep the stub's parameters"):
+    with pytest.raises(WrongAnswer, match="its parameters are others"):
         run(variant("copy(x_ptr, out_ptr", "copy(out_ptr, x_ptr"))
 
 
@@ -259,8 +285,8 @@ def test_a_mask_that_a_gpu_takes_passes_or_is_explained():
 def test_two_lanes_of_one_program_have_a_cause_of_their_own():
     done = run(variant("tl.store(out_ptr + at, ", "tl.store(out_ptr + at // 4, "))
     with pytest.raises(WrongAnswer) as caught:
-        done.demand_no_races("Two programs.", within="One program.")
-    assert caught.value.cause == "One program."
+        done.demand_no_races("Two programs.", within=Why("One program.", "Spread out."))
+    assert (caught.value.cause, caught.value.cure) == ("One program.", "Spread out.")
 
 
 def test_building_on_an_output_is_told_from_reading_back_what_was_stored():

@@ -11,8 +11,9 @@
     seen.wrapped             # offsets that outgrew their integer type
     seen.narrow_dots         # products that a GPU rounds more than float32 would
 
-A program that reaches outside the named tensors raises `KernelFault`, a sentence with the likely
-cause, before memory is touched.
+A program that reaches outside the named tensors raises `KernelFault`, before memory is touched.
+Whatever is found has its words in three steps, `told.symptom`, `told.cause` and `told.cure`, and
+all of them in a row as its text.
 
 A pointer may reach the tensor that it was handed to the kernel as, and no other, even where the
 next tensor's memory follows. Where watched tensors share memory (`w` and `w[0]`), that is the one
@@ -24,6 +25,7 @@ unknown origin (loaded from memory) may reach all of them.
 from moe_teach.analysis.kernel_watch.fault import KernelFault
 from moe_teach.analysis.kernel_watch.records import Access, Launch, NarrowDot, OpenLoad, Race, Wrap
 from moe_teach.analysis.kernel_watch.seen import Seen
+from moe_teach.analysis.kernel_watch.told import Told
 from moe_teach.analysis.kernel_watch.vast import vast
 from moe_teach.analysis.kernel_watch.watching import watch
 
@@ -35,6 +37,7 @@ __all__ = [
     "OpenLoad",
     "Race",
     "Seen",
+    "Told",
     "Wrap",
     "vast",
     "watch",

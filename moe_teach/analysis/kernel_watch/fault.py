@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from moe_teach.analysis.kernel_watch.buffer import Addresses, Buffer
 from moe_teach.analysis.kernel_watch.kernel_line import Line
 from moe_teach.analysis.kernel_watch.records import Door, Kind, ProgramId
+from moe_teach.analysis.kernel_watch.told import Told
 
 Where = Literal["before", "past the end", "between", "inside an element", "unwatched"]
 Cause = Literal[
@@ -32,6 +33,7 @@ class KernelFault(Exception):
     """A kernel reached for memory outside the watched tensors; nothing was read or written there.
 
     Attributes:
+        told: the sentences, in three steps: symptom, likely cause, cure.
         kernel: the name of the kernel.
         program: the id (x, y, z) of the program that did it.
         buffer: the name of the tensor it missed; of the argument, if that is not watched; or None.
@@ -47,8 +49,9 @@ class KernelFault(Exception):
         line: the line of the kernel that did it, where its source is known.
     """
 
-    def __init__(self, sentence: str, stray: "Stray") -> None:
-        super().__init__(sentence)
+    def __init__(self, told: Told, stray: "Stray") -> None:
+        super().__init__(str(told))
+        self.told = told
         self.kernel = stray.kernel
         self.program = stray.program
         self.buffer = stray.buffer.name if stray.buffer else stray.argument

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from moe_teach.analysis.kernel_watch.recorder import Recorder
 from moe_teach.analysis.kernel_watch.records import WRITES, Access, Race, program_name
+from moe_teach.analysis.kernel_watch.told import Told
 
 _LOAD, _STORE, _ATOMIC_LOAD, _ATOMIC_WRITE = range(4)
 _CODES = {
@@ -107,7 +108,7 @@ def _race(recorder: Recorder, group: Table) -> Race:
         element,
         tuple(np.unique(who).tolist()),
         tuple(_KIND_OF[c] for c in codes),
-        _sentence(what, names),
+        _told(what, names),
     )
 
 
@@ -118,9 +119,12 @@ def _quarrel(recorder: Recorder, program: int, name: str, element: int) -> Race:
         element,
         (program,),
         ("store",),
-        f"Program {who} stores different values to {_what(recorder, name, element)} in one "
-        "tl.store: two of its lanes have the same address, and on a GPU it is left open whose "
-        "value stays. Every lane needs a place of its own.",
+        Told(
+            f"Program {who} stores different values to {_what(recorder, name, element)} in one "
+            "tl.store: on a GPU it is left open whose value stays.",
+            "Two of its lanes have the same address.",
+            "Give every lane a place of its own.",
+        ),
     )
 
 
@@ -135,25 +139,34 @@ def _what(recorder: Recorder, name: str, element: int) -> str:
     return f"element {element} of {name}" + (f" ({place})" if place else "")
 
 
-def _sentence(what: str, names: dict[int, list[str]]) -> str:
+def _told(what: str, names: dict[int, list[str]]) -> Told:
     stores = names.get(_STORE, [])
     if len(stores) > 1:
-        return (
+        return Told(
             f"Programs {_and(stores)} {'both' if len(stores) == 2 else 'all'} store {what}: on a "
-            "GPU it is left open whose value stays. Give every element one owner, or use an atomic."
+            "GPU it is left open whose value stays.",
+            "An address does not depend on the program as it should, or two programs share a task.",
+            "Give every element one owner, or use an atomic.",
         )
     atomics = names.get(_ATOMIC_WRITE, []) or names.get(_ATOMIC_LOAD, [])
     if stores and not atomics:
         others = [name for name in names[_LOAD] if name not in stores]
-        return (
+        return Told(
             f"Program {stores[0]} stores {what}, and {_who(others, 'load')} it in the same launch: "
-            "on a GPU it is left open which comes first. Use two launches."
+            "on a GPU it is left open which comes first.",
+            "Programs of one launch do not wait for one another.",
+            "Use two launches.",
         )
     plain, verb = (stores, "store") if stores else (names[_LOAD], "load")
-    return (
+    what = (
         f"{_who(atomics, 'touch')} {what} atomically, but {_who(plain, verb)} it without: on a "
-        "GPU it is left open which comes first. Use atomics only, or two launches."
-    ).replace("program", "Program", 1)
+        "GPU it is left open which comes first."
+    )
+    return Told(
+        what.replace("program", "Program", 1),
+        "An atomic settles the order among atomics only.",
+        "Use atomics only, or two launches.",
+    )
 
 
 def _who(names: list[str], verb: str) -> str:

@@ -18,7 +18,7 @@ from moe_teach.analysis.kernel_watch.records import (
     program_name,
 )
 from moe_teach.analysis.kernel_watch.request import Request, disputed
-from moe_teach.analysis.kernel_watch.wording import sentence_about
+from moe_teach.analysis.kernel_watch.wording import told_about
 
 _Found = tuple[Buffer, Elements, int, NDArray[Any] | None]  # ..., active lanes, what they store
 
@@ -165,7 +165,7 @@ class Recorder:
             opened=marks.opened if marks else None,
             wrapped=marks.wrapped if marks else None,
         )
-        return KernelFault(sentence_about(known), known)
+        return KernelFault(told_about(known), known)
 
     def part(self, index: int) -> "Recorder":
         """Return the record of one launch alone, with programs counted from 0."""

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moe_teach.analysis.kernel_watch.kernel_line import Line
+from moe_teach.analysis.kernel_watch.told import Telling, Told, joined
 
 # "atomic" both reads and writes (add, max, exchange ...); Triton 3.9 knows the other two.
 Kind = Literal["load", "store", "atomic", "atomic load", "atomic store"]
@@ -53,7 +54,7 @@ class Collision:
 
 
 @dataclass(frozen=True)
-class Race:
+class Race(Telling):
     """One element whose value depends on an order that a GPU leaves open.
 
     `programs` are the ordinals of those involved (indices into `seen.programs`) and `kinds` what
@@ -64,14 +65,14 @@ class Race:
     element: int
     programs: tuple[int, ...]
     kinds: tuple[Kind, ...]
-    sentence: str
+    told: Told
 
     def __str__(self) -> str:
         return self.sentence
 
 
 @dataclass(frozen=True)
-class OpenLoad:
+class OpenLoad(Telling):
     """A `tl.load` whose mask switched lanes off and that gave no `other`, told once a line.
 
     Triton leaves open what such a lane holds. `program` is the first that did it, and `buffer` the
@@ -83,17 +84,18 @@ class OpenLoad:
     buffer: str | None
 
     @property
-    def sentence(self) -> str:
+    def told(self) -> Told:
         """Say what was left open."""
         source = f"A load from {self.buffer}" if self.buffer else "A load"
-        return _joined(
-            f"{source} switches lanes off and does not say what they hold then. {self.line}",
-            "Triton leaves that open: pass other=..., or do not use those lanes.",
+        return Told(
+            joined(f"{source} switches lanes off and does not say what they hold then.", self.line),
+            "Triton leaves that open.",
+            "Pass other=..., or do not use those lanes.",
         )
 
 
 @dataclass(frozen=True)
-class Wrap:
+class Wrap(Telling):
     """An address made of an integer that had left the range of its type, told once a line.
 
     `line` is where it happened, `program` the first that made an address of it, and `buffer` the
@@ -105,15 +107,18 @@ class Wrap:
     buffer: str | None
 
     @property
-    def sentence(self) -> str:
+    def told(self) -> Told:
         """Say what wrapped around, and the cure."""
         whose = f"into {self.buffer} " if self.buffer else ""
-        return _joined(f"An offset {whose}wrapped around: it is too large for its integer type. "
-                       f"{self.line}", WIDEN)  # fmt: skip
+        return Told(
+            joined(f"An offset {whose}wrapped around.", self.line),
+            "It is too large for its integer type.",
+            WIDEN,
+        )
 
 
 @dataclass(frozen=True)
-class NarrowDot:
+class NarrowDot(Telling):
     """A `tl.dot` that a GPU computes with less than full float32 precision, told once a line.
 
     Attributes:
@@ -130,25 +135,25 @@ class NarrowDot:
     sums: str
 
     @property
-    def sentence(self) -> str:
+    def told(self) -> Told:
         """Say what is lost, and the cure."""
         if self.cut_to is None:
-            return _joined(
-                f"A tl.dot adds its products up in {self.sums}. {self.line}",
+            return Told(
+                joined(f"A tl.dot adds its products up in {self.sums}.", self.line),
+                "So short a float rounds after every addition, and soon has no larger numbers.",
                 "Sum in float32, and round once, when you store.",
             )
-        return _joined(
-            f"A tl.dot of float32 tiles lets a GPU cut them to {self.cut_to} first. {self.line}",
+        return Told(
+            joined(
+                f"A tl.dot of float32 tiles lets a GPU cut them to {self.cut_to} first.", self.line
+            ),
+            "The fast units of a GPU multiply short numbers only.",
             'Write input_precision="ieee" to keep every bit.',
         )
 
 
 Note = OpenLoad | Wrap | NarrowDot
 WIDEN = "Make it int64 before you multiply, as in row.to(tl.int64) * stride."
-
-
-def _joined(*parts: str) -> str:
-    return " ".join(part.strip() for part in parts)
 
 
 def program_name(program: ProgramId, grid: ProgramId) -> str:

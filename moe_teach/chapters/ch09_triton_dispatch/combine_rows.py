@@ -7,9 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from moe_teach.chapters.ch09_triton_dispatch.mixtures import OTHER, mixture, routed, slips
 from moe_teach.judging.compare import close
 from moe_teach.judging.exercise import Exercise, generator, require
 from moe_teach.judging.launching import Run, Runs, launch
+from moe_teach.judging.reasons import likely
 
 EXERCISE = Exercise(
     id="9.5",
@@ -39,27 +41,7 @@ EXERCISE = Exercise(
 
 # tokens, width, choices, blocks
 SIZES = ((1, 1, 1, 2, 4), (3, 4, 2, 2, 4), (2, 6, 2, 2, 4), (5, 3, 4, 4, 2))
-FAR = 2**30 + 7  # numbers in a row: two rows are beyond int32
-
-
-def _routed(sizes: tuple[int, ...], seed: int, share_kept: float) -> tuple[Tensor, Tensor, Tensor]:
-    n_tokens, d_model, top_k = sizes[:3]
-    random = generator(seed)
-    kept = torch.rand(n_tokens, top_k, generator=random) < share_kept
-    n_rows = int(kept.sum())
-    slot = torch.full((n_tokens, top_k), -1, dtype=torch.int32)
-    slot[kept] = torch.randperm(n_rows, generator=random).to(torch.int32)
-    gates = torch.rand(n_tokens, top_k, generator=random) + 0.2
-    gates = gates / gates.sum(dim=1, keepdim=True)
-    y = torch.randn(n_rows, d_model, generator=random).to(torch.float16)
-    return y, gates, slot
-
-
-def _mixture(y: Tensor, gates: Tensor, slot: Tensor) -> Tensor:
-    out = torch.zeros(len(gates), y.shape[1], dtype=torch.float64)
-    for t, k in (slot >= 0).nonzero().tolist():
-        out[t] += gates[t, k].double() * y[slot[t, k]].double()
-    return out.to(torch.float16)
+FAR = 2**30 + 7  # numbers in a row: two rows are beyond int32, four beyond uint32
 
 
 def _launch(
@@ -91,7 +73,7 @@ def _facts(run: Run, expected: Tensor) -> dict[str, Any]:
 
 
 def _launches(kernel: Any, seed: int) -> list[Run]:
-    return [_launch(kernel, *_routed(sizes, seed, 1.0), sizes[3:]) for sizes in SIZES]
+    return [_launch(kernel, *routed(sizes, seed, 1.0), sizes[3:]) for sizes in SIZES]
 
 
 RUNS = Runs(_launches)
@@ -107,12 +89,19 @@ def _combine_once(answer: Any, seed: int) -> None:
     for run in RUNS.of(answer, seed):
         run.demand_no_atomics(
             "On a GPU the additions would come in another order on each run, and float sums "
-            "depend on it. Sum in a tile of your own and store once."
+            "depend on it.",
+            "Sum in a tile of your own and store once.",
         )
-        run.demand_no_races("Each tile of `out` belongs to one program, which stores it once.")
+        run.demand_no_races(
+            "Each tile of `out` belongs to one program.",
+            "Let program (i, j) store the tokens from i · BLOCK_T and the columns from j · BLOCK_D "
+            "on, once.",
+        )
         run.demand_not_read_early("out")
         run.demand_written(
-            "out", "Program (i, j) owns tokens from i · BLOCK_T and columns from j · BLOCK_D on."
+            "out",
+            "Some tile has no program, or the mask of its store lets too few through.",
+            "Program (i, j) owns tokens from i · BLOCK_T and columns from j · BLOCK_D on.",
         )
 
 
@@ -120,23 +109,25 @@ def _combine_once(answer: Any, seed: int) -> None:
 def _combine_mixture(answer: Any, seed: int) -> None:
     for run in RUNS.of(answer, seed):
         y, gates, slot = (run.given[f"{name}_ptr"] for name in ("y", "gates", "slot"))
-        expected, got = _mixture(y, gates, slot), run.outputs["out"]
+        expected, got = mixture(y, gates, slot), run.outputs["out"]
         facts = _facts(run, expected)
-        plain = _mixture(y, torch.ones_like(gates), slot)
+        plain = mixture(y, torch.ones_like(gates), slot)
         require(
             close(got, expected) or not close(got, plain),
             "The answers were added up without their gates.",
+            cause="Every answer counts in full here, whatever the router thought of its expert.",
             cure="Multiply each answer by its gate, so that the router has a say.",
             **facts,
         )
-        last = _mixture(y, gates * (torch.arange(gates.shape[1]) == gates.shape[1] - 1), slot)
+        last = mixture(y, gates * (torch.arange(gates.shape[1]) == gates.shape[1] - 1), slot)
         require(
             close(got, expected) or not close(got, last),
             "Only the last choice arrives.",
-            cause="Each pass of the loop replaces the tile, where it should add to it.",
+            cause="Each pass of the loop replaces the tile.",
+            cure="Add to it: `mixture += ...`.",
             **facts,
         )
-        beyond_zero = _mixture(y, gates * (slot > 0), slot)
+        beyond_zero = mixture(y, gates * (slot > 0), slot)
         require(
             close(got, expected) or not close(got, beyond_zero),
             "The answer in row 0 is missing.",
@@ -147,7 +138,7 @@ def _combine_mixture(answer: Any, seed: int) -> None:
         require(
             close(got, expected),
             "Nobody was turned away here, and the mixtures are still wrong.",
-            cause="Choice k of token t: slot and gate at t · TOP_K + k, answer in row `slot` of y.",
+            **likely(got, expected, slips(y, gates, slot), OTHER),
             **facts,
         )
 
@@ -155,36 +146,40 @@ def _combine_mixture(answer: Any, seed: int) -> None:
 @EXERCISE.stage("turned away")
 def _combine_dropped(answer: Any, seed: int) -> None:
     for sizes in ((2, 3, 2), (2, 4, 3)):
-        y, gates, slot = _routed(sizes, seed, 0.5)
+        y, gates, slot = routed(sizes, seed, 0.5)
         slot[0] = torch.where(slot[0] == slot[0].max(), slot[0], -1)  # one choice at most is left
         run = _launch(answer, y, gates, slot)
-        expected, got = _mixture(y, gates, slot), run.outputs["out"]
+        expected, got = mixture(y, gates, slot), run.outputs["out"]
         left = gates * (slot >= 0)
         raised = left / left.sum(dim=1, keepdim=True)
-        is_raised = close(got.nan_to_num(), _mixture(y, raised.nan_to_num(), slot))
+        is_raised = close(got.nan_to_num(), mixture(y, raised.nan_to_num(), slot))
         require(
             close(got, expected) or not is_raised,
-            "The gates of the remaining choices were raised to make up for the lost one.",
-            cure="Leave them as they are.",
+            "The gates of the remaining choices are larger here than those that were given.",
+            cause="They were raised to make up for the lost one.",
+            cure="Leave them as they are: do not divide by their sum.",
             **_facts(run, expected),
         )
         require(
             close(got, expected),
             "With choices of slot -1, which were turned away, the mixture is wrong.",
             cause="They add nothing. Read from row 0 instead, one adds somebody else's answer.",
+            cure="Mask the load of the answer with slot >= 0, other=0.0, and go on with the "
+            "token's other choices.",
             **_facts(run, expected),
         )
 
 
 @EXERCISE.stage("nobody served")
 def _combine_nobody(answer: Any, seed: int) -> None:
-    y, gates, slot = _routed((2, 4, 2), seed, 0.0)
+    y, gates, slot = routed((3, 4, 2), seed, 0.0)  # and a lane without a token beside them
     run = _launch(answer, y, gates, slot)
-    expected = torch.zeros(2, 4, dtype=torch.float16)
+    expected = torch.zeros(3, 4, dtype=torch.float16)
     require(
         close(run.outputs["out"], expected),
         "A token that lost all its choices gets zeros, and something else is there.",
         cause="Zeros have to be stored too: `out` comes to you full of old numbers.",
+        cure="Store every token below n_tokens, whether an answer came or not.",
         **_facts(run, expected),
     )
 
@@ -213,7 +208,8 @@ def _combine_precision(answer: Any, seed: int) -> None:
     require(
         torch.equal(run.outputs["out"], expected),
         f"1024 times a gate of {1 + float(above):.6f}, minus 1024, should leave {left:g}.",
-        cause="float16 has neither that gate nor that product: round nothing but the sum to it.",
+        cause="float16 has neither that gate nor that product.",
+        cure="Round nothing but the sum to float16.",
         **_facts(run, expected),
     )
 
@@ -232,18 +228,19 @@ def _demand_wide(answer: Any, far: str, seed: int) -> None:
     from moe_teach.analysis.kernel_watch import vast
 
     gc.collect()  # a launch holds its tensors in a cycle, and two of this size may be too many
-    slot = torch.tensor([[2]] if far == "y" else [[0], [0], [0]], dtype=torch.int32)
+    slot = torch.tensor([[2], [4]] if far == "y" else [[0]] * 5, dtype=torch.int32)
     n_tokens, n_rows = len(slot), int(slot.max()) + 1
     y = vast((n_rows, 4), (FAR, 1), dtype=torch.float16)
     y.copy_(torch.randn(n_rows, 4, generator=generator(seed)))
     out = vast((n_tokens, 4), (FAR, 1), dtype=torch.float16)
     tensors = y, torch.ones(n_tokens, 1), slot, out
-    run = _launched(answer, (1, 1), tensors, FAR, (4, 4))
+    run = _launched(answer, (1, 1), tensors, FAR, (8, 4))
     run.demand_wide_offsets()
     expected = y[slot[:, 0].long()]
     require(
         close(run.outputs["out"], expected),
         f"The rows of {far} are {FAR:,} numbers long here, and some came out wrong.",
-        cause="The offset of the last one does not fit into an int32.",
+        cause="The offsets of the last ones do not fit into 32 bits, with a sign or without.",
+        cure="Make slots and tokens int64 before you multiply them.",
         **_facts(run, expected),
     )

@@ -58,11 +58,14 @@ def _copy_memory(answer: Any, seed: int) -> None:
 def _copy_once(answer: Any, seed: int) -> None:
     for run in RUNS.of(answer, seed):
         run.demand_no_races(
-            "Each program needs places of its own: do they start at tl.program_id(0) * BLOCK?"
+            "Each program needs places of its own, and here they begin elsewhere.",
+            "Let them begin at tl.program_id(0) * BLOCK.",
         )
         for name in ("out", "owner"):
             run.demand_written(
-                name, "Every number below n belongs to some program; is the mask's limit too low?"
+                name,
+                "Every number below n belongs to some program, so the mask's limit may be too low.",
+                "Mask all three accesses with at < n.",
             )
 
 
@@ -73,7 +76,8 @@ def _copy_values(answer: Any, seed: int) -> None:
         require(
             close(got, expected),
             "`out` is not a copy of `x`.",
-            cure="Store what was loaded, at the place it was loaded from.",
+            cause="Another value was stored than the one that was loaded from there.",
+            cure="Store what was loaded, at the place it was loaded from, and in its own dtype.",
             expected=expected,
             got=got,
             example=run.given,
@@ -88,9 +92,9 @@ def _copy_owners(answer: Any, seed: int) -> None:
         did = torch.from_numpy(run.seen.owner("out"))
         require(
             close(did, expected.long()),
-            "The programs share the work in another way than asked: program p owns BLOCK "
-            "*neighbours*, from p · BLOCK on.",
-            cause="Neighbours are read in one go, scattered numbers are not.",
+            "The programs share the work in another way than asked.",
+            cause="Program p owns BLOCK *neighbours*, from p · BLOCK on: these are read in one go, "
+            "scattered numbers are not.",
             cure="Begin the block at tl.program_id(0) * BLOCK, and add tl.arange(0, BLOCK).",
             expected=expected,
             got=did,

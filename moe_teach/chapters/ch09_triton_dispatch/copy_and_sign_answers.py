@@ -44,7 +44,7 @@ def forgets_who_it_is():
     return changed(COPY, ("program * BLOCK + ", ""))
 
 
-@EXERCISE.wrong(stage="everybody once", says="limit too low")
+@EXERCISE.wrong(stage="everybody once", says="limit may be too low")
 @kernel
 def stops_one_too_early():
     return changed(COPY, ("at < n", "at < n - 1"))

@@ -8,6 +8,7 @@ from torch import Tensor
 from moe_teach.judging.compare import close
 from moe_teach.judging.exercise import Exercise, generator, require
 from moe_teach.judging.launching import Run, Runs, launch
+from moe_teach.judging.reasons import Why, likely
 
 EXERCISE = Exercise(
     id="9.2",
@@ -69,8 +70,10 @@ def _launch(kernel: Any, expert_ids: Tensor, n_experts: int, block: int) -> Run:
         "EXPERTS": power_of_two(n_experts),
     }
     causes = {
-        ("counts", "store"): "The table has n_experts columns and not EXPERTS: that is true for "
-        "the start of a row, and for the mask of the store.",
+        ("counts", "store"): Why(
+            "The table has n_experts columns and not EXPERTS.",
+            "Use n_experts for the start of a row, and in the mask of the store.",
+        ),
     }
     return launch(kernel, (n_blocks,), arguments, outputs=("counts",), causes=causes)
 
@@ -90,9 +93,16 @@ def _count_memory(answer: Any, seed: int) -> None:
 @EXERCISE.stage("everybody once")
 def _count_once(answer: Any, seed: int) -> None:
     for run in RUNS.of(answer, seed):
-        run.demand_no_races("Block b writes row b of the table and nothing else.")
+        run.demand_no_races(
+            "Block b writes row b of the table and nothing else.",
+            "Begin its row at counts_ptr + b * n_experts.",
+        )
         run.demand_not_read_early("counts")
-        run.demand_written("counts", "An expert that nobody chose still has its count, 0.")
+        run.demand_written(
+            "counts",
+            "An expert that nobody chose still has its count, 0.",
+            "Store a count for every expert below n_experts.",
+        )
 
 
 @EXERCISE.stage("counts")
@@ -115,10 +125,44 @@ def _count_values(answer: Any, seed: int) -> None:
         require(
             close(got, expected),
             "Some counts are wrong.",
-            cause="Row b counts the choices from b · BLOCK up to (b + 1) · BLOCK, column e those "
-            "with the id e.",
+            **likely(got, expected, _slips(expected), _OTHER),
             **facts,
         )
+
+
+_OTHER = Why(
+    "Other choices were looked at than those of the block, or a column counts another id than its "
+    "own.",
+    "Row b counts the choices from b · BLOCK up to (b + 1) · BLOCK, column e those with the id e.",
+)
+
+
+def _slips(expected: Tensor) -> tuple[tuple[Tensor, Why], ...]:
+    """Tables of known mistakes."""
+    return (
+        (
+            expected.clamp(max=1),
+            Why("This says whether an expert was chosen, not how often.", "Sum down the block."),
+        ),
+        (
+            expected.cumsum(1).to(torch.int32),
+            Why(
+                "Each column holds the counts of the experts before it as well.",
+                "Sum over the choices of the block, and not over the experts.",
+            ),
+        ),
+        (
+            expected.T.reshape(expected.shape),
+            Why(
+                "The table came in turned round, expert by expert.",
+                "Block b begins at b * n_experts, and expert e stands e further on.",
+            ),
+        ),
+        (
+            expected.roll(1, dims=1),
+            Why("Each count stands one column too far.", "Expert ids begin at 0."),
+        ),
+    )
 
 
 @EXERCISE.stage("turned away")
@@ -135,6 +179,7 @@ def _count_dropped(answer: Any, seed: int) -> None:
             close(run.outputs["counts"], expected),
             "With choices of the id -1, which were turned away, some counts are wrong.",
             cause="Such a choice counts for nobody, not for the first expert and not for the last.",
+            cure="-1 equals no expert: compare the id as it is.",
             expected=expected,
             got=run.outputs["counts"],
             example=run.given,

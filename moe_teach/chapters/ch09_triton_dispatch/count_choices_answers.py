@@ -55,7 +55,7 @@ def skips_the_unpopular():
     return changed(COUNT, ("mask=expert < n_experts", "mask=(expert < n_experts) & (counts > 0)"))
 
 
-@EXERCISE.wrong(stage="memory", says="depends on lanes that were switched off")
+@EXERCISE.wrong(stage="memory", says="lanes that a mask switched off")
 @kernel
 def counts_the_empty_lanes():
     return changed(COUNT, (", other=-1", ""))

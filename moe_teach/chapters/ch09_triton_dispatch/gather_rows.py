@@ -8,6 +8,7 @@ from torch import Tensor
 from moe_teach.judging.compare import close
 from moe_teach.judging.exercise import Exercise, generator, require
 from moe_teach.judging.launching import Causes, Run, Runs, launch
+from moe_teach.judging.reasons import Why, likely
 
 EXERCISE = Exercise(
     id="9.4",
@@ -45,12 +46,12 @@ SIZES = (
     (5, 3, 4, 2, 1, 0),
 )
 N_TOKENS = 5
-FAR = 2**30 + 7  # numbers between rows: twice that is beyond int32
+FAR = 2**30 + 7  # numbers between rows: twice that is beyond int32, four times beyond uint32
 
 
-BOTH = (
-    "A tile needs both conditions, on the row and on the column, joined by `&`: Python's `and` "
-    "keeps only one of them."
+BOTH = Why(
+    "A tile needs both conditions, on the row and on the column.",
+    "Join them by `&`: Python's `and` keeps only one of them.",
 )
 
 
@@ -103,13 +104,14 @@ def _gather_memory(answer: Any, seed: int) -> None:
 def _gather_once(answer: Any, seed: int) -> None:
     for run in RUNS.of(answer, seed):
         run.demand_no_races(
-            "Two programs work on one tile: program (i, j) has rows from i · BLOCK_N on and "
-            "columns from j · BLOCK_D on."
+            "Two programs work on one tile, or one reaches into another's.",
+            "Program (i, j) has rows from i · BLOCK_N on and columns from j · BLOCK_D on; the rows "
+            "of `rows` are stride_rows apart.",
         )
         run.demand_written(
             "rows",
-            "Some tile has no program: axis 0 of the grid counts blocks of rows, axis 1 blocks of "
-            "columns.",
+            "Some tile has no program, or was stored elsewhere.",
+            "Axis 0 of the grid counts blocks of rows, axis 1 blocks of columns.",
         )
 
 
@@ -122,15 +124,28 @@ def _gather_values(answer: Any, seed: int) -> None:
         require(
             close(got, expected) or not close(got, x[: len(got)]),
             "Row r holds token r. It should hold token `token_idx[r]`.",
+            cause="The offsets into x are made of r itself.",
             cure="Load that number first, and use it in the offsets into x.",
             **facts,
         )
         require(
             close(got, expected),
             "Each number was written once, but some numbers are wrong.",
-            cause="Row r of `rows` is row `token_idx[r]` of `x`, column by column.",
+            **likely(got, expected, _slips(x, token_idx), _OTHER),
             **facts,
         )
+
+
+_OTHER = Why(
+    "Row r of `rows` is row `token_idx[r]` of `x`, column by column.",
+    "Its numbers begin at x_ptr + token_idx[r] * stride_x.",
+)
+
+
+def _slips(x: Tensor, token_idx: Tensor) -> list[tuple[Tensor, Why]]:
+    """What comes out for known mistakes."""
+    rounded = x.half().float()[token_idx.long()]
+    return [(rounded, Why("The numbers were rounded to float16.", "Store what was loaded."))]
 
 
 @EXERCISE.stage("far apart")
@@ -140,17 +155,18 @@ def _gather_far(answer: Any, seed: int) -> None:
     for far in ("x", "rows"):
         strides = [FAR if name == far else 4 for name in ("x", "rows")]
         try:
-            x, rows = (vast((3, 4), (stride, 1), dtype=torch.int8) for stride in strides)
+            x, rows = (vast((5, 4), (stride, 1), dtype=torch.int8) for stride in strides)
         except OSError:
             return  # a machine that rations addresses skips the case
-        x.copy_(torch.randint(1, 100, (3, 4), generator=generator(seed), dtype=torch.int8))
-        run = _launch(answer, x, torch.tensor([2, 0, 1], dtype=torch.int32), rows, (4, 4))
+        x.copy_(torch.randint(1, 100, (5, 4), generator=generator(seed), dtype=torch.int8))
+        order = [2, 0, 4, 1, 3]
+        run = _launch(answer, x, torch.tensor(order, dtype=torch.int32), rows, (8, 4))
         run.demand_wide_offsets()
-        expected = torch.stack([x[2], x[0], x[1]])
+        expected = torch.stack([x[token] for token in order])
         require(
             close(run.outputs["rows"], expected),
             f"The rows of {far} are {FAR:,} numbers apart here, and some came out wrong.",
-            cause="The offset of the last one does not fit into an int32.",
+            cause="The offsets of the last ones do not fit into 32 bits, with a sign or without.",
             cure="Make the index int64 before it is multiplied.",
             expected=expected,
             got=run.outputs["rows"],

@@ -31,7 +31,7 @@ def joins_masks_with_and():
     return changed(GATHER, ("[:, None] & (column", "[:, None] and (column"))
 
 
-@EXERCISE.wrong(stage="memory", says="another index than the address uses")
+@EXERCISE.wrong(stage="memory", says="needs both conditions")
 @kernel
 def forgets_the_columns_mask():
     return changed(GATHER, (" & (column < d_model)[None, :]", ""))
@@ -49,7 +49,7 @@ def writes_with_the_stride_of_x():
     return changed(GATHER, ("wide_row[:, None] * stride_rows", "wide_row[:, None] * stride_x"))
 
 
-@EXERCISE.wrong(stage="everybody once", says="axis 0 of the grid counts blocks of rows")
+@EXERCISE.wrong(stage="everybody once", says="Axis 0 of the grid counts blocks of rows")
 @kernel
 def swaps_the_axes_of_the_grid():
     return changed(

@@ -9,6 +9,7 @@ from moe_teach.chapters.ch09_triton_dispatch.count_choices import choices, count
 from moe_teach.judging.compare import close
 from moe_teach.judging.exercise import Exercise, require
 from moe_teach.judging.launching import Run, Runs, launch
+from moe_teach.judging.reasons import Why
 
 EXERCISE = Exercise(
     id="9.3",
@@ -68,9 +69,15 @@ def _launch(kernel: Any, expert_ids: Tensor, n_experts: int, top_k: int, block: 
         "EXPERTS": power_of_two(n_experts),
     }
     causes = {
-        ("token_idx", "store"): "Rows go from 0 to N - 1. Does the count of earlier choices "
-        "include the choice itself?",
-        ("base", "load"): "The table has n_experts columns, one row for each block.",
+        ("token_idx", "store"): Why(
+            "Rows go from 0 to N - 1. Either the count of earlier choices includes the choice "
+            "itself, or a choice that was turned away was given a row.",
+            "Subtract the choice itself from the running sum, and mask the store by who was kept.",
+        ),
+        ("base", "load"): Why(
+            "The table has n_experts columns, one row for each block.",
+            "Begin at block * n_experts, and mask the lanes from n_experts on.",
+        ),
     }
     outputs = ("slot", "token_idx")
     return launch(kernel, (len(counts),), arguments, outputs=outputs, causes=causes)
@@ -96,13 +103,19 @@ def _place_once(answer: Any, seed: int) -> None:
     for run in RUNS.of(answer, seed):
         run.demand_no_races(
             "Two blocks use the same rows: each must begin where `base` tells *it* to.",
-            within="Two choices of one block share a row: count the earlier choices of the *same* "
-            "expert.",
+            "Row b of the table begins at base_ptr + b * n_experts.",
+            within=Why(
+                "Two choices of one block share a row.",
+                "Count the earlier choices of the *same* expert.",
+            ),
         )
-        run.demand_written("slot", "Every choice needs its slot.")
+        run.demand_written(
+            "slot", "Every choice needs its slot.", "Mask this store with choice < n_choices."
+        )
         run.demand_written(
             "token_idx",
             "Every choice that was not turned away has a row, so every row has a token.",
+            "Store the token at token_idx_ptr plus the row of its choice.",
         )
 
 
@@ -114,6 +127,8 @@ def _place_slots(answer: Any, seed: int) -> None:
             close(run.outputs["slot"], expected),
             "Each choice has a row of its own, but not the right one.",
             cause="Within an expert the rows follow the order of the choices, earlier ones first.",
+            cure="Add to the start of the expert how many choices of the block went there before: "
+            "the running sum, less the choice itself.",
             expected=expected,
             got=run.outputs["slot"],
             example=run.given,
@@ -137,7 +152,8 @@ def _place_tokens(answer: Any, seed: int) -> None:
         require(
             close(got, expected),
             "The slots are right, but `token_idx` is not.",
-            cause="At row `slot[i]` stands the token of choice i.",
+            cause="At row `slot[i]` stands the token of choice i, and i counts through all blocks.",
+            cure="Store choice // TOP_K at token_idx_ptr + row.",
             **facts,
         )
 
@@ -154,23 +170,40 @@ def _place_dropped(answer: Any, seed: int) -> None:
         slot, order = _slots(ids, n_experts)
         tokens = torch.tensor(order, dtype=torch.int32) // top_k
         got = run.outputs
+        run.demand_written(
+            "slot",
+            "A choice that was turned away has a slot too, -1.",
+            "Mask the store by who exists, and choose between the row and -1 with tl.where.",
+        )
+        kept = ids >= 0
         require(
-            close(got["slot"], slot),
-            "A choice with the id -1 has the slot -1, and the others close ranks: here some slots "
-            "are others.",
+            close(got["slot"], slot) or not close(got["slot"][kept], slot[kept]),
+            "The choices with the id -1 have other slots than -1.",
             cause="A sum over an empty line of the table gives 0, which is somebody else's row.",
             cure="Choose between the row and -1 with tl.where(ids >= 0, ...).",
             expected=slot,
             got=got["slot"],
             example=run.given,
         )
+        require(
+            close(got["slot"], slot),
+            "Beside choices with the id -1, some of the others have a wrong slot.",
+            cause="The others close ranks: who was turned away takes up no row, and is no choice "
+            "of any expert.",
+            cure="-1 equals no expert: compare the id as it is, also where a lane has no choice.",
+            expected=slot,
+            got=got["slot"],
+            example=run.given,
+        )
         run.demand_no_races(
-            "Is one of them a choice that was turned away? Mask the store to `token_idx` by who "
-            "was kept, not by who exists."
+            "One of them may be a choice that was turned away, and has no row.",
+            "Mask the store to `token_idx` by who was kept, not by who exists.",
         )
         require(
             close(got["token_idx"], tokens),
             "With choices turned away the tokens no longer stand in the rows of their choices.",
+            cause="Somebody who was turned away stored a token as well, in somebody else's row.",
+            cure="Mask the store to `token_idx` by who was kept, not by who exists.",
             expected=tokens,
             got=got["token_idx"],
             example=run.given,

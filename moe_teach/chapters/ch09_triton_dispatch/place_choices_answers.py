@@ -22,7 +22,7 @@ def kernel(
 """
 
 
-@EXERCISE.wrong(stage="memory", says="include the choice itself")
+@EXERCISE.wrong(stage="memory", says="includes the choice itself")
 @kernel
 def counts_the_choice_itself():
     return changed(PLACE, ("tl.cumsum(hits, axis=0) - hits", "tl.cumsum(hits, axis=0)"))

@@ -4,16 +4,14 @@ from contextlib import suppress
 from typing import Any
 
 import torch
-from torch import Tensor
 
+from moe_teach.chapters.ch10_triton_experts.cases import answers_by_row, down_case, placed
+from moe_teach.chapters.ch10_triton_experts.causes import DOWN
 from moe_teach.chapters.ch10_triton_experts.inputs import (
     CHECKED,
     empty,
-    expert_of_rows,
     facts,
     far_answers,
-    normal,
-    tile_tables,
 )
 from moe_teach.judging.compare import close
 from moe_teach.judging.exercise import Exercise, generator, require
@@ -45,84 +43,46 @@ EXERCISE = Exercise(
     "depends on their order. A sum over the K neighbours finishes the layer.",
 )
 
-CAUSES = {
-    ("choice", "load"): "Only the rows below `end` are a choice: mask the load of `choice`.",
-    ("gates", "load"): "A row past `end` has no gate: load under a mask.",
-    ("out", "store"): "Rows from `end` on and columns from D on are not yours: store under a mask.",
-}
-
-
-def _order(n_rows: int, seed: int) -> Tensor:
-    """Shuffle the rows so that the inverse is another order, where there is one."""
-    order = identity = torch.arange(n_rows)
-    random = generator(seed)
-    while bool((order == identity).any() or (n_rows > 2 and (order[order] == identity).any())):
-        order = torch.randperm(n_rows, generator=random)
-    return order
-
-
-def _case(
-    counts: list[int],
-    d_model: int,
-    seed: int,
-    *,
-    blocks: tuple[int, int, int] = (4, 4, 4),
-    surplus: int = 0,
-    sorted_already: bool = False,
-) -> dict[str, Any]:
-    """Give the arguments for blocks of rows, of D and of F, with F = 3."""
-    n_rows, d_ff = sum(counts), 3
-    given: dict[str, Any] = {"h_ptr": normal(n_rows, d_ff, seed=seed)}
-    given["w_ptr"] = normal(len(counts), d_model, d_ff, seed=seed + 1)
-    given["gates_ptr"] = 0.1 + torch.rand(n_rows, generator=generator(seed + 2))
-    order = torch.arange(n_rows) if sorted_already else _order(n_rows, seed)
-    given["choice_ptr"] = order.to(torch.int32)
-    given |= {"out_ptr": empty(n_rows, d_model)} | tile_tables(counts, blocks[0], surplus)
-    given |= {"D": d_model, "F": d_ff}
-    return given | dict(zip(("BLOCK_ROWS", "BLOCK_D", "BLOCK_F"), blocks, strict=True))
-
 
 def _launched(kernel: Any, given: dict[str, Any]) -> Run:
     grid = (len(given["tile_expert_ptr"]), -(-given["D"] // given["BLOCK_D"]))
-    return launch(kernel, grid, given, outputs=("out",), causes=CAUSES)
-
-
-def _by_row(given: dict[str, Any], counts: list[int]) -> Tensor:
-    w = given["w_ptr"][expert_of_rows(counts)].double()
-    return torch.einsum("nf,ndf->nd", given["h_ptr"].double(), w).float()
-
-
-def _placed(given: dict[str, Any], by_row: Tensor) -> Tensor:
-    out = torch.empty_like(by_row)
-    out[given["choice_ptr"].long()] = by_row
-    return out
+    return launch(kernel, grid, given, outputs=("out",), causes=DOWN)
 
 
 @EXERCISE.stage("gates")
 def _epilogue_gates(kernel: Any, seed: int) -> None:
-    given = _case([4], 4, seed, sorted_already=True)
+    given = down_case([4], 4, seed, sorted_already=True)
     run = _launched(kernel, given)
-    run.demand_no_atomics("Every place has one row, so a plain store is enough.")
-    run.demand_written(
-        "out", "Each row of the tile goes to `out`, and choice c begins at c * D there."
+    run.demand_no_atomics(
+        "Every place has one row, so nothing has to be added up.", "A plain store is enough."
     )
-    plain = _by_row(given, [4])
+    run.demand_written(
+        "out",
+        "Each row of the tile goes to `out`, and a row of it is D long.",
+        "Choice c begins at out_ptr + c * D.",
+    )
+    plain = answers_by_row(given, [4])
     expected, got = given["gates_ptr"][:, None] * plain, run.outputs["out"]
     require(
         not close(got, plain),
         "The answers are not weighed.",
+        cause="The gates are missing in what is stored.",
         cure="Multiply each row by its gate before you store it.",
         **facts(run, expected, got),
     )
     require(
         not close(got, plain * given["gates_ptr"]),
-        "The gates weigh the columns.",
-        cure="There is one gate per *row* of the tile: gate[:, None].",
+        "Each row is multiplied by all gates in turn, column by column.",
+        cause="The gates weigh the columns, and there is one gate per *row* of the tile.",
+        cure="Let them stand in a column: gate[:, None].",
         **facts(run, expected, got),
     )
     require(
         close(got, expected),
-        "With every choice in its own place already, each row is its product times its gate.",
+        "With every choice in its own place already, some rows are not their product times their "
+        "gate.",
+        cause="The gates came in other numbers, or something else was done to the product.",
+        cure="Multiply acc by gate[:, None] in float32, and do nothing else to it.",
         **facts(run, expected, got),
     )
 
@@ -131,48 +91,66 @@ def _epilogue_gates(kernel: Any, seed: int) -> None:
 def _epilogue_places(kernel: Any, seed: int) -> None:
     if seed >= CHECKED:
         return
-    given = _case([4], 4, seed)
+    given = down_case([4], 4, seed)
     run = _launched(kernel, given)
     place, got = given["choice_ptr"].long(), run.outputs["out"]
-    run.demand_written("out", "Each of the rows goes to the place of its choice.")
-    plain, gates = _by_row(given, [4]), given["gates_ptr"]
-    expected = _placed(given, gates[place, None] * plain)
+    run.demand_written(
+        "out",
+        "Each of the rows goes to the place of its choice.",
+        "Load choice_ptr + n, and store at out_ptr + place[:, None] * D + d[None, :].",
+    )
+    plain, gates = answers_by_row(given, [4]), given["gates_ptr"]
+    expected = placed(given, gates[place, None] * plain)
     shown = facts(run, expected, got)
     require(
         not close(got, gates[place, None] * plain),
         "The rows are weighed rightly and stay where they are.",
+        cause="The address of the store is made of n.",
         cure="Row n belongs at out[choice[n]].",
         **shown,
     )
     require(
-        not close(got, _placed(given, gates[:, None] * plain)),
+        not close(got, placed(given, gates[:, None] * plain)),
         "The rows reach their places with somebody else's gates.",
-        cause="`gates` is in the order of the choices, so row n has gates[choice[n]].",
+        cause="`gates` is in the order of the choices, not of the rows.",
+        cure="Row n has gates[choice[n]].",
         **shown,
     )
     require(
         not close(got, (gates[place, None] * plain)[place]),
-        "`choice` was followed backwards: place n holds row choice[n].",
-        cause="It leads from rows to choices: where you *write* follows it, not what you read.",
+        "Place n holds row choice[n].",
+        cause="`choice` was followed backwards: it leads from rows to choices.",
+        cure="Where you *write* follows it, not what you read.",
         **shown,
     )
-    require(close(got, expected), "Row n belongs at out[choice[n]], with its own gate.", **shown)
+    require(
+        close(got, expected),
+        "Some rows are in other places, or have other gates.",
+        cause="Both follow `choice`.",
+        cure="Row n belongs at out[choice[n]], with its own gate.",
+        **shown,
+    )
 
 
 @EXERCISE.stage("edges")
 def _epilogue_edges(kernel: Any, seed: int) -> None:
     if seed >= CHECKED:
         return
-    given = _case([3], 5, seed)
+    given = down_case([3], 5, seed)
     run = _launched(kernel, given)
     place, got = given["choice_ptr"].long(), run.outputs["out"]
-    run.demand_written("out", "D is no multiple of BLOCK_D: the second program has a column too.")
-    expected = _placed(given, given["gates_ptr"][place, None] * _by_row(given, [3]))
+    run.demand_written(
+        "out",
+        "D is no multiple of BLOCK_D: the second program has a column too.",
+        "Mask columns with d < D, in every program.",
+    )
+    expected = placed(given, given["gates_ptr"][place, None] * answers_by_row(given, [3]))
     require(
         close(got, expected),
         "The tile has 4 rows and the expert only 3, and some numbers come out wrong.",
         cause="The fourth is nobody's answer, and without a mask on the store it lands on a place "
         "that belongs to somebody.",
+        cure="Store under a mask with n < end.",
         **facts(run, expected, got),
     )
 
@@ -182,28 +160,32 @@ def _epilogue_groups(kernel: Any, seed: int) -> None:
     if seed >= CHECKED:
         return
     counts = [1, 0, 4]
-    given = _case(counts, 3, seed, blocks=(2, 8, 4), surplus=1)
+    given = down_case(counts, 3, seed, blocks=(2, 8, 4), surplus=1)
     run = _launched(kernel, given)
     place, got = given["choice_ptr"].long(), run.outputs["out"]
-    run.demand_no_races("Each place belongs to one row: mask the rows from `end` on at the store.")
-    expected = _placed(given, given["gates_ptr"][place, None] * _by_row(given, counts))
+    run.demand_no_races(
+        "Each place belongs to one row, and rows from `end` on are not this tile's.",
+        "Mask the rows from `end` on at the store.",
+    )
+    expected = placed(given, given["gates_ptr"][place, None] * answers_by_row(given, counts))
     require(
         close(got, expected),
         "With several experts some numbers come out wrong.",
-        cause="Rows, places and gates all go by n.",
+        cause="A tile took its rows for those of the launch's first tiles.",
+        cure="Rows, places and gates all go by n, which begins at tile_begin[t].",
         **facts(run, expected, got),
     )
 
 
 @EXERCISE.stage("half precision")
 def _epilogue_half(kernel: Any, seed: int) -> None:
-    given = _case([2], 2, seed)
+    given = down_case([2], 2, seed)
     h = 250 + torch.rand(2, 3, generator=generator(seed))  # three products of 250 · 200
     given |= {"h_ptr": h.half(), "w_ptr": torch.full((1, 2, 3), 200.0).half()}
     given |= {"gates_ptr": given["gates_ptr"] / 10, "out_ptr": empty(2, 2, dtype=torch.float16)}
     run = _launched(kernel, given)
     place, got = given["choice_ptr"].long(), run.outputs["out"].float()
-    expected = _placed(given, given["gates_ptr"][place, None] * _by_row(given, [2]))
+    expected = placed(given, given["gates_ptr"][place, None] * answers_by_row(given, [2]))
     require(
         bool(((got - expected).abs() <= 5e-3 * expected.abs()).all()),
         "In float16 the answers are wrong.",
@@ -228,8 +210,9 @@ def _demand_wide(kernel: Any, seed: int) -> None:
     got = run.outputs["out"][-2:]
     require(
         close(got, expected),
-        "`out` has more than 2^31 numbers here, and rows at its end come out wrong.",
-        cause="Their offsets do not fit into an int32.",
+        "`out` has more than 2^32 numbers here, and rows at its end come out wrong.",
+        cause="Their offsets do not fit into 32 bits, with a sign or without.",
+        cure="Make choice[n] int64 before you multiply it.",
         expected=expected,
         got=got,
     )

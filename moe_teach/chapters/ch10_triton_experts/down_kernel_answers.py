@@ -41,12 +41,12 @@ weighs_the_columns = EXERCISE.wrong(stage="gates", says="weigh the columns")(
 )
 
 
-stores_nothing = EXERCISE.wrong(stage="gates", says="begins at c * D")(
+stores_nothing = EXERCISE.wrong(stage="gates", says="begins at out_ptr + c * D")(
     slip(EPILOGUE, ("answer, mask=is_mine", "answer, mask=is_mine & (n < 0)[:, None]"))
 )
 
 
-adds_to_what_is_there = EXERCISE.wrong(stage="gates", says="a plain store is enough")(
+adds_to_what_is_there = EXERCISE.wrong(stage="gates", says="A plain store is enough")(
     slip(EPILOGUE, ("tl.store(", "tl.atomic_add("))
 )
 
@@ -61,7 +61,7 @@ takes_the_gates_of_the_rows = EXERCISE.wrong(stage="places", says="somebody else
 )
 
 
-reads_choices_past_the_end = EXERCISE.wrong(stage="edges", says="mask the load of `choice`")(
+reads_choices_past_the_end = EXERCISE.wrong(stage="edges", says="Mask the load of `choice`")(
     slip(EPILOGUE, ("choice_ptr + n, mask=n < end, other=0", "choice_ptr + n"))
 )
 

@@ -9,6 +9,7 @@ from moe_teach.chapters.ch10_triton_experts.inputs import offsets_of, tile_table
 from moe_teach.judging.compare import close
 from moe_teach.judging.exercise import Exercise, require
 from moe_teach.judging.launching import Run, launch
+from moe_teach.judging.reasons import UNKNOWN, Why
 
 EXERCISE = Exercise(
     id="10.2",
@@ -41,8 +42,11 @@ EXERCISE = Exercise(
 LOADS = (([1, 3, 2], 2), ([3, 1, 9], 4), ([1, 2, 1, 1, 3, 1, 1, 2, 1, 1, 1, 2], 2))
 NAMES = ("tile_expert", "tile_begin", "tile_end")
 CAUSES = {
-    ("expert_offsets", "load"): "There are E offsets, 0 to E - 1: BLOCK_E lanes reach further, and "
-    "the first expert has none before it. Mask both.",
+    ("expert_offsets", "load"): Why(
+        "There are E offsets, 0 to E - 1: BLOCK_E lanes reach further, and the first expert has "
+        "none before it.",
+        "Mask both: e < E, and e > 0 where you load at e - 1.",
+    ),
 }
 
 
@@ -58,12 +62,16 @@ def _tables(counts: list[int], block: int, surplus: int) -> list[Tensor]:
     return list(tile_tables(counts, block, surplus).values())
 
 
-def _judge(run: Run, wanted: list[Tensor], message: str, cause: str = "") -> None:
+def _judge(run: Run, wanted: list[Tensor], message: str, why: Why = UNKNOWN) -> None:
     for name, expected in zip(NAMES, wanted, strict=True):
-        run.demand_written(name, "Every program stores its three integers, at place t.")
+        run.demand_written(
+            name,
+            "Every program stores its three integers, at place t, also one without a tile.",
+            "Leave no program early, and store without a mask.",
+        )
         got = run.outputs[name]
         shown = {"expected": expected, "got": got, "example": run.given}
-        require(close(got, expected), f"`{name}`: {message}", cause=cause, **shown)
+        require(close(got, expected), f"`{name}`: {message}", **why._asdict(), **shown)
 
 
 def _demand_found(run: Run, expected: Tensor) -> None:
@@ -74,6 +82,7 @@ def _demand_found(run: Run, expected: Tensor) -> None:
         not close(got, expected - 1),
         "No program found a tile.",
         cause="An expert's rows begin where those of the one before it end, the first one's at 0.",
+        cure="Load the beginnings at e - 1, with 0 for the first expert.",
         **shown,
     )
     require(
@@ -88,6 +97,7 @@ def _demand_found(run: Run, expected: Tensor) -> None:
         not (int(got[0]) == 0 and bool((got[1:] != 0).all())),
         "Only the first tile was found.",
         cause="Programs number tiles, not experts: this expert has three.",
+        cure="Count the tiles of each expert, and compare t with the running sum.",
         **shown,
     )
 
@@ -119,7 +129,8 @@ def _search_one(kernel: Any, seed: int) -> None:
         example=run.given,
     )
     message = "one expert with 5 rows has the tiles 0 to 1, 2 to 3, and 4 alone."
-    _judge(run, [expert, begin, end], message)
+    why = Why("Each tile begins BLOCK_ROWS after the one before it.", "Its last row is end - 1.")
+    _judge(run, [expert, begin, end], message, why)
 
 
 @EXERCISE.stage("several experts")
@@ -134,17 +145,25 @@ def _search_several(kernel: Any, seed: int) -> None:
     starts = torch.tensor([0, *counts]).cumsum(0)[experts.long()]
     require(
         not close(got, block * torch.arange(len(experts))),
-        "All rows were cut in one go, and tiles cross from one expert to the next.",
-        cause="Every expert begins a tile of its own.",
+        "Tiles cross from one expert to the next.",
+        cause="All rows were cut in one go.",
+        cure="Every expert begins a tile of its own: add to its first row BLOCK_ROWS for each of "
+        "its tiles before t.",
         **shown,
     )
     require(
         not close(got, begins - starts),
-        "`tile_begin` counts from the first row of the expert; it should count through all rows.",
+        "`tile_begin` counts from the first row of the expert.",
+        cause="It counts through all rows.",
+        cure="Add where the expert's rows begin.",
         **shown,
     )
     message = "the tiles of an expert follow one another, and then come those of the next expert."
-    _judge(run, [experts, begins, ends], message)
+    why = Why(
+        "A tile was given to another expert, or counts its own expert's tiles from elsewhere.",
+        "Of the tiles before t, only those of the tile's own expert move its first row.",
+    )
+    _judge(run, [experts, begins, ends], message, why)
 
 
 @EXERCISE.stage("nobody's tile")
@@ -153,7 +172,17 @@ def _search_empty(kernel: Any, seed: int) -> None:
         return
     counts = [0, 3, 0, 0, 1]
     message = "an expert without rows has no tile, and the next tile belongs to the next expert "
-    _judge(_searched(kernel, counts, 2, 3), _tables(counts, 2, 0), message + "who has rows.")
+    why = Why(
+        "An expert without rows was counted with a tile, or ended the search.",
+        "0 rows make 0 tiles, rounded up too; the search goes on behind it.",
+    )
+    _judge(_searched(kernel, counts, 2, 3), _tables(counts, 2, 0), message + "who has rows.", why)
+
+
+SURPLUS = Why(
+    "Something was looked up for an expert that does not exist.",
+    "Where the owner is not below E, choose -1, 0 and 0 with tl.where.",
+)
 
 
 @EXERCISE.stage("surplus programs")
@@ -162,14 +191,16 @@ def _search_surplus(kernel: Any, seed: int) -> None:
         return
     run = _searched(kernel, [1, 3], 2, 5, lanes=4)
     message = "a program without a tile stores -1, 0, 0, whatever stands in the lanes from E on."
-    _judge(run, _tables([1, 3], 2, 2), message)
+    _judge(run, _tables([1, 3], 2, 2), message, SURPLUS)
     run = _searched(kernel, [1, 3], 2, 5, lanes=2)
     message = (
         "a program without a tile stores -1, 0, 0, also where BLOCK_E is E and no lane is left."
     )
-    _judge(run, _tables([1, 3], 2, 2), message)
+    _judge(run, _tables([1, 3], 2, 2), message, SURPLUS)
     nobody = _searched(kernel, [0, 0, 0], 2, 1)
-    _judge(nobody, _tables([0, 0, 0], 2, 1), "with no rows at all every program is surplus.")
+    _judge(
+        nobody, _tables([0, 0, 0], 2, 1), "with no rows at all every program is surplus.", SURPLUS
+    )
 
 
 @EXERCISE.stage("many rows")
@@ -178,8 +209,8 @@ def _search_many(kernel: Any, seed: int) -> None:
         return
     counts, block = [2**24 + 1, 3], 2**23
     message = "with more than 2^24 rows the tiles are wrong, and with few they are right."
-    cause = (
-        "Is a number on the way no int32? A float32, say a quotient made with `/`, does not hold "
-        "every integer."
+    why = Why(
+        "A number on the way is no int32: a float32 does not hold every integer.",
+        "Divide with `//`; a quotient made with `/` is a float.",
     )
-    _judge(_searched(kernel, counts, block, 4), _tables(counts, block, 0), message, cause)
+    _judge(_searched(kernel, counts, block, 4), _tables(counts, block, 0), message, why)

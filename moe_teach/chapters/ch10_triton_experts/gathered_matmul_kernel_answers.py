@@ -72,12 +72,12 @@ stores_in_every_turn = EXERCISE.wrong(stage="K loop", says="stored again in ever
 )
 
 
-reads_past_d_in_x = EXERCISE.wrong(stage="edges", says="mask both when you load from x")(
+reads_past_d_in_x = EXERCISE.wrong(stage="edges", says="Mask both when you load from x")(
     slip(LOOP, ("mask=(n < end)[:, None] & (d < D)[None, :], other=0.0", "mask=d[None, :] < 2 * D"))
 )
 
 
-reads_past_f_in_w = EXERCISE.wrong(stage="edges", says="mask both when you load from w")(
+reads_past_f_in_w = EXERCISE.wrong(stage="edges", says="Mask both when you load from w")(
     slip(LOOP, ("mask=(f < F)[None, :] & (d < D)[:, None]", "mask=(d < D)[:, None]"))
 )
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from moe_teach.judging.exercise import generator
 
-FAR = 2**31  # numbers: an int32 offset reaches no further
+FAR = 2**32  # numbers: an offset of 32 bits reaches no further, one with a sign half as far
 CHECKED = 3  # seeds of a learner's check; more would only draw other numbers, at 10 ms a program
 
 
@@ -63,8 +63,8 @@ def _one_tile(expert: int, begin: int) -> dict[str, Tensor]:
 def far_tile(far: str, seed: int) -> tuple[dict[str, Any], Tensor]:
     """Give exercise 10.1 a tile of two rows at the far end of x, w or out, and their product."""
     d_model, d_ff = 4, 64
-    begin, token, e = (FAR // 64 if far == "out" else 0), (FAR // 4 if far == "x" else 1), 2
-    gap = FAR // 2 if far == "w" else d_model * d_ff
+    begin, token, e = (FAR // 64 if far == "out" else 0), (FAR // 4 if far == "x" else 1), 4
+    gap = FAR // 4 if far == "w" else d_model * d_ff
     x = _vast((token + 2, d_model), dtype=torch.float16)
     w = _vast((e + 1, d_ff, d_model), (gap, d_model, 1), dtype=torch.float16)
     token_idx = _vast((begin + 2,), dtype=torch.int32)
@@ -99,9 +99,9 @@ def far_rows(far: str, seed: int) -> tuple[dict[str, Any], Tensor]:
 
     One of D and F is so large that only its first block of columns is worked on.
     """
-    wide = FAR // 2 + 7  # two of them are beyond int32
+    wide = FAR // 4 + 7  # two of them are beyond int32, four beyond uint32
     d_model, d_ff = (1, wide) if far == "dout" else (wide, 1)
-    counts = [0, 0, 1] if far == "dw" else [3]
+    counts = [0, 0, 0, 0, 1] if far == "dw" else [5]
     n_rows, n_d, n_f = sum(counts), min(d_model, 4), min(d_ff, 4)
     rows = _vast((n_rows, n_d), (d_model, 1), dtype=torch.float16)
     dout = _vast((n_rows, n_f), (d_ff, 1), dtype=torch.float16)
@@ -110,7 +110,7 @@ def far_rows(far: str, seed: int) -> tuple[dict[str, Any], Tensor]:
     given: dict[str, Any] = {"rows_ptr": rows, "dout_ptr": dout}
     given |= {"expert_offsets_ptr": offsets_of(counts)}
     given |= {"dw_ptr": _vast((len(counts), n_f, n_d), (wide, d_model, 1), dtype=torch.float16)}
-    given |= {"D": d_model, "F": d_ff, "BLOCK_ROWS": 4, "BLOCK_F": 4, "BLOCK_D": 4}
+    given |= {"D": d_model, "F": d_ff, "BLOCK_ROWS": 8, "BLOCK_F": 4, "BLOCK_D": 4}
     pairs = zip(dout.split(counts), rows.split(counts), strict=True)
     return given, torch.stack([(a.float().T @ b.float()).half() for a, b in pairs])
 

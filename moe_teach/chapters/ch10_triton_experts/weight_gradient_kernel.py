@@ -4,15 +4,14 @@ from contextlib import suppress
 from typing import Any
 
 import torch
-from torch import Tensor
 
+from moe_teach.chapters.ch10_triton_experts.cases import gradient, gradient_case
+from moe_teach.chapters.ch10_triton_experts.causes import GRADIENT
 from moe_teach.chapters.ch10_triton_experts.inputs import (
     CHECKED,
     empty,
     facts,
     far_rows,
-    normal,
-    offsets_of,
 )
 from moe_teach.judging.compare import close
 from moe_teach.judging.exercise import Exercise, require
@@ -46,68 +45,51 @@ EXERCISE = Exercise(
     "stored: memory that nobody wrote is not zero.",
 )
 
-CAUSES = {
-    ("expert_offsets", "load"): "The first expert has no offset before it: its rows begin at 0.",
-    ("rows", "load"): "Rows from `end` on and columns from D on do not exist: mask both, with "
-    "other=0.0.",
-    ("dout", "load"): "Rows from `end` on and columns from F on do not exist: mask both, with "
-    "other=0.0.",
-    ("dw", "store"): "Only f below F and d below D exist: store under a mask.",
-}
-
-
-BLOCKS = ("BLOCK_ROWS", "BLOCK_F", "BLOCK_D")
-
-
-def _case(
-    counts: list[int],
-    sizes: tuple[int, int],
-    seed: int,
-    *,
-    blocks: tuple[int, int, int] = (4, 4, 4),
-) -> dict[str, Any]:
-    """Give the arguments for blocks of rows, of F and of D."""
-    d_model, d_ff = sizes
-    given: dict[str, Any] = {"rows_ptr": normal(sum(counts), d_model, seed=seed)}
-    given["dout_ptr"] = normal(sum(counts), d_ff, seed=seed + 1)
-    given |= {"expert_offsets_ptr": offsets_of(counts)}
-    given |= {"dw_ptr": empty(len(counts), d_ff, d_model), "D": d_model, "F": d_ff}
-    return given | dict(zip(BLOCKS, blocks, strict=True))
-
 
 def _launched(kernel: Any, given: dict[str, Any]) -> Run:
     n_experts, d_ff, d_model = given["dw_ptr"].shape
     grid = (n_experts, -(-d_ff // given["BLOCK_F"]), -(-d_model // given["BLOCK_D"]))
-    return launch(kernel, grid, given, outputs=("dw",), causes=CAUSES)
-
-
-def _gradient(given: dict[str, Any], counts: list[int]) -> Tensor:
-    pairs = zip(given["dout_ptr"].split(counts), given["rows_ptr"].split(counts), strict=True)
-    return torch.stack([(a.double().T @ b.double()).float() for a, b in pairs])
+    return launch(kernel, grid, given, outputs=("dw",), causes=GRADIENT)
 
 
 @EXERCISE.stage("one block")
 def _gradient_one(kernel: Any, seed: int) -> None:
-    given = _case([4], (4, 4), seed)
+    given = gradient_case([4], (4, 4), seed)
     run = _launched(kernel, given)
-    run.demand_no_atomics("Each block of dw has one program: sum in `acc`, and store once.")
-    run.demand_written("dw", "Where is the store, and at which addresses?")
-    expected, got = _gradient(given, [4]), run.outputs["dw"]
+    run.demand_no_atomics(
+        "Each block of dw has one program, so nobody else adds to it.",
+        "Sum in `acc`, and store once.",
+    )
+    run.demand_not_read_early("dw")
+    run.demand_written(
+        "dw",
+        "Where is the store, and at which addresses?",
+        "dw[e, f, d] lies at dw_ptr + (e * F + f) * D + d.",
+    )
+    expected, got = gradient(given, [4]), run.outputs["dw"]
     shown = facts(run, expected, got)
     require(
         not close(got, expected.mT),
         "This is the gradient turned round: dw[e, f, d] is asked for.",
         cause="f numbers the rows of the block and d its columns.",
+        cure="Turn the tile of dout round, not that of rows: tl.dot(tl.trans(a), b, acc, ...).",
         **shown,
     )
     a, b = given["dout_ptr"], given["rows_ptr"]
     require(
         not close(got[0], a @ b) and not close(got[0], a @ b.T),
-        "The sum does not run over the rows n, which both tiles share.",
+        "The two tiles were multiplied, and not over the rows that they share.",
+        cause="The sum runs over n, which stands first in both.",
         cure="Turn the tile of dout round with tl.trans before you multiply.",
         **shown,
     )
-    require(close(got, expected), "One block over one step of rows is wrong.", **shown)
+    require(
+        close(got, expected),
+        "One block over one step of rows is wrong.",
+        cause="One of the addresses, or something else than a plain sum over the rows.",
+        cure="dout[n, f] lies at n * F + f, rows[n, d] at n * D + d.",
+        **shown,
+    )
     run.demand_full_precision()
 
 
@@ -115,20 +97,22 @@ def _gradient_one(kernel: Any, seed: int) -> None:
 def _gradient_loop(kernel: Any, seed: int) -> None:
     if seed >= CHECKED:
         return
-    given = _case([9], (4, 4), seed)
+    given = gradient_case([9], (4, 4), seed)
     run = _launched(kernel, given)
-    expected, got = _gradient(given, [9]), run.outputs["dw"]
+    expected, got = gradient(given, [9]), run.outputs["dw"]
     a, b = given["dout_ptr"], given["rows_ptr"]
     shown = facts(run, expected, got)
     require(
         not close(got[0], a[:4].T @ b[:4]),
         "Only the first BLOCK_ROWS rows were added up.",
+        cause="The loop ends after one step, or there is none.",
         cure="Let the loop run over all rows of the expert.",
         **shown,
     )
     require(
         not close(got[0], a[8:].T @ b[8:]),
         "Only the last step is left.",
+        cause="Each turn of the loop replaces the sum.",
         cure="Add to `acc` in every turn instead of replacing it.",
         **shown,
     )
@@ -136,22 +120,34 @@ def _gradient_loop(kernel: Any, seed: int) -> None:
         not close(got[0], a[:8].T @ b[:8]),
         "The last row is missing.",
         cause="9 rows in steps of 4 make three steps, the last one short.",
+        cure="Let the loop run on to `end`, and mask the rows from there on.",
         **shown,
     )
-    require(close(got, expected), "Nine rows in steps of four add up wrongly.", **shown)
+    require(
+        close(got, expected),
+        "Nine rows in steps of four add up wrongly.",
+        cause="A row is added twice or never.",
+        cure="In step `start`, n is start + tl.arange(0, BLOCK_ROWS), and n < end.",
+        **shown,
+    )
 
 
 @EXERCISE.stage("edges")
 def _gradient_edges(kernel: Any, seed: int) -> None:
     if seed >= CHECKED:
         return
-    given = _case([2], (5, 3), seed)
+    given = gradient_case([2], (5, 3), seed)
     run = _launched(kernel, given)
-    run.demand_written("dw", "D is no multiple of BLOCK_D: the second program has a column too.")
-    expected, got = _gradient(given, [2]), run.outputs["dw"]
+    run.demand_written(
+        "dw",
+        "D is no multiple of BLOCK_D: the second program has a column too.",
+        "Mask with d < D and f < F, in every program.",
+    )
+    expected, got = gradient(given, [2]), run.outputs["dw"]
     message = "With D = 5 and F = 3, where the blocks do not fit, the gradient is wrong."
-    cause = "dw[e, f, d] lies at (e * F + f) * D + d."
-    require(close(got, expected), message, cause=cause, **facts(run, expected, got))
+    cause = "A row of dw is D long, not BLOCK_D, and one of `dout` F."
+    cure = "dw[e, f, d] lies at (e * F + f) * D + d."
+    require(close(got, expected), message, cause=cause, cure=cure, **facts(run, expected, got))
 
 
 @EXERCISE.stage("ragged")
@@ -159,25 +155,35 @@ def _gradient_ragged(kernel: Any, seed: int) -> None:
     if seed >= CHECKED:
         return
     counts = [3, 2]
-    given = _case(counts, (4, 3), seed, blocks=(4, 2, 8))
+    given = gradient_case(counts, (4, 3), seed, blocks=(4, 2, 8))
     run = _launched(kernel, given)
-    run.demand_written("dw", "Every expert has a matrix of its own, dw_ptr + e * F * D.")
-    expected, got = _gradient(given, counts), run.outputs["dw"]
+    run.demand_written(
+        "dw", "Every expert has a matrix of its own.", "It begins at dw_ptr + e * F * D."
+    )
+    expected, got = gradient(given, counts), run.outputs["dw"]
     shown = facts(run, expected, got)
     a, b = given["dout_ptr"], given["rows_ptr"]
     require(
         not close(got[0], a[:4].T @ b[:4]),
-        "Expert 0 has 3 rows and was given 4: the fourth is the next expert's.",
+        "Expert 0 has 3 rows and was given 4.",
+        cause="The fourth is the next expert's.",
         cure="Rows count as long as they are below *this* expert's end.",
         **shown,
     )
     require(
         not close(got[1], a.T @ b) and not close(got[1], a[:4].T @ b[:4] + a[4:].T @ b[4:]),
         "Expert 1 was given rows of expert 0 too.",
-        cause="Expert 1 has rows of its own: its loop begins where expert 0 ends.",
+        cause="Expert 1 has rows of its own.",
+        cure="Its loop begins where expert 0 ends.",
         **shown,
     )
-    require(close(got, expected), "With two experts the gradients are wrong.", **shown)
+    require(
+        close(got, expected),
+        "With two experts the gradients are wrong.",
+        cause="An expert was given other rows than its own.",
+        cure="Its rows begin at expert_offsets[e - 1], or 0, and end before expert_offsets[e].",
+        **shown,
+    )
 
 
 @EXERCISE.stage("nobody's rows")
@@ -185,30 +191,33 @@ def _gradient_empty(kernel: Any, seed: int) -> None:
     if seed >= CHECKED:
         return
     counts = [0, 3, 0]
-    given = _case(counts, (3, 2), seed, blocks=(2, 8, 4))
+    given = gradient_case(counts, (3, 2), seed, blocks=(2, 8, 4))
     run = _launched(kernel, given)
     cause = (
         "An expert without rows has a gradient of zeros, and memory that was never written holds "
-        "anything at all. Store also when the loop never turns."
+        "anything at all."
     )
-    run.demand_written("dw", cause)
-    expected, got = _gradient(given, counts), run.outputs["dw"]
+    run.demand_written("dw", cause, "Store also when the loop never turns.")
+    expected, got = gradient(given, counts), run.outputs["dw"]
     shown = facts(run, expected, got)
     message = "The gradient of an expert without rows must be zero, and is not."
-    require(close(got[::2], expected[::2]), message, **shown)
+    cause = "A row of another expert was added, or not all of its numbers begin at 0."
+    cure = "Begin with tl.zeros, and let no row count from `end` on."
+    require(close(got[::2], expected[::2]), message, cause=cause, cure=cure, **shown)
     message = "The experts without rows are right, the one with 3 rows is not."
-    cause = "BLOCK_ROWS is 2 here: it takes two steps, and the blocks of dw have other sizes too."
-    require(close(got, expected), message, cause=cause, **shown)
+    cause = "BLOCK_ROWS is 2 here: it takes two steps, and other blocks have other sizes."
+    cure = "Use D and F for addresses, and the blocks' own sizes for steps."
+    require(close(got, expected), message, cause=cause, cure=cure, **shown)
 
 
 @EXERCISE.stage("half precision")
 def _gradient_half(kernel: Any, seed: int) -> None:
-    given = _case([8], (2, 2), seed)
+    given = gradient_case([8], (2, 2), seed)
     signs = torch.tensor([1.0] * 4 + [-1.0] * 4)[:, None]  # up past the largest float16, and back
     dout = (300 + given["dout_ptr"]) * signs
     given |= {"rows_ptr": torch.full((8, 2), 300.0).half(), "dout_ptr": dout.half()}
     given |= {"dw_ptr": empty(1, 2, 2, dtype=torch.float16)}
-    expected = _gradient(given, [8])
+    expected = gradient(given, [8])
     run = _launched(kernel, given)
     got = run.outputs["dw"].float()
     require(
@@ -232,11 +241,12 @@ def _gradient_far(kernel: Any, seed: int) -> None:
 def _demand_wide(kernel: Any, far: str, seed: int) -> None:
     given, expected = far_rows(far, seed)
     n_experts = len(expected)
-    run = launch(kernel, (n_experts, 1, 1), given, outputs=("dw",), causes=CAUSES)
+    run = launch(kernel, (n_experts, 1, 1), given, outputs=("dw",), causes=GRADIENT)
     run.demand_wide_offsets()
     require(
         close(run.outputs["dw"], expected),
-        f"`{far}` has more than 2^31 numbers here, and the result is wrong.",
-        cause="The offsets into its end do not fit into an int32.",
+        f"`{far}` has more than 2^32 numbers here, and the result is wrong.",
+        cause="The offsets into its end do not fit into 32 bits, with a sign or without.",
+        cure="Make rows and experts int64 before you multiply them, inside the loop.",
         **facts(run, expected, run.outputs["dw"]),
     )

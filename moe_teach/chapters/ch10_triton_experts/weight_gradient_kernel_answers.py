@@ -32,7 +32,7 @@ stores_it_turned_round = EXERCISE.wrong(stage="one block", says="turned round: d
 )
 
 
-multiplies_without_turning = EXERCISE.wrong(stage="one block", says="which both tiles share")(
+multiplies_without_turning = EXERCISE.wrong(stage="one block", says="over the rows that they share")(
     slip(GRADIENT, ("tl.trans(a), b", "a, b"))
 )
 
@@ -70,17 +70,17 @@ stores_past_the_matrix = EXERCISE.wrong(stage="edges", says="Only f below F and 
 )
 
 
-begins_before_the_first = EXERCISE.wrong(stage="one block", says="its rows begin at 0")(
+begins_before_the_first = EXERCISE.wrong(stage="one block", says="those of expert 0 begin at 0")(
     slip(GRADIENT, ("e - 1, mask=e > 0, other=0", "e - 1"))
 )
 
 
-begins_at_zero = EXERCISE.wrong(stage="ragged", says="its loop begins where expert 0 ends")(
+begins_at_zero = EXERCISE.wrong(stage="ragged", says="Its loop begins where expert 0 ends")(
     slip(GRADIENT, ("range(begin, end", "range(0, end"))
 )
 
 
-takes_the_neighbours_row = EXERCISE.wrong(stage="ragged", says="the fourth is the next expert's")(
+takes_the_neighbours_row = EXERCISE.wrong(stage="ragged", says="The fourth is the next expert's")(
     slip(
         GRADIENT,
         (

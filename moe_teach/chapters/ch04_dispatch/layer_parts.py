@@ -27,9 +27,12 @@ def expert(x: Tensor, w_gate: Tensor, w_up: Tensor, w_down: Tensor) -> Tensor:
 
 
 def mix(y: Tensor, gates: Tensor, slot: Tensor) -> Tensor:
-    """Let each token collect its rows; a slot of -1 adds nothing."""
+    """Let each token collect its rows; a slot of -1 adds nothing.
+
+    The result lies column by column in memory, as that of a reader's `mix` may.
+    """
     rows = torch.cat([y, y.new_zeros(1, y.shape[1])])[slot]
-    return (gates[..., None] * rows).sum(dim=1)
+    return (gates[..., None] * rows).sum(dim=1).T.contiguous().T
 
 
 PARTS: dict[str, Callable[..., Any]] = {

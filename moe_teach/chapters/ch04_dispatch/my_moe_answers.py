@@ -2,7 +2,7 @@
 
 import torch
 from torch import nn
-from torch.nn.functional import linear, one_hot, softmax
+from torch.nn.functional import linear, one_hot
 
 from moe_teach.chapters.ch04_dispatch.layer_parts import PARTS
 from moe_teach.chapters.ch04_dispatch.my_moe import EXERCISE
@@ -10,8 +10,6 @@ from moe_teach.types import Routing
 
 
 class _Layer(nn.Module):
-    """What the stub gives."""
-
     def __init__(self, d_model, n_experts, top_k, d_ff, normalize_gates=True, **parts):
         super().__init__()
         self.top_k, self.normalize_gates = top_k, normalize_gates
@@ -19,8 +17,8 @@ class _Layer(nn.Module):
         self.w_gate = nn.Parameter(torch.randn(n_experts, d_ff, d_model) / d_model**0.5)
         self.w_up = nn.Parameter(torch.randn(n_experts, d_ff, d_model) / d_model**0.5)
         self.w_down = nn.Parameter(torch.randn(n_experts, d_model, d_ff) / d_ff**0.5)
-        for name, part in PARTS.items():
-            setattr(self, name, parts.get(name) or part)
+        for name in PARTS:
+            setattr(self, name, parts.get(name) or PARTS[name])
 
     def logits(self, tokens):
         return linear(tokens.float(), self.router.weight.float())
@@ -53,8 +51,7 @@ class _Layer(nn.Module):
         logits = self.logits(tokens)
         gates, ids = self.choose(logits)
         token_idx, slot, counts = self.place(ids)
-        answers = self.ask(self.fetch(tokens, token_idx), counts)
-        y = self.bring(answers, gates, slot)
+        y = self.bring(self.ask(self.fetch(tokens, token_idx), counts), gates, slot)
         return self.leave(y, x), self.record(logits, gates, ids)
 
 
@@ -86,7 +83,7 @@ class GivesRowsInTokenOrder(_Layer):
 @EXERCISE.wrong(stage="the mixture", says="read in the order of the rows")
 class ForgetsTheWayBack(_Layer):
     def bring(self, answers, gates, slot):
-        return self.mix(answers, gates, torch.arange(slot.numel()).view_as(slot))
+        return self.mix(answers.float(), gates, torch.arange(slot.numel()).view_as(slot))
 
 
 @EXERCISE.wrong(stage="the mixture", says="never reached `mix`")
@@ -111,7 +108,7 @@ class SwapsTheMatrices(_Layer):
 @EXERCISE.wrong(stage="the mixture", says="residual connection is the block's")
 class AddsTheStream(_Layer):
     def leave(self, y, x):
-        return super().leave(y, x) + x
+        return x + y.reshape(x.shape)
 
 
 @EXERCISE.wrong(stage="the mixture", says="The gates always sum to 1")
@@ -169,6 +166,12 @@ class WidensTheStream(_Layer):
         return y.reshape(x.shape)
 
 
+@EXERCISE.wrong(stage="bfloat16", says="`mix` was handed rounded numbers")
+class MixesWhatTheExpertsRounded(_Layer):
+    def bring(self, answers, gates, slot):
+        return self.mix(answers, gates, slot)
+
+
 @EXERCISE.wrong(stage="gradients", says="`router.weight`")
 class LogsTheGates(_Layer):
     def bring(self, answers, gates, slot):
@@ -185,8 +188,6 @@ class ReadsTheWeightsByData(_Layer):
 
 @EXERCISE.wrong(stage="with your parts", says="With your own part `sort`, the answer to 4.2")
 class BringsABrokenSort(_Layer):
-    """Its assembly is right; the part that stands in for the learner's own is not."""
-
     def __init__(self, *sizes, **parts):
         super().__init__(*sizes, **parts)
         if "sort" not in parts:
@@ -227,8 +228,7 @@ class WithALoopOverTheExperts(_Layer):
             logits=logits, top_k=self.top_k, normalize_gates=self.normalize_gates
         )
         token_idx, slot, counts = self.sort(ids, ids >= 0, len(self.w_gate))
-        y = tokens.new_zeros(slot.numel(), tokens.shape[1], dtype=torch.float32)
-        end = 0
+        y, end = tokens.new_zeros(slot.numel(), tokens.shape[1], dtype=torch.float32), 0
         for e, count in enumerate(counts.tolist()):
             rows = slice(end, end + count)
             end += count
@@ -236,7 +236,7 @@ class WithALoopOverTheExperts(_Layer):
                 own = self.w_gate[e], self.w_up[e], self.w_down[e]
                 y[rows] = self.expert(tokens[token_idx[rows]], *own).float()
         out = self.mix(y, gates, slot).to(x.dtype).unflatten(0, x.shape[:-1])
-        return out, Routing(logits, softmax(logits, -1), gates, ids)
+        return out, Routing(logits, logits.softmax(-1), gates, ids)
 
 
 @EXERCISE.right

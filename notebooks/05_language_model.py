@@ -32,8 +32,12 @@ from moe_teach.course.experiments import stored
 from moe_teach.data.facts import build_facts, build_sums
 from moe_teach.nn.block import Block
 from moe_teach.nn.hash_router import HashRouter
+from moe_teach.ops.losses import load_balance_loss
 from moe_teach.plots.style import show_figure
+from moe_teach.train.config import TrainConfig, learning_rate
 from moe_teach.train.experiment import Grid
+from moe_teach.train.loop import train
+from moe_teach.train.optimizer import parameter_groups
 
 # %% [markdown]
 # ## The same price, another size
@@ -247,6 +251,62 @@ for name, milliseconds in times.items():
 #
 # So there is a fourth model in the table: the same dense net, **trained for longer**, so that it
 # gets the seconds as well.
+
+# %% [markdown]
+# ## The loop, in the open
+#
+# Before you train, look at what training is. No framework hides anything here: this is all that
+# happens in a step.
+
+
+# %%
+def train_openly(model, batches, config: TrainConfig) -> list[float]:
+    """Train a model in place and return its task loss at every step."""
+    groups = parameter_groups(model, config.weight_decay)  # matrices decay; norms, routers do not
+    optimiser = torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.95))
+    losses = []
+    model.train()
+    for step in range(config.steps):
+        batch = batches.at(step)  # the same batch for the same step, always
+
+        # How wrong is the model, and how uneven are its routers?
+        output = model(batch.inputs)
+        task = F.cross_entropy(output.logits.flatten(0, 1), batch.targets.flatten())
+        balance = torch.stack([load_balance_loss(routing) for routing in output.routings]).mean()
+
+        # In which direction does every number have to move?
+        optimiser.zero_grad()
+        (task + config.load_balance_coef * balance).backward()
+
+        # A single odd batch must not throw the model far.
+        torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
+
+        # Small steps at first, larger ones in the middle, small ones at the end. Then move.
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate(step, config)
+        optimiser.step()
+        losses.append(task.item())
+    return losses
+
+
+# %% [markdown]
+# The library's loop also writes checkpoints, takes a batch in parts, runs on many processes and
+# stops at a loss that is no number. None of this may change what is learned. So: the same first
+# weights, the same batches, both loops.
+
+# %%
+config = TrainConfig(steps=by_mode(full=40, fast=10), warmup=5)
+batches, _ = lab.build_data("facts", seed=0)
+openly = train_openly(lab.build_model(lab.FACTS[EXPERTS], seed=0), batches, config)
+history = train(lab.build_model(lab.FACTS[EXPERTS], seed=0), batches, config, progress=False)
+gaps = [abs(a - record.task_loss) for a, record in zip(openly, history.records, strict=True)]
+print(f"{config.steps} steps, from {openly[0]:.3f} to {openly[-1]:.3f} nats")
+print(f"largest difference between the two loops: {max(gaps):.1e} nats")
+assert max(gaps) < 1e-3 and openly[-1] < openly[0] - 1
+
+# %% [markdown]
+# They are one loop. What is left between them is rounding. In exercise 5.6 you write a loop that
+# also takes a batch in parts, and it trains a model made of **your** layer and **your** block.
 #
 # ## Your seed
 #

@@ -1,18 +1,21 @@
 # %% [markdown]
 # # 04 Dispatch: exercises
 #
-# Six small functions. Together they are an MoE layer that can turn tokens away, and the report
-# that tells you whom it turned away.
+# Six small functions: what an MoE layer needs that can turn tokens away, and the report that tells
+# you whom it turned away. In the last exercise your own parts become a layer, and it learns.
 #
 # Where no text says otherwise, T, K and E are at least 1. A tensor may be a transposed view, whose
 # rows do not lie side by side in memory: `reshape` copes with that, `.view` does not.
 
 # %%
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from moe_teach.course import check
+from moe_teach.course import check, mine
+from moe_teach.types import Routing
 
 # %% [markdown]
 # ## Exercise 4.1: One SwiGLU expert
@@ -221,3 +224,164 @@ def padding_bill(
 
 # %%
 check("4.6", padding_bill)
+
+# %% [markdown]
+# ## Exercise 4.7: Your MoE layer
+#
+# Now your own parts become a layer. `mine("3.1")` is your answer to exercise 3.1. Where you have
+# none yet, it is the course's, and says so. The weights and the parts are in place; write
+# `forward`, the way of every token:
+#
+# ```text
+#   x -> logits -> route -> sort -> one expert for each slice of rows -> mix -> y
+# ```
+#
+# It stands wherever the library's `MoE` stands: `x` may have any axes before the last one, and may
+# come in bfloat16. Then a few things are up to the layer, because no part was asked for them. The
+# logits are computed in **float32**: rounded ones tie. Answers and gates meet in float32, too, and
+# y goes out in the dtype of x. Nobody is turned away.
+
+# %%
+PARTS = {"route": "3.1", "expert": "4.1", "sort": "4.2", "mix": "4.3"}
+
+
+class MyMoE(nn.Module):
+    """A mixture of experts made of your own parts."""
+
+    def __init__(
+        self,
+        d_model: int,
+        n_experts: int,
+        top_k: int,
+        d_ff: int,
+        normalize_gates: bool = True,
+        **parts: Callable,
+    ) -> None:
+        """Draw the weights, and take the parts: what is passed by name, otherwise your own."""
+        super().__init__()
+        self.top_k, self.normalize_gates = top_k, normalize_gates
+        self.router = nn.Linear(d_model, n_experts, bias=False)
+        self.w_gate = nn.Parameter(torch.randn(n_experts, d_ff, d_model) / d_model**0.5)
+        self.w_up = nn.Parameter(torch.randn(n_experts, d_ff, d_model) / d_model**0.5)
+        self.w_down = nn.Parameter(torch.randn(n_experts, d_model, d_ff) / d_ff**0.5)
+        for name, exercise in PARTS.items():
+            setattr(self, name, parts.get(name) or mine(exercise))
+
+    def forward(self, x: Tensor, token_ids: Tensor | None = None) -> tuple[Tensor, Routing]:
+        """Send every token to its experts and mix what they answer.
+
+        x: (..., D), any memory layout, float32 or bfloat16; token_ids: for layers that look at
+        them, as this one does not.
+        self.route(logits, top_k, normalize_gates), self.sort(expert_ids, kept, n_experts),
+        self.expert(rows, w_gate, w_up, w_down) and self.mix(y, gates, slot) are called as in their
+        exercises. Returns y, in shape and dtype like x, and the Routing of the T tokens.
+        """
+        ### BEGIN SOLUTION
+        tokens = x.reshape(-1, x.shape[-1])
+        logits = F.linear(tokens.float(), self.router.weight.float())
+        gates, expert_ids = self.route(logits, self.top_k, self.normalize_gates)
+        everybody = torch.ones_like(expert_ids, dtype=torch.bool)
+        token_idx, slot, counts = self.sort(expert_ids, everybody, len(self.w_up))
+
+        slices = tokens[token_idx].split(counts.tolist())
+        matrices = zip(self.w_gate.unbind(), self.w_up.unbind(), self.w_down.unbind(), strict=True)
+        pairs = zip(slices, matrices, strict=True)
+        answers = torch.cat([self.expert(rows, *own) for rows, own in pairs])
+        y = self.mix(answers.float(), gates, slot)
+        routing = Routing(logits, logits.softmax(dim=-1), gates, expert_ids)
+        return y.to(x.dtype).reshape(x.shape), routing
+        ### END SOLUTION
+
+
+# %%
+check("4.7", MyMoE)
+
+# %% [markdown]
+# ### Your layer before the law
+#
+# It is a layer like any other now, so the laws of the lesson hold for it. `told_about` tells them
+# what cannot be seen from outside: what one expert answers alone, and which tensors have one row
+# for each expert. (A part may raise at no tokens at all. No exercise asked it for that.)
+
+# %% tags=["play"]
+from moe_teach.analysis.laws import obeys
+from moe_teach.chapters.ch04_dispatch.my_layer import (
+    kinds_by_expert,
+    learn_kinds,
+    told_about,
+    written_by,
+)
+from moe_teach.course import by_mode
+
+Layer = mine("4.7")  # yours, once its check has passed
+torch.manual_seed(0)
+layer = Layer(8, 4, 2, 4)
+obeys(layer, d_model=8, **told_about(layer))
+
+# %% [markdown]
+# ### A mistake in your layer
+#
+# Put another part in one place, and nothing else changes. Two bugs that people have shipped: the
+# gates of the token *beside* you, and a last choice that is forgotten. Both layers run, both give
+# finite numbers of the right shape, both could be trained. Which law finds each of them? Guess
+# before you run the cell.
+
+
+# %% tags=["play"]
+def beside_you(y: Tensor, gates: Tensor, slot: Tensor) -> Tensor:
+    """Mix with the gates of the token in front."""
+    return mine("4.3")(y, gates.roll(1, 0), slot)
+
+
+def forgets_one(y: Tensor, gates: Tensor, slot: Tensor) -> Tensor:
+    """Mix without the last choice."""
+    return mine("4.3")(y, gates[:, :-1], slot[:, :-1])
+
+
+for mistake in (beside_you, forgets_one):
+    faulty = Layer(8, 4, 2, 4, mix=mistake)
+    broken = obeys(faulty, d_model=8, **told_about(faulty)).broken
+    print(f"{mistake.__name__}:", *(f"{law.name} ({law.seen})" for law in broken), sep="\n  ")
+    assert "kept once" in {law.name for law in broken}
+
+# %% [markdown]
+# ### Your layer learns
+#
+# The tokens of chapter 03: four kinds, and each kind wants a map of its own. Nobody tells the layer
+# the kinds. One expert for each token, with a gate that stays a probability: the rule that keeps a
+# top-1 router alive. Three seeds, a second or two each; loss 1.0 is a constant guess.
+
+# %% tags=["play"]
+before, after, losses = {}, {}, {}
+for seed in range(3):
+    torch.manual_seed(seed)
+    layer = Layer(8, 4, 1, 2, normalize_gates=False)
+    before[seed] = kinds_by_expert(layer, seed)
+    losses[seed] = learn_kinds(layer, seed, n_steps=by_mode(full=200, fast=100), lr=0.03)
+    after[seed] = kinds_by_expert(layer, seed)
+    print(f"seed {seed}: loss {losses[seed][0]:.2f} -> {losses[seed][-1]:.2f}")
+
+# %% [markdown]
+# Who goes to which expert? One row for each kind, one column for each expert, and beside them the
+# authors of the layer that did it. (The last seed; put 0 or 1 in its place.)
+
+# %% tags=["play"]
+from moe_teach.chapters.ch04_dispatch.figures import WHO_GOES_WHERE, who_goes_where
+from moe_teach.plots.style import show_figure
+
+authors = {name: written_by(getattr(layer, name)) for name in PARTS}
+show_figure(who_goes_where(before[2], after[2], authors), alt=WHO_GOES_WHERE)
+
+# %% tags=["play"]
+for seed in range(3):
+    # A guesser who is told the expert alone names the kind that is most frequent there.
+    told = [table.max(dim=0).values.sum() / 4 for table in (before[seed], after[seed])]
+    print(f"seed {seed}: the expert gives the kind away in {told[0]:.0%} -> {told[1]:.0%}")
+    assert losses[seed][-1] < 0.5 * losses[seed][0] and told[1] > told[0]
+print("PASS on 3 seeds: the loss halves, and the experts have become somebody's")
+
+# %% [markdown]
+# **What to see.** Before, kinds and experts hardly know each other: chance alone would give the
+# kind away in 25 %. After, most kinds have an expert that they prefer. It is no perfect deal of one
+# expert for each kind. Two kinds may share an expert, and one kind may use two: the loss asks for
+# small errors, not for tidy tables.

@@ -2,7 +2,8 @@
 # # 05 A language model with experts: exercises
 #
 # One module and four small instruments. The module puts experts into a transformer. The instruments
-# keep you honest when you compare it with anything.
+# keep you honest when you compare it with anything. In the last exercise you write the loop that
+# trains it, and your own model learns beside the course's.
 
 # %%
 import math
@@ -13,7 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from moe_teach.course import check
+from moe_teach.course import check, mine
+from moe_teach.ops.losses import load_balance_loss
 from moe_teach.types import Routing
 
 # %% [markdown]
@@ -207,3 +209,165 @@ def paired_gain(
 
 # %%
 check("5.5", paired_gain)
+
+# %% [markdown]
+# ## Exercise 5.6: A training loop with nothing hidden
+#
+# The lesson's loop took a batch whole. Yours can also take it in `accumulate` equal parts, cut
+# along the rows, when the whole does not fit into memory. **What is learned must not depend on
+# that**: the task loss of a batch is the mean over all the questions *of the whole batch* (targets
+# of -100 are not asked for), in however many parts you go backward.
+#
+# Each step: empty the gradients; go backward through the parts; clip the norm of the gradient to
+# `clip`; set the learning rate of every group of the optimiser to `lr_at(step)`; update; call
+# `on_step`, if there is one. The balancing loss of a part is the mean of `balance_loss(routing)`
+# over its layers, and that of a batch the mean over its parts.
+
+
+# %%
+def train_loop(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batches,
+    n_steps: int,
+    lr_at: Callable[[int], float],
+    balance_loss: Callable[[Routing], Tensor] = load_balance_loss,
+    balance_coef: float = 0.01,
+    clip: float = 1.0,
+    accumulate: int = 1,
+    on_step: Callable[[int, list], object] | None = None,
+) -> list[float]:
+    """Train the model in place, in training mode.
+
+    model: token ids (B, S) -> output with `logits` (B, S, V) and `routings`, one for each layer.
+    batches.at(step): the batch of a step, with `inputs` and `targets` (B, S), B a multiple of
+    accumulate. The loss is task + balance_coef * balance. on_step(step, outputs) gets the outputs
+    of all parts, in their order.
+    Returns the task loss of each step, before its update, as plain floats in nats.
+    """
+    ### BEGIN SOLUTION
+    losses = []
+    model.train()
+    for step in range(n_steps):
+        batch, outputs, nats = batches.at(step), [], 0.0
+        n_asked = (batch.targets != -100).sum()
+        optimizer.zero_grad()
+        parts = zip(batch.inputs.chunk(accumulate), batch.targets.chunk(accumulate), strict=True)
+        for inputs, targets in parts:
+            output = model(inputs)
+            logits = output.logits.flatten(0, 1)
+            wrong = functional.cross_entropy(logits, targets.flatten(), reduction="sum")
+            balance = torch.stack([balance_loss(routing) for routing in output.routings]).mean()
+            task = wrong / n_asked  # by the questions of the whole batch, not of this part
+            (task + balance_coef * balance / accumulate).backward()
+            outputs.append(output)
+            nats += task.item()
+        nn.utils.clip_grad_norm_(model.parameters(), clip)
+        for group in optimizer.param_groups:
+            group["lr"] = lr_at(step)
+        optimizer.step()
+        losses.append(nats)
+        if on_step is not None:
+            on_step(step, outputs)
+    return losses
+    ### END SOLUTION
+
+
+# %%
+check("5.6", train_loop)
+
+# %% [markdown]
+# ### Your model
+#
+# Everything is there. `mine("4.7")` is your layer, with your router's rule, your sort and your
+# experts in it; `mine("5.1")` your block. Attention and the norms come from the library.
+
+# %% tags=["play"]
+from moe_teach.config import AttentionConfig
+from moe_teach.nn.attention import Attention
+from moe_teach.nn.linear import Embedding
+from moe_teach.nn.model import ModelOutput
+
+WIDTH = 64
+
+
+class MyModel(nn.Module):
+    """Two of your blocks, each on one of your layers: bytes in, logits out."""
+
+    def __init__(self, n_experts: int = 16, d_ff: int = 43) -> None:
+        super().__init__()
+        Block, Layer = mine("5.1"), mine("4.7")
+        heads = AttentionConfig(n_heads=2, n_kv_heads=2, d_head=32)
+        self.embedding = Embedding(256, WIDTH)
+        self.blocks = nn.ModuleList(
+            Block(WIDTH, Attention(WIDTH, heads), Layer(WIDTH, n_experts, 1, d_ff, False))
+            for _ in range(2)
+        )
+        self.norm = nn.RMSNorm(WIDTH)
+        self.unembedding = nn.Linear(WIDTH, 256, bias=False)
+        nn.init.normal_(self.unembedding.weight, std=Embedding.STD)
+
+    def forward(self, token_ids: Tensor) -> ModelOutput:
+        x, routings = self.embedding(token_ids), []
+        for block in self.blocks:
+            x, routing = block(x)
+            routings.append(routing)
+        return ModelOutput(self.unembedding(self.norm(x)), tuple(routings))
+
+
+# %% [markdown]
+# An expert of yours has three matrices and those of the lesson two, so 43 hidden units of yours
+# weigh what 64 of theirs do. Now your loop trains it, on the facts and with the schedule of the
+# lesson's 800 steps. `N_STEPS` says how many of them you wait for; put 800 there when you have a
+# minute.
+
+# %% tags=["play"]
+from moe_teach.chapters.ch05_language_model import experiments as lab
+from moe_teach.course import by_mode
+from moe_teach.train.config import TrainConfig, learning_rate
+from moe_teach.train.evaluate import evaluate
+from moe_teach.train.optimizer import build_optimizer
+
+N_STEPS = by_mode(full=200, fast=50)
+config = TrainConfig(steps=800)
+batches, questions = lab.build_data("facts", seed=2026)
+torch.manual_seed(2026)
+model = MyModel()
+steps, losses = [], []
+
+
+def measure(step: int, outputs: list) -> None:
+    """Ask the questions after every 50 steps."""
+    if (step + 1) % 50 == 0:
+        steps.append(step + 1)
+        losses.append(evaluate(model, questions).loss)
+        print(f"step {step + 1}: {losses[-1]:.2f} nats on the answers")
+        model.train()
+
+
+optimizer = build_optimizer(model, config.lr, config.weight_decay)
+train = mine("5.6")
+_ = train(model, optimizer, batches, N_STEPS, lambda step: learning_rate(step, config),
+          on_step=measure)  # fmt: skip
+
+# %% tags=["play"]
+from moe_teach.chapters.ch05_language_model.figures import YOUR_CURVE, your_curve
+from moe_teach.course.experiments import stored
+from moe_teach.plots.style import show_figure
+
+facts = stored("05_facts")
+stored_steps = facts.of("16 experts")[0].result["steps"]
+bands = {name: facts.column(name, "losses") for name in ("dense, equal active", "16 experts")}
+show_figure(your_curve(stored_steps, bands, steps, losses), alt=YOUR_CURVE)
+
+# %% tags=["play"]
+untrained = math.log(256)
+assert losses[-1] < untrained - 2, "your model learns"
+dense = [curve[len(steps) - 1] for curve in bands["dense, equal active"]]
+print(f"yours {losses[-1]:.2f}, the dense seeds {min(dense):.2f} to {max(dense):.2f}")
+print("PASS: layer, block and loop together learn; two nats and more below an untrained model")
+
+# %% [markdown]
+# **What to see.** Your curve beside those of the course. It is another model, with SwiGLU experts
+# and other first weights, so do not read a win or a loss of a tenth of a nat out of one run: that
+# is what exercise 5.5 is for.

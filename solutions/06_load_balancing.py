@@ -2,15 +2,18 @@
 # # 06 Load balancing: exercises
 #
 # Four small functions: two losses, one rule that is no loss, and the report that tells whether any
-# of them works. Then a clinic: broken layers that you diagnose from their plots.
+# of them works. Then a clinic: broken layers that you diagnose from their plots. In the end your
+# own layer collapses in your own loop, and your own cures help it.
 
 # %%
 import math
+from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from moe_teach.course import check, clinic
+from moe_teach.course import check, clinic, mine
+from moe_teach.types import Routing
 
 # %% [markdown]
 # ## Exercise 6.1: The balancing loss
@@ -216,3 +219,135 @@ def repaired_step(logits: Tensor, top_k: int, task_loss: Tensor, coef: float) ->
 
 # %%
 check("6.6", repaired_step)
+
+# %% [markdown]
+# ## Exercise 6.7: Your collapse, your cure
+#
+# Put your balancing loss (6.1) and your bias (6.3) into your training loop (5.6). `model.layer` is
+# an MoE layer like yours of 4.7: it calls `layer.route(logits, top_k, normalize_gates)`, and
+# another function in that place makes it choose in another way. Three words are known, any other
+# earns a `ValueError`:
+#
+# - `"none"`: the task's loss alone. Beware: the loop balances by itself when nobody says no.
+# - `"loss"`: your balancing loss, with the factor `strength`.
+# - `"bias"`: no such loss. The layer chooses by softmax probabilities **plus a bias** that starts
+#   at zero; the gates are the probabilities without it (divided by their sum if `normalize_gates`
+#   says so). After each step your `move` moves the bias by `strength`, against the choices of that
+#   step. The layer keeps this way of choosing.
+
+# %%
+BALANCING = {"loop": "5.6", "balance": "6.1", "move": "6.3"}
+
+
+def train_balanced(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batches,
+    n_steps: int,
+    lr: float,
+    cure: str = "none",
+    strength: float = 0.0,
+    **parts: Callable,
+) -> Tensor:
+    """Train with one of three ways of balancing, at a constant learning rate.
+
+    loop(model, optimizer, batches, n_steps, lr_at, balance_loss=..., balance_coef=..., on_step=...)
+    is called as in 5.6, balance(probs, expert_ids) as in 6.1 and move(bias, expert_ids, rate) as in
+    6.3. model.layer.router.weight has one row for each expert.
+    Returns how many choices fell on each expert at each step: (n_steps, E) integers.
+    """
+    loop, balance, move = (parts.get(name) or mine(item) for name, item in BALANCING.items())
+    ### BEGIN SOLUTION
+    if cure not in ("none", "loss", "bias"):
+        raise ValueError(f"There is no cure {cure!r}: use 'none', 'loss' or 'bias'.")
+    n_experts = len(model.layer.router.weight)
+    bias, table = torch.zeros(n_experts), []
+
+    def route(logits: Tensor, top_k: int, normalize_gates: bool = True) -> tuple[Tensor, Tensor]:
+        probs = logits.softmax(dim=-1)
+        expert_ids = (probs + bias).topk(top_k, dim=-1).indices
+        gates = probs.gather(-1, expert_ids)  # the bias chooses and never weighs
+        if normalize_gates:
+            gates = gates / gates.sum(dim=-1, keepdim=True)
+        return gates, expert_ids
+
+    def on_step(step: int, outputs: list) -> None:
+        expert_ids = torch.cat([out.routings[0].expert_ids for out in outputs])
+        table.append(torch.bincount(expert_ids.flatten(), minlength=n_experts))
+        if cure == "bias":
+            bias.copy_(move(bias, expert_ids, strength))
+
+    def uneven(routing: Routing) -> Tensor:
+        return balance(routing.probs, routing.expert_ids)
+
+    if cure == "bias":
+        model.layer.route = route
+    coef = strength if cure == "loss" else 0.0
+    loop(
+        model,
+        optimizer,
+        batches,
+        n_steps,
+        lambda step: lr,
+        balance_loss=uneven,
+        balance_coef=coef,
+        on_step=on_step,
+    )
+    return torch.stack(table)
+    ### END SOLUTION
+
+
+# %%
+check("6.7", train_balanced)
+
+# %% [markdown]
+# ### Your layer collapses
+#
+# The lesson's tokens of eight kinds, **your** layer of eight experts, your loop, and no balancing.
+# How many experts will be in use for new tokens after 250 steps? Then your two cures. Three seeds
+# each, a second or two a run.
+
+# %% tags=["play"]
+from moe_teach.chapters.ch06_load_balancing.kinds_model import (
+    LAYER_SIZES,
+    LEARNING_RATE,
+    KindsBatches,
+    KindsModel,
+    experts_in_use,
+)
+from moe_teach.course import by_mode
+
+Layer, train = mine("4.7"), mine("6.7")
+CURES = {"none": 0.0, "loss": 0.1, "bias": 0.01}
+tables, in_use = {}, {cure: [] for cure in CURES}
+for cure, strength in CURES.items():
+    for seed in range(by_mode(full=3, fast=1)):
+        torch.manual_seed(seed)
+        model, batches = KindsModel(Layer(*LAYER_SIZES)), KindsBatches(seed)
+        optimizer = torch.optim.Adam(model.parameters())
+        tables[cure] = train(model, optimizer, batches, 250, LEARNING_RATE, cure, strength)
+        in_use[cure].append(experts_in_use(model, batches))
+    print(f"{cure:5} experts in use of 8: {in_use[cure]}")
+
+# %% tags=["play"]
+assert max(in_use["none"]) <= 4 and min(in_use["loss"]) >= 6
+assert all(a < b for a, b in zip(in_use["none"], in_use["bias"], strict=True))
+print("PASS: without a cure at most half are in use; each cure brings experts back, in every seed")
+
+# %% [markdown]
+# Each band is one expert, over the steps of the last seed. Its height is its share of the choices.
+
+# %% tags=["play"]
+from moe_teach.chapters.ch06_load_balancing.figures import YOUR_BALANCE, load_over_training
+from moe_teach.plots.style import show_figure
+
+notes = {cure: f"{in_use[cure][-1]} of 8 in use" for cure in CURES}
+counts = {cure: table.numpy() for cure, table in tables.items()}
+show_figure(load_over_training(counts, notes), alt=YOUR_BALANCE)
+
+# %% [markdown]
+# **What to see.** Without a cure one or two experts take nearly everything within some tens of
+# steps. With the loss all eight stay at work. With the bias the bands, which are averages over a
+# few steps, look as even; from one step to the next its experts take turns, and at the last step
+# some of the eight are out. None of this says anything about quality: the lesson measures that,
+# over more seeds and steps.

@@ -218,3 +218,18 @@ def test_a_region_inside_a_method_keeps_its_indent():
     stub = "class A:\n    def f(self):\n        raise NotImplementedError\n\n"
     assert materials.starter_of(code) == stub + "    def g(self):\n        return 2"
     assert "###" not in materials.without_markers(code)
+
+
+def test_a_cell_to_play_with_is_shown_to_the_reader_and_run_by_nobody_else(clone: Path) -> None:
+    play = '\n\n# %% tags=["play"]\nprint(double(1) / 0)\n'
+    (clone / "solutions" / "09_a_test.py").write_text(PRACTICE + play)
+    built = builder.build(clone)
+    for shelf in ("exercises", "solutions"):
+        last = json.loads(built[clone / shelf / "09_a_test.ipynb"])["cells"][-2]
+        assert last["source"] == ["print(double(1) / 0)"]
+        assert last["metadata"] == {"moe_teach": {"role": "play"}}
+
+    cells = [
+        (c.role, c.item_id, c.source) for c in read(clone / "solutions" / "09_a_test.py").cells
+    ]
+    assert "double" in materials.build_namespace([c for c in cells if c[0] in ("solution", "play")])

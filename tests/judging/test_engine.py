@@ -189,3 +189,8 @@ def test_every_seed_is_tried(double):
 
     assert run(double, solution, seeds=range(20)).message == "Seven is not liked."
     assert seeds == list(range(8))
+
+
+def test_an_error_in_a_class_is_folded_to_the_learners_own_lines(double, learner):
+    code = "class double:\n    def __init__(self, x):\n        self.twice = x.nonsense"
+    assert run(double, learner(code)).trace == "line 3 in __init__: self.twice = x.nonsense"

@@ -4,6 +4,7 @@ from moe_teach.chapters.ch04_dispatch import (
     capacity_dispatch,
     combine,
     drop_report,
+    my_moe,
     padding_bill,
     questions,
     sort_dispatch,
@@ -17,5 +18,6 @@ EXERCISES = (
     capacity_dispatch.EXERCISE,
     drop_report.EXERCISE,
     padding_bill.EXERCISE,
+    my_moe.EXERCISE,
 )
 QUESTIONS = questions.QUESTIONS

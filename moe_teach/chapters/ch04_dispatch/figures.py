@@ -145,3 +145,33 @@ def _drop_lines(axes: Any, dropped: Mapping[str, Any]) -> None:
     axes.set(title=f"Dropped, by text (band: {n_seeds} seeds)", xlabel="text of the batch")
     axes.set(ylabel="choices dropped", ylim=(-0.02, None))
     axes.legend(fontsize=9, frameon=False)
+
+
+WHO_GOES_WHERE = (
+    "Two tables of shares, four kinds of tokens by four experts, before and after training, and a "
+    "list of the layer's parts with their authors. Before, every kind is spread over several "
+    "experts; after, most kinds have one expert that they prefer."
+)
+
+
+def who_goes_where(before: Any, after: Any, authors: Mapping[str, str]) -> Figure:
+    """Draw who goes to which expert before and after training, and who wrote each part.
+
+    `before` and `after` (kinds, E) hold the share of each kind's choices on each expert; `authors`
+    maps each part of the layer to its author.
+    """
+    drawing, axes = figure(9.6, 3.2, ncols=3, width_ratios=(1, 1, 0.8))
+    for panel, title, table in zip(axes, ("before", "after"), (before, after), strict=False):
+        shares = np.asarray(table)
+        panel.imshow(shares, cmap=_LOST_MAP, vmin=0, vmax=1, aspect="auto")
+        for (kind, expert), share in np.ndenumerate(shares):
+            ink = "black" if share > 0.55 else "white"
+            panel.text(expert, kind, f"{share:.0%}", ha="center", va="center", color=ink)
+        panel.set(title=f"{title} training", xlabel="expert", ylabel="kind of the token")
+        panel.set(xticks=range(shares.shape[1]), yticks=range(shares.shape[0]))
+    axes[2].set_axis_off()
+    axes[2].set_title("written by")
+    marks = {"you": "●", "the course": "○"}
+    for row, (part, author) in enumerate(authors.items()):
+        axes[2].text(0.1, 0.85 - 0.2 * row, f"{marks[author]}  {part}: {author}", fontsize=11)
+    return drawing

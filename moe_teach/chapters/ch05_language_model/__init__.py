@@ -7,6 +7,7 @@ from moe_teach.chapters.ch05_language_model import (
     moe_block,
     paired_gain,
     questions,
+    train_loop,
 )
 
 EXERCISES = (
@@ -15,5 +16,6 @@ EXERCISES = (
     initial_loss_test.EXERCISE,
     loss_at_budget.EXERCISE,
     paired_gain.EXERCISE,
+    train_loop.EXERCISE,
 )
 QUESTIONS = questions.QUESTIONS

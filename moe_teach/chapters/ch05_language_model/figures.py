@@ -175,3 +175,32 @@ def _points(values: Mapping[int, float]) -> tuple[list[int], list[float]]:
 
 def _largest(rungs: Mapping[str, float | Sequence[float]]) -> float:
     return max(float(np.max(np.atleast_1d(value))) for value in rungs.values())
+
+
+YOUR_CURVE = (
+    "Loss on the facts against training steps. Two bands reach from the best stored seed to the "
+    "worst, for the dense model and for 16 experts; the curve of your own model is drawn over them."
+)
+
+
+def your_curve(
+    stored_steps: Sequence[int],
+    stored: Mapping[str, Sequence[Sequence[float]]],
+    steps: Sequence[int],
+    losses: Sequence[float],
+) -> Figure:
+    """Draw one run of the reader over the stored seeds of the course's models.
+
+    `stored` holds, by model, one list of losses for each seed, measured after `stored_steps`.
+    """
+    drawing, axes = figure(7.4, 3.8)
+    for index, (name, curves) in enumerate(stored.items()):
+        colour, values = PALETTE[index], np.asarray(curves)
+        axes.fill_between(stored_steps, values.min(0), values.max(0), color=colour, alpha=0.2, lw=0)
+        median = np.median(values, axis=0)
+        label = f"{name} ({len(values)} stored seeds)"
+        axes.plot(stored_steps, median, color=colour, ls=LINES[index], label=label)
+    axes.plot(steps, losses, color="black", marker="*", markersize=9, label="your model, your loop")
+    axes.set(xlabel="training steps", ylabel="loss (nats per byte of the answers)")
+    axes.legend(fontsize=9)
+    return drawing

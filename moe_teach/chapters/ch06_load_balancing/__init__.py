@@ -2,6 +2,7 @@
 
 from moe_teach.chapters.ch06_load_balancing import (
     balance_report,
+    balanced_training,
     bias_update,
     load_balance_loss,
     my_diagnoses,
@@ -17,5 +18,6 @@ EXERCISES = (
     balance_report.EXERCISE,
     my_diagnoses.EXERCISE,
     repaired_step.EXERCISE,
+    balanced_training.EXERCISE,
 )
 QUESTIONS = questions.QUESTIONS

@@ -15,7 +15,7 @@ from typing import Any
 from moe_teach.course import materials, registry
 from moe_teach.course.authoring import pages
 from moe_teach.course.authoring.seal import Seal, stored_seal
-from moe_teach.course.authoring.sources import Cell, Source, SourceError, all_sources
+from moe_teach.course.authoring.sources import PLAY, Cell, Source, SourceError, all_sources
 from moe_teach.judging.exercise import Exercise
 
 _NOTEBOOK_METADATA = {
@@ -139,6 +139,8 @@ def unwanted(root: Path, built: dict[Path, str]) -> list[Path]:
 def _practice_cell(cell: Cell, shelf: str) -> Cell:
     if not cell.role:
         return cell
+    if cell.role == PLAY:
+        return Cell(cell.kind, cell.source, PLAY, metadata={"moe_teach": {"role": PLAY}})
     exercise = registry.find_exercise(cell.item_id)
     source = cell.source
     if cell.role == "heading":

@@ -14,6 +14,7 @@ from moe_teach.course.materials import BEGIN, END
 _CHECK = re.compile(r'^check\("(\d+\.\d+)",\s*(\w+)\)$')
 _HEADING = re.compile(r"^## Exercise (\d+\.\d+):", re.M)
 _STEM = re.compile(r"^\d\d_[a-z0-9_]+$")
+PLAY = "play"  # tag and role of a cell that uses answers: no answer and no check may need it
 
 
 class SourceError(ValueError):
@@ -91,7 +92,11 @@ def _cell(parsed: Any) -> Cell:
 
 
 def _assign_roles(path: Path, cells: list[Cell]) -> None:
-    """Mark headings, solutions and checks of an exercise source, each with its exercise's id."""
+    """Mark headings, solutions and checks of an exercise source, each with its exercise's id.
+
+    A cell tagged "play" shows what can be done with the answers. It is for a reader's eyes: whoever
+    needs the solutions alone (the engine, `mine`, the gates) does not run it.
+    """
     waiting: Cell | None = None
     for cell in cells:
         if cell.kind == "markdown":
@@ -99,6 +104,8 @@ def _assign_roles(path: Path, cells: list[Cell]) -> None:
             if heading:
                 cell.role, cell.item_id = "heading", heading.group(1)
             continue
+        if PLAY in cell.metadata.get("tags", ()):
+            cell.role = PLAY
         match = _CHECK.match(cell.source)
         if BEGIN in cell.source:
             _require_pairs(path, cell.source)

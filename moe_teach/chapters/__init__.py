@@ -14,5 +14,10 @@ CHAPTERS = (
 )
 """The rooms, in the order of the course."""
 
-WITH_EXPERIMENTS = ("ch05_language_model", "ch06_load_balancing", "ch07_modern_moe")
+WITH_EXPERIMENTS = (
+    "ch02_mixtures",
+    "ch05_language_model",
+    "ch06_load_balancing",
+    "ch07_modern_moe",
+)
 """The rooms whose lessons draw the reader's run over stored runs of several seeds."""

@@ -17,6 +17,15 @@ from moe_teach.chapters.ch06_load_balancing.experiments.kinds import (
     total_loss,
     train_kinds,
 )
+from moe_teach.chapters.ch06_load_balancing.experiments.longer import (
+    CAUSES,
+    CURES,
+    LENGTHS,
+    NARROW,
+    RATES,
+    SEARCH_SEEDS,
+    measure_longer,
+)
 from moe_teach.chapters.ch06_load_balancing.experiments.replay import (
     LONG,
     REPLAYED,
@@ -32,6 +41,7 @@ from moe_teach.chapters.ch06_load_balancing.experiments.text import (
     train_text,
 )
 from moe_teach.train.experiment import Experiment
+from moe_teach.train.horizons import search
 
 __all__ = [
     "EXPERIMENTS",
@@ -54,6 +64,7 @@ __all__ = [
 ]
 
 SEEDS = (0, 1, 2, 3, 4)
+ALL_SEEDS = SEEDS + SEARCH_SEEDS
 EXPERIMENTS = (
     Experiment(
         "06_kinds",
@@ -61,6 +72,18 @@ EXPERIMENTS = (
         KINDS,
         measure_kinds,
         SEEDS,
+    ),
+    *(
+        Experiment(name, purpose, search(trials, LENGTHS[-1:], RATES), measure_longer, ALL_SEEDS)
+        for name, purpose, trials in (
+            (
+                "06_causes",
+                "What makes the router of the toy collapse? One thing at a time.",
+                CAUSES,
+            ),
+            ("06_cures", "Do the cures make a better model, at up to ten times the steps?", CURES),
+            ("06_narrow", "Does a router in bfloat16 need the z-loss in a long run?", NARROW),
+        )
     ),
     Experiment(
         "06_text",

@@ -1,14 +1,18 @@
 """Chapter 07: granularity and its neighbours on the memory task, balance scopes on real text."""
 
+from dataclasses import replace
+
 from moe_teach.chapters.ch07_modern_moe.experiments.memory import (
     Design,
     MemoryNet,
     kilobits,
     lessons,
     memorise,
+    memorise_for,
 )
 from moe_teach.chapters.ch07_modern_moe.experiments.scopes import Balance, domain_bits, speak
 from moe_teach.train.experiment import Experiment
+from moe_teach.train.horizons import search
 
 __all__ = [
     "DESIGNS",
@@ -59,6 +63,28 @@ NEIGHBOURS = {
 
 DESIGNS = GRANULARITY | NEIGHBOURS
 
+_TOP_1 = Design(d_ff=64, n_experts=8, top_k=1, load_balance_coef=0.0)
+LONGER = {
+    **{
+        name: DESIGNS[name]
+        for name in (
+            "8 top-1",
+            "16 top-2",
+            "32 top-4",
+            "dense, same total",
+            "dense, same active",
+            "32 top-4, no balancing",
+            "32 top-4, sigmoid",
+            "8, fixed hash",
+        )
+    },
+    # What is it about the hash? Each of these takes one thing away.
+    "8, hash of half the key": replace(_TOP_1, rule="half hash"),
+    "8, fixed sum of scores": replace(_TOP_1, rule="sum rule"),
+    "8, fixed hash, gate p": replace(_TOP_1, rule="weighed hash", **_RAW),
+}
+RATES = (0.02, 0.04, 0.08, 0.16)
+
 SCOPES = {
     "global batch": Balance(),
     "micro-batches of 4": Balance(scope="micro_batch", accumulate=4),
@@ -80,6 +106,13 @@ EXPERIMENTS = (
         purpose="bits stored with other rules of routing, and the controls that must fail",
         settings=NEIGHBOURS,
         run=memorise,
+    ),
+    Experiment(
+        name="07_rates",
+        purpose="which learning rate each design likes best in 900 steps",
+        settings=search(LONGER, (900,), RATES),
+        run=memorise_for,
+        seeds=(10, 11),
     ),
     Experiment(
         name="07_balance_scope",

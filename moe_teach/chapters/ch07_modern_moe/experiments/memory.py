@@ -22,15 +22,17 @@ from moe_teach.ops.dispatch import combine, dispatch
 from moe_teach.ops.losses import load_balance_loss
 from moe_teach.train.bias import update_expert_biases
 from moe_teach.train.config import TrainConfig, learning_rate
+from moe_teach.train.horizons import Horizon
 from moe_teach.train.optimizer import build_optimizer
 from moe_teach.types import Routing
 
 SIDE, N_VALUES, D_MODEL = 128, 64, 32
 N_KEYS, BITS_PER_KEY = SIDE * SIDE, math.log2(N_VALUES)
 N_STEPS, BATCH = 900, 1024
+LR = 1e-2
 EVERY = 75  # steps between two measurements
 
-Rule = Literal["learned", "random", "hash"]
+Rule = Literal["learned", "random", "hash", "half hash", "sum rule", "weighed hash"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +40,8 @@ class Design:
     """One feed-forward layer: `n_experts` experts of inner width `d_ff`, 0 for a dense layer.
 
     `rule` says who chooses: the router, a die that is thrown anew for every token and call, or a
-    fixed number per key. `n_shared` adds an always-on expert of width `n_shared * d_ff`.
+    rule that never changes (see `fixed_choice`). `n_shared` adds an always-on expert of width
+    `n_shared * d_ff`.
     """
 
     d_ff: int
@@ -106,10 +109,28 @@ class MemoryNet(nn.Module):
             return learned
         if self.design.rule == "random":
             expert_ids = torch.randint(0, n_experts, (len(keys), 1))
-        else:  # a multiplicative hash: neighbouring keys land far apart
-            expert_ids = (keys * 2654435761 % 2**32 * n_experts >> 32)[:, None]
+        else:
+            expert_ids = fixed_choice(keys, n_experts, self.design.rule)[:, None]
         gates = torch.ones(len(keys), 1)
+        if self.design.rule == "weighed hash":  # the gate that a learned top-1 router has
+            gates = learned.probs.gather(1, expert_ids)
         return Routing(learned.logits, learned.probs, gates, expert_ids)
+
+
+def fixed_choice(keys: Tensor, n_experts: int, rule: Rule) -> Tensor:
+    """Choose an expert for every key, (T,) -> (T,), always the same one.
+
+    "half hash" reads the first half of the key only. "sum rule" reads both, and adds a score for
+    each: what a linear router on the sum of two embeddings could learn. Else the whole key is
+    hashed, which no such sum can express.
+    """
+    if rule == "sum rule":
+        draw = torch.Generator().manual_seed(n_experts)
+        scores = torch.randn(2 * SIDE, n_experts, generator=draw)
+        return (scores[keys // SIDE] + scores[SIDE + keys % SIDE]).argmax(dim=-1)
+    hashed = keys // SIDE if rule == "half hash" else keys
+    # A multiplicative hash: neighbouring numbers land far apart.
+    return hashed * 2654435761 % 2**32 * n_experts >> 32
 
 
 def facts(seed: int) -> Tensor:
@@ -117,15 +138,17 @@ def facts(seed: int) -> Tensor:
     return torch.randint(0, N_VALUES, (N_KEYS,), generator=torch.Generator().manual_seed(seed))
 
 
-def lessons(design: Design, seed: int, n_steps: int = N_STEPS) -> Iterator[MemoryNet]:
-    """Train a new net and give it back after every step, up to `n_steps` of the 900.
+def lessons(
+    design: Design, seed: int, n_steps: int = N_STEPS, *, length: int = N_STEPS, lr: float = LR
+) -> Iterator[MemoryNet]:
+    """Train a new net and give it back after every step, up to `n_steps` of all `length`.
 
-    The learning rate follows the schedule of all 900 steps, so a run that ends early is the
+    The learning rate follows the schedule of all `length` steps, so a run that ends early is the
     beginning of a long one.
     """
     torch.manual_seed(seed)
     values, net = facts(seed), MemoryNet(design)
-    schedule = TrainConfig(steps=N_STEPS, lr=1e-2, warmup=20)
+    schedule = TrainConfig(steps=length, lr=lr, warmup=20)
     optimizer = build_optimizer(net, schedule.lr, weight_decay=0.0)
     for step in range(n_steps):
         keys = torch.randint(0, N_KEYS, (BATCH,))
@@ -156,9 +179,20 @@ def kilobits(net: MemoryNet, values: Tensor) -> float:
 
 def memorise(design: Design, seed: int, n_steps: int = N_STEPS) -> dict[str, Any]:
     """Train one net and say what it holds, step by step, and how its experts share the keys."""
-    values, curve = facts(seed), []
-    for step, net in enumerate(lessons(design, seed, n_steps), start=1):
-        if step % EVERY == 0 or step == n_steps:
+    return _watched(lessons(design, seed, n_steps), facts(seed), n_steps, EVERY)
+
+
+def memorise_for(horizon: Horizon, seed: int) -> dict[str, Any]:
+    """Train one net of a design on a schedule of the horizon's length; measure it twelve times."""
+    steps = horizon.steps
+    nets = lessons(horizon.setting, seed, steps, length=steps, lr=horizon.lr)
+    return _watched(nets, facts(seed), steps, steps // 12)
+
+
+def _watched(nets: Iterator[MemoryNet], values: Tensor, n_steps: int, every: int) -> dict[str, Any]:
+    curve = []
+    for step, net in enumerate(nets, start=1):
+        if step % every == 0 or step == n_steps:
             curve.append([step, round(kilobits(net, values), 3)])
     with torch.no_grad():
         logits, routing = net.eval()(torch.arange(N_KEYS))

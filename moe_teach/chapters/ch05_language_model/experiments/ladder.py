@@ -18,18 +18,18 @@ from moe_teach.data.batches import Batch, Batches, evaluation_batches
 from moe_teach.data.corpus import build_corpus
 from moe_teach.data.facts import build_facts, build_sums
 from moe_teach.data.tokenizer import ByteTokenizer, encode_domains
-from moe_teach.nn.hash_router import use_hash_routers
+from moe_teach.nn.hash_router import HashRouter, use_hash_routers
 from moe_teach.nn.model import Model
 from moe_teach.nn.moe import MoE
+from moe_teach.nn.router import Router
 from moe_teach.train.config import TrainConfig
-from moe_teach.train.experiment import Experiment
 from moe_teach.train.loop import Trainer, train
 from moe_teach.train.record import History
 from moe_teach.train.seeding import seeded_model
 from moe_teach.types import Routing
 
 Task = Literal["facts", "sums", "text"]
-RouterKind = Literal["learned", "hash", "random"]
+RouterKind = Literal["learned", "hash", "random", "weighed hash"]
 
 EXPERT_WIDTH = 64
 # A router is paid for too: 32 of its rows are as many numbers as 16 hidden units (of two matrices).
@@ -67,6 +67,22 @@ class RandomRouter(nn.Module):
         return Routing(nothing, nothing.softmax(dim=-1), torch.ones(len(x), 1), expert_ids)
 
 
+class WeighedHash(nn.Module):
+    """Choose by a fixed table, as a `HashRouter` does, and weigh by a learned probability.
+
+    The difference to a learned top-1 router is who chooses, and nothing else.
+    """
+
+    def __init__(self, learned: Router, table: HashRouter) -> None:
+        super().__init__()
+        self.learned, self.table = learned, table
+
+    def forward(self, x: Tensor, token_ids: Tensor | None = None) -> Routing:
+        """Look up the expert of each row of x (T, D); its gate is the learned router's."""
+        own, expert_ids = self.learned(x), self.table(x, token_ids).expert_ids
+        return Routing(own.logits, own.probs, own.probs.gather(1, expert_ids), expert_ids)
+
+
 def model_config(setting: Setting) -> ModelConfig:
     """Describe the transformer of a setting: two layers of width 64, bytes in and out."""
     moe = None
@@ -89,11 +105,15 @@ def model_config(setting: Setting) -> ModelConfig:
 def build_model(setting: Setting, seed: int) -> Model:
     """Build the untrained model of a setting; the weights depend on the seed alone."""
     model = seeded_model(model_config(setting), seed)
-    if setting.router == "hash":
+    layers = [module for module in model.modules() if isinstance(module, MoE)]
+    learned = [layer.router for layer in layers]
+    if setting.router in ("hash", "weighed hash"):
         use_hash_routers(model, seed)
-    if setting.router == "random":
-        for depth, layer in enumerate(m for m in model.modules() if isinstance(m, MoE)):
+    for depth, layer in enumerate(layers):
+        if setting.router == "random":
             layer.router = RandomRouter(setting.n_experts, seed=1000 * seed + depth)
+        if setting.router == "weighed hash":
+            layer.router = WeighedHash(learned[depth], layer.router)
     return model
 
 
@@ -125,7 +145,7 @@ def facts_of(setting: Setting) -> dict[str, int]:
     """Count what a setting costs: parameters in all, at work on a token, FLOPs of a step."""
     config = model_config(setting)
     n_router = 0
-    if setting.router != "learned":  # a table or a die has no parameters
+    if setting.router in ("hash", "random"):  # a table or a die has no parameters
         n_router = config.n_layers * config.d_model * setting.n_experts
     flops = training_flops(config, context=LENGTH // 2) - 6 * n_router
     return {
@@ -138,10 +158,14 @@ def facts_of(setting: Setting) -> dict[str, int]:
 def measure(setting: Setting, seed: int) -> dict[str, Any]:
     """Run one cell of a grid: the validation curve, and what a step computes."""
     _, history = run_setting(setting, seed)
+    return {**facts_of(setting), **curve_of(history)}
+
+
+def curve_of(history: History) -> dict[str, Any]:
+    """Write the validation curve and its end, and how uneven the last step's experts were."""
     steps, losses = zip(*history.validation, strict=True)
     last = history.records[-1]
     return {
-        **facts_of(setting),
         "steps": [step + 1 for step in steps],
         "losses": [round(loss, 4) for loss in losses],
         "loss": round(losses[-1], 4),
@@ -186,7 +210,7 @@ def time_steps(names: tuple[str, ...], seed: int, steps: int = 80) -> dict[str, 
     }
 
 
-def _ladder(task: Task) -> dict[str, Setting]:
+def ladder(task: Task) -> dict[str, Setting]:
     """Dense and sparse on one text: the comparison that all three texts share."""
     return {
         "dense, equal active": Setting(task=task, d_ff=ACTIVE_WIDTH),
@@ -196,12 +220,13 @@ def _ladder(task: Task) -> dict[str, Setting]:
     }
 
 
-def _only(settings: dict[str, Setting], *names: str) -> dict[str, Setting]:
+def only(settings: dict[str, Setting], *names: str) -> dict[str, Setting]:
+    """Take some of the settings, in the order of their names."""
     return {name: settings[name] for name in names}
 
 
 FACTS = {
-    **_ladder("facts"),
+    **ladder("facts"),
     # A step with 16 experts takes longer than a dense one; more steps make up for it.
     "dense, equal seconds": Setting(task="facts", d_ff=ACTIVE_WIDTH, steps=LONGER),
     "1 expert": Setting(task="facts"),  # one expert and no choice: a dense net
@@ -209,42 +234,3 @@ FACTS = {
     "16 experts, random": Setting(task="facts", n_experts=16, router="random"),
 }
 MAIN = ("dense, equal active", "16 experts")
-EXPERIMENTS = (
-    Experiment(
-        "05_facts",
-        "Dense against 16 experts at equal active size, on facts to remember.",
-        _only(FACTS, *MAIN),
-        measure,
-        seeds=(0, 1, 2, 3, 4),
-    ),
-    Experiment(
-        "05_experts",
-        "The same facts: other numbers of experts, other routers, larger and longer dense models.",
-        {name: setting for name, setting in FACTS.items() if name not in MAIN},
-        measure,
-    ),
-    Experiment(
-        "05_sums",
-        "The same models on sums of unseen numbers, where there is a rule to find.",
-        _ladder("sums"),
-        measure,
-    ),
-    Experiment(
-        "05_text",
-        "The same models on the four domains of the corpus, without the wide one.",
-        _only(_ladder("text"), *MAIN, "16 experts, hash"),
-        measure,
-    ),
-    Experiment(
-        "05_recipe",
-        "Three models on the facts at half the learning rate.",
-        {name: name for name in (*MAIN, "dense, equal total")},
-        measure_gently,
-    ),
-    Experiment(
-        "05_prices",
-        "The time of a training step of each model, measured in turns.",
-        {"milliseconds": tuple(_ladder("facts"))},
-        measure_prices,
-    ),
-)

@@ -2,7 +2,8 @@
 
     obeys(my_layer, d_model=16)
 
-`my_layer` is any callable x (T, D) -> (y (T, D), Routing). Laws that need more than the forward
+`my_layer` is any callable x (T, D) -> (y (T, D), Routing); one that returns y alone is held against
+the laws that need no more. Laws that need more than the forward
 pass say so; see `moe_teach.analysis.subject.Subject` for what can be passed by name. Two laws are
 *meant* to be broken by a capacity and by expert choice, and the report then says why.
 """
@@ -16,7 +17,7 @@ from moe_teach.analysis.inner_laws import INNER_LAWS
 from moe_teach.analysis.law import Law
 from moe_teach.analysis.law_report import LawReport, LawResult
 from moe_teach.analysis.outer_laws import OUTER_LAWS
-from moe_teach.analysis.subject import Layer, Subject
+from moe_teach.analysis.subject import Layer, NotTold, Subject
 from moe_teach.analysis.verdict import CannotHold, LawBroken
 
 LAWS: tuple[Law, ...] = (*OUTER_LAWS, *INNER_LAWS)
@@ -26,8 +27,9 @@ def obeys(layer: Layer, *, d_model: int, laws: Sequence[Law] | None = None, **kn
     """Hold a layer against the laws and return a table of what came out.
 
     Args:
-        layer: x (T, D) -> (y (T, D), Routing). A module is put in evaluation mode for the test
-            and back afterwards; its parameters, gradients and buffers are left as they were.
+        layer: x (T, D) -> (y (T, D), Routing), or y alone. A module is put in evaluation mode for
+            the test and back afterwards; its parameters, gradients and buffers are left as they
+            were.
         d_model: width of x.
         laws: all of `LAWS` by default.
         known: what else the laws may use: `expert`, `with_top_k`, `expert_rows`, ...; see
@@ -56,6 +58,8 @@ def _result(law: Law, subject: Subject) -> LawResult:
         return LawResult(law.name, law.sentence, "broken", str(broken))
     except CannotHold as reason:
         return LawResult(law.name, law.sentence, "cannot hold", str(reason))
+    except NotTold as missing_record:
+        return LawResult(law.name, law.sentence, "not tested", str(missing_record))
     except Exception as error:  # a learner's layer may fail in any way; the others still run
         return LawResult(law.name, law.sentence, "raised", f"{type(error).__name__}: {error}")
     return LawResult(law.name, law.sentence, "holds")

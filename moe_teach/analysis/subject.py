@@ -1,6 +1,7 @@
 """What the laws may know about the layer under test.
 
-Any callable `layer(x) -> (y, Routing)` can be tested. Some laws need more than the forward pass:
+Any callable `layer(x) -> (y, Routing)` can be tested, and one that returns y alone by the laws
+that need no more. Some laws need more than the forward pass:
 what one expert answers alone, or which tensors have one row per expert. `Subject.of` finds these
 in layers shaped like `moe_teach.nn.moe.MoE`; for others they can be passed by name.
 """
@@ -19,7 +20,11 @@ from moe_teach.ops.losses import load_balance_loss
 from moe_teach.seeding import seeded
 from moe_teach.types import Routing
 
-Layer = Callable[[Tensor], tuple[Tensor, Routing]]
+Layer = Callable[[Tensor], tuple[Tensor, Routing | None] | Tensor]
+
+
+class NotTold(Exception):
+    """The layer does not tell what a law needs to know; the message says what."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +32,7 @@ class Subject:
     """A layer, and what is known about it beyond its forward pass.
 
     Attributes:
-        layer: x (T, D) -> (y (T, D), Routing).
+        layer: x (T, D) -> (y (T, D), Routing), or y alone.
         d_model: width of x.
         seed: where the random inputs of the laws start.
         gate_sum: what the gates of a token sum to, or None where they need not sum to anything.
@@ -63,9 +68,18 @@ class Subject:
         return cls(layer=layer, d_model=d_model, **{**_told_by(layer), **known})
 
     def __call__(self, x: Tensor) -> tuple[Tensor, Routing]:
-        """Run the layer with the same luck every time, so that laws may compare two runs."""
+        """Run the layer with the same luck every time, so that laws may compare two runs.
+
+        Raises:
+            NotTold: if there is no record of who was chosen.
+        """
         with seeded(self.seed, device=x.device):
-            return self.layer(x)
+            return told(self.layer(x))
+
+    def answer(self, x: Tensor) -> tuple[Tensor, Routing | None]:
+        """Run the layer in the same way, whether or not it tells who was chosen."""
+        with seeded(self.seed, device=x.device):
+            return both(self.layer(x))
 
     def tokens(self, n_tokens: int = 24) -> Tensor:
         """Draw tokens of which the first half are copies of one: a crowd at few experts.
@@ -159,6 +173,19 @@ def _with_top_k(layer: nn.Module, config: RouterConfig, top_k: int) -> Layer:
     twin.router.config = replace(config, top_k=top_k, n_groups=1, top_groups=1, choice="token")
     twin.capacity_factor = None
     return twin
+
+
+def both(returned: object) -> tuple[Tensor, Routing | None]:
+    """Give y and the record that a layer returned, which may be y alone."""
+    return (returned, None) if isinstance(returned, Tensor) else tuple(returned)
+
+
+def told(returned: object) -> tuple[Tensor, Routing]:
+    """Give y and the record, and refuse a layer that returned no record."""
+    y, routing = both(returned)
+    if routing is None:
+        raise NotTold("needs to be told who was chosen: let the layer return (y, Routing)")
+    return y, routing
 
 
 def _tensors(layer: object) -> Iterator[Tensor]:

@@ -21,8 +21,10 @@ def kept(routing: Routing) -> Tensor:
     return routing.kept
 
 
-def why_neighbours_matter(routing: Routing) -> str:
+def why_neighbours_matter(routing: Routing | None) -> str:
     """Name the likely cause of an output that depends on other tokens."""
+    if routing is None:
+        return "Look for a capacity, or for a mean, a norm or a sort across tokens."
     if kept(routing).all():
         return "Nothing was dropped, so look for a mean, a norm or a sort across tokens."
     return "Choices were dropped: who is dropped depends on who else is in the batch."

@@ -674,7 +674,41 @@ show_figure(
 # rule costs in the first 900 steps says little about the first million. What you can take from the
 # table is the habit: one change at a time, several seeds, and a baseline that is too simple to be
 # right.
+
+# %% [markdown]
+# ## What came after DeepSeek-V3
 #
+# These are the choices of released models, from their public configurations. A model card is no
+# experiment: it tells what its makers believed in, and not what would have happened otherwise.
+
+# %% tags=["nbval-check-output"]
+from moe_teach.catalog import CATALOG
+
+AFTER = ("DeepSeek-V3", "Kimi K2", "GLM-4.5", "Qwen3-Next-80B", "Ling-1T", "MiniMax-M2",
+         "GLM-5", "Nemotron 3 Super", "DeepSeek-V4-Pro")  # fmt: skip
+print("                  experts  top-k  shared  score         best of groups  d_ff / d_model")
+for name in AFTER:
+    config = CATALOG[name].config
+    layer, router = config.moe, config.moe.router
+    groups = f"{router.top_groups} of {router.n_groups}" if router.n_groups > 1 else "-"
+    print(f"{name:16} {router.n_experts:8} {router.top_k:6} {layer.n_shared_experts:7}  "
+          f"{router.score_fn:13} {groups:14} {layer.d_ff / config.d_model:15.2f}")  # fmt: skip
+
+# %% [markdown]
+# **What to see.** Many small experts stayed, everywhere. So did, mostly, one shared expert and
+# scores that stand alone, with a bias that chooses and does not mix. The groups went, except at
+# Ling. And three new ideas came:
+#
+# - **LatentMoE** (Nemotron 3 Super, arXiv 2604.12374): all experts share one matrix into a space of
+#   a quarter of the width, and one out of it. An expert then costs a quarter, so four times as many
+#   can be stored and chosen for the same bill, and a row that travels to another device is four
+#   times shorter.
+# - **Another score** (DeepSeek-V4): $\sqrt{\log(1 + e^{z})}$, which stands alone like a sigmoid and
+#   has no upper limit.
+# - **Tables again** (DeepSeek-V4): in the first three MoE layers the experts are looked up by token
+#   id, as in the fixed hash above. The gates still come from a learned score.
+
+# %% [markdown]
 # ## Play
 #
 # One layer, one bill. Cut it, share some of its parts, and watch what stays and what moves. The

@@ -120,6 +120,14 @@ def test_a_rebuild_keeps_the_outputs_of_unchanged_cells_only(clone):
     assert cell_with(rebuilt, "y = 3")["outputs"] == []
 
 
+def test_a_rebuild_keeps_the_seal_of_the_last_run(clone):
+    path = clone / "notebooks" / "09_a_test.ipynb"
+    nb = notebook(clone, "notebooks")
+    nb["metadata"]["moe_teach"] = {"run": {"version": "1", "stamp": "abc"}}
+    path.write_text(json.dumps(nb))
+    assert notebook(clone, "notebooks")["metadata"] == nb["metadata"]
+
+
 def test_tags_reach_the_notebook(clone):
     cell = cell_with(notebook(clone, "notebooks"), "x = 1")
     assert cell["metadata"] == {"tags": ["nbval-check-output"]}

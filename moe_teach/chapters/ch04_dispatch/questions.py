@@ -79,6 +79,6 @@ QUESTIONS = (
             "b": "That is the policy 'by gate'. First come does not look at gates.",
             "d": "Unpopular experts have places left, so nobody is turned away there.",
         },
-        hints=("Raise the skew in the widget and look at where the dropped choices stand.",),
+        hints=("Raise the extra skew in the widget and look at where the dropped choices stand.",),
     ),
 )

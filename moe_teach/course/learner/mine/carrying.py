@@ -64,7 +64,7 @@ def _handed_over(exercise: Exercise, body: str, called: str) -> str:
     if (
         before is not None
         and before.answers_as(body)
-        and before.record["version"] == exercise.version
+        and before.record.get("version") == exercise.version
     ):
         waiting.drop(exercise)
         return f"{yours} is this answer, with your changes by hand." if before.is_edited else ""

@@ -15,8 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from moe_teach.course.learner.turns import taking_turns
-from moe_teach.files import home, write_atomically
+from moe_teach.files import home, taking_turns, write_atomically
 
 SCHEMA = 1
 

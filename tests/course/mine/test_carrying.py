@@ -8,7 +8,7 @@ import pytest
 
 from moe_teach import cli
 from moe_teach.course import check, mine, progress, registry, reset
-from moe_teach.course.learner.mine import carrying, parts, proving, waiting
+from moe_teach.course.learner.mine import carrying, parts, proving, waiting, writing
 
 RIGHT = """
 def route_by_rule(tokens):
@@ -50,12 +50,13 @@ def learner(monkeypatch, notebook, exercise):
 
 def test_a_pass_becomes_a_part_once_it_is_proved(learner, exercise):
     said = learner(RIGHT, prove=False)
-    assert 'Yours from now on: `mine("0.1")`' in said
+    assert 'On its way into your own package: `mine("0.1")`' in said
     assert parts.find(exercise) is None
     assert "being proved" in repr(mine())
+    assert mine("0.1").__code__.co_filename == str(waiting.file_of(exercise))
     proving.prove_waiting(exercise)
     assert mine("0.1").__code__.co_filename == str(parts.file_of(exercise))
-    assert not waiting.is_open(exercise)
+    assert waiting.find(exercise) is None
 
 
 def test_a_part_says_what_it_is_and_is_python_that_needs_no_course(learner, exercise, tmp_path):
@@ -74,7 +75,7 @@ def test_a_part_says_what_it_is_and_is_python_that_needs_no_course(learner, exer
 def test_the_same_answer_again_changes_nothing(learner, exercise):
     learner(RIGHT)
     before = parts.read(exercise).text
-    assert "Yours from now on" not in learner(RIGHT)
+    assert "On its way" not in learner(RIGHT)
     assert parts.read(exercise).text == before
 
 
@@ -139,7 +140,7 @@ def test_what_lives_in_the_session_is_said_in_a_line_and_has_passed_all_the_same
     )
     assert "passed (1 of 1 points)" in said
     assert "cannot be carried over into your own package: it needs `w`, a tensor" in said
-    assert waiting.is_open(exercise) is False
+    assert waiting.find(exercise) is None
 
 
 def test_a_fault_of_ours_costs_nobody_a_pass(learner, monkeypatch):
@@ -153,10 +154,10 @@ def test_a_fault_of_ours_costs_nobody_a_pass(learner, monkeypatch):
 
 
 def test_the_courses_own_and_a_part_itself_are_not_carried_over(learner, exercise):
-    assert "Yours" not in repr(check("0.1", mine("0.1")))
+    assert "On its way" not in repr(check("0.1", mine("0.1")))
     learner(RIGHT)
     before = parts.read(exercise).text
-    assert "Yours" not in repr(check("0.1", mine("0.1")))
+    assert "On its way" not in repr(check("0.1", mine("0.1")))
     assert parts.read(exercise).text == before
 
 
@@ -167,7 +168,7 @@ def test_a_newer_answer_is_not_replaced_by_the_proof_of_an_older_one(learner, ex
     waiting.accept(exercise, old)
     waiting.turn_down(exercise, old, "because.")
     assert parts.find(exercise) is None
-    assert waiting.is_open(exercise)
+    assert waiting.find(exercise) is not None
 
 
 def test_switched_off_nothing_is_written(learner, exercise, monkeypatch):
@@ -231,3 +232,57 @@ def test_the_terminal_lists_parts_and_proves_them_in_one_fresh_process(
     assert said[0].split() == ["0.1", "route_by_rule", "passes"]
     assert "its check says: " in said[1]
     assert "ended with status 3" in said[2]
+
+
+def test_without_a_home_the_rest_works(learner, monkeypatch):
+    def no_home():
+        raise FileNotFoundError("This user has no home folder: set MOE_TEACH_HOME.")
+
+    monkeypatch.setattr(parts, "home", no_home)
+    said = learner(RIGHT, prove=False)
+    assert "passed (1 of 1 points)" in said
+    assert "Your own package could not be written: This user has no home folder" in said
+    assert mine("0.1")(["7"]) == [0]
+    assert "no home folder" in repr(mine())
+    assert reset("0.1").code
+
+
+HANDED_IN = {
+    "0.1": (
+        "from enum import Enum\nfrom functools import lru_cache",
+        "class Kind(Enum):\n    DIGIT, SIGN, WORD = range(3)",
+        "@lru_cache\ndef kind(token):\n    return 0 if token.isdigit() else 2 if any(c.isalnum() "
+        "for c in token) else Kind.SIGN.value",
+        "def route_by_rule(tokens):\n    return [kind(t) for t in tokens]",
+    ),
+    "0.2": (
+        "from dataclasses import dataclass\nfrom moe_teach.course import mine",
+        "@dataclass\nclass Model:\n    shared: int\n    each: int\n"
+        "    def size(self, n):\n        return self.shared + n * self.each",
+        "def active_fraction(n_shared, n_per_expert, n_experts, top_k):\n"
+        "    assert mine('0.1')(['7']) == [0]\n    model = Model(n_shared, n_per_expert)\n"
+        "    return model.size(top_k) / model.size(n_experts)",
+    ),
+    "0.3": (
+        "import functools",
+        "def who(expert_ids, expert, *, start):\n"
+        "    return [t for t, ids in enumerate(expert_ids, start) if expert in ids]",
+        "tokens_that_notice = functools.partial(who, start=1)",
+    ),
+}
+
+
+def test_answers_are_proved_in_a_fresh_process_and_the_wrong_one_is_not_taken(notebook):
+    for item_id, cells in HANDED_IN.items():
+        exercise = registry.find_exercise(item_id)
+        session = notebook(*cells)
+        answer = session.namespace[exercise.name]
+        body, called = writing.body_of(item_id, exercise.name, answer, session)
+        waiting.offer(exercise, parts.composed(exercise, body, called))
+    environment = waiting.environment()
+    subprocess.run(waiting.command(*HANDED_IN), env=environment, check=True, timeout=120)
+    first, second, third = map(registry.find_exercise, HANDED_IN)
+    assert parts.read(first).is_proved_for(first)
+    assert parts.read(second).is_proved_for(second)
+    assert parts.find(third) is None
+    assert waiting.refusal(third).startswith("in a fresh process its check says: ")

@@ -4,7 +4,7 @@ import pytest
 from jupyter_client.manager import KernelManager
 
 from moe_teach.course import registry
-from moe_teach.course.learner.mine import parts
+from moe_teach.course.learner.mine import parts, waiting
 
 CELLS = [
     "from moe_teach.course import check, mine",
@@ -49,8 +49,9 @@ def test_an_answer_of_three_cells_outlives_its_kernel(monkeypatch):
         said = [first.run(cell) for cell in CELLS]
     finally:
         first.kill()
-    assert 'Yours from now on: `mine("0.1")`' in said[-1], said
+    assert 'On its way into your own package: `mine("0.1")`' in said[-1], said
 
+    waiting.settle(registry.find_exercise("0.1"))
     second = Session()
     try:
         second.run(CELLS[0])

@@ -104,3 +104,10 @@ def test_a_changed_constant_stands_as_it_is_today_with_the_words_of_its_cell(not
     )
     text, _ = writing.body_of("9.1", "f", session.namespace["f"], session)
     assert text.startswith("WIDTH = 4 * 2  # two heads\nK = 4\n")
+
+
+@pytest.mark.parametrize("value", [3, {"a": [1.5, None], "b": (True,)}, "naïve", {2, 1}])
+def test_an_answer_may_be_a_plain_value(value, notebook, tmp_path):
+    session = notebook(f"f = {value!r}")
+    text, called = writing.body_of("9.1", "f", session.namespace["f"], session)
+    assert load(text, tmp_path)[called] == value

@@ -21,9 +21,11 @@ def is_off() -> bool:
 
 def carry(exercise: Exercise, answer: Any) -> str:
     """Carry a passed answer over and give one line about it; whatever happens, it has passed."""
-    if is_off() or _is_known(answer):
+    if is_off():
         return ""
     try:
+        if _is_known(answer):
+            return ""
         body, called = writing.body_of(exercise.id, exercise.name, answer, current_notebook())
         return _handed_over(exercise, body, called)
     except writing.Refused as refused:
@@ -36,19 +38,24 @@ def carry(exercise: Exercise, answer: Any) -> str:
         return f"It passed, but could not be carried over into your own package ({said})."
 
 
+def refusal(exercise: Exercise) -> str:
+    """Say why the latest answer was turned down; empty if it was not, or if nobody can tell."""
+    try:
+        return waiting.refusal(exercise)
+    except OSError:
+        return ""
+
+
 def news(apart_from: Exercise) -> str:
     """Tell, once, of proofs that failed since."""
-    if is_off():
+    try:
+        refused = {} if is_off() else waiting.refusals()
+    except OSError:
         return ""
-    folder = parts.folder() / "waiting"
-    lines = []
-    for verdict in sorted(folder.glob("*.txt")) if folder.is_dir() else ():
-        item_id = ".".join(verdict.stem[1:].split("_")[:2])
-        why = verdict.read_text(encoding="utf-8")
-        if item_id != apart_from.id and (item_id, why) not in _TOLD:
-            _TOLD.add((item_id, why))
-            lines.append(f"Your answer to {item_id} could not be carried over: {why}")
-    return "\n".join(lines)
+    refused.pop(apart_from.id, None)
+    fresh = [told for told in refused.items() if told not in _TOLD]
+    _TOLD.update(fresh)
+    return "\n".join(f"Your answer to {i} could not be carried over: {why}" for i, why in fresh)
 
 
 def _handed_over(exercise: Exercise, body: str, called: str) -> str:
@@ -57,23 +64,23 @@ def _handed_over(exercise: Exercise, body: str, called: str) -> str:
     if (
         before is not None
         and before.answers_as(body)
-        and before.record["version"] == exercise.version
+        and before.record.get("version") == exercise.version
     ):
         waiting.drop(exercise)
         return f"{yours} is this answer, with your changes by hand." if before.is_edited else ""
-    now = f"Yours from now on: {yours} gives it back, in any notebook."
+    home = f"your own package: {yours} gives it back, in any notebook."
     if waiting.is_on_its_way(exercise, body):
-        return now
+        return f"On its way into {home}"
     waiting.offer(exercise, parts.composed(exercise, body, called))
     if before is not None and before.is_edited:
-        now += " What you had edited by hand is kept in the folder `earlier` beside it."
+        home += " What you had edited by hand is kept in the folder `earlier` beside it."
     if os.environ.get("MOE_TEACH_MINE") != "now":
         waiting.prove_in_background(exercise)
-        return now
+        return f"On its way into {home}"
     waiting.settle(exercise)
     if why := waiting.refusal(exercise):
         return f"It passed, but could not be carried over: {why}"
-    return now
+    return f"Carried over into {home}"
 
 
 def _is_known(answer: Any) -> bool:

@@ -51,7 +51,8 @@ class Gathering:
         self._asked.add((program.rank, name))
         value = program.namespace[name]
         if self._imported(program, name, value):
-            self._last_imports.add(name)
+            if any(one.name == name for one in self.found.imports):
+                self._last_imports.add(name)
             return
         if isinstance(value, types.ModuleType):
             self._own_module(program, name, value)

@@ -71,7 +71,7 @@ def _entry(exercise: Exercise) -> Entry:
     remark = ""
     if refusal := waiting.refusal(exercise):
         remark = f"your latest answer could not be carried over: {refusal}"
-    elif waiting.is_open(exercise):
+    elif waiting.find(exercise):
         remark = "your latest answer is being proved in a fresh process."
     try:
         part = parts.read(exercise)

@@ -16,8 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from moe_teach.course.learner.turns import taking_turns
-from moe_teach.files import home, write_atomically
+from moe_teach.files import home, taking_turns, write_atomically
 from moe_teach.judging.exercise import Exercise
 from moe_teach.surroundings import version_of
 

@@ -155,8 +155,9 @@ def _names(node: ast.stmt, text: str) -> tuple[frozenset[str], frozenset[str], f
         stored = {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and _is_stored(n)}
         return frozenset(stored), frozenset(), frozenset()
     symbols = table.get_symbols()
-    binds = {s.get_name() for s in symbols if s.is_assigned() or s.is_imported()}
-    now = {s.get_name() for s in symbols if s.is_referenced()}
+    inner = _of_comprehensions(node)  # from Python 3.12 on they show among the names around them
+    binds = {s.get_name() for s in symbols if s.is_assigned() or s.is_imported()} - inner
+    now = {s.get_name() for s in symbols if s.is_referenced()} - inner
     later: set[str] = set()
     for child in table.get_children():
         _visit(child, False, now, later)
@@ -171,6 +172,24 @@ def _visit(table: symtable.SymbolTable, is_later: bool, now: set[str], later: se
     into.update(s.get_name() for s in table.get_symbols() if s.is_global())
     for child in table.get_children():
         _visit(child, is_later, now, later)
+
+
+def _of_comprehensions(node: ast.stmt) -> set[str]:
+    """Give the names that comprehensions count with and that nothing around them uses."""
+    inner: set[str] = set()
+    outer: set[str] = set()
+    waiting: list[ast.AST] = [node]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, ast.Name):
+            outer.add(one.id)
+        if isinstance(one, ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp):
+            targets = (n for part in one.generators for n in ast.walk(part.target))
+            inner |= {n.id for n in targets if isinstance(n, ast.Name)}
+            waiting.append(one.generators[0].iter)
+        else:
+            waiting += ast.iter_child_nodes(one)
+    return inner - outer
 
 
 def _quoted(node: ast.stmt) -> set[str]:

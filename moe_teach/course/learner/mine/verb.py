@@ -1,5 +1,6 @@
 """The word `mine`: the reader's own part where there is one, else the course's."""
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,6 @@ def mine(item_id: str = "") -> Any:
         return page.overview()
     exercise = registry.find_exercise(item_id)
     try:
-        if not carrying.is_off():
-            waiting.settle(exercise)
         return _yours(exercise)
     except FileNotFoundError:
         why = _why_none(exercise)
@@ -38,16 +37,27 @@ def mine(item_id: str = "") -> Any:
 
 
 def _why_none(exercise: Exercise) -> str:
-    refusal = waiting.refusal(exercise)
+    refusal = carrying.refusal(exercise)
     return f"yours was not carried over: {refusal.rstrip('.')}" if refusal else "you have none yet"
 
 
 def _yours(exercise: Exercise) -> Any:
-    part = parts.read(exercise)
+    """Give the part; while a newer one is being proved, that one if it passes right here.
+
+    Nobody waits for the proof: a check may be running, and its time with it.
+    """
+    if not carrying.is_off() and (part := waiting.find(exercise)) is not None:
+        waiting.see_to(exercise)
+        with contextlib.suppress(parts.BrokenPart, FileNotFoundError):
+            return _loaded(exercise, part)
+    return _loaded(exercise, parts.read(exercise))
+
+
+def _loaded(exercise: Exercise, part: parts.Part) -> Any:
     known = _LOADED.get(part.file)
     if known is None or known[:2] != (part.text, exercise.version):
         answer = parts.load(exercise, part.file)
-        if not part.is_proved_for(exercise):
+        if part.file != parts.file_of(exercise) or not part.is_proved_for(exercise):
             _demand_pass(exercise, answer)
         _LOADED[part.file] = known = (part.text, exercise.version, answer)
     return known[2]

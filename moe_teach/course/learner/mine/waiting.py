@@ -53,23 +53,35 @@ def drop(exercise: Exercise) -> None:
         file.unlink(missing_ok=True)
 
 
+def find(exercise: Exercise) -> parts.Part | None:
+    """Read the text that waits and that nobody has judged, if there is one."""
+    file = file_of(exercise)
+    text = _content(file)
+    return parts.Part(file, text) if text is not None and not refusal(exercise) else None
+
+
+def see_to(exercise: Exercise) -> None:
+    """Start the proof of what waits, unless this kernel has done so."""
+    if file_of(exercise) not in _RUNNING:
+        prove_in_background(exercise)
+
+
 def is_on_its_way(exercise: Exercise, body: str) -> bool:
     """Tell whether this kernel is having the same text proved right now."""
-    file = file_of(exercise)
-    text, running = _content(file), _RUNNING.get(file)
+    part, running = find(exercise), _RUNNING.get(file_of(exercise))
     is_running = running is not None and running.poll() is None
-    return is_running and text is not None and parts.Part(file, text).answers_as(body)
-
-
-def is_open(exercise: Exercise) -> bool:
-    """Tell whether a text waits that nobody has judged."""
-    file = file_of(exercise)
-    return _content(file) is not None and _content(_verdict(file)) is None
+    return is_running and part is not None and part.answers_as(body)
 
 
 def refusal(exercise: Exercise) -> str:
     """Say why the latest text was turned down; empty if it was not."""
     return _content(_verdict(file_of(exercise))) or ""
+
+
+def refusals() -> dict[str, str]:
+    """List why texts were turned down, by the id of their exercise."""
+    verdicts = sorted((parts.folder() / "waiting").glob("*.txt"))
+    return {".".join(v.stem[1:].split("_")[:2]): _content(v) or "" for v in verdicts}
 
 
 def prove_in_background(exercise: Exercise) -> None:
@@ -86,8 +98,8 @@ def settle(exercise: Exercise) -> None:
     if running is not None:
         with contextlib.suppress(subprocess.TimeoutExpired):
             running.wait(PATIENCE)
-    text = _content(file_of(exercise))
-    if text is None or not is_open(exercise):
+    part = find(exercise)
+    if part is None:
         return
     try:
         done = subprocess.run(
@@ -96,8 +108,8 @@ def settle(exercise: Exercise) -> None:
         why = f"the fresh process ended with status {done.returncode}."
     except subprocess.TimeoutExpired:
         why = f"the proof took more than {PATIENCE:g} seconds."
-    if is_open(exercise):
-        turn_down(exercise, text, why)
+    if find(exercise) is not None:
+        turn_down(exercise, part.text, why)
 
 
 def command(*words: str) -> list[str]:

@@ -20,7 +20,7 @@ _GRADIENT = (
 )
 _SWITCHED = (
     "{who} switched `requires_grad` of its input `{name}`, which belongs to the caller.",
-    "`requires_grad_()` marks the tensor itself, and so does `nn.Parameter` of its numbers.",
+    "`requires_grad_()` and `requires_grad = True` mark the tensor itself, and no copy of it.",
     "Work on `x.detach().clone().requires_grad_()`.",
 )
 _MODE = (

@@ -33,7 +33,10 @@ class Expert(nn.Module):
         ### END SOLUTION
 
     def forward(self, x: Tensor) -> Tensor:
-        """Transform the last dimension: x (..., d_in) -> (..., d_out), in the layers' dtype."""
+        """Transform the last dimension: x (..., d_in) -> (..., d_out), in the layers' dtype.
+
+        A batch may be empty, as that of an expert nobody chose.
+        """
         ### BEGIN SOLUTION
         return self.down(self.up(x).relu())
         ### END SOLUTION

@@ -7,7 +7,6 @@ would all surface later as something else: as a wrong number, or as an example n
 import contextlib
 import functools
 import inspect
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from types import FunctionType
@@ -17,24 +16,11 @@ from moe_teach.judging import folding
 from moe_teach.judging.compare import is_tensor, outlined, plain
 from moe_teach.judging.exercise import Exercise, Stage, Words, WrongAnswer
 from moe_teach.judging.guard import TookTooLong, within
+from moe_teach.judging.traces import CHANGED, PLAIN, copied, facts, same
 
-FORGOTTEN = "Does every path end in a return statement?"
+FORGOTTEN = "A path through it ends without a return statement."
 Reference = Callable[[Exercise], Any]  # gives the course's own solution
 _ONE_CLASS = threading.RLock()  # two checks of one class would give back each other's watchers
-_PLAIN = (bool, int, float, str, type(None))
-_CHANGED = (
-    "{who} changed its input `{name}` in place, and the caller still needs it as it was. Make a "
-    "new value (`a = a + b`, not `a += b` or `a[i] = b`), or work on a copy."
-)
-_GRADIENT = (
-    "{who} left a gradient in its input `{name}`: `backward()` adds to the `.grad` of every leaf "
-    "that it reaches. `torch.autograd.grad` returns gradients and leaves nothing behind."
-)
-_SWITCHED = (
-    "{who} switched `requires_grad` of its input `{name}`, which belongs to the caller. Work on "
-    "`x.detach()`, or on `x.detach().requires_grad_()`."
-)
-_MODE = "{who} left its input `{name}` in another mode: `train()` and `eval()` last."
 
 
 class Trial:
@@ -114,17 +100,21 @@ class Trial:
         def call(*args: Any, **kwargs: Any) -> Any:
             if self._is_inside:
                 return answer(*args, **kwargs)
-            given = self._bound(answer, method, args, kwargs)
+            args, kwargs, given = self._bound(answer, method, args, kwargs)
             given = dict(list(given.items())[bool(method) :])  # without self
-            self._inputs = {name: _copy(value) for name, value in given.items()}
-            before = {name: list(_facts(value)) for name, value in given.items()}
+            self._inputs = {name: copied(value) for name, value in given.items()}
+            before = {name: list(facts(value)) for name, value in given.items()}
             self._is_inside = True
             try:
                 result = answer(*args, **kwargs)
             finally:
                 self._is_inside = False
             if result is None and method in ("", "__call__", "forward"):
-                raise WrongAnswer(f"{_big(who)} returned None. {FORGOTTEN}")
+                raise WrongAnswer(
+                    f"{_big(who)} returned None.",
+                    cause=FORGOTTEN,
+                    cure="End every path in `return`, followed by the result.",
+                )
             if not self.exercise.changes_inputs:
                 self._demand_no_traces(who, before, given)
             return plain(result) if is_tensor(result) else result
@@ -133,30 +123,43 @@ class Trial:
 
     def _demand_no_traces(self, who: str, before: dict[str, Any], given: dict[str, Any]) -> None:
         for name, then in before.items():
-            now = list(_facts(given[name]))
-            sentence = _CHANGED if len(then) != len(now) else ""
+            now = list(facts(given[name]))
+            told = CHANGED if len(then) != len(now) else None
             for (about, old), (_, new) in zip(then, now, strict=False):
-                sentence = sentence or ("" if _same(old, new) else about)
-            if sentence:
-                said = sentence.format(who=_big(who), name=name)
+                told = told or (None if same(old, new) else about)
+            if told:
                 example = readable(self._inputs)
                 raise WrongAnswer(
-                    said, example=example if sentence == _CHANGED else outlined(example)
+                    told[0].format(who=_big(who), name=name),
+                    cause=told[1],
+                    cure=told[2],
+                    example=example if told == CHANGED else outlined(example),
                 )
 
-    def _bound(self, answer: Any, method: str, args: Any, kwargs: Any) -> dict[str, Any]:
+    def _bound(
+        self, answer: Any, method: str, args: Any, kwargs: Any
+    ) -> tuple[Any, Any, dict[str, Any]]:
+        """Give the arguments to call with, and by name; parameters may have other names."""
         try:
             signature = inspect.signature(answer)
         except (TypeError, ValueError):  # written in C, it says nothing about itself
-            return {f"argument {i}": value for i, value in enumerate(args)} | kwargs
+            return args, kwargs, {f"argument {i}": x for i, x in enumerate(args)} | kwargs
+        asked = inspect.signature(self._own(method) or answer) if kwargs else signature
         try:
-            return dict(signature.bind(*args, **kwargs).arguments)
-        except TypeError as mismatch:
+            return args, kwargs, dict(signature.bind(*args, **kwargs).arguments)
+        except TypeError as error:
+            mismatch = error
+        try:
+            whole = asked.bind(*args, **kwargs)
+            whole.apply_defaults()
+            return whole.args, {}, dict(signature.bind(*whole.args).arguments)
+        except TypeError:
             asked = inspect.signature(self._own(method) or answer)
             called = self.exercise.name if method in ("", "__init__") else method
             raise WrongAnswer(
-                f"The check cannot call {called} as the stub was written: {mismatch}. "
-                "Keep the stub's parameters, their names and their order.",
+                f"The check cannot call {called} as the stub was written: {mismatch}.",
+                cause="Its parameters are not those of the stub.",
+                cure="Keep the stub's parameters and their order.",
                 expected=_spelt(called, asked),
                 got=_spelt(called, signature),
             ) from None
@@ -172,7 +175,7 @@ def _is_readable(value: Any) -> bool:
         return all(_is_readable(member) for member in value.values())
     if isinstance(value, list | tuple | set):
         return all(_is_readable(member) for member in value)
-    return isinstance(value, _PLAIN) or is_tensor(value) or hasattr(value, "__dataclass_fields__")
+    return isinstance(value, PLAIN) or is_tensor(value) or hasattr(value, "__dataclass_fields__")
 
 
 def _big(who: str) -> str:
@@ -181,52 +184,3 @@ def _big(who: str) -> str:
 
 def _spelt(called: str, signature: inspect.Signature) -> Words:
     return Words(f"{called}({', '.join(name for name in signature.parameters if name != 'self')})")
-
-
-def _copy(value: Any) -> Any:
-    """Copy what can be changed in place without a method of its own; keep the rest itself."""
-    if is_tensor(value):
-        return value.detach().clone()
-    if isinstance(value, dict):
-        return {key: _copy(member) for key, member in value.items()}
-    if type(value) in (list, tuple, set):
-        return type(value)(_copy(member) for member in value)
-    return value
-
-
-def _facts(value: Any) -> Iterator[tuple[str, Any]]:
-    """List all that a call could change of a value, each with the sentence that says so."""
-    torch, numpy = sys.modules.get("torch"), sys.modules.get("numpy")
-    members: Any = ()
-    if is_tensor(value):
-        has_grad = (value.is_leaf or value.retains_grad) and value.grad is not None
-        yield _CHANGED, value.detach().clone()
-        yield _GRADIENT, value.grad.clone() if has_grad else None
-        yield _SWITCHED, value.requires_grad
-    elif torch and isinstance(value, torch.nn.Module):
-        yield _MODE, [module.training for module in value.modules()]
-        members = [*value.parameters(), *value.buffers()]
-    elif numpy and isinstance(value, numpy.ndarray):
-        yield _CHANGED, (value.shape, value.dtype.str, value.tobytes())
-    elif isinstance(value, dict):
-        yield _CHANGED, list(value)
-        members = value.values()
-    elif isinstance(value, list | tuple):
-        yield _CHANGED, len(value)
-        members = value
-    elif hasattr(value, "__dataclass_fields__") and not isinstance(value, type):
-        members = [getattr(value, name) for name in value.__dataclass_fields__]
-    else:
-        yield _CHANGED, set(value) if isinstance(value, set) else value
-    for member in members:
-        yield from _facts(member)
-
-
-def _same(before: Any, now: Any) -> bool:
-    if is_tensor(before):
-        if not is_tensor(now) or before.shape != now.shape or before.dtype != now.dtype:
-            return False
-        return bool(((before == now) | ((before != before) & (now != now))).all())
-    # What a learner put there may claim to equal anything: only what is plain is asked.
-    kinds = (*_PLAIN, list, tuple, set)
-    return before is now or (type(before) is type(now) and type(before) in kinds and before == now)

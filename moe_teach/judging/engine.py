@@ -99,14 +99,13 @@ def _judged(trial: Trial, stage: Stage, seed: int, failed: Outcome) -> Outcome |
 
 
 def _wrong(failed: Outcome, verdict: WrongAnswer) -> Outcome:
-    message = verdict.message
+    told = {"message": verdict.message, "cause": verdict.cause, "cure": verdict.cure}
     if _looks_rounded(verdict.got, verdict.expected):
-        message += " Or is it the right number, rounded? Return it as it is."
+        told["cause"] = "It looks like the right number, rounded."
+        told["cure"] = "Return it as it comes out of the formula, without `round` or `int`."
     return replace(
         failed,
-        message=message,
-        cause=verdict.cause,
-        cure=verdict.cure,
+        **told,
         expected="" if verdict.expected is MISSING else describe(verdict.expected),
         got="" if verdict.got is MISSING else describe(verdict.got),
         difference=difference(verdict.got, verdict.expected),
@@ -143,10 +142,13 @@ def _raised(
         message = "The stub still says `raise NotImplementedError`: write your answer there."
         return replace(failed, state="not attempted", stage="", message=message)
     if frames:
+        message, cause, cure = raised.words(error, name, trial.exercise.limit)
         return replace(
             failed,
             state="raised",
-            message=raised.sentence(error, name, trial.exercise.limit),
+            message=message,
+            cause=cause,
+            cure=cure,
             trace=folding.folded(frames),
             example=_described(trial.example(error)),
         )
@@ -154,11 +156,12 @@ def _raised(
         return replace(failed, state="raised", message="The check was interrupted before its end.")
     said = raised.plainly(error)
     if trial.course_passes(stage, seed):
-        message = (
-            f"The check could not use what {name} gave it ({said}). Compare kind and shape with "
-            "the contract in the docstring."
+        return replace(
+            failed,
+            message=f"The check could not use what {name} gave it ({said}).",
+            cause="It is of another kind or shape than the check goes on with.",
+            cure="Compare kind and shape with the contract in the docstring.",
         )
-        return replace(failed, message=message)
     message = f"{said} (stage {failed.stage!r} of exercise {failed.item_id})"
     return replace(failed, state="course problem", message=message)
 
@@ -179,7 +182,7 @@ def _with_prints(outcome: Outcome, printed: PrintedText) -> Outcome:
     text = printed.text().strip()
     if outcome.state not in ("wrong", "raised"):
         return outcome
-    message = outcome.message
-    if text and message.endswith(FORGOTTEN):
-        message += " It printed something, but a check reads what is returned, not what is printed."
-    return replace(outcome, message=message, printed=text)
+    cause = outcome.cause
+    if text and cause == FORGOTTEN:
+        cause += " It printed something, but a check reads what is returned, not what is printed."
+    return replace(outcome, cause=cause, printed=text)

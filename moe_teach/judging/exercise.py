@@ -83,13 +83,13 @@ def require(
         )
 
 
+# By the name of a kind: what to call it, what a tensor most likely became one by, and the way back.
 _WAYS = {
-    "ndarray": "a NumPy array. Leave out `.numpy()`, or use the torch function of the same name.",
-    "list": "a list. `torch.stack` joins tensors and `torch.tensor` takes numbers; `.tolist()` "
-    "leads the other way.",
-    "tuple": "a tuple. Return the one tensor alone; is there a comma too many?",
-    "float": "a plain Python number. Leave out `.item()`: it also cuts the gradient.",
-    "int": "a plain Python number. Leave out `.item()` or `int(...)`.",
+    "ndarray": ("a NumPy array", "`.numpy()`", "Use the torch function of the same name."),
+    "list": ("a list", "`.tolist()`, or [ ]", "`torch.stack` makes one tensor of a list of them."),
+    "tuple": ("a tuple", "a comma, or two results", "Return the one tensor alone."),
+    "float": ("a plain Python number", "`.item()`", "Leave it out: it also cuts the gradient."),
+    "int": ("a plain Python number", "`.item()` or `int(...)`", "Leave it out."),
 }
 _COUNTS = {2: "two", 3: "three", 4: "four"}
 
@@ -102,7 +102,10 @@ def require_tensors(got: Any, names: tuple[str, ...], example: dict[str, Any]) -
     listed = ", ".join(names)
     require(
         isinstance(got, tuple) and len(got) == len(names),
-        f"Return {_COUNTS[len(names)]} tensors, `{listed}`, in this order.",
+        f"This is not a tuple of {_COUNTS[len(names)]} tensors, `{listed}`.",
+        cause="Brackets after `return` make a list, a bare name hands back one result only, and "
+        "what is left out is missing.",
+        cure=f"End in `return {listed}`, in this order.",
         got=got,
         example=example,
     )
@@ -121,18 +124,33 @@ def require_gates_and_ids(got: Any, n_tokens: int, top_k: int, /, **example: Any
     for name, part in zip(("gates", "expert_ids"), got, strict=True):
         require(
             part.shape == (n_tokens, top_k),
+<<<<<<< HEAD
             f"`{name}` needs one row per token and one column per chosen expert: shape "
             f"({n_tokens}, {top_k}) here.",
             cause="Experts that were not chosen are still there, or the tokens were reduced away.",
             cure="`topk(k, dim=-1)` keeps the tokens and leaves k columns.",
+=======
+            f"`{name}` has another shape than ({n_tokens}, {top_k}): one row per token and one "
+            "column per chosen expert.",
+            cause="The experts that were not chosen are still there, or an axis was summed, "
+            "squeezed or chosen from that should have stayed.",
+            cure="`topk(top_k, dim=-1)` gives both in this shape; what follows keeps it.",
+>>>>>>> msgs-a
             got=part,
             example=example,
         )
     require(
         not got[1].is_floating_point(),
+<<<<<<< HEAD
         "`expert_ids` must hold integers, the positions of the experts.",
         cause="The two results may be swapped: `topk` gives values first and indices second.",
         cure="Return the gates first, then the indices.",
+=======
+        "`expert_ids` holds floats, where the positions of the experts belong.",
+        cause="The two results are swapped, or the positions were converted.",
+        cure="`topk` gives values first and indices second: return them in this order, as they "
+        "are.",
+>>>>>>> msgs-a
         got=got[1],
         example=example,
     )
@@ -141,10 +159,12 @@ def require_gates_and_ids(got: Any, n_tokens: int, top_k: int, /, **example: Any
 def _one(part: Any, what: str, shown: Any, example: dict[str, Any]) -> None:
     kind = type(part).__name__
     article = "an" if kind[0].lower() in "aeiou" else "a"
-    way = _WAYS.get(kind, f"{article} {kind}.")
+    called, by, cure = _WAYS.get(kind, (f"{article} {kind}", "", ""))
     require(
         is_tensor(part),
-        f"{what} must be a torch tensor, and came as {way}",
+        f"{what} must be a torch tensor, and came as {called}.",
+        cause=f"A tensor becomes {called} by {by}." if by else "",
+        cure=cure,
         got=shown,
         example=example,
     )

@@ -14,6 +14,7 @@ from moe_teach.judging.exercise import Words, generator, require
 _CUT = (
     "`.detach()`, `.item()`, `.tolist()`, `torch.tensor(...)` and `torch.no_grad()` cut the graph."
 )
+_KEEP = "Compute with torch functions from the inputs to the result, and take out what cuts."
 
 
 def require_gradients(
@@ -40,7 +41,9 @@ def require_gradients(
     flows = any(gradient is not None for gradient in got.values())
     require(
         flows or not right,
-        f"The result carries no gradient, so nothing before it could learn. {_CUT}",
+        "The result carries no gradient, so nothing before it could learn.",
+        cause=_CUT,
+        cure=_KEEP,
         expected=Words("a result that `backward()` can start from"),
         got=Words("a result without a graph"),
         example=outlined(given),
@@ -49,26 +52,33 @@ def require_gradients(
         # No gradient and a gradient of zeros are the same to whoever learns from it.
         found = got[name] if name in got else right[name] * 0
         wanted = right[name] if name in right else found * 0
+        symptom, cause, cure = _words(name, found, wanted)
         require(
             close(found, wanted),
-            _sentence(name, found, wanted),
+            symptom,
+            cause=cause,
+            cure=cure,
             expected=wanted,
             got=found,
             example=given,
         )
 
 
-def _sentence(name: str, found: Any, wanted: Any) -> str:
+def _words(name: str, found: Any, wanted: Any) -> tuple[str, str, str]:
+    """Give the symptom of a gradient that is not the wanted one, its likely cause and the cure."""
     if bool((found == 0).all()) and bool((wanted != 0).any()):
-        return f"The result is not connected with `{name}`: its gradient is zero everywhere. {_CUT}"
+        gone = f"The result is not connected with `{name}`: its gradient is zero everywhere."
+        return gone, _CUT, _KEEP
     if bool((wanted == 0).all()):
         return (
-            f"A gradient of `{name}` comes through, and none belongs here: the text asks for a "
-            "result that does not depend on it in this way. `.detach()` cuts it off."
+            f"A gradient of `{name}` comes through, and none belongs here.",
+            "The text asks for a result that does not depend on it in this way.",
+            "`.detach()` cuts it off.",
         )
     return (
-        f"The numbers are right, but the gradient of `{name}` is another one: a part of what the "
-        f"result depends on is cut off, or counted twice. {_CUT}"
+        f"The numbers are right, but the gradient of `{name}` is another one.",
+        f"A part of what the result depends on is cut off, or counted twice. {_CUT}",
+        f"Follow `{name}` through the formula: everything that comes from it keeps its graph.",
     )
 
 

@@ -11,25 +11,19 @@ from moe_teach.judging import folding
 from moe_teach.judging.guard import TookTooLong
 
 
-def sentence(error: BaseException, name: str, limit: float | int) -> str:
-    """Put an error that `name` raised into words, with its likely cause where one is known."""
-    if isinstance(error, TookTooLong):
-        return (
-            f"{name} did not come back within {limit:g} seconds and was stopped. Is there a loop "
-            "that never ends?"
-        )
-    if isinstance(error, RecursionError):
-        return f"{name} calls itself without end (RecursionError)."
-    if isinstance(error, SystemExit):
-        return f"{name} tried to end Python (SystemExit). Return a value instead."
-    if isinstance(error, KeyboardInterrupt):
-        return f"{name} was interrupted before it returned (KeyboardInterrupt)."
-    if isinstance(error, MemoryError):
-        return f"{name} asked for more memory than there is (MemoryError)."
-    text = f"{name} raised {plainly(error)}"
-    meant = folding.near_name(error)
-    cause = f"Did you mean `{meant}`?" if meant else likely_cause(error)
-    return f"{text.rstrip('.')}. {cause}" if cause else text
+def words(error: BaseException, name: str, limit: float | int) -> tuple[str, str, str]:
+    """Say what an error that `name` raised is, its likely cause, and what to do.
+
+    The last two are empty where nothing is known.
+    """
+    for kind, (symptom, cause, cure) in _OF_PYTHON.items():
+        if isinstance(error, kind):
+            return symptom.format(name=name, limit=limit), cause, cure
+    symptom = f"{name} raised {plainly(error)}"
+    if meant := folding.near_name(error):
+        return symptom, "There is no such name.", f"Did you mean `{meant}`?"
+    cause, _, cure = likely_cause(error).partition(". ")
+    return symptom, f"{cause}." if cure else cause, cure
 
 
 def plainly(error: BaseException) -> str:
@@ -53,7 +47,31 @@ def _is_in_a_kernel(error: BaseException) -> bool:
     return any("triton" in Path(frame.f_code.co_filename).parts for frame, _line in frames)
 
 
-# What an error's kind and text must contain, and what it most likely comes from.
+_OF_PYTHON: dict[type[BaseException], tuple[str, str, str]] = {
+    TookTooLong: (
+        "{name} did not come back within {limit:g} seconds and was stopped.",
+        "Is there a loop that never ends?",
+        "Print the condition of each loop, and look for what should make it false.",
+    ),
+    RecursionError: (
+        "{name} calls itself without end (RecursionError).",
+        "No call comes to a case that it answers without another call.",
+        "Answer the smallest case first, and make each call smaller than the one before.",
+    ),
+    SystemExit: (
+        "{name} tried to end Python (SystemExit).",
+        "`exit()`, `quit()` and `sys.exit()` end more than a function.",
+        "Return a value instead.",
+    ),
+    KeyboardInterrupt: ("{name} was interrupted before it returned (KeyboardInterrupt).", "", ""),
+    MemoryError: (
+        "{name} asked for more memory than there is (MemoryError).",
+        "A tensor has an axis too many, or one of a wrong size.",
+        "Write the shape of every tensor beside the line that makes it.",
+    ),
+}
+# What an error's kind and text must contain, and then what it most likely comes from (the first
+# sentence) and what to do (the rest).
 _OF_TORCH: tuple[tuple[str, str], ...] = (
     (
         r"shapes cannot be multiplied|size mismatch, got input|Expected size for first two",

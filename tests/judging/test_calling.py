@@ -61,9 +61,25 @@ def test_an_exercise_may_ask_for_a_change(totals, learner):
 def test_other_parameters_than_the_stubs_are_shown_beside_them(double, learner, head):
     outcome = run(double, learner(f"def {head}:\n    return 1"))
     assert outcome.state == "wrong"
-    assert "Keep the stub's parameters" in outcome.message
+    assert "Keep the stub's parameters" in outcome.cure
     assert outcome.expected == "double(x)"
     assert outcome.got.startswith("double(")
+
+
+@pytest.mark.parametrize("head", ["f(rows, many=1)", "f(rows, many, /)", "f(*both)"])
+def test_parameters_of_other_names_are_called_by_their_place(learner, head):
+    exercise = Exercise(id="9.7", name="f", title="F", hints=(), explanation="")
+
+    @exercise.stage("values")
+    def _values(answer, seed):
+        require(answer(x=[1], n=2) == answer([1], n=2) == [1, 1], "Not twice.")
+
+    def stub(x, n=1):
+        return x * n
+
+    body = "both[0] * both[1]" if "both" in head else "rows * many"
+    mine = learner(f"def {head}:\n    return {body}")
+    assert run_exercise(exercise, mine, reference=lambda _: stub).state == "passed"
 
 
 def test_an_instance_instead_of_the_class_is_explained():
@@ -88,18 +104,18 @@ def test_an_error_comes_with_the_input_it_happened_on(double, learner):
     ],
 )
 def test_a_mistyped_name_earns_the_likely_one(double, learner, code, meant):
-    assert f"Did you mean `{meant}`?" in run(double, learner(code)).message
+    assert run(double, learner(code)).cure == f"Did you mean `{meant}`?"
 
 
 def test_a_name_near_to_nothing_earns_no_guess(double, learner):
     outcome = run(double, learner("def double(x):\n    return qqqqqqq"))
-    assert "Did you mean" not in outcome.message
+    assert "Did you mean" not in outcome.cure
 
 
 def test_printing_instead_of_returning_is_named(double, learner):
     outcome = run(double, learner("def double(x):\n    print(2 * x)"))
     assert "returned None" in outcome.message
-    assert "not what is printed" in outcome.message
+    assert "not what is printed" in outcome.cause
 
 
 @pytest.mark.parametrize(
@@ -114,7 +130,7 @@ def test_a_right_number_that_was_rounded_is_asked_about(got, is_rounded):
     def _value(answer, seed):
         require(answer(seed) == expected, "It is off.", expected=expected, got=answer(seed))
 
-    assert ("rounded" in run(exercise, lambda seed: got).message) is is_rounded
+    assert ("rounded" in run(exercise, lambda seed: got).cause) is is_rounded
 
 
 def test_kinds_of_numbers_and_words_can_be_told_apart(double):

@@ -128,4 +128,6 @@ def test_the_cause_stands_behind_the_error_in_feedback(double, learner):
     outcome = run_exercise(double, learner("def double(x):\n    return x @ x.new_ones(7)"))
     assert outcome.state == "raised"
     assert "size mismatch" in outcome.message
-    assert outcome.message.endswith("or one too many?")
+    assert "transpose" not in outcome.message
+    assert outcome.cause.startswith("In a matrix product") and "transpose" not in outcome.cause
+    assert outcome.cure == "Is a transpose (`.mT`) missing, or one too many?"

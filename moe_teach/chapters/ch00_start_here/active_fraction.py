@@ -32,7 +32,7 @@ def _fraction(n_shared: int, n_per_expert: int, n_experts: int, top_k: int) -> f
 
 
 def _compare_fraction(
-    answer: Any, sizes: tuple[int, int, int, int], symptom: str, cause: str
+    answer: Any, sizes: tuple[int, int, int, int], symptom: str, cause: str, cure: str
 ) -> None:
     names = ("n_shared", "n_per_expert", "n_experts", "top_k")
     got, expected = answer(*sizes), _fraction(*sizes)
@@ -40,6 +40,7 @@ def _compare_fraction(
         close(got, expected),
         symptom,
         cause=cause,
+        cure=cure,
         expected=expected,
         got=got,
         example=dict(zip(names, sizes, strict=True)),
@@ -49,13 +50,25 @@ def _compare_fraction(
 @EXERCISE.stage("a number")
 def _is_a_number(answer: Any, _seed: int) -> None:
     got = answer(12, 16, 3, 2)
+    tell = {
+        "expected": Words("a float"),
+        "got": got,
+        "example": {"n_shared": 12, "n_per_expert": 16, "n_experts": 3, "top_k": 2},
+    }
+    require(
+        type(got) is not int,
+        "A whole number came, and the fraction lies between 0 and 1.",
+        cause="`//` and `int(...)` drop what comes after the point.",
+        cure="Divide with `/`.",
+        **tell,
+    )
     require(
         isinstance(got, float),
-        "The answer is one plain float between 0 and 1.",
-        cause="Divide with `/` (`//` drops the fraction); a text or a tensor will not do.",
-        expected=Words("a float"),
-        got=got,
-        example={"n_shared": 12, "n_per_expert": 16, "n_experts": 3, "top_k": 2},
+        f"The answer is not one plain float, but of type {type(got).__name__}.",
+        cause="A tensor, a text, or two numbers that were never divided: none of them is a float.",
+        cure="Divide the one count by the other with `/`, and return what comes out; `.item()` "
+        "takes the number out of a tensor.",
+        **tell,
     )
 
 
@@ -68,7 +81,10 @@ def _nothing_shared(answer: Any, seed: int) -> None:
             answer,
             (0, size, n_experts, top_k),
             "With nothing shared the fraction is top_k / n_experts, whatever the experts' size.",
-            "Which of the two counts is on top, and does the division come last (brackets)?",
+            "The wrong count is on top, the division comes before a sum, or other experts are "
+            "counted than those that work.",
+            "Put the parameters of the top_k experts above the line and those of all n_experts "
+            "below it, each count in brackets of its own.",
         )
 
 
@@ -81,7 +97,9 @@ def _dense_is_one(answer: Any, seed: int) -> None:
             answer,
             (shared, size, n_experts, n_experts),
             "If every expert is chosen, all parameters are active and the fraction is 1.",
-            "Are the shared parameters counted in both numbers, and is each sum in brackets?",
+            "The shared parameters are missing in one of the two counts, or are counted once for "
+            "each expert there.",
+            "Add n_shared once above the line and once below it.",
         )
 
 
@@ -94,8 +112,9 @@ def _fraction_values(answer: Any, seed: int) -> None:
         _compare_fraction(
             answer,
             (shared, size, n_experts, top_k),
-            "The fraction is off: what is active was not divided by what is stored.",
-            "The shared parameters work for every token, so they are part of the active number "
-            "as well as of the total; experts count top_k times above and n_experts times below. "
-            "Integers of 32 bits, and floats of 16, are too narrow for large models.",
+            "This is not what is active divided by what is stored.",
+            "The shared parameters work for every token, so they are part of the active number as "
+            "well as of the total. (Integers of 32 bits and floats of 16 are too narrow for them.)",
+            "Compute two plain numbers, n_shared + top_k * n_per_expert and n_shared + n_experts * "
+            "n_per_expert, and divide the first by the second.",
         )

@@ -10,12 +10,12 @@ def divides_whole_numbers(n_shared: int, n_per_expert: int, n_experts: int, top_
     return (n_shared + top_k * n_per_expert) // (n_shared + n_experts * n_per_expert)
 
 
-@EXERCISE.wrong(stage="nothing shared", says="on top")
+@EXERCISE.wrong(stage="nothing shared", says="on top, the division")
 def turns_it_over(n_shared: int, n_per_expert: int, n_experts: int, top_k: int) -> float:
     return (n_shared + n_experts * n_per_expert) / (n_shared + top_k * n_per_expert)
 
 
-@EXERCISE.wrong(stage="dense", says="counted in both numbers")
+@EXERCISE.wrong(stage="dense", says="missing in one of the two counts")
 def forgets_that_shared_ones_work(
     n_shared: int, n_per_expert: int, n_experts: int, top_k: int
 ) -> float:
@@ -27,9 +27,14 @@ def forgets_what_is_shared(n_shared: int, n_per_expert: int, n_experts: int, top
     return top_k / n_experts
 
 
-@EXERCISE.wrong(stage="nothing shared", says="rounded? Return it as it is")
+@EXERCISE.wrong(stage="nothing shared", says="the right number, rounded")
 def rounds_to_three_decimals(n_shared: int, n_per_expert: int, n_experts: int, top_k: int) -> float:
     return round(by_what_rests(n_shared, n_per_expert, n_experts, top_k), 3)
+
+
+@EXERCISE.wrong(stage="a number", says="two numbers that were never divided")
+def returns_both_counts(n_shared, n_per_expert, n_experts, top_k):
+    return n_shared + top_k * n_per_expert, n_shared + n_experts * n_per_expert
 
 
 @EXERCISE.right

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from moe_teach.judging.exercise import Exercise, generator, require
+from moe_teach.judging.exercise import Exercise, Words, generator, require
 
 # Every entry stands for a shortcut that it defeats: letters of ASCII only, small letters only, the
 # ends of a token, `float(token)`, `\\w` with its underscore, the table `string.punctuation`.
@@ -16,18 +16,30 @@ _NUMBERS = ("7", "0", "007", "1991", "31415926535")
 _IDS = {0: _NUMBERS, 1: _MARKS, 2: _WORDS + _MIXED}
 
 
-def require_list_of_ints(got: Any, what: str, example: dict[str, Any]) -> None:
+# Round brackets, curly ones and none at all make other kinds of collections than a list.
+_LISTS = {
+    "set": "Curly brackets make a set, which has no order and holds nothing twice.",
+    "generator": "Round brackets around `... for ...` make a generator, which has no entries yet.",
+    "Tensor": "This is still a tensor: `.tolist()` was left out.",
+    "ndarray": "This is still an array: `.tolist()` was left out.",
+    "int": "This is a count, or one entry alone.",
+}
+
+
+def require_list_of_ints(got: Any, what: str, cause: str, example: dict[str, Any]) -> None:
     """Reject what is not a list of whole numbers, Python's or NumPy's; booleans are none."""
+    kind = type(got).__name__
     require(
         isinstance(got, list),
-        f"Return a plain Python list, [0, 2, ...]; this is of type {type(got).__name__}.",
-        cause="`.tolist()` makes a list of a tensor or an array, `list(...)` of a set; a single "
-        "number still needs its [ ].",
+        f"This is no plain Python list, [0, 2, ...], but of type {kind}.",
+        cause=_LISTS.get(kind, "Only square brackets, `list(...)` and `.tolist()` make a list."),
+        cure="Begin with `found = []`, append each entry to it, and return it.",
         got=got,
         example=example,
     )
     are_whole = all(isinstance(entry, Integral) and not isinstance(entry, bool) for entry in got)
-    require(are_whole, what, got=got, example=example)
+    cure = "Look at one entry of the list with `type(...)`: it has to be an `int`."
+    require(are_whole, what, cause=cause, cure=cure, got=got, example=example)
 
 
 def _pick(pool: tuple[str, ...], count: int, random: torch.Generator) -> list[str]:
@@ -64,30 +76,39 @@ def _one_expert_per_token(answer: Any, seed: int) -> None:
         got = answer(list(tokens))
         require_list_of_ints(
             got,
-            "The list must hold whole numbers: the ids of experts, not their names or texts.",
+            "The entries of the list are no whole numbers.",
+            "These are names, texts, truth values or floats; an expert's id is a number.",
             {"tokens": tokens},
         )
         require(
             len(got) == len(tokens),
-            "There must be exactly one expert id per token, also where tokens repeat.",
-            expected=len(tokens),
-            got=len(got),
+            f"The list has {len(got)} entries for {len(tokens)} tokens.",
+            cause="The loop returns too early, a token meets no branch or two, or tokens that "
+            "repeat were put together.",
+            cure="Append exactly one id in each round of the loop, and return behind it.",
+            expected=Words(f"a list of {len(tokens)}"),
+            got=got,
             example={"tokens": tokens},
         )
         require(
             set(got) <= {0, 1, 2},
-            "Expert ids count from zero, so three experts are 0, 1 and 2.",
+            "There are ids in the list that no expert has.",
+            cause="Expert ids count from zero, so three experts are 0, 1 and 2.",
+            cure="Return 0 for numbers, 1 for punctuation and 2 for the rest.",
             got=got,
             example={"tokens": tokens},
         )
 
 
-def _compare(answer: Any, tokens: list[str], expert: int, symptom: str, cause: str) -> None:
+def _compare(
+    answer: Any, tokens: list[str], expert: int, symptom: str, cause: str, cure: str
+) -> None:
     got = answer(list(tokens))
     require(
         got == [expert] * len(tokens),
         symptom,
         cause=cause,
+        cure=cure,
         expected=[expert] * len(tokens),
         got=got,
         example={"tokens": tokens},
@@ -108,7 +129,8 @@ def _numbers_go_to_zero(answer: Any, seed: int) -> None:
             tokens,
             0,
             "Tokens made of digits only belong to expert 0, however many digits they have.",
-            "A number passes the question for words too. Ask for numbers before anything else.",
+            "A number passes the question for words too, so the question that comes first wins.",
+            "Ask `token.isdigit()` before anything else.",
         )
 
 
@@ -120,8 +142,10 @@ def _words_go_to_two(answer: Any, seed: int) -> None:
             tokens,
             2,
             "Plain words belong to expert 2, whatever their letters or their length.",
-            "Letters are large and small and of every alphabet, and `float` reads some words as "
-            "numbers. `str.isalpha()` and `str.isalnum()` know all letters.",
+            "Letters are large and small and of every alphabet, `float` reads some words as "
+            "numbers, and 1 and 2 are easily exchanged.",
+            "`str.isalnum()` of a single character knows all letters: where it is true, and the "
+            "token is no number, the answer is 2.",
         )
 
 
@@ -134,8 +158,9 @@ def _marks_go_to_one(answer: Any, seed: int) -> None:
             1,
             "Tokens without any letter or digit are punctuation and belong to expert 1, also "
             "when they have several characters.",
-            "A list of signs is never complete, and `\\w` of a regular expression contains the "
-            "underscore. Ask what the token does not have.",
+            "A list of signs is never complete, `token in signs` looks for the whole token, and "
+            "`\\w` and `isidentifier` count the underscore among the letters.",
+            "Ask what the token does not have: `not any(letter.isalnum() for letter in token)`.",
         )
 
 
@@ -147,8 +172,10 @@ def _mixed_go_to_two(answer: Any, seed: int) -> None:
             tokens,
             2,
             "A token that mixes letters, digits and signs belongs to expert 2.",
-            "Look at all characters of the token: one digit does not make a number (nor does "
-            "`float` decide what is one), and one sign does not make punctuation.",
+            "One digit does not make a number (nor do `float` and `int` decide what is one), one "
+            "sign does not make punctuation, and it takes no letter to belong here.",
+            "Look at all characters of the token: all digits is 0, neither letter nor digit is 1, "
+            "and all that is left is 2.",
         )
 
 
@@ -165,6 +192,7 @@ def _all_together(answer: Any, seed: int) -> None:
             got == wanted,
             "Each of these tokens is right when it comes alone, and here they are mixed.",
             cause="An id depends on its own token only, and the ids come in the tokens' order.",
+            cure="Go once through the tokens from first to last, and keep nothing between two.",
             expected=wanted,
             got=got,
             example={"tokens": tokens},

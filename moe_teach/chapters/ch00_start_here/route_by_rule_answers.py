@@ -5,7 +5,7 @@ import re
 from moe_teach.chapters.ch00_start_here.route_by_rule import EXERCISE
 
 
-@EXERCISE.wrong(stage="one expert per token", says="not their names")
+@EXERCISE.wrong(stage="one expert per token", says="names, texts")
 def gives_names(tokens: list[str]) -> list[str]:
     return ["numbers" if token.isdigit() else "words" for token in tokens]
 

@@ -33,18 +33,27 @@ def _rows(n_tokens: int, n_experts: int, top_k: int, random: torch.Generator) ->
 
 
 def _compare_notice(
-    answer: Any, rows: list[list[int]], expert: int, symptom: str, cause: str
+    answer: Any, rows: list[list[int]], expert: int, symptom: str, cause: str, cure: str
 ) -> None:
     expected = [position for position, chosen in enumerate(rows) if expert in chosen]
     got = answer([list(row) for row in rows], expert)
     example = {"expert_ids": rows, "expert": expert}
     require_list_of_ints(
         got,
-        "The list must hold token positions, which are whole numbers: where the expert stands, "
-        "not whether.",
+        "The entries of the list are no whole numbers.",
+        "A token's position says where it stands; a truth value says whether, and a row or a list "
+        "of one is not its number.",
         example,
     )
-    require(got == expected, symptom, cause=cause, expected=expected, got=got, example=example)
+    require(
+        got == expected,
+        symptom,
+        cause=cause,
+        cure=cure,
+        expected=expected,
+        got=got,
+        example=example,
+    )
 
 
 @EXERCISE.stage("one choice per token")
@@ -58,8 +67,10 @@ def _one_choice(answer: Any, seed: int) -> None:
                 rows,
                 expert,
                 "These are not the positions of the rows that hold the expert.",
-                "With one choice per token, look for the rows that are [expert]. Positions are "
-                "counted from zero, and several rows may be alike.",
+                "Positions are counted from zero, `index` finds only the first of several equal "
+                "rows, and a position in the row is none of the token.",
+                "Number the rows with `enumerate(expert_ids)`, and keep the number of each row "
+                "that holds the expert, in ascending order.",
             )
 
 
@@ -75,7 +86,8 @@ def _several_choices(answer: Any, seed: int) -> None:
                 expert,
                 "Not all tokens that chose the expert are listed, or others are.",
                 "A second or third choice counts too: its gate is smaller, but it is not zero. "
-                "Look at the whole row, and list each token once, in ascending order.",
+                "And a token is one row, however many choices stand in it.",
+                "Ask `expert in row` of each whole row, and list its number once.",
             )
 
 
@@ -88,8 +100,8 @@ def _two_digits(answer: Any, seed: int) -> None:
             rows,
             expert,
             "With experts beyond number 9 and many tokens, the list is another one.",
-            "Expert 1 is not a part of expert 12: compare numbers, not texts. A set does not keep "
-            "positions in ascending order.",
+            "As a text, expert 1 is a part of expert 12; and a set keeps no order.",
+            "Compare numbers, not texts, and go through the rows from first to last.",
         )
 
 
@@ -101,5 +113,6 @@ def _nobody(answer: Any, seed: int) -> None:
         rows,
         3,
         "Somebody is listed here, although no row holds the expert.",
-        "If nobody chose the expert, nobody notices: the answer is the empty list.",
+        "Something stands in for `nobody`: a -1, a 0, or the nearest expert.",
+        "If nobody chose the expert, nobody notices: return the empty list.",
     )

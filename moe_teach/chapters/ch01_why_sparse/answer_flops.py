@@ -3,7 +3,7 @@
 import random
 from typing import Any
 
-from moe_teach.chapters.ch01_why_sparse.count_parts import require_integer
+from moe_teach.chapters.ch01_why_sparse.count_parts import require_exact, require_integer
 from moe_teach.judging.exercise import Exercise, require
 
 EXERCISE = Exercise(
@@ -60,8 +60,8 @@ def _flops_integer(answer: Any, seed: int) -> None:
         require_integer(answer(*sizes), "The number of FLOPs", _flops_example(sizes))
 
 
-def _flops_mistakes(alone: tuple[int, ...]) -> tuple[tuple[int, str, str], ...]:
-    """List what the usual slips count for a single token, with symptom and cause of each."""
+def _flops_mistakes(alone: tuple[int, ...]) -> tuple[tuple[int, str, str, str], ...]:
+    """List what the usual slips count for one token, with symptom, cause and cure of each."""
     right = _flops(alone, 1, 1)
     n_params, n_layers, n_heads, d_head = alone[:4]
     # With more heads, half of attention may as well be a forgotten head.
@@ -72,23 +72,39 @@ def _flops_mistakes(alone: tuple[int, ...]) -> tuple[tuple[int, str, str], ...]:
             "Exactly half of it.",
             "A multiplication and an addition are two FLOPs, for matrices as for scores and "
             "mixing.",
+            "Begin both terms with a 2: 2 * n_matrix_params, and 2 * d_head twice.",
         ),
         (
             one_product,
             "2 d_head FLOPs are missing.",
             "One of two products: 2 d_head for the score with a position, and 2 d_head more for "
             "mixing in its value.",
+            "Count 4 * d_head for each position that a token sees.",
+        ),
+        (
+            0,
+            "One token costs nothing here.",
+            "One token too many is taken off: the only one that is left is that of the prompt.",
+            "n_prompt + n_new - 1 tokens are computed.",
+        ),
+        (
+            _flops(alone, 1, 2),
+            "The token sees two positions here, and there is one.",
+            "Position t = 0 sees t + 1 = 1 of them, itself; positions were counted from one.",
+            "Let t run from 0 in `range(n_prompt + n_new - 1)`.",
         ),
         (
             2 * n_params,
             "Attention costs nothing here.",
             "The first token sees one position, itself: t + 1 and not t.",
+            "Sum t + 1 over the computed tokens: n (n + 1) / 2 for n of them.",
         ),
         (
             _flops(alone, 2, 3),
             "Two tokens were computed here, and one is enough.",
             "The answer's only token is written from the output at the prompt, and nobody "
             "computes with it any more.",
+            "n_prompt + n_new - 1 tokens are computed.",
         ),
     )
 
@@ -99,14 +115,17 @@ def _flops_one(answer: Any, seed: int) -> None:
         alone = (*sizes[:4], 1, 1)
         expected, got = _flops(alone, 1, 1), answer(*alone)
         tell = {"expected": expected, "got": got, "example": _flops_example(alone)}
-        for mistaken, symptom, cause in _flops_mistakes(alone):
-            require(got != mistaken or got == expected, symptom, cause=cause, **tell)
+        for mistaken, symptom, cause, cure in _flops_mistakes(alone):
+            require(got != mistaken or got == expected, symptom, cause=cause, cure=cure, **tell)
+        require_exact(got, expected, tell["example"])
         require(
             got == expected,
             "One prompt token and one new token make a single forward pass, and it costs another "
             "number of FLOPs.",
-            cause="It is 2 FLOPs a matrix parameter, and in each layer and head 2 d_head for the "
-            "score with itself and 2 d_head for mixing. Are all layers and all heads counted?",
+            cause="Layers or heads are left out of attention, or multiplied into the matrices; or "
+            "another number of tokens than one is computed.",
+            cure="It is 2 * n_matrix_params, plus n_layers * n_heads times 2 d_head for the score "
+            "with itself and 2 d_head for mixing.",
             **tell,
         )
 
@@ -121,8 +140,9 @@ def _flops_matrices(answer: Any, seed: int) -> None:
             got == expected,
             "Without heads only the matrices are left, and they work once for every computed "
             "token.",
-            cause="With a cache these are the prompt and all new tokens but the last, which is "
-            "written and never read.",
+            cause="With a cache every token is computed once: the prompt, and all new tokens but "
+            "the last, which is written and never read.",
+            cure="Multiply 2 * n_matrix_params by n_prompt + n_new - 1, with or without heads.",
             expected=expected,
             got=got,
             example=_flops_example(without),
@@ -135,12 +155,23 @@ def _flops_attention(answer: Any, seed: int) -> None:
         n_computed = sizes[4] + sizes[5] - 1
         expected = _flops(sizes, n_computed, n_computed * (n_computed + 1) // 2)
         got = answer(*sizes)
+        require_exact(got, expected, _flops_example(sizes))
         require(
             got == expected,
-            "The matrices are right, and the attention part is off.",
-            cause="A token at position t sees t + 1 positions: itself and those before it, not the "
-            "whole final length. n (n + 1) / 2 is whole, though half of n may not be.",
+            "The matrices alone are right, and with attention the number is another one.",
+            cause="A token at position t sees t + 1 positions: itself and those before it, prompt "
+            "and answer alike, not the whole final length. (And half of n may not be whole.)",
+            cure="Sum t + 1 over t in range(n_prompt + n_new - 1), and multiply by 4 * n_layers * "
+            "n_heads * d_head.",
             expected=expected,
             got=got,
             example=_flops_example(sizes),
         )
+
+
+@EXERCISE.stage("large")
+def _flops_large(answer: Any, _seed: int) -> None:
+    sizes = (70_000_000_001, 3, 5, 7, 131_072, 2)  # past what a float holds exactly
+    n_computed = sizes[4] + sizes[5] - 1
+    expected = _flops(sizes, n_computed, n_computed * (n_computed + 1) // 2)
+    require_exact(answer(*sizes), expected, _flops_example(sizes))

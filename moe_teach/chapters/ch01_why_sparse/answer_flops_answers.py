@@ -34,7 +34,7 @@ def scores_without_mixing(n_matrix_params, n_layers, n_heads, d_head, n_prompt, 
     return 2 * n_matrix_params * n + n_layers * n_heads * d_head * n * (n + 1)
 
 
-@EXERCISE.wrong(stage="one token", says="all layers and all heads")
+@EXERCISE.wrong(stage="one token", says="Layers or heads are left out")
 def counts_one_head(n_matrix_params, n_layers, n_heads, d_head, n_prompt, n_new):
     return token_by_token_flops(n_matrix_params, n_layers, 1, d_head, n_prompt, n_new)
 
@@ -57,6 +57,18 @@ def sees_the_whole_length(n_matrix_params, n_layers, n_heads, d_head, n_prompt, 
 def sums_into_a_float(n_matrix_params, n_layers, n_heads, d_head, n_prompt, n_new):
     n = n_prompt + n_new - 1
     return 2 * n_matrix_params * n + 4 * n_layers * n_heads * d_head * n * (n + 1) / 2
+
+
+@EXERCISE.wrong(stage="large", says="but for its last digits")
+def cuts_a_float(n_matrix_params, n_layers, n_heads, d_head, n_prompt, n_new):
+    return int(sums_into_a_float(n_matrix_params, n_layers, n_heads, d_head, n_prompt, n_new))
+
+
+@EXERCISE.wrong(stage="one token", says="counted from one")
+def counts_positions_from_one(n_matrix_params, n_layers, n_heads, d_head, n_prompt, n_new):
+    n = n_prompt + n_new - 1
+    pairs = sum(t + 1 for t in range(1, n + 1))
+    return 2 * n_matrix_params * n + 4 * n_layers * n_heads * d_head * pairs
 
 
 @EXERCISE.right

@@ -57,19 +57,28 @@ def _hours(prices: tuple[float, float, float, float]) -> float:
 
 
 def _compare(
-    answer: Any, prices: tuple[float, float, float, float], symptom: str, cause: str
+    answer: Any, prices: tuple[float, float, float, float], symptom: str, cause: str, cure: str
 ) -> None:
     expected, got = _hours(prices), answer(*prices)
     example = _price_example(prices)
     require(
         got != math.inf or expected == math.inf,
         "Owning saves something in every hour here, so the purchase is paid back one day.",
-        cause="A tiny saving is not none: compare it with zero.",
+        cause="A tiny saving was taken for none.",
+        cure="Compare the saving with zero, and with nothing else.",
         expected=expected,
         got=got,
         example=example,
     )
-    require(close(got, expected), symptom, cause=cause, expected=expected, got=got, example=example)
+    require(
+        close(got, expected),
+        symptom,
+        cause=cause,
+        cure=cure,
+        expected=expected,
+        got=got,
+        example=example,
+    )
 
 
 @EXERCISE.stage("always in use")
@@ -81,7 +90,9 @@ def _even_always(answer: Any, seed: int) -> None:
             prices,
             "Always in use, an hour of owning saves rent minus running cost, and these are other "
             "hours.",
-            "Owning is not free: does the running cost come in, with the right sign?",
+            "The running cost is missing or has the wrong sign, hours were turned into months, "
+            "or the share into a percentage.",
+            "Divide the purchase by what one hour saves, rent minus running cost.",
         )
 
 
@@ -93,6 +104,7 @@ def _even_partly(answer: Any, seed: int) -> None:
             prices[3] == 1.0 or not close(got, prices[3] * expected),
             "These are hours of use.",
             cause="The question asks for hours on the calendar, of which you use only a part.",
+            cure="Multiply the rent by use_share, and do not scale the result once more.",
             expected=expected,
             got=got,
             example=_price_example(prices),
@@ -102,7 +114,8 @@ def _even_partly(answer: Any, seed: int) -> None:
             prices,
             "Rent is paid only in the hours of use, running cost in every hour on the calendar, "
             "and that makes other hours.",
-            "Which of the two does use_share multiply?",
+            "use_share multiplies another price than the rent alone, or none.",
+            "An hour on the calendar saves use_share * rent_usd_per_hour - running_usd_per_hour.",
         )
 
 
@@ -130,5 +143,6 @@ def _even_never(answer: Any, seed: int) -> None:
             answer,
             prices,
             "Owning saves nothing in any hour here, so the purchase is never paid back.",
-            'Return float("inf"), the number: a negative number of hours says something else.',
+            "A negative, very large or missing number of hours, or a text, stands for `never`.",
+            'Where an hour saves nothing or less, return `float("inf")`.',
         )

@@ -5,12 +5,12 @@ import math
 from moe_teach.chapters.ch01_why_sparse.break_even import EXERCISE
 
 
-@EXERCISE.wrong(stage="always in use", says="Owning is not free")
+@EXERCISE.wrong(stage="always in use", says="The running cost is missing")
 def forgets_the_running_cost(purchase_usd, running_usd_per_hour, rent_usd_per_hour, use_share):
     return purchase_usd / (use_share * rent_usd_per_hour) if use_share else math.inf
 
 
-@EXERCISE.wrong(stage="always in use", says="A tiny saving is not none")
+@EXERCISE.wrong(stage="always in use", says="taken for none")
 def takes_a_tiny_saving_for_none(purchase_usd, running_usd_per_hour, rent_usd_per_hour, use_share):
     saved = use_share * rent_usd_per_hour - running_usd_per_hour
     return purchase_usd / saved if saved > 1e-3 else math.inf
@@ -53,7 +53,7 @@ def with_the_library(purchase_usd, running_usd_per_hour, rent_usd_per_hour, use_
     return break_even_hours(purchase_usd, running_usd_per_hour, use_share * rent_usd_per_hour)
 
 
-@EXERCISE.wrong(stage="always in use", says="rounded? Return it as it is")
+@EXERCISE.wrong(stage="always in use", says="the right number, rounded")
 def rounds_up(purchase_usd, running_usd_per_hour, rent_usd_per_hour, use_share):
     saved = use_share * rent_usd_per_hour - running_usd_per_hour
     return math.ceil(purchase_usd / saved) if saved > 0 else math.inf

@@ -3,7 +3,7 @@
 import random
 from typing import Any
 
-from moe_teach.chapters.ch01_why_sparse.count_parts import KEYS, require_integer
+from moe_teach.chapters.ch01_why_sparse.count_parts import KEYS, require_exact, require_integer
 from moe_teach.judging.exercise import Exercise, require
 
 EXERCISE = Exercise(
@@ -56,7 +56,9 @@ def _active_dense(answer: Any, seed: int) -> None:
             got == sum(parts.values()),
             "With top_k = n_experts every parameter works on every token, so the active count is "
             "the total.",
-            cause="Did you leave a part out, or count one twice? Find the parts by their keys.",
+            cause="A part was left out or counted twice, parts were found by their place instead "
+            "of their keys, or the flag is read the wrong way round.",
+            cure="Begin with `sum(parts.values())`, and take away what rests: here, nothing.",
             expected=sum(parts.values()),
             got=got,
             example={"parts": parts, "n_experts": n_experts, "top_k": n_experts},
@@ -76,6 +78,7 @@ def _active_sparse(answer: Any, seed: int) -> None:
             "The router is scaled with the experts here.",
             cause="It scores every expert before it can choose, so all its rows work on every "
             "token.",
+            cure='Multiply parts["experts"] by the share, and nothing else.',
             expected=expected,
             got=got,
             example=example,
@@ -83,8 +86,10 @@ def _active_sparse(answer: Any, seed: int) -> None:
         require(
             got == expected,
             "Of the experts, top_k / n_experts are active, and this is another number.",
-            cause="Only the experts are used in part. Attention, norms and tables work for every "
-            "token.",
+            cause="Everything was scaled, or nothing, or the share was rounded to 0 or 1: only the "
+            "experts are used in part.",
+            cure='One expert has parts["experts"] // n_experts parameters, and n_experts - top_k '
+            "of them rest: subtract those from the sum of all parts.",
             expected=expected,
             got=got,
             example=example,
@@ -93,20 +98,29 @@ def _active_sparse(answer: Any, seed: int) -> None:
 
 @EXERCISE.stage("large")
 def _active_large(answer: Any, seed: int) -> None:
-    # Here parts * (top_k / n_experts) comes out a hair below the whole number, in floats.
-    for n_experts, top_k, each in ((49, 1, 1), (23, 13, 29), (384, 8, 10**9)):
-        parts = {**_parts(seed, n_experts, 10**11), "experts": n_experts * each}
+    # In floats, parts * (top_k / n_experts) comes out a hair below the whole number in the first
+    # three, and parts * (1 - top_k / n_experts) a hair above it in the last two.
+    cases = (
+        (49, 1, 1, 10**11),
+        (23, 13, 29, 10**11),
+        (384, 8, 10**9, 10**11),
+        (3, 1, 333_333_333_333, 10**6),
+        (7, 1, 142_857_142_857, 10**6),
+    )
+    for n_experts, top_k, each, limit in cases:
+        parts = {**_parts(seed, n_experts, limit), "experts": n_experts * each}
         expected = _expected_active(parts, n_experts, top_k)
         got = answer(dict(parts), n_experts, top_k, True)
+        example = {"parts": parts, "n_experts": n_experts, "top_k": top_k}
+        require_exact(got, expected, example)
         require(
             got == expected,
-            "With counts like those of large models the number is not exact any more.",
-            cause="A share such as 1 / 49 is rounded, and `int(...)` drops what is a hair short of "
-            "a whole number; 32 bits hold no more than 2.1 billion. Divide first, with //: it "
-            "divides evenly.",
+            "With counts like those of large models another number comes.",
+            cause="A size in the count is fixed, or digits were lost on the way.",
+            cure="Compute in Python's own integers, with // where it divides evenly.",
             expected=expected,
             got=got,
-            example={"parts": parts, "n_experts": n_experts, "top_k": top_k},
+            example=example,
         )
 
 
@@ -119,7 +133,9 @@ def _active_convention(answer: Any, seed: int) -> None:
         require(
             got == expected,
             "With input_embedding=False the input table is left out, and nothing else.",
-            cause="The output matrix multiplies every token, so it stays.",
+            cause="The flag was not looked at, or the output matrix went with the table: it "
+            "multiplies every token, so it stays.",
+            cure='Subtract parts["input_embedding"] where the flag is False.',
             expected=expected,
             got=got,
             example={

@@ -45,16 +45,41 @@ def require_integer(got: Any, what: str, example: dict[str, Any]) -> None:
     """Reject anything but a whole number of an integer kind."""
     require(
         isinstance(got, Number) and not isinstance(got, bool),
-        f"{what} must be a number.",
+        f"{what} is no number, but of type {type(got).__name__}.",
+        cause="A whole dictionary, a list or a tensor was returned where a count belongs.",
+        cure="Add the parts up with `sum(...)`, and return the plain number.",
         got=got,
         example=example,
     )
     require(
         isinstance(got, Integral),
         f"{what} came as a float.",
-        cause="Counts of large models exceed what a float holds exactly: use // where you divide.",
+        cause="`/` gives a float, even of whole numbers, and counts of large models exceed what a "
+        "float holds exactly.",
+        cure="Use // where you divide, and whole numbers everywhere else.",
         got=got,
         example=example,
+    )
+
+
+def require_exact(got: Any, expected: int, example: dict[str, Any]) -> None:
+    """Reject a count that only lost its digits, in 32 bits or in a float."""
+    wrapped = (expected + 2**31) % 2**32 - 2**31
+    tell = {"expected": expected, "got": got, "example": example}
+    require(
+        got == expected or got != wrapped,
+        "This is the right number, cut to 32 bits.",
+        cause="Integers of 32 bits hold no more than 2.1 billion, and begin anew beyond it.",
+        cure="Count in Python's own integers, which have no limit, or in int64.",
+        **tell,
+    )
+    require(
+        got == expected or abs(got - expected) > 1e-6 * expected or expected < 10**7,
+        "This is the right number but for its last digits.",
+        cause="A float came in between: it holds 16 digits (in float32, 7), a share such as 1 / 49 "
+        "is rounded, and `int(...)` drops what is a hair short of a whole number.",
+        cure="Stay in whole numbers: // instead of / and `int(...)`, wherever it divides evenly.",
+        **tell,
     )
 
 
@@ -88,7 +113,9 @@ def _parts_keys(answer: Any, seed: int) -> None:
     got = answer(config)
     require(
         isinstance(got, dict),
-        "Return a dictionary with the six keys of the exercise.",
+        f"The answer is no dictionary, but of type {type(got).__name__}.",
+        cause="The parts were added up, or returned without their names.",
+        cure='Return {"input_embedding": ..., "output_head": ..., ...}: six keys, six counts.',
         got=got,
         example=_example(config),
     )
@@ -96,8 +123,10 @@ def _parts_keys(answer: Any, seed: int) -> None:
     extra = [key for key in got if key not in KEYS]
     require(
         not missing and not extra,
-        "Return a dictionary with exactly the six keys of the exercise. Missing: "
+        "These are not the six keys of the exercise. Missing: "
         f"{missing or 'none'}; not asked for: {extra or 'none'}.",
+        cause="A key is mistyped, forgotten, or one too many (a total, say).",
+        cure=f"Use exactly these: {', '.join(KEYS)}.",
         expected=list(KEYS),
         got=list(got),
     )
@@ -105,7 +134,7 @@ def _parts_keys(answer: Any, seed: int) -> None:
         require_integer(got[key], f'"{key}"', _example(config))
 
 
-def _compare(answer: Any, seed: int, keys: tuple[str, ...], cause: str) -> None:
+def _compare(answer: Any, seed: int, keys: tuple[str, ...], cause: str, cure: str) -> None:
     from moe_teach.cost import count_params
 
     for sizes in SIZES:
@@ -124,15 +153,18 @@ def _compare(answer: Any, seed: int, keys: tuple[str, ...], cause: str) -> None:
             require(
                 config.n_layers == 1 or got.get(key) != expected[key] / config.n_layers,
                 f'"{key}" is the count of one layer.',
-                cause="Sum over all n_layers of them.",
+                cause="Every layer has its own.",
+                cure="Multiply by n_layers.",
                 expected=expected[key],
                 got=got.get(key),
                 example=_example(config),
             )
+            require_exact(got.get(key), expected[key], _example(config))
             require(
                 got.get(key) == expected[key],
-                f'"{key}" is off.',
+                f'"{key}" is another number.',
                 cause=cause,
+                cure=cure,
                 expected=expected[key],
                 got=got.get(key),
                 example=_example(config),
@@ -142,28 +174,35 @@ def _compare(answer: Any, seed: int, keys: tuple[str, ...], cause: str) -> None:
 @EXERCISE.stage("tables")
 def _parts_tables(answer: Any, seed: int) -> None:
     cause = (
-        "Each of the two tables holds vocab_size x d_model, and they stand once, not in every "
-        "layer. This model does not tie them."
+        "Each of the two tables stands once, not in every layer, and this model does not tie "
+        "them: the output has a matrix of its own."
     )
-    _compare(answer, seed, ("input_embedding", "output_head"), cause)
+    cure = "Both are vocab_size * d_model."
+    _compare(answer, seed, ("input_embedding", "output_head"), cause, cure)
 
 
 @EXERCISE.stage("attention")
 def _parts_attention(answer: Any, seed: int) -> None:
     cause = (
         "There are four matrices a layer: queries and output for n_heads heads, keys and values "
-        "for n_kv_heads heads only. The width of a head is d_head, which need not be "
-        "d_model / n_heads."
+        "for n_kv_heads heads only, none with a bias. The width of a head is d_head, which need "
+        "not be d_model / n_heads."
     )
-    _compare(answer, seed, ("attention",), cause)
+    cure = (
+        "Write the four one by one, d_model times (n_heads or n_kv_heads) * d_head each; then add, "
+        "and multiply by n_layers."
+    )
+    _compare(answer, seed, ("attention",), cause, cure)
 
 
 @EXERCISE.stage("norms and router")
 def _parts_small(answer: Any, seed: int) -> None:
     cause = "A norm has d_model weights: two of them in each layer and one after the last layer."
-    _compare(answer, seed, ("norms",), cause)
+    cure = "There are 2 * n_layers + 1 norms: multiply by d_model."
+    _compare(answer, seed, ("norms",), cause, cure)
     cause = "The router of a layer has one row of d_model weights for each expert, and no bias."
-    _compare(answer, seed, ("router",), cause)
+    cure = "Multiply n_layers, n_experts and d_model."
+    _compare(answer, seed, ("router",), cause, cure)
 
 
 @EXERCISE.stage("experts")
@@ -172,7 +211,8 @@ def _parts_experts(answer: Any, seed: int) -> None:
         "All n_experts of every layer are stored, not only the top_k that are used, and a SwiGLU "
         "expert has three matrices of d_model x d_ff."
     )
-    _compare(answer, seed, ("experts",), cause)
+    cure = "Multiply n_layers, n_experts, 3, d_model and d_ff."
+    _compare(answer, seed, ("experts",), cause, cure)
 
 
 @EXERCISE.stage("Mixtral 8x7B")
@@ -181,7 +221,8 @@ def _parts_mixtral(answer: Any, seed: int) -> None:
     require(
         total == 46_702_792_704,
         "The parts of Mixtral 8x7B do not add up to its 46.7 billion.",
-        cause="Does something in the count depend on the small examples?",
+        cause="Something in the count fits the small examples only.",
+        cure="Take every size from `config`, and none as a number of your own.",
         expected=46_702_792_704,
         got=total,
     )

@@ -33,7 +33,7 @@ def layer_by_layer(config):
     return {"input_embedding": table, "output_head": table, **parts}
 
 
-@EXERCISE.wrong(stage="keys", says="with the six keys")
+@EXERCISE.wrong(stage="keys", says="is no dictionary")
 def returns_the_sum(config):
     return sum(from_the_library(config).values())
 

@@ -2,6 +2,7 @@
 
 import random
 from itertools import product
+from numbers import Number
 from typing import Any
 
 from moe_teach.judging.compare import close
@@ -41,6 +42,20 @@ def _skewed(seed: int, n_experts: int) -> list[float]:
     return pairs + [1.0, 0.0, 1.0][: n_experts - 2 * n_pairs]
 
 
+@EXERCISE.stage("a number")
+def _distinct_number(answer: Any, seed: int) -> None:
+    got = answer([0.5, 0.5, 1.0], 1)
+    require(
+        isinstance(got, Number) and not isinstance(got, bool),
+        f"The answer is no number, but of type {type(got).__name__}.",
+        cause="The probabilities of the experts were not added up, or came as a tensor.",
+        cure="Return `float(sum(...))`, over the experts.",
+        expected=Words("a float"),
+        got=got,
+        example={"choice_probs": [0.5, 0.5, 1.0], "n_tokens": 1},
+    )
+
+
 @EXERCISE.stage("one token")
 def _distinct_one(answer: Any, seed: int) -> None:
     for n_experts, top_k in ((5, 2), (1, 1), (16, 2)):
@@ -50,7 +65,8 @@ def _distinct_one(answer: Any, seed: int) -> None:
         require(
             top_k == n_experts or not close(got, n_experts - exact),
             "These are the experts that stay asleep.",
-            cause="Subtract each probability from 1 before you add them up.",
+            cause="(1 - p) ** n_tokens is the probability that nobody chose the expert.",
+            cure="Subtract each from 1 before you add them up.",
             expected=exact,
             got=got,
             example={"choice_probs": probs, "n_tokens": 1},
@@ -58,7 +74,9 @@ def _distinct_one(answer: Any, seed: int) -> None:
         require(
             close(got, exact),
             "One token wakes top_k experts, which is the sum of the probabilities.",
-            cause="Give the exact expected value as it is; a simulation only comes near it.",
+            cause="The exponent is another number than n_tokens, the probabilities were scaled or "
+            "averaged, or a simulation stands in for the exact value.",
+            cure="Give each expert 1 - (1 - p) ** n_tokens, and add these up.",
             expected=exact,
             got=got,
             example={"choice_probs": probs, "n_tokens": 1},
@@ -75,6 +93,10 @@ def _distinct_ends(answer: Any, seed: int) -> None:
                 close(got, expected),
                 "No token wakes nobody, and a thousand tokens wake every expert but never more "
                 "than there are.",
+                cause="A sum of probabilities grows with every token, and a product of them "
+                "shrinks: neither says how likely it is that *somebody* chose an expert.",
+                cure="Nobody chose the expert with probability (1 - p) ** n_tokens; take that "
+                "from 1.",
                 expected=expected,
                 got=got,
                 example={"choice_probs": probs, "n_tokens": n_tokens},
@@ -92,7 +114,9 @@ def _distinct_listed(answer: Any, seed: int) -> None:
             close(got, expected),
             f"Two tokens choose one of {n_experts} experts each. Listing all {n_experts**2} cases "
             "gives another average.",
-            cause="Two tokens may choose the same expert, which then counts once.",
+            cause="Two tokens may choose the same expert, which then counts once; or the average "
+            "was rounded.",
+            cure="Compute 1 - (1 - p) ** 2 for each expert, unrounded, and add these up.",
             expected=expected,
             got=got,
             example={"choice_probs": _uniform(n_experts, 1), "n_tokens": 2},
@@ -109,6 +133,7 @@ def _distinct_uniform(answer: Any, seed: int) -> None:
             "With equal probabilities and several choices a token, the average is another one.",
             cause="A token's top_k choices are different experts: it misses expert e with "
             "probability 1 - p_e. Treating them as top_k independent draws counts too few.",
+            cure="Use p_e as it is given, and n_tokens as the only exponent.",
             expected=expected,
             got=got,
             example={
@@ -127,8 +152,9 @@ def _distinct_skewed(answer: Any, seed: int) -> None:
         require(
             close(got, expected),
             "With unequal probabilities the average is another one.",
-            cause="Each expert needs its own (1 - p_e) ** n_tokens; their mean does not do, "
-            "because the power bends.",
+            cause="One probability was used for all; their mean does not do, because the power "
+            "bends.",
+            cure="Go through the experts, each with its own (1 - p_e) ** n_tokens.",
             expected=expected,
             got=got,
             example={"choice_probs": probs, "n_tokens": n_tokens},

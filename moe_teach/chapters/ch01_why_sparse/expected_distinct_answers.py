@@ -33,6 +33,11 @@ def uses_the_mean(choice_probs, n_tokens):
     return len(choice_probs) * (1 - (1 - mean) ** n_tokens)
 
 
+@EXERCISE.wrong(stage="a number", says="not added up")
+def lists_each_expert(choice_probs, n_tokens):
+    return [1 - (1 - prob) ** n_tokens for prob in choice_probs]
+
+
 @EXERCISE.right
 def token_by_token(choice_probs, n_tokens):
     asleep = [1.0] * len(choice_probs)

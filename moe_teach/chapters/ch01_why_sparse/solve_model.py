@@ -57,13 +57,18 @@ def _solved(numbers: Numbers) -> tuple[float, float]:
     return active - top_k * expert, expert
 
 
+def _rounded(pair: tuple[float, float], digits: int) -> tuple[float, float]:
+    return round(pair[0], digits), round(pair[1], digits)
+
+
 @EXERCISE.stage("two numbers")
 def _solve_pair(answer: Any, seed: int) -> None:
     got = answer(*KNOWN[0])
     require(
         isinstance(got, tuple | list) and len(got) == 2,
-        "Return two plain numbers, `shared, expert`, in this order.",
-        cause="An array is not a pair: `tuple(...)` makes one of it.",
+        "This is not a pair of numbers.",
+        cause="One number alone, an array, a dictionary: none of them is `shared, expert`.",
+        cure="End in `return shared, expert`, two plain numbers in this order.",
         got=got,
         example=_example(KNOWN[0]),
     )
@@ -78,6 +83,7 @@ def _accepted(answer: Any, numbers: Numbers) -> Any:
             False,
             "These numbers describe a sparse model, and they were refused.",
             cause="A shared part of exactly zero is none below zero, and every unit is allowed.",
+            cure="Refuse only what the three conditions name: `<` where the text says below.",
             expected=_solved(numbers),
             got=Words("a ValueError"),
             example=_example(numbers),
@@ -92,17 +98,32 @@ def _solve_equations(answer: Any, seed: int) -> None:
         swapped = close(tuple(got), expected[::-1]) and not close(expected[0], expected[1])
         require(
             not swapped,
-            "These are the two right numbers in the wrong order: the shared part comes first.",
+            "These are the two right numbers in the wrong order.",
+            cause="The shared part comes first.",
+            cure="Return `shared, expert`.",
             expected=expected,
             got=got,
             example=example,
         )
         total, active, n_experts, top_k = numbers
         require(
+            close(tuple(got), expected)
+            or not any(close(tuple(got), _rounded(expected, digits)) for digits in range(4)),
+            "These are the two right numbers, rounded.",
+            cause="`round`, `int` or // took digits off.",
+            cure="Divide with /, and return both as they are.",
+            expected=expected,
+            got=got,
+            example=example,
+        )
+        require(
             close(float(got[0] + n_experts * got[1]), float(total)),
             "Put back into the first equation, shared + n_experts * expert does not give the "
             "total.",
-            cause="Is one expert the total divided by n_experts, as if nothing were shared?",
+            cause="One expert is not the total divided by n_experts (something is shared), and a "
+            "turned sign or `n_experts` in the place of `top_k` leads here too.",
+            cure="Compute expert = (total - active) / (n_experts - top_k), and from it shared = "
+            "active - top_k * expert.",
             expected=expected,
             got=got,
             example=example,
@@ -111,15 +132,17 @@ def _solve_equations(answer: Any, seed: int) -> None:
             close(float(got[0] + top_k * got[1]), float(active)),
             "Put back into the second equation, shared + top_k * expert does not give the active "
             "parameters, although the total is right.",
-            cause="Divide the difference by the number of experts that rest.",
+            cause="The difference of the two numbers is not divided by the experts that rest.",
+            cure="expert = (total - active) / (n_experts - top_k).",
             expected=expected,
             got=got,
             example=example,
         )
 
 
-def _refuses(answer: Any, numbers: Numbers, sentence: str) -> None:
-    cure = "Look at the numbers first, and raise ValueError."
+def _refuses(answer: Any, numbers: Numbers, cause: str, condition: str) -> None:
+    symptom = "These numbers describe no sparse model, and they were not refused."
+    cure = f"Write `if {condition}: raise ValueError(...)` before you return."
     try:
         got = answer(*numbers)
     except ValueError:
@@ -128,54 +151,60 @@ def _refuses(answer: Any, numbers: Numbers, sentence: str) -> None:
         got = Words("a ZeroDivisionError")
     except AssertionError:
         got = Words("an AssertionError")
-        sentence = (
-            "These numbers are refused, but by an AssertionError. An assert vanishes "
-            "under `python -O`."
-        )
-        cure = "An assert is for your own mistakes; for bad input, raise ValueError."
+        symptom = "These numbers are refused, but by an AssertionError."
+        cause = "An assert is for your own mistakes, and vanishes under `python -O`."
+        cure = f"For bad input, write `if {condition}: raise ValueError(...)`."
     if isinstance(got, ValueError):
-        sentence = "A ValueError was *returned*, and nobody notices that."
+        symptom = "A ValueError was *returned*, and nobody notices that."
+        cause = "`return` hands the error over like any result; only `raise` stops the caller."
         cure = "Write `raise`, not `return`."
-    refusal = Words("a ValueError")
-    require(False, sentence, cure=cure, expected=refusal, got=got, example=_example(numbers))
+    require(
+        False,
+        symptom,
+        cause=cause,
+        cure=cure,
+        expected=Words("a ValueError"),
+        got=got,
+        example=_example(numbers),
+    )
 
 
 @EXERCISE.stage("all experts active")
 def _solve_all(answer: Any, seed: int) -> None:
     for n_experts in (1, 5, 16):
-        sentence = (
+        cause = (
             "With top_k = n_experts the two equations are one and the same, so there is nothing "
             "to solve."
         )
-        _refuses(answer, (72.0, 70.0, n_experts, n_experts), sentence)
-        sentence = (
-            "A token cannot use more experts than there are. The text refuses every top_k that is "
-            "not below n_experts, not only an equal one."
+        condition = "top_k >= n_experts"
+        _refuses(answer, (72.0, 70.0, n_experts, n_experts), cause, condition)
+        cause = (
+            "A token cannot use more experts than there are: every top_k that is not below "
+            "n_experts is refused, not only an equal one."
         )
-        _refuses(answer, (72.0, 70.0, n_experts, n_experts + 1), sentence)
+        _refuses(answer, (72.0, 70.0, n_experts, n_experts + 1), cause, condition)
 
 
 @EXERCISE.stage("dense")
 def _solve_dense(answer: Any, seed: int) -> None:
     size = random.Random(seed).uniform(1.0, 400.0)
-    sentence = (
+    cause = (
         "Active is not below total here, as in a dense model: then its experts would have no "
         "parameters, or a negative number of them."
     )
-    _refuses(answer, (size, size, 16, 2), sentence)
-    _refuses(answer, (12.0, 72.0, 16, 2), sentence)
+    _refuses(answer, (size, size, 16, 2), cause, "active >= total")
+    _refuses(answer, (12.0, 72.0, 16, 2), cause, "active >= total")
 
 
 @EXERCISE.stage("negative shared part")
 def _solve_negative(answer: Any, seed: int) -> None:
     size = random.Random(seed).uniform(1.0, 400.0)
-    sentence = (
+    cause = (
         "Active is less than top_k / n_experts of the total here, so the shared part is negative: "
         "no model has these numbers."
     )
-    _refuses(answer, (72.0, 8.0, 16, 2), sentence)
-    _refuses(answer, (8 * size, 0.9 * size, 16, 2), sentence)
+    refused = ((72.0, 8.0, 16, 2), (8 * size, 0.9 * size, 16, 2), (72.0, 20.0, 3, 1))
     # Just below zero, and in units that make all numbers small.
-    _refuses(answer, (8.0, 0.999, 16, 2), sentence)
-    _refuses(answer, (0.072, 0.008, 16, 2), sentence)
-    _refuses(answer, (72.0, 20.0, 3, 1), sentence)
+    nearly = ((8.0, 0.999, 16, 2), (0.072, 0.008, 16, 2), (7.0, 0.999, 7, 1))
+    for numbers in (*refused, *nearly):
+        _refuses(answer, numbers, cause, "shared < 0")

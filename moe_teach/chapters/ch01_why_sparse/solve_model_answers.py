@@ -3,7 +3,7 @@
 from moe_teach.chapters.ch01_why_sparse.solve_model import EXERCISE
 
 
-@EXERCISE.wrong(stage="two numbers", says="Return two plain numbers")
+@EXERCISE.wrong(stage="two numbers", says="not a pair of numbers")
 def returns_the_expert_only(total, active, n_experts, top_k):
     return (total - active) / (n_experts - top_k)
 
@@ -45,7 +45,7 @@ def divides_by_zero(total, active, n_experts, top_k):
     return active - top_k * expert, expert
 
 
-@EXERCISE.wrong(stage="all experts active", says="for bad input, raise ValueError")
+@EXERCISE.wrong(stage="all experts active", says="by an AssertionError")
 def asserts_instead_of_raising(total, active, n_experts, top_k):
     assert top_k < n_experts
     return by_two_by_two_system(total, active, n_experts, top_k)
@@ -81,6 +81,12 @@ def accepts_a_negative_shared_part(total, active, n_experts, top_k):
         raise ValueError
     expert = (total - active) / (n_experts - top_k)
     return active - top_k * expert, expert
+
+
+@EXERCISE.wrong(stage="equations", says="two right numbers, rounded")
+def rounds_to_two_decimals(total, active, n_experts, top_k):
+    shared, expert = by_two_by_two_system(total, active, n_experts, top_k)
+    return round(shared, 2), round(expert, 2)
 
 
 @EXERCISE.right

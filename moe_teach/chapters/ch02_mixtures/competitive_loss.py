@@ -4,7 +4,13 @@ from typing import Any
 
 from torch import Tensor
 
-from moe_teach.chapters.ch02_mixtures.inputs import _own_errors, _scalar, require_edges
+from moe_teach.chapters.ch02_mixtures.inputs import (
+    Mistakes,
+    _own_errors,
+    _scalar,
+    require_edges,
+    require_no_slip,
+)
 from moe_teach.chapters.ch02_mixtures.soft_mixture import SIZES, inputs
 from moe_teach.judging.compare import close
 from moe_teach.judging.exercise import Exercise, require
@@ -44,59 +50,70 @@ def _competitive_shape(answer: Any, seed: int) -> None:
         _scalar(got, outputs=outputs, logits=logits, targets=targets)
 
 
-def _competitive_mistakes(
-    outputs: Tensor, logits: Tensor, targets: Tensor
-) -> tuple[tuple[Tensor, str, str], ...]:
-    """List what the usual slips compute, with symptom and cause of each."""
+def _competitive_mistakes(outputs: Tensor, logits: Tensor, targets: Tensor) -> Mistakes:
+    """List what the usual slips compute, with symptom, cause and cure of each."""
     gates, errors = logits.softmax(dim=-1), _own_errors(outputs, targets)
     weighted = (gates * errors).sum(dim=-1)
     blend = (gates[..., None] * outputs).sum(dim=1)
     return (
         (
             (targets - blend).square().sum(dim=-1).mean(),
-            "This is the cooperative error (1.1): the blend was compared with the target.",
+            "This is the cooperative error (1.1).",
+            "The blend was compared with the target.",
             "Square each expert's own error first, then weigh.",
         ),
         (
             weighted.mean() / outputs.shape[2],
             "This is the error divided by the number of outputs.",
             "The squared norm is a sum over the outputs, not a mean.",
+            "`.square().sum(dim=-1)`.",
         ),
         (
             (gates * errors).mean(),
             "The right sum, divided by the number of experts.",
-            "`.mean()` without a dimension averages over the experts too: sum over them first, "
-            "then take the mean.",
+            "`.mean()` without a dimension averages over the experts too.",
+            "Sum over the experts first, then take the mean.",
         ),
         (
             weighted.sum(),
             "This is the sum over the tokens.",
-            "Take their mean, so that the loss does not grow with the batch.",
+            "A sum makes the loss grow with the batch.",
+            "Take the mean over the tokens.",
         ),
         (
             (gates * errors.sqrt()).sum(dim=-1).mean(),
             "These are the norms themselves.",
             "Equation (1.2) has their squares.",
+            "Leave the root out: `.square().sum(dim=-1)` is the squared norm.",
+        ),
+        (
+            (logits * errors).sum(dim=-1).mean(),
+            "The logits themselves were used as gates.",
+            "Gates are positive and sum to one over the experts; logits are neither.",
+            "Take `logits.softmax(dim=-1)` first.",
         ),
     )
 
 
 @EXERCISE.stage("values")
 def _competitive_values(answer: Any, seed: int) -> None:
+    tries = []
     for sizes in SIZES:
         outputs, logits, targets = inputs(sizes, seed)
         got = answer(outputs, logits, targets)
         expected = _competitive(outputs, logits, targets)
         example = {"outputs": outputs, "logits": logits, "targets": targets}
         tell = {"expected": expected, "got": got, "example": example}
-        for mistaken, symptom, cause in _competitive_mistakes(**example):
-            is_it = close(got, mistaken) and not close(mistaken, expected)
-            require(not is_it, symptom, cause=cause, **tell)
+        tries.append((_competitive_mistakes(**example), tell))
+    require_no_slip(tries)
+    for _, tell in tries:
         require(
-            close(got, expected),
-            "The error is off.",
-            cause="Check the three sums: over the outputs (sum), over the experts (weighted by "
-            "the gates), over the tokens (mean).",
+            close(tell["got"], tell["expected"]),
+            "This is not the competitive error.",
+            cause="One of the three sums runs along another axis, is weighed by something else "
+            "than the gates, or a factor came in.",
+            cure="Check the three sums: over the outputs (of squares), over the experts (weighted "
+            "by the softmax of their logits), over the tokens (mean).",
             **tell,
         )
 

@@ -64,7 +64,7 @@ def mean_over_everything(outputs, logits, targets):
     return (logits.softmax(-1) * errors_of(outputs, targets)).mean()
 
 
-@EXERCISE.wrong(stage="values", says="grow with the batch")
+@EXERCISE.wrong(stage="values", says="This is the sum over the tokens")
 def sum_over_everything(outputs, logits, targets):
     return (logits.softmax(-1) * errors_of(outputs, targets)).sum()
 
@@ -72,3 +72,9 @@ def sum_over_everything(outputs, logits, targets):
 @EXERCISE.wrong(stage="values", says="has their squares")
 def forgets_the_square(outputs, logits, targets):
     return (logits.softmax(-1) * errors_of(outputs, targets).sqrt()).sum(-1).mean()
+
+
+@EXERCISE.wrong(stage="values", says="logits themselves were used as gates")
+def weighs_with_logits(outputs, logits, targets):
+    errors = (outputs - targets[:, None]).square().sum(dim=-1)
+    return (logits * errors).sum(dim=-1).mean()

@@ -36,7 +36,9 @@ def _make(answer: Any, seed: int, sizes: tuple[int, int, int]) -> nn.Module:
     expert = answer(*sizes)
     require(
         isinstance(expert, nn.Module) and hasattr(expert, "_parameters"),
-        "`Expert` must be an `nn.Module`, and its `__init__` must call `super().__init__()` first.",
+        "What `Expert(...)` gives is no `nn.Module` that is ready.",
+        cause="The class has another base, or its `__init__` does not call `super().__init__()`.",
+        cure="Begin with `class Expert(nn.Module):`, and `__init__` with `super().__init__()`.",
         got=expert,
     )
     with torch.no_grad():
@@ -59,7 +61,10 @@ def _expert_layers(answer: Any, seed: int) -> None:
         require(
             shapes == expected,
             "The parameters are not those of two linear layers with bias called `up` and `down`.",
-            cause="`nn.Linear(a, b)` maps from width a to width b.",
+            cause="A layer has another name, another width or no bias, or hides in a list or in a "
+            "`forward`. `nn.Linear(a, b)` maps from width a to width b.",
+            cure="In `__init__`, write self.up = nn.Linear(d_in, d_hidden) and self.down = "
+            "nn.Linear(d_hidden, d_out).",
             expected=expected,
             got=shapes,
             example={"d_in": d_in, "d_hidden": d_hidden, "d_out": d_out},
@@ -68,6 +73,8 @@ def _expert_layers(answer: Any, seed: int) -> None:
         require(
             not frozen,
             "These parameters cannot learn: they ask for no gradient.",
+            cause="requires_grad is False, set by hand or by a `no_grad` around the layers.",
+            cure="Leave the layers as `nn.Linear` makes them.",
             got=Words(f"frozen: {', '.join(frozen)}"),
             example={"d_in": d_in, "d_hidden": d_hidden, "d_out": d_out},
         )
@@ -88,6 +95,9 @@ def _compare(expert: nn.Module, x: Tensor, d_out: int) -> None:
     require(
         isinstance(got, Tensor) and got.shape == (*x.shape[:-1], d_out),
         "The last dimension goes from d_in to d_out, and the leading ones stay as they are.",
+        cause="The input was flattened, squeezed or taken for a matrix. It may be one vector, have "
+        "four dimensions, or be a batch of nobody.",
+        cure="Apply the two layers to `x` as it is: `nn.Linear` works on the last dimension.",
         expected=Words(f"shape {(*x.shape[:-1], d_out)}"),
         got=got,
         example=example,
@@ -97,14 +107,16 @@ def _compare(expert: nn.Module, x: Tensor, d_out: int) -> None:
     require(
         close(got, expected) or not close(got, linear),
         "These are two linear layers and nothing between them, which is one linear layer.",
-        cause="The ReLU is missing.",
+        cause="The ReLU is missing there; before the first layer or after the last, it is no help.",
+        cure="Write self.down(self.up(x).relu()).",
         **tell,
     )
     require(
         close(got, expected),
         "The answer is not `down` of the ReLU of `up`.",
-        cause="Does a ReLU stand at the end as well, another activation in the middle (one with "
-        "an upper end, too), or is something added to it?",
+        cause="There is another activation in the middle (GELU, SiLU, one with an upper end), one "
+        "more at the end, or something is added, normalised or dropped.",
+        cure="Write self.down(self.up(x).relu()), and nothing else.",
         **tell,
     )
 
@@ -129,6 +141,7 @@ def _expert_double(answer: Any, seed: int) -> None:
         got.dtype == torch.float64 and close(got, _forward(x, dict(expert.named_parameters()))),
         "An expert in float64 (`Expert(...).double()`) does not answer in float64.",
         cause="`.float()` or a tensor made without a dtype rounds on the way.",
+        cure="Convert nothing: the layers and `x` have one dtype.",
         got=got,
         example={"x": x},
     )

@@ -17,7 +17,7 @@ class OtherNames(nn.Module):
         return self.second(self.first(x).relu())
 
 
-@EXERCISE.wrong(stage="layers", says="must be an `nn.Module`")
+@EXERCISE.wrong(stage="layers", says="is no `nn.Module`")
 class NoModule:
     def __init__(self, d_in, d_hidden, d_out):
         self.up, self.down = nn.Linear(d_in, d_hidden), nn.Linear(d_hidden, d_out)

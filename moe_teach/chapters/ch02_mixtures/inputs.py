@@ -14,7 +14,9 @@ def _scalar(got: Any, **example: Any) -> None:
     require_tensor(got, example)
     require(
         got.dim() == 0,
-        "The loss is one number: take the mean over the tokens at the end.",
+        f"The loss is not one number, but of shape {tuple(got.shape)}.",
+        cause="An axis is left: the tokens, most likely.",
+        cure="Take the mean over the tokens at the end: `.mean()`, without keepdim.",
         got=got,
         example=example,
     )
@@ -39,8 +41,25 @@ def far_apart(logits: Tensor) -> Tensor:
     return 100 * logits + shifts[:, None]
 
 
-def edges(given: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Give the same inputs in other kinds: what they are, what likely breaks there, and they."""
+Mistakes = tuple[tuple[Tensor, str, str, str], ...]  # what each gives, symptom, cause, cure
+
+
+def require_no_slip(tries: list[tuple[Mistakes, dict[str, Any]]]) -> None:
+    """Name the mistake that explains what came in every try, if there is one.
+
+    `tries` pairs what each mistake gives with what was expected, what came, and the inputs: on a
+    single small input, many mistakes give the same number.
+    """
+    for slips in zip(*(mistakes for mistakes, _ in tries), strict=True):
+        met = list(zip((value for value, *_ in slips), (tell for _, tell in tries), strict=True))
+        _, symptom, cause, cure = slips[0]
+        telling = [tell for value, tell in met if not close(value, tell["expected"])]
+        explains = bool(telling) and all(close(tell["got"], value) for value, tell in met)
+        require(not explains, symptom, cause=cause, cure=cure, **(telling or [{}])[0])
+
+
+def edges(given: dict[str, Any]) -> Iterator[tuple[str, str, str, dict[str, Any]]]:
+    """Give the inputs in other kinds: what they are, what likely breaks, what helps, and they."""
 
     def turned(change: Any) -> dict[str, Any]:
         return {name: change(v) if is_tensor(v) else v for name, v in given.items()}
@@ -48,31 +67,34 @@ def edges(given: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
     yield (
         "inputs in float64",
         "Something is rounded to float32 on the way: `.float()`, or a tensor made without a dtype.",
+        "Make new tensors like an input, `torch.zeros_like(x)` or dtype=x.dtype, and convert none.",
         turned(Tensor.double),
     )
     yield (
         "transposed inputs, which are not contiguous",
-        "`view` and code that counts places in memory read them in another order; `reshape` and "
-        "indexing do not.",
+        "`view` and code that counts places in memory read them in another order.",
+        "`reshape`, indexing and einsum go by the axes: use one of these.",
         turned(strided),
     )
     yield (
         "logits that are hundreds apart",
         "`exp` of a large logit is infinite in float32, and one maximum over all tokens leaves "
-        "zeros. `softmax` and `log_softmax` subtract the largest logit of each token first.",
+        "zeros.",
+        "`softmax` and `log_softmax` subtract the largest logit of each token first: use them.",
         {**given, "logits": far_apart(given["logits"])},
     )
 
 
 def require_edges(answer: Any, expected: Any, given: dict[str, Any]) -> None:
     """Reject an answer that loses its way, or its precision, on inputs of another kind."""
-    for what, cause, inputs in edges(given):
+    for what, cause, cure, inputs in edges(given):
         got, right = answer(*inputs.values()), expected(*inputs.values())
         is_precise = right.dtype != torch.float64 or got.dtype == torch.float64
         require(
             is_precise and close(got, right),
             f"Right so far, but not with {what}.",
             cause=cause,
+            cure=cure,
             expected=right,
             got=got,
             example=inputs,

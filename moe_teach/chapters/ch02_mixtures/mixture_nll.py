@@ -5,7 +5,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from moe_teach.chapters.ch02_mixtures.inputs import _own_errors, _scalar, require_edges
+from moe_teach.chapters.ch02_mixtures.inputs import (
+    Mistakes,
+    _own_errors,
+    _scalar,
+    require_edges,
+    require_no_slip,
+)
 from moe_teach.chapters.ch02_mixtures.soft_mixture import SIZES, inputs
 from moe_teach.judging.compare import close
 from moe_teach.judging.exercise import Exercise, require
@@ -50,10 +56,8 @@ def _nll(gates: Tensor, exponents: Tensor) -> Tensor:
     return -(gates * (-exponents).exp()).sum(dim=-1).log().mean()
 
 
-def _likelihood_mistakes(
-    logits: Tensor, errors: Tensor, variance: float
-) -> tuple[tuple[Tensor, str, str], ...]:
-    """List what the usual slips compute, with symptom and cause of each."""
+def _likelihood_mistakes(logits: Tensor, errors: Tensor, variance: float) -> Mistakes:
+    """List what the usual slips compute, with symptom, cause and cure of each."""
     logits, errors = logits.double(), errors.double()  # no slip may round to infinity
     gates, exponents = logits.softmax(dim=-1), errors / (2 * variance)
     terms = (gates * (-exponents).exp()).sum(dim=-1)
@@ -62,32 +66,44 @@ def _likelihood_mistakes(
             -_nll(gates, exponents),
             "The sign is turned.",
             "This is the log-likelihood, and a loss is its negative.",
+            "Put a minus before the mean.",
         ),
         (
             _nll(gates, 2 * exponents),
             "Every error counts twice.",
             "The exponent is divided by the variance and not by twice the variance.",
+            "errors / (2 * variance), with the brackets.",
         ),
         (
             _nll(gates, exponents / variance),
             "The variance was squared.",
             "It is the square already: `variance` stands for sigma^2.",
+            "errors / (2 * variance), without a power.",
         ),
         (
             _nll(logits.exp(), exponents),
             "The logits stand in the place of the gates' logarithms.",
+            "They are those only once they are normalised.",
             "Normalise them first: log_softmax over the experts.",
         ),
         (
             -terms.mean().log(),
             "The mean over the tokens was taken inside the logarithm.",
-            "Every token has a logarithm of its own; average those.",
+            "Every token has a logarithm of its own.",
+            "Average the logarithms: `.mean()` comes last.",
+        ),
+        (
+            _nll(gates, exponents) * len(errors),
+            "This is the sum over the tokens.",
+            "A sum makes the loss grow with the batch.",
+            "Take the mean over the tokens.",
         ),
     )
 
 
 @EXERCISE.stage("values")
 def _likelihood_values(answer: Any, seed: int) -> None:
+    tries = []
     for sizes in SIZES:
         for variance in (1.0, 0.25, 3.0):
             outputs, logits, targets = inputs(sizes, seed)
@@ -96,16 +112,18 @@ def _likelihood_values(answer: Any, seed: int) -> None:
             expected = _likelihood(outputs, logits, targets, variance)
             example = {"outputs": outputs, "logits": logits, "targets": targets}
             tell = {"expected": expected, "got": got, "example": {**example, "variance": variance}}
-            for mistaken, symptom, cause in _likelihood_mistakes(logits, errors, variance):
-                is_it = close(got, mistaken) and not close(mistaken, expected)
-                require(not is_it, symptom, cause=cause, **tell)
-            require(
-                close(got, expected),
-                "The likelihood is off.",
-                cause="For each token: sum over the experts of gate times exp(-error / "
-                "(2 variance)), then the logarithm, then minus the mean.",
-                **tell,
-            )
+            tries.append((_likelihood_mistakes(logits, errors, variance), tell))
+    require_no_slip(tries)
+    for _, tell in tries:
+        require(
+            close(tell["got"], tell["expected"]),
+            "This is not the negative log-likelihood of (1.3).",
+            cause="A sign or a factor in the exponent is another one, the gates are no softmax "
+            "over the experts, a constant came in, or the logarithm stands in another place.",
+            cure="For each token: log_softmax of the logits minus error / (2 variance), "
+            "`logsumexp` over the experts; then minus the mean over the tokens.",
+            **tell,
+        )
 
 
 def _compare_far(answer: Any, outputs: Tensor, logits: Tensor, targets: Tensor) -> None:
@@ -116,14 +134,15 @@ def _compare_far(answer: Any, outputs: Tensor, logits: Tensor, targets: Tensor) 
         bool(torch.isfinite(got)),
         "With experts far off, their exponentials round to zero, and the loss became infinite or "
         "NaN.",
-        cause="Stay in logarithms: log-softmax for the gates, logsumexp for the sum.",
+        cause="`exp` was taken before the sum, or one maximum was subtracted for all tokens.",
+        cure="Stay in logarithms: log-softmax for the gates, logsumexp for the sum.",
         **tell,
     )
     require(
         close(got, expected),
-        "Far from the target the value is off.",
-        cause="Was something added inside the logarithm to keep it finite, or cut off? Use "
-        "logsumexp, which needs no such help.",
+        "Far from the target another value comes.",
+        cause="Something was added inside the logarithm to keep it finite, or cut off.",
+        cure="Use logsumexp, which needs no such help.",
         **tell,
     )
 

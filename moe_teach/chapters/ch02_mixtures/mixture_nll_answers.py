@@ -8,7 +8,7 @@ def _naive(outputs, logits, targets, variance):
     return (logits.softmax(-1) * (-errors_of(outputs, targets) / (2 * variance)).exp()).sum(-1)
 
 
-@EXERCISE.wrong(stage="shape", says="one number")
+@EXERCISE.wrong(stage="shape", says="An axis is left")
 def likelihood_per_token(outputs, logits, targets, variance):
     return -_naive(outputs, logits, targets, variance).log()
 
@@ -28,7 +28,7 @@ def averages_before_the_logarithm(outputs, logits, targets, variance):
     return -_naive(outputs, logits, targets, variance).mean().log()
 
 
-@EXERCISE.wrong(stage="values", says="The likelihood is off")
+@EXERCISE.wrong(stage="values", says="not the negative log-likelihood")
 def forgets_the_gates(outputs, logits, targets, variance):
     return -(-errors_of(outputs, targets) / (2 * variance)).logsumexp(-1).mean() + 0 * logits.sum()
 
@@ -75,3 +75,9 @@ def squares_the_variance(outputs, logits, targets, variance):
 @EXERCISE.wrong(stage="values", says="Normalise them first")
 def logits_as_logarithms(outputs, logits, targets, variance):
     return -(logits - errors_of(outputs, targets) / (2 * variance)).logsumexp(-1).mean()
+
+
+@EXERCISE.wrong(stage="values", says="This is the sum over the tokens")
+def sums_over_the_tokens(outputs, logits, targets, variance):
+    errors = (outputs - targets[:, None]).square().sum(dim=-1)
+    return -(logits.log_softmax(dim=-1) - errors / (2 * variance)).logsumexp(dim=-1).sum()

@@ -52,8 +52,11 @@ def _soft_shape(answer: Any, seed: int) -> None:
         require_tensor(got, {"outputs": outputs, "logits": logits})
         require(
             got.shape == targets.shape,
-            f"The blend has one vector per token: shape {tuple(targets.shape)} here.",
-            cause="Sum over the experts, dimension 1.",
+            f"The blend has one vector per token, shape {tuple(targets.shape)} here, and this has "
+            f"shape {tuple(got.shape)}.",
+            cause="Another axis than that of the experts was summed, or none; or `squeeze` took an "
+            "axis of size 1 that belongs there.",
+            cure="outputs is (T, E, O): sum over dimension 1, and squeeze nothing but that.",
             got=got,
             example={"outputs": outputs, "logits": logits},
         )
@@ -73,7 +76,8 @@ def _soft_values(answer: Any, seed: int) -> None:
         require(
             close(got, expected) or not close(got, (logits[..., None] * outputs).sum(dim=1)),
             "The logits themselves were used as gates.",
-            cause="Gates are positive and sum to one over the experts: take a softmax.",
+            cause="Gates are positive and sum to one over the experts; logits are neither.",
+            cure="Take `logits.softmax(dim=-1)` first.",
             expected=expected,
             got=got,
             example=example,
@@ -81,16 +85,19 @@ def _soft_values(answer: Any, seed: int) -> None:
         require(
             sizes[1] == 1 or not close(got, expected / sizes[1]),
             "This is the blend divided by the number of experts.",
-            cause="The gates sum to one already: sum over the experts, do not take the mean.",
+            cause="The gates sum to one already, and a mean divides once more.",
+            cure="Sum over the experts, do not take the mean.",
             expected=expected,
             got=got,
             example=example,
         )
         require(
             close(got, expected),
-            "The blend is off.",
-            cause="Is the softmax taken over the experts, the *last* dimension of the logits, and "
-            "does each gate meet its own expert?",
+            "This is not the gated sum of the answers.",
+            cause="The gates are no softmax over the experts, the *last* dimension of the logits "
+            "(but over tokens or all at once, a sigmoid, the best alone), or they meet another "
+            "expert's answer.",
+            cure='`torch.einsum("te,teo->to", logits.softmax(dim=-1), outputs)`.',
             expected=expected,
             got=got,
             example=example,

@@ -10,7 +10,7 @@ def sums_without_gates(x, experts, logits, k):
     return torch.stack([expert(x) for expert in experts])
 
 
-@EXERCISE.wrong(stage="k = E", says="only the last of a token's answers")
+@EXERCISE.wrong(stage="k = E", says="Only the last of a token's answers")
 def keeps_the_last_answer(x, experts, logits, k):
     chosen = logits.topk(k)
     gates, y = chosen.values.softmax(-1), torch.zeros_like(x)
@@ -106,3 +106,8 @@ def by_a_dense_one_hot(x, experts, logits, k):
         if mine.any():
             total[mine] = expert(x[mine.any(-1)])
     return (gates[..., None] * total).sum(1)
+
+
+@EXERCISE.wrong(stage="k = E", says="x plus the mixture")
+def adds_a_residual(x, experts, logits, k):
+    return x + by_looping_over_tokens(x, experts, logits, k)

@@ -43,8 +43,10 @@ def _mask_shape(answer: Any, seed: int) -> None:
         require_tensor(got, {"logits": logits, "k": k})
         require(
             got.shape == logits.shape and got.dtype == torch.bool,
-            f"Return a boolean tensor of the logits' own shape, {tuple(logits.shape)}: a mask, not "
-            "the positions or the values of the chosen ones.",
+            f"This is no boolean tensor of the logits' own shape, {tuple(logits.shape)}.",
+            cause="It holds the positions or the values of the chosen ones, or ones and zeros.",
+            cure="Begin with torch.zeros_like(logits, dtype=torch.bool), and set the chosen "
+            "positions to True with `scatter`.",
             got=got,
             example={"logits": logits, "k": k},
         )
@@ -60,13 +62,17 @@ def _mask_choice(answer: Any, seed: int) -> None:
         require(
             k == n_experts or not torch.equal(got, ranks >= n_experts - k),
             "These are the *smallest* logits.",
-            cause="Sort in descending order.",
+            cause="Without `descending=True` a sort begins with the smallest.",
+            cure="Sort in descending order.",
             **tell,
         )
         require(
             torch.equal(got, ranks < k),
             "These are not the k largest logits of each token.",
-            cause="Choose along the last dimension, the experts.",
+            cause="The choice runs along the tokens or over the whole batch, the mask was filled "
+            "for all rows at once or is the opposite, or other numbers than the logits were "
+            "compared.",
+            cure="Sort each row along the last dimension, the experts, and mark its first k.",
             **tell,
         )
 
@@ -83,6 +89,7 @@ def _mask_ties(answer: Any, seed: int) -> None:
             bool((got.sum(dim=-1) == k).all()),
             f"With equal logits a row does not have exactly k = {k} marks.",
             cause="Comparing with the k-th largest value marks all that are equal to it.",
+            cure="Mark positions, and not values: the first k of a sorted row.",
             expected=expected,
             got=got,
             example=example,
@@ -90,11 +97,15 @@ def _mask_ties(answer: Any, seed: int) -> None:
         require(
             torch.equal(got, expected),
             "Of two equal logits the expert with the lower number must win, always.",
-            cause="`topk` leaves that open; a stable sort does not.",
+            cause="`topk`, and a sort that is not stable or was turned round, leave that open.",
+            cure="logits.sort(dim=-1, descending=True, stable=True) keeps equal ones in place.",
             expected=expected,
             got=got,
             example=example,
         )
+
+
+_AS_THEY_ARE = "Compare the logits as they are: sort them, unchanged, with stable=True."
 
 
 def _unusual(seed: int) -> tuple[tuple[str, str, Tensor], ...]:
@@ -120,7 +131,7 @@ def _unusual(seed: int) -> tuple[tuple[str, str, Tensor], ...]:
         ),
         (
             "float64 logits that are equal in float32",
-            "Compare them as they are, without `.float()`.",
+            "`.float()` makes them equal.",
             1.0 + 1e-12 * last.double().expand(2, 13),
         ),
         (
@@ -133,6 +144,11 @@ def _unusual(seed: int) -> tuple[tuple[str, str, Tensor], ...]:
             "large and equal logits",
             "A small number added to them is rounded away.",
             logits * 0 + 1e8,
+        ),
+        (
+            "logits far below any constant",
+            "A number such as -1e9 stands for `taken`, and lies above all the rest.",
+            1e12 * (logits - 10.0),
         ),
         ("transposed logits", "`view` reads them in another order.", strided(logits)),
     )
@@ -147,6 +163,7 @@ def _mask_unusual(answer: Any, seed: int) -> None:
                 torch.equal(got, expected),
                 f"Right so far, but not with {what}.",
                 cause=cause,
+                cure=_AS_THEY_ARE,
                 expected=expected,
                 got=got,
                 example={"logits": logits, "k": k},

@@ -5,7 +5,7 @@ import torch
 from moe_teach.chapters.ch02_mixtures.top_k_mask import EXERCISE
 
 
-@EXERCISE.wrong(stage="shape", says="not the positions")
+@EXERCISE.wrong(stage="shape", says="It holds the positions")
 def gives_positions(logits, k):
     return logits.topk(k).indices
 
@@ -59,4 +59,14 @@ def one_by_one_in_float64(logits, k):
         best = (left == left.max(-1, keepdim=True).values).int().argmax(-1)
         mask[torch.arange(len(left)), best] = True
         left[torch.arange(len(left)), best] = -torch.inf
+    return mask
+
+
+@EXERCISE.wrong(stage="unusual logits", says="stands for `taken`")
+def takes_a_constant_for_taken(logits, k):
+    left, mask = logits.clone(), torch.zeros_like(logits, dtype=torch.bool)
+    rows = torch.arange(len(logits))
+    for _ in range(k):
+        best = left.argmax(dim=-1)
+        mask[rows, best], left[rows, best] = True, -1e9
     return mask

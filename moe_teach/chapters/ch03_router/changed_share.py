@@ -42,17 +42,20 @@ def _changed_number(answer: Any, seed: int) -> None:
     got = answer(ids, ids)
     require(
         isinstance(got, float),
-        f"The share is a plain Python float, not {_kind(got)}. A number of tokens still has to be "
-        "divided by all of them, and `.item()` turns a tensor with one entry into a number.",
+        f"The share is a plain Python float, not {_kind(got)}.",
+        cause="A mean is a tensor with one entry, a comparison a truth value, and a number of "
+        "tokens still has to be divided by all of them.",
+        cure="`.item()` turns a tensor with one entry into a number.",
         expected=0.0,
         got=got,
         example={"expert_ids_a": ids, "expert_ids_b": ids},
     )
     require(
         got == 0.0,
-        "A routing compared with itself: nothing changed, so the share is 0.0. Is it the share of "
-        "the *unchanged*? Or are there sets of tensors, which never find each other equal "
-        "(`.tolist()` first)?",
+        "A routing compared with itself: nothing changed, and the share is not 0.0.",
+        cause="It is the share of the *unchanged*, or sets of tensors were compared, which never "
+        "find each other equal.",
+        cure="Ask for `!=`, not `==`; for sets, take `.tolist()` first.",
         expected=0.0,
         got=got,
         example={"expert_ids_a": ids, "expert_ids_b": ids},
@@ -71,7 +74,7 @@ def _changed_order(answer: Any, seed: int) -> None:
                 "The same experts in another order are the same choice, and none of these tokens "
                 "changed.",
                 cause="Positions are compared, and not sets.",
-                cure="Compare sets, not positions: sort each row of both first.",
+                cure="Sort each row of both along the last dimension first, then compare.",
                 expected=0.0,
                 got=got,
                 example={"expert_ids_a": ids, "expert_ids_b": other},
@@ -108,9 +111,9 @@ def _changed_share(answer: Any, seed: int) -> None:
             answer,
             mine,
             other,
-            "The share of changed tokens is off.",
+            "This is not the share of changed tokens.",
             cause="A token counts once, as soon as any of its experts differ, and all its choices "
-            "matter, not only the first or their sum.",
+            "matter, not only the first or their sum. (A share is no count and no percentage.)",
             cure="Sort the rows of both, compare entry by entry, ask for `any` in each row, and "
             "take the mean.",
         )
@@ -129,6 +132,8 @@ LOOKALIKES = (
     ([3, 64], [3, 128], "a number past 63, for which 64 bits have no place"),
     ([5, 33], [5, 65], "a number past 31, for which 32 bits have no place"),
     ([7, 44], [7, 300], "numbers that are the same once they are cut to 8 bits"),
+    ([7, 2**24], [7, 2**24 + 1], "numbers past 2^24, of which float32 holds every second"),
+    ([7, 5], [7, 2**32 + 5], "numbers that are the same once they are cut to 32 bits"),
     *(
         ([base + 1, base + 9], [1, base + 10], f"the same value as digits in base {base}")
         for base in (10, 16, 32, 64, 100, 128, 256, 1_000)
@@ -144,7 +149,8 @@ def _changed_lookalikes(answer: Any, seed: int) -> None:
             torch.tensor([one]),
             torch.tensor([other]),
             f"These two sets have {alike}, and they are different all the same.",
-            cause="One number for a set is never enough.",
+            cause="One number stands for a whole set, or the experts' numbers lost digits on the "
+            "way to a comparison.",
             cure="Compare the experts themselves, whatever their numbers.",
         )
 

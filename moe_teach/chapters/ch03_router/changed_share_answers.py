@@ -1,5 +1,7 @@
 """Exercise 3.6: wrong answers with what they must be told, and other right ones."""
 
+import torch
+
 from moe_teach.chapters.ch03_router.changed_share import EXERCISE
 
 
@@ -9,7 +11,7 @@ def counts_the_unchanged(expert_ids_a, expert_ids_b):
     return same.all(-1).float().mean().item()
 
 
-@EXERCISE.wrong(stage="order", says="Compare sets, not positions")
+@EXERCISE.wrong(stage="order", says="Positions are compared")
 def compares_positions(expert_ids_a, expert_ids_b):
     return (expert_ids_a != expert_ids_b).any(-1).float().mean().item()
 
@@ -69,6 +71,10 @@ def _base_100(ids):
     return sum(e * 100**place for place, e in enumerate(ids))
 
 
+def _floats(ids):
+    return torch.tensor(ids).float().sort().values.tolist()
+
+
 def _bits(ids):
     return sum(1 << (e % 64) for e in ids)
 
@@ -78,5 +84,6 @@ for _key, _says in (
     (_digits, "the same digits in the same order"),
     (_base_100, "digits in base 100"),
     (_bits, "64 bits have no place"),
+    (_floats, "float32 holds every second"),
 ):
     EXERCISE.wrong(stage="large numbers", says=_says)(_by_key(_key))

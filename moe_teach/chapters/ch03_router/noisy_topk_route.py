@@ -12,10 +12,12 @@ from moe_teach.chapters.ch03_router.reading_noise import (
     many_draws,
     noisy_logits,
     require_independent,
+    require_live_sum,
+    require_new_noise,
     require_standard_normal,
 )
 from moe_teach.judging.compare import close
-from moe_teach.judging.exercise import Exercise, Words, generator, require, require_gates_and_ids
+from moe_teach.judging.exercise import Exercise, generator, require, require_gates_and_ids
 from moe_teach.judging.gradients import require_gradients
 
 EXERCISE = Exercise(
@@ -72,9 +74,11 @@ def _noisy_evaluation(answer: Any, seed: int) -> None:
         require(
             close(got, expected),
             "With training=False there is no noise at all, and this is not what the clean logits "
-            "give: the k largest, and the softmax over them.",
-            cause="Noise is added in evaluation too, or the clean rule itself is another one.",
-            cure="Look at `training` before you add anything.",
+            "give.",
+            cause="Noise is added in evaluation too, or the clean rule itself is another one: the "
+            "k "
+            "largest logits, and the softmax over them.",
+            cure="Look at `training` before you add anything; the rest is topk, then softmax.",
             expected=expected,
             got=got,
             example=example,
@@ -135,38 +139,30 @@ def _noisy_repeatable(answer: Any, seed: int) -> None:
 def _noisy_generator(answer: Any, seed: int) -> None:
     logits = draw_logits(7, 5, seed)
     example = {"logits": logits, "top_k": 2, "training": True}
-    _require_new_noise(
+    require_new_noise(
         answer,
         logits,
         generator(seed),
-        "Two training steps, one after the other, met the same noise, or none. A generator moves "
-        "on with each draw: it must not be copied, rewound or seeded again.",
+        "Two training steps, one after the other, met the same noise, or none.",
+        "A generator moves on with each draw, and this one was copied, rewound or seeded again.",
+        "Hand `generator` itself on to the random function, and touch it no further.",
     )
-    _require_new_noise(
+    require_new_noise(
         answer,
         logits,
         None,
-        "Where `generator` is None, two training steps met the same noise, or none. torch's own "
-        "random numbers draw then: hand the None on.",
+        "Where `generator` is None, two training steps met the same noise, or none.",
+        "None was taken for `no noise`, or something was seeded in its place.",
+        "Hand the None on: torch's own random numbers draw then.",
     )
     state = torch.get_rng_state()
     answer(logits, logits, 2, True, generator(seed))
     require(
         bool((state == torch.get_rng_state()).all()),
-        "A generator was given, and torch's global random numbers moved on or were seeded anew. "
-        "Everybody else draws from those: draw from `generator` alone.",
+        "A generator was given, and torch's global random numbers moved on or were seeded anew.",
+        cause="Something is drawn without `generator=`, or `torch.manual_seed` is called.",
+        cure="Everybody else draws from those: draw from `generator` alone.",
         example=example,
-    )
-
-
-def _require_new_noise(answer: Any, logits: Tensor, random: Any, message: str) -> None:
-    first, second = (answer(logits, logits, 2, True, random)[0] for _ in range(2))
-    require(
-        not close(first, second),
-        message,
-        expected=Words("other gates at the second call"),
-        got=second,
-        example={"logits": logits, "top_k": 2, "training": True},
     )
 
 
@@ -201,7 +197,9 @@ def _noisy_few(answer: Any, seed: int) -> None:
         require(
             close(got, expected),
             f"With all 5 experts chosen the noise is right; with {top_k} of them, the result is "
-            "not what the same noisy logits give: their k largest, and a softmax over these.",
+            "not what the same noisy logits give.",
+            cause="The noise, the choice or the softmax depends on top_k.",
+            cure="Draw for all experts; then take the k largest and a softmax over these.",
             expected=expected,
             got=got,
             example={"logits": logits, "noise_logits": noise_logits, "top_k": top_k},
@@ -224,26 +222,10 @@ def _noisy_gradient(answer: Any, seed: int) -> None:
         return answer(logits, noise_logits, 2, False)
 
     require_gradients(evaluated, lambda clean, _: _rule(clean, 2), given, seed=seed)
-    _require_live_sum(trained, given)
+    require_live_sum(trained, given)
     require_gradients(
         trained,
         lambda clean, size: _rule(clean + noise * softplus(size), 2),
         given,
         seed=seed,
-    )
-
-
-def _require_live_sum(trained: Any, given: dict[str, Any]) -> None:
-    """Tell `torch.normal(mean, std)`, whose gradients are zeros, from a graph that was cut."""
-    leaf = given["logits"].clone().requires_grad_()
-    gates, _ = trained(leaf, given["noise_logits"])
-    gradient = None
-    if gates.requires_grad:
-        (gradient,) = torch.autograd.grad(gates[:, 0].sum(), leaf, allow_unused=True)
-    require(
-        gradient is None or bool(gradient.any()),
-        "In training the gates are connected with `logits`, and yet the gradient is zero "
-        "everywhere. `torch.normal(mean, std)` does that: it hands nothing on to its mean and its "
-        "spread. Draw standard normal numbers, multiply, add.",
-        example=given,
     )

@@ -36,7 +36,7 @@ def clean_gates_of_a_noisy_choice(logits, noise_logits, top_k, training, generat
     return gates, (logits + torch.randn(logits.shape, generator=generator)).topk(top_k).indices
 
 
-@EXERCISE.wrong(stage="a draw for each", says="the choice was made on the clean logits")
+@EXERCISE.wrong(stage="a draw for each", says="The choice was made on the clean logits")
 def noisy_gates_of_a_clean_choice(logits, noise_logits, top_k, training, generator=None):
     ids = logits.topk(top_k).indices
     if training:
@@ -131,7 +131,7 @@ def _centred_uniform(shape, generator):
 
 for _draw, _stage, _says in (
     (_from_another_one, "its own generator", "met the same noise"),
-    (_fixed_where_none_is_given, "its own generator", "hand the None on"),
+    (_fixed_where_none_is_given, "its own generator", "Hand the None on"),
     (_global_seeded, "its own generator", "global random numbers moved on"),
     (_centred_uniform, "size", "is not *normal*"),
 ):

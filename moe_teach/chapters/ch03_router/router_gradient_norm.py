@@ -99,7 +99,9 @@ def _gradient_number(answer: Any, seed: int) -> None:
     got = answer(softmax_rule(2), **problem)
     require(
         isinstance(got, float),
-        "Return a plain Python number: `.item()` turns a tensor with one entry into one.",
+        f"The norm is no plain Python number, but of type {type(got).__name__}.",
+        cause="The norm of a tensor is a tensor with one entry; the gradient itself has many.",
+        cure="End in `.norm().item()`.",
         got=got,
         example=problem,
     )
@@ -118,7 +120,8 @@ def _gradient_value(answer: Any, seed: int) -> None:
             require(
                 _near(got, expected) or not _near(got, expected**2),
                 "This is the norm squared.",
-                cure="The norm is the square root of the summed squares.",
+                cause="The squares were added up, and no root was taken.",
+                cure="The norm is the square root of the summed squares: `.norm()`.",
                 **facts,
             )
             factors = sorted({n_tokens, d_model, n_tokens * d_model} - {1})
@@ -187,8 +190,10 @@ def _gradient_dead(answer: Any, seed: int) -> None:
             raise
         require(
             not isinstance(got, bool) and got == 0.0,
-            f"This router ({name}) gets no gradient at all, and your audit must be able to say "
-            "so: return 0.0.",
+            f"This router ({name}) gets no gradient at all, and your audit must be able to say so.",
+            cause="Its answer for a router without a gradient is no 0.0, or comes from another "
+            "graph than that of `route`.",
+            cure="Where `loss.requires_grad` is False, return 0.0.",
             expected=0.0,
             got=got,
             example=example,

@@ -47,20 +47,36 @@ def _ranked(scores: Tensor, top_k: int) -> Tensor:
     return scores.topk(top_k, dim=-1).indices
 
 
-MISTAKEN: tuple[tuple[Callable[..., Tensor], str], ...] = (
+MISTAKEN: tuple[tuple[Callable[..., Tensor], str, str, str], ...] = (
     (
         lambda logits, expert_bias, top_k: _ranked(logits, top_k),
-        "The choice is the one without any bias. Add expert_bias to the scores before topk.",
+        "The choice is the one without any bias.",
+        "expert_bias does not reach the numbers that topk compares.",
+        "Add expert_bias to the scores before topk.",
     ),
     (
         lambda logits, expert_bias, top_k: _ranked(logits.softmax(dim=-1) + expert_bias, top_k),
-        "The experts were scored by a softmax, against each other. Here each is scored alone: "
-        "take the sigmoid.",
+        "The experts were scored by a softmax.",
+        "A softmax scores them against each other; here each is scored alone.",
+        "Take the sigmoid of the logits.",
     ),
     (
         lambda logits, expert_bias, top_k: _ranked(logits + expert_bias, top_k),
-        "The bias is added to the logits, before the sigmoid. It belongs to the scores: "
-        "sigmoid(logits) + expert_bias.",
+        "The choice is the one by logits plus bias.",
+        "The bias is added before the sigmoid, or there is no sigmoid in the choice.",
+        "The bias belongs to the scores: sigmoid(logits) + expert_bias.",
+    ),
+    (
+        lambda logits, expert_bias, top_k: _ranked(logits.sigmoid() - expert_bias, top_k),
+        "The choice is the one with the bias taken off.",
+        "Its sign is turned.",
+        "Add it: sigmoid(logits) + expert_bias.",
+    ),
+    (
+        lambda logits, expert_bias, top_k: _ranked(logits.sigmoid() + expert_bias.abs(), top_k),
+        "The choice is the one in which no bias is negative.",
+        "A bias may have either sign, and the minus was lost.",
+        "Add it as it is: sigmoid(logits) + expert_bias.",
     ),
 )
 
@@ -86,13 +102,20 @@ def _sigmoid_choice(answer: Any, seed: int) -> None:
         given = {**_draw(n_tokens, n_experts, seed), "top_k": top_k}
         tried.append((given, answer(*given.values(), 1.0)[1]))
     # Small cases let several mistakes look alike: a mistake is named if it explains them all.
-    cause = next(
-        (why for scored, why in MISTAKEN if all(close(ids, scored(**one)) for one, ids in tried)),
-        "The choice must follow sigmoid(logits) + expert_bias, best first.",
+    _, symptom, cause, cure = next(
+        (told for told in MISTAKEN if all(close(ids, told[0](**one)) for one, ids in tried)),
+        (
+            None,
+            "This is not the choice by the largest sigmoid(logits) + expert_bias, best first.",
+            "The chosen experts were sorted by something else, the bias multiplies, or the choice "
+            "runs along the tokens.",
+            "`(logits.sigmoid() + expert_bias).topk(top_k, dim=-1).indices`, in this order.",
+        ),
     )
     for given, ids in tried:
         _, expected = _rule(**given)
-        require(close(ids, expected), cause, expected=expected, got=ids, example=given)
+        facts = {"expected": expected, "got": ids, "example": given}
+        require(close(ids, expected), symptom, cause=cause, cure=cure, **facts)
 
 
 @EXERCISE.stage("below zero")
@@ -120,8 +143,9 @@ def _sigmoid_gates(answer: Any, seed: int) -> None:
         require(
             close(gates.sum(dim=-1), torch.ones(n_tokens)),
             "With gate_scale=1 the gates of a token sum to one, and these do not.",
-            cause="Sigmoid scores do not do that by themselves.",
-            cure="Divide by the sum over the chosen experts.",
+            cause="Sigmoid scores do not do that by themselves, and the sum over *all* experts is "
+            "another one.",
+            cure="Divide by the sum over the chosen experts, keepdim=True.",
             expected=expected,
             got=gates,
             example=given,
@@ -129,7 +153,8 @@ def _sigmoid_gates(answer: Any, seed: int) -> None:
         require(
             close(gates, expected),
             "The gates are not the normalised sigmoids of the chosen experts.",
-            cause="Most likely the bias leaked in.",
+            cause="Most likely the bias leaked in; or a softmax stands in for the division, or a "
+            "gate is read from another token.",
             cure="Take the gates from sigmoid(logits), without the bias: `gather` reads them.",
             expected=expected,
             got=gates,
@@ -154,8 +179,10 @@ def _sigmoid_scale(answer: Any, seed: int) -> None:
         )
         require(
             close(got, expected),
-            "With gate_scale=2.5 the rows sum to 2.5, and something else changes with the scale: "
-            "it must not touch the choice or the proportions of the gates.",
+            "With gate_scale=2.5 the rows sum to 2.5, and something else changes with the scale.",
+            cause="The scores were scaled before the choice, or the gates raised to a power.",
+            cure="The scale must not touch the choice or the proportions: multiply by it at the "
+            "end.",
             expected=expected,
             got=got,
             example=given,
@@ -163,27 +190,39 @@ def _sigmoid_scale(answer: Any, seed: int) -> None:
         unsaid, _ = answer(given["logits"], given["expert_bias"], top_k)
         require(
             close(unsaid, expected[0] / 2.5),
-            "Called without `gate_scale`, the gates do not sum to one. Keep the stub's default, "
-            "gate_scale=1.0.",
+            "Called without `gate_scale`, the gates do not sum to one.",
+            cause="The parameter has another default than in the stub.",
+            cure="Keep the stub's default, gate_scale=1.0.",
             expected=expected[0] / 2.5,
             got=unsaid,
             example={name: given[name] for name in ("logits", "expert_bias", "top_k")},
         )
 
 
+_ALONE = "Divide the chosen scores by their own sum; nothing may be added to it."
+
+
 @EXERCISE.stage("far from zero")
 def _sigmoid_far(answer: Any, seed: int) -> None:
     given = {**_draw(5, 6, seed), "top_k": 2}
     logits = given["logits"]
-    for shift, why in (
-        (-8.0, "The scores are near 0.0003 and so is their sum: nothing may be added to it."),
-        (1_000.0, "`exp(1000)` is infinite; `torch.sigmoid` knows how to go round that."),
+    added = "Something was added to the sum, or the bias added to the scores and taken off again: "
+    for shift, cause, cure in (
+        (-8.0, f"{added}the scores are near 0.0003.", _ALONE),
+        (-20.0, f"{added}the scores are near 1e-9.", _ALONE),
+        (
+            1_000.0,
+            "`exp(1000)` is infinite.",
+            "`torch.sigmoid` knows how to go round that: use it.",
+        ),
     ):
         given["logits"] = logits + shift
         got, expected = answer(*given.values()), _rule(*given.values())
         require(
             close(got, expected),
-            f"Near zero all was right; with logits around {shift:g} it is not. {why}",
+            f"Near zero all was right; with logits around {shift:g} it is not.",
+            cause=cause,
+            cure=cure,
             expected=expected,
             got=got,
             example=given,

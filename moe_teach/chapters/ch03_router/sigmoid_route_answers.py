@@ -11,7 +11,7 @@ def ignores_the_bias(logits, expert_bias, top_k, gate_scale=1.0):
     return gate_scale * gates / gates.sum(-1, keepdim=True), ids
 
 
-@EXERCISE.wrong(stage="choice", says="before the sigmoid")
+@EXERCISE.wrong(stage="choice", says="added before the sigmoid")
 def bias_inside_the_sigmoid(logits, expert_bias, top_k, gate_scale=1.0):
     gates, ids = (logits + expert_bias).sigmoid().topk(top_k)
     return gate_scale * gates / gates.sum(-1, keepdim=True), ids
@@ -51,7 +51,7 @@ def in_log_space(logits, expert_bias, top_k, gate_scale=1.0):
     return log_probs.gather(-1, ids).softmax(-1) * gate_scale, ids
 
 
-@EXERCISE.wrong(stage="choice", says="take the sigmoid")
+@EXERCISE.wrong(stage="choice", says="scored by a softmax")
 def scores_by_softmax(logits, expert_bias, top_k, gate_scale=1.0):
     probs = logits.softmax(-1)
     ids = (probs + expert_bias).topk(top_k).indices
@@ -63,6 +63,22 @@ def _right(logits, expert_bias, top_k, gate_scale=1.0):
     ids = (logits.sigmoid() + expert_bias).topk(top_k).indices
     gates = logits.sigmoid().gather(-1, ids)
     return gate_scale * gates / gates.sum(-1, keepdim=True), ids
+
+
+@EXERCISE.wrong(stage="far from zero", says="near 1e-9")
+def guards_against_zero(logits, expert_bias, top_k, gate_scale=1.0):
+    scores = logits.sigmoid()
+    ids = (scores + expert_bias).topk(top_k, dim=-1).indices
+    gates = scores.gather(-1, ids)
+    return gate_scale * gates / (gates.sum(dim=-1, keepdim=True) + 1e-10), ids
+
+
+@EXERCISE.wrong(stage="choice", says="the bias taken off")
+def takes_the_bias_off(logits, expert_bias, top_k, gate_scale=1.0):
+    scores = logits.sigmoid()
+    ids = (scores - expert_bias).topk(top_k, dim=-1).indices
+    gates = scores.gather(-1, ids)
+    return gate_scale * gates / gates.sum(dim=-1, keepdim=True), ids
 
 
 @EXERCISE.wrong(stage="below zero", says="0 or -1 cannot mark")

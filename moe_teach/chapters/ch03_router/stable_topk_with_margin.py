@@ -49,8 +49,12 @@ def _stable_shape(answer: Any, seed: int) -> None:
         ids, margin = got
         require(
             ids.shape == (n_tokens, top_k) and margin.shape == (n_tokens,),
-            f"Return expert_ids of shape ({n_tokens}, {top_k}) and one margin per token, "
-            f"({n_tokens},), in this order.",
+            f"`expert_ids` has the shape ({n_tokens}, {top_k}) and `margin`, one per token, "
+            f"({n_tokens},); here another one comes.",
+            cause="The two are swapped, the margin kept an axis of size 1 or lost the tokens, or "
+            "the choice is a mask.",
+            cure="Return `expert_ids, margin`: (T, K) from `[:, :top_k]`, and (T,) from one column "
+            "minus another.",
             got=(ids, margin),
             example={"scores": scores, "top_k": top_k},
         )
@@ -67,9 +71,10 @@ def _stable_choice(answer: Any, seed: int) -> None:
         require(
             close(ids, expected),
             "Without any tie, the k largest scores must win, best first.",
-            cause="If only the first token is wrong: two of its scores differ in the last digit, "
-            "and something rounded or shifted them.",
-            cure="Do not break ties by changing scores; a stable sort needs no such help.",
+            cause="The scores were rounded or shifted (two of the first token differ in the last "
+            "digit only), or the chosen ones stand in another order.",
+            cure="Do not break ties by changing scores; a stable sort of them as they are, largest "
+            "first, needs no such help.",
             expected=expected,
             got=ids,
             example={"scores": scores, "top_k": top_k},
@@ -89,8 +94,10 @@ def _stable_sizes(answer: Any, seed: int) -> None:
         expected = _order(scores, 3)
         require(
             close(ids, expected),
-            f"The same comes out wrong where the scores lie {which}: compare them as they are, "
-            "without a constant, a rounding or another dtype in between.",
+            f"The same comes out wrong where the scores lie {which}.",
+            cause="They are not compared as they are: a constant stands for `taken`, or a rounding "
+            "or another dtype comes in between.",
+            cure="Sort the scores themselves, without a constant, a rounding or another dtype.",
             expected=expected,
             got=ids,
             example={"scores": scores, "top_k": 3},
@@ -128,7 +135,8 @@ def _stable_margin(answer: Any, seed: int) -> None:
             close(margin, expected),
             "This is not the margin: the score of the last chosen expert minus the score of the "
             "first one left out.",
-            cause="One of the two places in the order is off by one, or ties are skipped.",
+            cause="One of the two places in the order is off by one or at its end, ties are "
+            "skipped, or the difference was turned round, divided or cut.",
             cure="The first one left out is number top_k + 1 in the order, at index top_k.",
             expected=expected,
             got=margin,
@@ -146,8 +154,9 @@ def _stable_everyone(answer: Any, seed: int) -> None:
         ids, margin = answer(scores, 4)
     require(
         margin is not None,
-        "When every expert is chosen, no score comes after the last chosen one, and reading it "
-        "fails. Ask for this case first: nothing can change the choice, so the margin is infinite.",
+        "When every expert is chosen, the answer ends in an IndexError.",
+        cause="Then no score comes after the last chosen one, and reading it fails.",
+        cure="Ask for this case first: nothing can change the choice, so the margin is infinite.",
         expected=expected,
         got=Words("an IndexError"),
         example=example,
@@ -156,16 +165,19 @@ def _stable_everyone(answer: Any, seed: int) -> None:
         isinstance(margin, torch.Tensor)
         and margin.shape == (3,)
         and bool(torch.isposinf(margin).all()),
-        "When every expert is chosen nothing can change the choice: the margin is infinite "
-        "(`torch.inf`) for each token, a tensor of shape (T,) as always.",
+        "When every expert is chosen nothing can change the choice, so the margin is infinite; "
+        "here it is another one, or no tensor of shape (T,).",
+        cause="A zero, a very large number or a single infinity stands in for one of each token.",
+        cure="`torch.full(scores.shape[:1], torch.inf)`.",
         expected=expected,
         got=margin,
         example=example,
     )
     require(
         close(ids, _order(scores, 4)),
-        "When every expert is chosen the margins are right and the order is not: best first, and "
-        "ties to the lower number, as always.",
+        "When every expert is chosen the margins are right and the order is not.",
+        cause="The experts are listed as they stand, without being sorted.",
+        cure="Best first, and ties to the lower number, as always.",
         expected=_order(scores, 4),
         got=ids,
         example=example,

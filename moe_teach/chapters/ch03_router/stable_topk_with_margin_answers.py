@@ -16,7 +16,7 @@ def _stable(scores, top_k):
     return scores.argsort(dim=-1, descending=True, stable=True)[:, :top_k]
 
 
-@EXERCISE.wrong(stage="shape", says="one margin per token")
+@EXERCISE.wrong(stage="shape", says="`margin`, one per token")
 def keeps_a_column_of_margins(scores, top_k):
     return _stable(scores, top_k), _margin(scores, top_k)[:, None]
 
@@ -73,7 +73,7 @@ def marks_the_taken_with_a_constant(scores, top_k):
     return torch.cat(picks, dim=-1), _margin(scores, top_k)
 
 
-@EXERCISE.wrong(stage="any size of scores", says="another dtype in between")
+@EXERCISE.wrong(stage="any size of scores", says="where the scores lie in float64")
 def sorts_in_float32(scores, top_k):
     return _stable(scores.float(), top_k), _margin(scores, top_k)
 

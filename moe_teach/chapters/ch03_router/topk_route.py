@@ -58,8 +58,10 @@ def _topk_choice(answer: Any, seed: int) -> None:
         require(
             close(ids, expected),
             "These are not the k most probable experts of each token, best first.",
-            cause="Softmax or topk works along the tokens, or the order is another.",
-            cure="Choose along the last dimension, the experts: `topk(top_k, dim=-1)`.",
+            cause="Softmax or topk works along the tokens, the least probable were taken, or the "
+            "chosen ones were put in another order.",
+            cure="Choose along the last dimension, the experts: `topk(top_k, dim=-1)`, and leave "
+            "the order as it comes.",
             expected=expected,
             got=ids,
             example={"logits": logits, "top_k": top_k},
@@ -74,9 +76,9 @@ def _topk_raw(answer: Any, seed: int) -> None:
         expected, _ = _rule(logits, top_k, False)
         require(
             top_k > 1 or close(gates, expected) or not close(gates, torch.ones_like(gates)),
-            "With normalize_gates=False the gates are 1 where one expert is chosen, though they "
-            "are right where more are. One gate is no special case: it stays the probability it "
-            "was.",
+            "With normalize_gates=False the gates are 1 where one expert is chosen.",
+            cause="One gate was taken for a special case, or divided by itself.",
+            cure="It stays the probability it was, as the gates of several experts do.",
             expected=expected,
             got=gates,
             example={"logits": logits, "top_k": top_k, "normalize_gates": False},
@@ -85,8 +87,8 @@ def _topk_raw(answer: Any, seed: int) -> None:
             close(gates, expected),
             "With normalize_gates=False a gate is the expert's probability among *all* experts, "
             "so a row may sum to less than one.",
-            cause="The softmax is taken over the chosen ones only, or the gates are divided by "
-            "their sum although nobody asked for it.",
+            cause="The softmax is taken over the chosen ones only, the gates are divided by their "
+            "sum although nobody asked for it, or they are no softmax at all (sigmoids, logits).",
             cure="Take `softmax(dim=-1)` of all logits, then `topk`; divide only if told to.",
             expected=expected,
             got=gates,
@@ -104,7 +106,8 @@ def _topk_normalised(answer: Any, seed: int) -> None:
         require(
             close(gates.sum(dim=-1), torch.ones(n_tokens)),
             "With normalize_gates=True the gates of each token sum to one, and these do not.",
-            cause="They are not renormalised, or along another axis.",
+            cause="They are not renormalised, or along another axis, not where one expert is "
+            "chosen, or by something else than their sum.",
             cure="Renormalise them: divide by the sum over the chosen experts, keepdim=True.",
             expected=expected,
             got=gates,
@@ -112,9 +115,9 @@ def _topk_normalised(answer: Any, seed: int) -> None:
         )
         require(
             close(gates, expected),
-            "Each row sums to one, but the proportions are off: two gates must stand to each "
-            "other as the two probabilities do.",
-            cause="Perhaps something was applied twice, a softmax for example.",
+            "Each row sums to one, but two gates do not stand to each other as the two "
+            "probabilities do.",
+            cause="Something was applied twice, most likely a softmax.",
             cure="Divide the chosen probabilities by their sum, and do nothing else.",
             expected=expected,
             got=gates,
@@ -123,8 +126,9 @@ def _topk_normalised(answer: Any, seed: int) -> None:
         unsaid, _ = answer(logits, top_k)
         require(
             close(unsaid, expected),
-            "Called without `normalize_gates`, the gates are not normalised. Keep the stub's "
-            "default: normalize_gates=True.",
+            "Called without `normalize_gates`, the gates are not normalised.",
+            cause="The parameter has another default than in the stub.",
+            cure="Keep the stub's default: normalize_gates=True.",
             expected=expected,
             got=unsaid,
             example={"logits": logits, "top_k": top_k},
@@ -142,7 +146,7 @@ def _topk_far(answer: Any, seed: int) -> None:
             "Logits near 1,000, with rows 200 apart, give other gates than the same logits near "
             "zero would.",
             cause="`exp` of such numbers is infinite or zero in float32.",
-            cure="A softmax first subtracts the largest logit of *each row*; torch's own does.",
+            cure="Subtract the largest logit of *each row* first, or use torch's own softmax.",
             expected=expected,
             got=got,
             example={"logits": logits, "top_k": 3, "normalize_gates": normalize},
@@ -171,8 +175,10 @@ def _topk_float32(answer: Any, seed: int) -> None:
             )
             require(
                 gates.dtype == torch.float32,
-                f"The gates came in {kind}. The contract says float32, whatever the dtype of the "
-                "logits: the experts' outputs are multiplied with them.",
+                f"The gates came in {kind}, and the contract says float32, whatever the dtype of "
+                "the logits.",
+                cause="They follow the dtype of the logits, or were converted at the end.",
+                cure="Begin with `logits.float()`, and convert nothing after it.",
                 expected=Words("gates in float32"),
                 got=Words(f"gates in {kind}"),
                 example=example,

@@ -12,7 +12,7 @@ def swaps_the_results(logits, top_k, normalize_gates=True):
     return ids, gates
 
 
-@EXERCISE.wrong(stage="shape", says="`gates` needs one row per token")
+@EXERCISE.wrong(stage="shape", says="`gates` has another shape")
 def keeps_every_gate(logits, top_k, normalize_gates=True):
     probs = logits.float().softmax(-1)
     return probs, probs.topk(top_k).indices

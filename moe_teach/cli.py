@@ -70,6 +70,8 @@ def _parser() -> argparse.ArgumentParser:
     hints.add_argument("level", nargs="?", type=int, metavar="LEVEL")
     _add(verbs, "solution", "show a solution with its explanation", _solution, ids=1)
     _add(verbs, "reset", "forget the record of exercises and show their start", _reset, ids="+")
+    own = _add(verbs, "mine", "list your own answers, which are modules that you may edit", _mine)
+    own.add_argument("--check", action="store_true", help="prove them all in a fresh process")
     _add(verbs, "doctor", "say what works on this machine and what to do about the rest", _doctor)
     _add(verbs, "bench", "time the implementations of an operation (see bench --help)", _bench)
     recipe = _add(verbs, "train", "train a model as a recipe says (a TOML file)", _train)
@@ -156,6 +158,12 @@ def _reset(arguments: argparse.Namespace) -> int:
     return DONE
 
 
+def _mine(arguments: argparse.Namespace) -> int:
+    from moe_teach.course.learner.mine import command
+
+    return command.check() if arguments.check else command.show()
+
+
 def _doctor(_arguments: argparse.Namespace) -> int:
     from moe_teach.doctor import main as doctor
 
@@ -226,24 +234,8 @@ def _experiment(arguments: argparse.Namespace) -> int:
 
 def _author(arguments: argparse.Namespace) -> int:
     from moe_teach.course.authoring import command
-    from moe_teach.ops.triton_mode import choose_mode
 
-    choose_mode()  # solutions hold kernels, and torch may import Triton before they do
-    root = repository()
-    if arguments.task == "build":
-        return command.build(root, _numbers(arguments.chapters), check_only=arguments.check)
-    if arguments.task == "execute":
-        return command.execute(root, _numbers(arguments.chapters))
-    if arguments.task == "mutate":
-        return command.mutate(root, arguments.ids, jobs=arguments.jobs, one_in=arguments.one_in)
-    return command.verify(root, arguments.ids)
-
-
-def _numbers(chapters: list[str]) -> list[int]:
-    for word in chapters:
-        if not word.isdigit():
-            raise LookupError(f"{word!r} is not a chapter number such as 03.")
-    return [int(word) for word in chapters]
+    return command.run(repository(), arguments)
 
 
 if __name__ == "__main__":

@@ -68,6 +68,7 @@ def home_of_the_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MOE_TEACH_HOME", str(tmp_path_factory.mktemp("home")))
         patch.delenv("NBGRADER_EXECUTION", raising=False)
+        patch.setenv("MOE_TEACH_MINE", "off")  # a pass starts no process that nobody waits for
         yield
 
 

@@ -97,10 +97,11 @@ def _in_words(frame: traceback.FrameSummary) -> str:
 
 
 def _is_learners(filename: str, answer_file: str) -> bool:
-    return filename == answer_file or not _is_installed(filename)
+    return filename == answer_file or not is_installed(filename)
 
 
-def _is_installed(filename: str) -> bool:
+def is_installed(filename: str) -> bool:
+    """Tell a file of Python, of a package or of the course from one of the learner's own."""
     if filename.startswith("<frozen") or filename.startswith(_PACKAGE):
         return True
     return filename.startswith(_INSTALLED) or "-packages/" in filename

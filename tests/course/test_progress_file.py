@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import filelock
 import pytest
 
+from moe_teach import files
 from moe_teach.course.learner import progress_file as ledger
 from moe_teach.course.learner.progress_file import Progress, Record
 
@@ -108,15 +109,15 @@ def test_two_kernels_that_meet_one_damaged_file_set_it_aside_once(home):
 def test_a_file_that_another_kernel_mended_meanwhile_is_not_set_aside(home, monkeypatch):
     home.mkdir()
     ledger.path().write_text("half a fi")
-    locked = ledger._locked
+    taking_turns = ledger.taking_turns
 
     @contextlib.contextmanager
-    def late():
-        with locked():
+    def late(name):
+        with taking_turns(name):
             ledger.save(Progress({"9.1": Record(attempts=4)}))
             yield
 
-    monkeypatch.setattr(ledger, "_locked", late)
+    monkeypatch.setattr(ledger, "taking_turns", late)
     assert ledger.read().of("9.1").attempts == 4
     assert not list(home.glob("progress-damaged-*"))
 
@@ -144,7 +145,7 @@ def test_a_disk_without_locks_keeps_the_record_all_the_same(monkeypatch, problem
 
 
 def test_a_lock_that_nobody_gives_back_costs_patience_and_nothing_else(home, monkeypatch):
-    monkeypatch.setattr(ledger, "_PATIENCE", 0.05)
+    monkeypatch.setattr(files, "PATIENCE", 0.05)
     home.mkdir()
     with filelock.FileLock(home / "progress.lock"):
         assert ledger.count_attempt("9.1", "wrong", 1, 0.0).attempts == 1

@@ -1,5 +1,6 @@
 """The authors' verbs as the command line shows them; each prints and returns an exit status."""
 
+import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from moe_teach.course.authoring.execute import execute as run_lesson
 from moe_teach.course.authoring.sources import SourceError
 from moe_teach.course.learner.notes import Note
 from moe_teach.judging.exercise import Exercise
+from moe_teach.ops.triton_mode import choose_mode
 
 DONE, FAILED, USAGE, FAULT = range(4)
 
@@ -137,3 +139,22 @@ def _cost(root: Path, run: Run) -> tuple[str, ...]:
     size = (root / "notebooks" / f"{run.lesson}.ipynb").stat().st_size / 1000
     peak = f"{run.peak_mb:.0f}" if run.peak_mb else "-"
     return (run.lesson, f"{run.seconds:.1f}", peak, f"{size:.0f}")
+
+
+def run(root: Path, arguments: argparse.Namespace) -> int:
+    """Do the task that `moe-teach author` was asked for, and give its exit status."""
+    choose_mode()  # solutions hold kernels, and torch may import Triton before they do
+    if arguments.task == "build":
+        return build(root, _numbers(arguments.chapters), check_only=arguments.check)
+    if arguments.task == "execute":
+        return execute(root, _numbers(arguments.chapters))
+    if arguments.task == "mutate":
+        return mutate(root, arguments.ids, jobs=arguments.jobs, one_in=arguments.one_in)
+    return verify(root, arguments.ids)
+
+
+def _numbers(chapters: list[str]) -> list[int]:
+    for word in chapters:
+        if not word.isdigit():
+            raise LookupError(f"{word!r} is not a chapter number such as 03.")
+    return [int(word) for word in chapters]

@@ -45,7 +45,7 @@ def execute(path: Path) -> tuple[str, Run]:
     )
     begin = time.perf_counter()
     with tempfile.TemporaryDirectory() as scratch:
-        client.execute(env={**os.environ, "MOE_TEACH_HOME": scratch})
+        client.execute(env={**os.environ, "MOE_TEACH_HOME": scratch, "MOE_TEACH_MINE": "off"})
     seconds = time.perf_counter() - begin
     problems = clean(notebook)
     notebook.metadata = nbformat.from_dict(metadata)

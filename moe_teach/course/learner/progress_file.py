@@ -7,20 +7,17 @@ else keeps the file from being read or written (no home, no permission) is an `O
 """
 
 import contextlib
-import errno
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from moe_teach.files import home, write_atomically
+from moe_teach.files import home, taking_turns, write_atomically
 
 SCHEMA = 1
-_LOCKLESS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
-_PATIENCE = 3.0  # seconds to wait for another kernel's turn, which takes milliseconds
 
 
 class NewerCourse(OSError):
@@ -69,7 +66,7 @@ def read() -> Progress:
     try:
         return _read()
     except _Damaged:
-        with _locked():
+        with taking_turns("progress"):
             return _mended()
 
 
@@ -81,7 +78,7 @@ def save(progress: Progress) -> None:
 
 def update(item_id: str, change: Callable[[Record], Record]) -> Record:
     """Replace one record by what `change` makes of it, under a lock, and give the new one."""
-    with _locked():
+    with taking_turns("progress"):
         progress = _mended()
         progress.records[item_id] = record = change(progress.of(item_id))
         save(progress)
@@ -116,7 +113,7 @@ def open_solution(item_id: str) -> None:
 
 def forget(item_id: str) -> None:
     """Remove one record."""
-    with _locked():
+    with taking_turns("progress"):
         progress = _mended()
         if progress.records.pop(item_id, None) is not None:
             save(progress)
@@ -183,22 +180,3 @@ def _mended() -> Progress:
         with contextlib.suppress(FileNotFoundError):  # without locks another one may be sooner
             path().replace(kept)
         return Progress()
-
-
-@contextlib.contextmanager
-def _locked() -> Iterator[None]:
-    """Let two kernels take turns; where files cannot be locked, the last one to write wins."""
-    from filelock import FileLock, Timeout
-
-    home().mkdir(parents=True, exist_ok=True)
-    lock = FileLock(home() / "progress.lock", timeout=_PATIENCE, poll_interval=0.01)
-    with contextlib.ExitStack() as held:
-        # A lock that nobody gives back, or a disk that knows none, must not cost the record.
-        try:
-            held.enter_context(lock)
-        except (Timeout, NotImplementedError):
-            pass
-        except OSError as problem:
-            if problem.errno not in _LOCKLESS:
-                raise
-        yield

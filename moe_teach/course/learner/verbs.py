@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from moe_teach.course import materials, registry
 from moe_teach.course.learner import progress_file as ledger
 from moe_teach.course.learner.feedback import Score
+from moe_teach.course.learner.mine import carrying, parts
 from moe_teach.course.learner.notes import Note
 from moe_teach.judging import engine, questions
 from moe_teach.judging.exercise import MISSING, Exercise
@@ -39,7 +40,7 @@ def check(item_id: str = "", answer: Any = MISSING) -> Score:
         outcome = questions.run_question(item, answer)
     else:
         outcome = engine.run_exercise(item, answer, reference=materials.reference)
-    return Score(_remembered(item, outcome))
+    return Score(_carried_over(item, answer, _remembered(item, outcome)))
 
 
 def hint(item_id: str = "", level: int | None = None) -> Note:
@@ -88,6 +89,7 @@ def reset(item_id: str = "") -> Note:
     text = problem or "Your record for it is empty again."
     if code:
         text += " This is the code it started from; paste it over yours to begin afresh."
+        text += parts.stays(item)
     return Note(f"Reset {item.id} {item.title}", text, code)
 
 
@@ -183,6 +185,15 @@ def _remembered(item: registry.Item, outcome: Outcome) -> Outcome:
         cure=outcome.cure if failures >= 3 else "",
         next_step="\n".join(filter(None, (_next_step(item, outcome, record), problem))),
     )
+
+
+def _carried_over(item: registry.Item, answer: Any, outcome: Outcome) -> Outcome:
+    """Make an answer that passed the learner's own, and tell what became of others meanwhile."""
+    if not isinstance(item, Exercise):
+        return outcome
+    line = carrying.carry(item, answer) if outcome.state == "passed" else ""
+    said = (outcome.next_step, line, carrying.news(apart_from=item))
+    return replace(outcome, next_step="\n".join(filter(None, said)))
 
 
 def _next_step(item: registry.Item, outcome: Outcome, record: ledger.Record | None) -> str:

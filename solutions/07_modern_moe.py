@@ -3,16 +3,18 @@
 #
 # Six pieces of the models of today: count the designs that cost the same, cut experts into parts,
 # keep one always on, limit a token to a few groups, follow DeepSeek-V3's rule from logits to gates,
-# and balance inside every sequence.
+# and balance inside every sequence. Then that rule goes into your own layer.
 
 # %%
 import math
+from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from moe_teach.config import RouterConfig
-from moe_teach.course import check
+from moe_teach.course import check, mine
 from moe_teach.nn.experts import Experts
 from moe_teach.nn.feed_forward import FeedForward
 from moe_teach.nn.router import Router
@@ -252,3 +254,115 @@ def sequence_balance_loss(probs: Tensor, expert_ids: Tensor) -> Tensor:
 
 # %%
 check("7.6", sequence_balance_loss)
+
+# %% [markdown]
+# ## Exercise 7.7: DeepSeek-V3's rule in your layer
+#
+# An MoE layer like yours of 4.7 asks `layer.route(logits, top_k, normalize_gates)` who is chosen.
+# Put DeepSeek-V3's rule there (your 7.5), with a bias that your 6.3 moves. The layer's own code
+# stays as it is.
+#
+# - `expert_bias` is **state that nobody trains**: one zero for each expert at first, saved with the
+#   model, moved by `update_bias` and by nothing else.
+# - The record tells the truth: its `probs` are the sigmoid scores, in float32 and without the bias.
+# - A **copy** of the layer (`copy.deepcopy`) has a bias of its own, and chooses by that.
+
+# %%
+RULES = {"rule": "7.5", "move": "6.3"}
+
+
+class DeepSeekMoE(nn.Module):
+    """A layer that routes as DeepSeek-V3 does."""
+
+    def __init__(
+        self,
+        layer: nn.Module,
+        n_groups: int = 1,
+        top_groups: int = 1,
+        gate_scale: float = 2.5,
+        **parts: Callable,
+    ) -> None:
+        """Take a layer, and put the rule into it. layer.router.weight has one row per expert."""
+        super().__init__()
+        self.layer, self.gate_scale = layer, gate_scale
+        self.n_groups, self.top_groups = n_groups, top_groups
+        self.rule, self.move = (parts.get(name) or mine(item) for name, item in RULES.items())
+        ### BEGIN SOLUTION
+        self.register_buffer("expert_bias", torch.zeros(len(layer.router.weight)))
+        layer.route = self.route
+        ### END SOLUTION
+
+    def route(
+        self, logits: Tensor, top_k: int, normalize_gates: bool = True
+    ) -> tuple[Tensor, Tensor]:
+        """Return gates and expert_ids, (T, K). The rule's gates are normalised in any case.
+
+        self.rule(logits, expert_bias, top_k, n_groups, top_groups, gate_scale) is called as in 7.5.
+        """
+        ### BEGIN SOLUTION
+        groups = self.n_groups, self.top_groups
+        return self.rule(logits, self.expert_bias, top_k, *groups, self.gate_scale)
+        ### END SOLUTION
+
+    def forward(self, x: Tensor, token_ids: Tensor | None = None) -> tuple[Tensor, Routing]:
+        """Return y like x and the Routing, with the rule's own scores as probs."""
+        ### BEGIN SOLUTION
+        y, routing = self.layer(x)
+        return y, replace(routing, probs=routing.logits.float().sigmoid())
+        ### END SOLUTION
+
+    def update_bias(self, routing: Routing, rate: float) -> None:
+        """Move the bias by one step of `self.move(expert_bias, expert_ids, rate)`, as in 6.3."""
+        ### BEGIN SOLUTION
+        self.expert_bias.copy_(self.move(self.expert_bias, routing.expert_ids, rate))
+        ### END SOLUTION
+
+
+# %%
+check("7.7", DeepSeekMoE)
+
+# %% [markdown]
+# ### All laws, at last
+#
+# Your layer of chapter 04 left two laws untested: it had no bias. Now it has one. Sixteen experts
+# in four groups; each token may use two of the groups.
+
+# %% tags=["play"]
+from moe_teach.analysis.laws import obeys
+from moe_teach.analysis.own_layer import told_about
+from moe_teach.chapters.ch07_modern_moe.deepseek_parts import told_about_rule
+
+Layer, Rule = mine("4.7"), mine("7.7")
+torch.manual_seed(0)
+moe = Rule(Layer(16, 16, 4, 8), n_groups=4, top_groups=2)
+report = obeys(moe, d_model=16, **told_about_rule(moe, told_about(moe.layer)))
+report
+
+# %% tags=["play"]
+assert report and report["bias shift"].outcome == report["bias stays out"].outcome == "holds"
+_, routing = moe(torch.randn(200, 16))
+groups = [len(set(row)) for row in (routing.expert_ids // 4).tolist()]
+assert max(groups) <= 2
+print("PASS: the bias chooses and never weighs, and no token leaves its two groups")
+
+# %% [markdown]
+# ### Balance without a gradient
+#
+# Tokens that share a common part, as those of real text do, crowd at a few experts. Now let
+# `update_bias` do its work: no loss, no gradient, and no weight moves. `max_violation` says by how
+# much the busiest expert exceeds the mean.
+
+# %% tags=["play"]
+from moe_teach.ops.balance import max_violation, tokens_per_expert
+
+torch.manual_seed(1)
+common, excess = 0.7 * torch.randn(16), {}
+for step in range(201):
+    with torch.no_grad():
+        _, routing = moe(common + torch.randn(1024, 16))
+    if step in (0, 20, 200):
+        excess[step] = float(max_violation(tokens_per_expert(routing)))
+        print(f"step {step:3}: the busiest expert is {excess[step]:6.1%} above the mean")
+    moe.update_bias(routing, rate=0.005)
+assert excess[200] < excess[0] / 3
+print("PASS: the excess is less than a third of what it was")

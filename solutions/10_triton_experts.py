@@ -2,7 +2,8 @@
 # # 10 Triton experts: exercises
 #
 # Four kernels and a bill. Together with the lesson's SwiGLU kernel they are a layer of experts that
-# copies no row, pads no row, and learns; the bill says how fast any machine can run it.
+# copies no row, pads no row, and learns; the bill says how fast any machine can run it. The last
+# exercise launches your kernels of this chapter and of chapter 09 one after the other: a layer.
 #
 # Every kernel here is run by Triton's **interpreter** on the CPU, program by program, under a
 # watch: what would write into somebody else's memory on a GPU is a sentence here. All blocks are
@@ -16,8 +17,10 @@ import os
 os.environ["TRITON_INTERPRET"] = "1"
 
 import torch
+from torch import Tensor
+from torch.nn import functional
 
-from moe_teach.course import check
+from moe_teach.course import check, mine
 from moe_teach.ops.triton_host import tl, triton
 
 # %% [markdown]
@@ -270,3 +273,141 @@ def ffn_roofline(
 
 # %%
 check("10.5", ffn_roofline)
+
+# %% [markdown]
+# ## Exercise 10.6: Your kernels are a layer
+#
+# Launch your kernels so that together they are the experts of an MoE layer, from the choices to the
+# mixture:
+#
+# ```text
+#   count (9.2) -> base -> place (9.3) -> tiles (10.2)
+#         -> matmul (10.1), twice -> silu -> down (10.3) -> sum
+# ```
+#
+# Between the launches are small tables of integers, which torch makes: `base`, the ends of the
+# experts, and `choice`, which leads from rows to choices (`slot` leads from choices to rows). A
+# kernel is launched as `kernel[grid](arguments in the order of its stub)`. Nobody may ask how many
+# tiles there are: there are never more than `triton.cdiv(n_rows, ROWS) + n_experts`, and a surplus
+# program knows what to do.
+#
+# This is the way forward only, without gradients. `x`, `gates` and the matrices may be views; a
+# kernel that takes no strides wants them contiguous.
+
+# %%
+KERNELS = {"count": "9.2", "place": "9.3", "tiles": "10.2", "matmul": "10.1", "down": "10.3"}
+BLOCK, ROWS, WIDE = 16, 16, 16  # choices of a block, rows of a tile, columns of a tile
+
+
+def experts_by_kernels(
+    x: Tensor,
+    gates: Tensor,
+    expert_ids: Tensor,
+    w_gate: Tensor,
+    w_up: Tensor,
+    w_down: Tensor,
+    **kernels,
+) -> Tensor:
+    """Send tokens to their SwiGLU experts, and mix the answers with the gates.
+
+    x: (T, D); gates: (T, K); expert_ids: (T, K) integers, different within a row; w_gate, w_up:
+    (E, F, D); w_down: (E, D, F). All float32 but the ids; T is at least 1.
+    Returns (T, D).
+    """
+    parts = (kernels.get(name) or mine(item) for name, item in KERNELS.items())
+    count, place, tiles, matmul, down = parts
+    n_tokens, top_k = expert_ids.shape
+    n_experts, d_ff, d_model = w_up.shape
+    n_rows = expert_ids.numel()
+    ### BEGIN SOLUTION
+    n_blocks, width = triton.cdiv(n_rows, BLOCK), triton.next_power_of_2(n_experts)
+    ids = expert_ids.reshape(-1).to(torch.int32)
+    counts = torch.empty(n_blocks, n_experts, dtype=torch.int32)
+    count[(n_blocks,)](ids, counts, n_rows, n_experts, BLOCK, width)
+
+    totals = counts.sum(dim=0)
+    ends = totals.cumsum(0)
+    base = (ends - totals + counts.cumsum(0) - counts).to(torch.int32)
+    slot, token_idx = torch.empty(2, n_rows, dtype=torch.int32)
+    place[(n_blocks,)](ids, base, slot, token_idx, n_rows, n_experts, top_k, BLOCK, width)
+
+    n_tiles = triton.cdiv(n_rows, ROWS) + n_experts
+    table = torch.empty(3, n_tiles, dtype=torch.int32).unbind()
+    tiles[(n_tiles,)](ends.to(torch.int32), *table, n_experts, ROWS, width)
+
+    inner = []
+    for w in (w_gate, w_up):
+        out = torch.empty(n_rows, d_ff)
+        grid = (n_tiles, triton.cdiv(d_ff, WIDE))
+        sizes = (d_model, d_ff, *w.stride(), ROWS, WIDE, WIDE)
+        matmul[grid](x.contiguous(), token_idx, w, out, *table, *sizes)
+        inner.append(out)
+    h = functional.silu(inner[0]) * inner[1]
+
+    choice = torch.empty_like(slot)
+    choice[slot.long()] = torch.arange(n_rows, dtype=torch.int32)  # the inverse of slot
+    out = torch.empty(n_rows, d_model)
+    grid = (n_tiles, triton.cdiv(d_model, WIDE))
+    sizes = (d_model, d_ff, ROWS, WIDE, triton.next_power_of_2(d_ff))
+    down[grid](h, w_down.contiguous(), gates.contiguous(), choice, out, *table, *sizes)
+    return out.view(n_tokens, top_k, d_model).sum(dim=1)
+    ### END SOLUTION
+
+
+# %%
+check("10.6", experts_by_kernels)
+
+# %% [markdown]
+# ### Your layer on your kernels
+#
+# Your layer of chapter 04 brings its weights and its router's rule; your kernels do the rest. The
+# watcher looks at every address of all six launches.
+
+# %% tags=["play"]
+from torch import nn
+
+from moe_teach.analysis.kernel_watch import watch
+from moe_teach.types import Routing
+
+
+class MyFusedMoE(nn.Module):
+    """The layer of 4.7, with its way through the experts in kernels; forward only."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer, self.experts = layer, mine("10.6")
+
+    @torch.no_grad()
+    def forward(self, x: Tensor, token_ids: Tensor | None = None) -> tuple[Tensor, Routing]:
+        layer, tokens = self.layer, x.reshape(-1, x.shape[-1])
+        logits = layer.router(tokens)
+        gates, ids = layer.route(logits, layer.top_k, layer.normalize_gates)
+        y = self.experts(tokens, gates, ids, layer.w_gate, layer.w_up, layer.w_down)
+        return y.view_as(x), Routing(logits, logits.softmax(dim=-1), gates, ids)
+
+
+torch.manual_seed(0)
+layer = mine("4.7")(8, 4, 2, 6)
+fused = MyFusedMoE(layer)
+x = torch.randn(7, 8)
+with watch(adopt=True) as seen:
+    y, routing = fused(x)
+torch.testing.assert_close(y, layer(x)[0].detach())
+assert not seen.races()
+kinds = [access.kind for access in seen.accesses]
+print(f"{kinds.count('load')} loads and {kinds.count('store')} stores, all of them inside")
+print("PASS: no race, and the layer says what it said before")
+
+# %% [markdown]
+# And the laws, but for three: one needs a gradient, one asks for no tokens at all, and one would
+# call the interpreted layer once for every token.
+
+# %% tags=["play"]
+from moe_teach.analysis.laws import LAWS, obeys
+from moe_teach.analysis.own_layer import told_about
+
+told = told_about(layer) | {"with_top_k": None}
+laws = [law for law in LAWS if law.name not in ("shapes", "router learns", "batch invariance")]
+report = obeys(fused, d_model=8, laws=laws, **told)
+assert report and report["kept once"].outcome == "holds"
+report

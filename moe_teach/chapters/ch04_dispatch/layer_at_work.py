@@ -3,6 +3,7 @@
 from typing import Any
 
 from moe_teach.analysis.laws import LAWS, obeys
+from moe_teach.analysis.own_layer import told_about
 from moe_teach.chapters.ch04_dispatch.layer_parts import (
     OF_EXERCISE,
     PARTS,
@@ -12,7 +13,7 @@ from moe_teach.chapters.ch04_dispatch.layer_parts import (
     near,
     weights_of,
 )
-from moe_teach.chapters.ch04_dispatch.my_layer import learn_kinds, told_about
+from moe_teach.chapters.ch04_dispatch.my_layer import learn_kinds
 from moe_teach.judging.exercise import Words, WrongAnswer, require
 
 

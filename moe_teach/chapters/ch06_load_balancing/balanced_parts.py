@@ -9,41 +9,13 @@ from torch.nn.functional import cross_entropy
 
 from moe_teach.chapters.ch06_load_balancing.inputs import balance
 from moe_teach.chapters.ch06_load_balancing.kinds_model import KindsModel
+from moe_teach.judging.stand_ins import SmallLayer
 from moe_teach.ops.balance import tokens_per_expert, update_expert_bias
 from moe_teach.ops.losses import load_balance_loss
 from moe_teach.seeding import seeded
 from moe_teach.types import Routing
 
 OF_EXERCISE = {"loop": "5.6", "balance": "6.1", "move": "6.3"}
-
-
-class SmallLayer(nn.Module):
-    """Stands in for the reader's layer: everyone computes, the chosen are mixed."""
-
-    def __init__(
-        self, d_model: int, n_experts: int, top_k: int, d_ff: int, normalize_gates: bool
-    ) -> None:
-        super().__init__()
-        self.top_k, self.normalize_gates, self.route = top_k, normalize_gates, plain_route
-        self.router = nn.Linear(d_model, n_experts, bias=False)
-        self.w_up = nn.Parameter(torch.randn(n_experts, d_model, d_ff) / d_model**0.5)
-        self.w_down = nn.Parameter(torch.randn(n_experts, d_ff, d_model) / d_ff**0.5)
-
-    def forward(self, x: Tensor, token_ids: Tensor | None = None) -> tuple[Tensor, Routing]:
-        """Return y like x, and the routing."""
-        tokens = x.reshape(-1, x.shape[-1])
-        logits = self.router(tokens)
-        gates, ids = self.route(logits, self.top_k, self.normalize_gates)
-        answers = (tokens @ self.w_up).relu() @ self.w_down  # (E, T, D)
-        chosen = answers[ids, torch.arange(len(tokens))[:, None]]
-        y = (gates[..., None] * chosen).sum(dim=1)
-        return y.view_as(x), Routing(logits, logits.softmax(dim=-1), gates, ids)
-
-
-def plain_route(logits: Tensor, top_k: int, normalize_gates: bool) -> tuple[Tensor, Tensor]:
-    """Softmax over all experts, then top-k."""
-    gates, ids = logits.softmax(dim=-1).topk(top_k, dim=-1)
-    return gates / gates.sum(dim=-1, keepdim=True) if normalize_gates else gates, ids
 
 
 def loop(

@@ -1,6 +1,7 @@
 """Chapter 07: its exercises and the lesson's questions, in their order."""
 
 from moe_teach.chapters.ch07_modern_moe import (
+    deepseek_moe,
     equal_flop_config,
     group_limited_topk,
     questions,
@@ -17,5 +18,6 @@ EXERCISES = (
     group_limited_topk.EXERCISE,
     sigmoid_bias_route.EXERCISE,
     sequence_balance_loss.EXERCISE,
+    deepseek_moe.EXERCISE,
 )
 QUESTIONS = questions.QUESTIONS

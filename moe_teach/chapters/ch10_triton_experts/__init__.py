@@ -5,6 +5,7 @@ from moe_teach.chapters.ch10_triton_experts import (
     ffn_roofline,
     find_tile_kernel,
     gathered_matmul_kernel,
+    kernel_layer,
     questions,
     weight_gradient_kernel,
 )
@@ -15,5 +16,6 @@ EXERCISES = (
     down_kernel.EXERCISE,
     weight_gradient_kernel.EXERCISE,
     ffn_roofline.EXERCISE,
+    kernel_layer.EXERCISE,
 )
 QUESTIONS = questions.QUESTIONS

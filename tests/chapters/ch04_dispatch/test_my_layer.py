@@ -4,13 +4,9 @@ import pytest
 import torch
 
 from moe_teach.analysis.laws import obeys
+from moe_teach.analysis.own_layer import told_about, written_by
 from moe_teach.chapters.ch04_dispatch.figures import who_goes_where
-from moe_teach.chapters.ch04_dispatch.my_layer import (
-    kinds_by_expert,
-    learn_kinds,
-    told_about,
-    written_by,
-)
+from moe_teach.chapters.ch04_dispatch.my_layer import kinds_by_expert, learn_kinds
 from moe_teach.chapters.ch04_dispatch.my_moe_answers import WithALoopOverTheExperts as Layer
 
 

@@ -71,6 +71,36 @@ def read_at(grid: Grid) -> Grid:
     )
 
 
+def at_best(
+    grid: Grid,
+    name: str,
+    key: str,
+    rates: Mapping[int, Mapping[str, float]],
+    seeds: Iterable[int],
+) -> list[list[Any]]:
+    """Return an entry of the results of one setting: a list for each length, one for each seed.
+
+    Args:
+        grid: cells whose settings are `Horizon`s.
+        name: of the setting.
+        key: the entry.
+        rates: steps -> name -> the rate to take; a length without this name is left out.
+        seeds: those of the verdict, in their order.
+
+    Raises:
+        KeyError: if a run is not in the grid.
+    """
+    known = {
+        (cell.settings["name"], cell.settings["steps"], cell.settings["lr"], cell.seed): cell
+        for cell in grid.cells
+    }
+    return [
+        [known[name, steps, of_length[name], seed].result[key] for seed in seeds]
+        for steps, of_length in rates.items()
+        if name in of_length
+    ]
+
+
 def best_rates(
     grid: Grid, key: str, *, lowest: bool, seeds: Iterable[int] | None = None
 ) -> dict[int, dict[str, float]]:
@@ -80,7 +110,7 @@ def best_rates(
         grid: cells whose settings are `Horizon`s.
         key: the entry of the results to judge by.
         lowest: whether a smaller entry is the better one, as with a loss.
-        seeds: take only the cells of these seeds; all of them if None.
+        seeds: those of the search; all of them if None.
 
     Raises:
         ValueError: if one rate of a setting was run with fewer seeds than another.

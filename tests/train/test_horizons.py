@@ -3,7 +3,15 @@
 import pytest
 
 from moe_teach.train.experiment import run_grid
-from moe_teach.train.horizons import Horizon, at_length, best_rates, chosen, read_at, search
+from moe_teach.train.horizons import (
+    Horizon,
+    at_best,
+    at_length,
+    best_rates,
+    chosen,
+    read_at,
+    search,
+)
 
 WIDE_LIKES_LITTLE = {("small", 10): 0.2, ("small", 30): 0.1, ("wide", 10): 0.1, ("wide", 30): 0.1}
 
@@ -54,6 +62,16 @@ def test_the_verdict_runs_each_setting_at_its_own_rate(grid):
     assert settings[at_length("small", 10)] == Horizon("small", 1, 10, 0.2)
     assert settings[at_length("wide", 30)] == Horizon("wide", 8, 30, 0.1)
     assert len(settings) == 4
+
+
+def test_a_verdict_reads_the_runs_at_the_best_rate(grid):
+    rates = {10: {"small": 0.2, "wide": 0.4}, 30: {"small": 0.1}}
+
+    assert at_best(grid, "small", "loss", rates, (0, 1)) == [[1, 1], [1, 1]]
+    (only,) = at_best(grid, "wide", "loss", rates, (1, 9))
+    assert only == pytest.approx([1.3, 0.7])
+    with pytest.raises(KeyError):
+        at_best(grid, "wide", "loss", rates, (77,))
 
 
 def test_a_run_at_a_constant_rate_holds_the_shorter_ones(tmp_path):

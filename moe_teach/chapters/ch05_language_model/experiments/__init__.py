@@ -18,7 +18,11 @@ from moe_teach.chapters.ch05_language_model.experiments.ladder import (
     only,
     run_setting,
 )
-from moe_teach.chapters.ch05_language_model.experiments.longer import SEARCHED, measure_for
+from moe_teach.chapters.ch05_language_model.experiments.longer import (
+    HORIZONS,
+    SEARCHED,
+    measure_for,
+)
 from moe_teach.train.experiment import Experiment
 
 __all__ = [
@@ -82,5 +86,11 @@ EXPERIMENTS = (
         SEARCHED,
         measure_for,
         seeds=(10, 11),
+    ),
+    Experiment(
+        "05_horizons",
+        "The facts in 800 and 2,400 steps, each model at its best rate.",
+        HORIZONS,
+        measure_for,
     ),
 )

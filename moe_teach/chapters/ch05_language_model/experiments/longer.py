@@ -10,7 +10,7 @@ from moe_teach.chapters.ch05_language_model.experiments.ladder import (
     curve_of,
     run_setting,
 )
-from moe_teach.train.horizons import Horizon, search
+from moe_teach.train.horizons import Horizon, chosen, search
 
 COMPARED = {
     **{
@@ -32,3 +32,11 @@ def measure_for(horizon: Horizon, seed: int) -> dict[str, Any]:
 
 
 SEARCHED = search(COMPARED, (800,), RATES)
+_MAIN = {"dense, equal active": LR, "16 experts": LR}
+_TABLES = {"16 experts, hash, gate p": LR}
+BEST = {
+    800: _MAIN | _TABLES,
+    2400: _MAIN | {"dense, equal total": LR / 2} | {"16 experts, hash": LR} | _TABLES,
+}
+"""Steps -> model -> rate: the best of `05_rates`, which was searched at 800 steps only."""
+HORIZONS = chosen(COMPARED, BEST)

@@ -5,6 +5,7 @@ from moe_teach.chapters.ch06_load_balancing.experiments.alike import (
     likeness,
     measure_likeness,
 )
+from moe_teach.chapters.ch06_load_balancing.experiments.causal import CAUSAL, measure_causal
 from moe_teach.chapters.ch06_load_balancing.experiments.kinds import (
     KINDS,
     METHODS,
@@ -97,6 +98,13 @@ EXPERIMENTS = (
         "Do the tokens of the language model look alike when its routers collapse?",
         LIKENESS,
         measure_likeness,
+        SEEDS,
+    ),
+    Experiment(
+        "06_causal",
+        "Does expert choice lose without the future, or because its test is not its training?",
+        CAUSAL,
+        measure_causal,
         SEEDS,
     ),
     Experiment(

@@ -26,7 +26,7 @@ from moe_teach.ops.balance import max_violation
 from moe_teach.train.horizons import Horizon
 
 LENGTHS = (500, 1500, 5000)
-RATES = (0.0025, 0.005, 0.01, 0.02)
+RATES = (0.00125, 0.0025, 0.005, 0.01, 0.02)
 SEEDS = (0, 1, 2, 3, 4)
 SEARCH_SEEDS = (100, 101)
 RECENT = 50  # steps whose load tells the balance in training
@@ -64,78 +64,55 @@ NARROW = {
 
 def measure_longer(horizon: Horizon, seed: int) -> dict[str, Any]:
     """Read one run of a stack at `LENGTHS`: quality, balance, and the size of the logits."""
-    known = horizon.lr in RATES and seed in SEEDS + SEARCH_SEEDS
-    seeds = SEEDS + SEARCH_SEEDS if known else (seed,)
-    rates = RATES if known else (horizon.lr,)
+    seeds = SEEDS + SEARCH_SEEDS if seed in SEEDS + SEARCH_SEEDS else (seed,)
     marks = (*(step for step in LENGTHS if step < horizon.steps), horizon.steps)
-    return train_stack(horizon.setting, rates, seeds, marks)[horizon.lr, seed]
-
-
-class StackedAdam:
-    """Adam with a learning rate for every run of a stack; torch's has one for a whole tensor."""
-
-    def __init__(self, stack: Stack, rates: tuple[float, ...]) -> None:
-        self.moving = [part.requires_grad_() for part in stack.parameters]
-        n_seeds = len(stack.router) // len(rates)
-        lr = torch.tensor(rates).repeat_interleave(n_seeds)[:, None, None]
-        self.lrs = [lr * stack.trial.router_speed, lr, lr][: len(self.moving)]
-        self.means = [torch.zeros_like(part) for part in self.moving]
-        self.squares = [torch.zeros_like(part) for part in self.moving]
-        self.n_steps = 0
-
-    def step(self, loss: Tensor) -> None:
-        """Move every run down the gradient of its own loss (R,)."""
-        self.n_steps += 1
-        gradients = torch.autograd.grad(loss.sum(), self.moving, allow_unused=True)
-        known = zip(self.moving, gradients, self.means, self.squares, self.lrs, strict=True)
-        with torch.no_grad():
-            for part, gradient, mean, square, lr in known:
-                if gradient is None:  # a fixed rule has no use for its router
-                    continue
-                mean.lerp_(gradient, 0.1)
-                square.mul_(0.999).addcmul_(gradient, gradient, value=0.001)
-                root = (square / (1 - 0.999**self.n_steps)).sqrt_().add_(1e-8)
-                part.sub_(lr / (1 - 0.9**self.n_steps) * mean / root)
+    return train_stack(horizon.setting, horizon.lr, seeds, marks)[seeds.index(seed)]
 
 
 @lru_cache(maxsize=1)
 def train_stack(
-    trial: Trial, rates: tuple[float, ...], seeds: tuple[int, ...], marks: tuple[int, ...]
-) -> dict[tuple[float, int], dict[str, Any]]:
-    """Train every seed at every rate and read them all after each number of steps in `marks`."""
-    stack, samples = begin(trial, seeds, len(rates))
-    optimiser = StackedAdam(stack, rates)
+    trial: Trial, lr: float, seeds: tuple[int, ...], marks: tuple[int, ...]
+) -> list[dict[str, Any]]:
+    """Train every seed and read all of them after each number of steps in `marks`."""
+    stack, samples = begin(trial, seeds)
+    optimiser = _optimiser(stack, lr)
     draws = [torch.Generator().manual_seed(seed) for seed in seeds]
     noise = torch.Generator().manual_seed(0)
     recent: list[Tensor] = []
-    read: list[dict[str, list[float]]] = []
+    read: list[dict[str, list[float | int]]] = []
     for step in range(1, max(marks) + 1):
         rows = torch.stack([torch.randint(N_TRAIN, (BATCH,), generator=draw) for draw in draws])
-        loss, taken, probs = step_loss(stack, _batch(samples, rows, len(rates)), noise)
-        optimiser.step(loss)
+        loss, taken, probs = step_loss(stack, _batch(samples, rows), noise)
+        optimiser.zero_grad()
+        loss.sum().backward()
+        optimiser.step()
         recent = [*recent[1 - RECENT :], taken.sum(dim=1)]
         _keep_books(stack, taken, probs, first=step == 1)
         if step in marks:
-            read.append(_reading(stack, _held_back(samples, len(rates)), sum(recent)))
-    runs = [(lr, seed) for lr in rates for seed in seeds]
-    return {
-        run: {"steps": list(marks)} | {key: [one[key][i] for one in read] for key in read[0]}
-        for i, run in enumerate(runs)
-    }
+            read.append(_reading(stack, _held_back(samples), torch.stack(recent).sum(dim=0)))
+    return [
+        {"steps": list(marks)} | {key: [one[key][i] for one in read] for key in read[0]}
+        for i in range(len(seeds))
+    ]
 
 
-def _batch(samples: Samples, rows: Tensor, n_rates: int) -> Samples:
-    """Take rows (S, B) of every seed's samples, once for each rate."""
+def _optimiser(stack: Stack, lr: float) -> torch.optim.Adam:
+    for part in stack.parameters:
+        part.requires_grad_()
+    router, *experts = stack.parameters
+    slow = {"params": [router], "lr": lr * stack.trial.router_speed}
+    return torch.optim.Adam([slow, {"params": experts}], lr=lr, fused=True)
+
+
+def _batch(samples: Samples, rows: Tensor) -> Samples:
+    """Take rows (R, B) of every seed's samples."""
     x = samples.x.gather(1, rows[..., None].expand(-1, -1, samples.x.shape[-1]))
-    label, kind = (
-        every.gather(1, rows).repeat(n_rates, 1) for every in (samples.label, samples.kind)
-    )
-    return Samples(x.repeat(n_rates, 1, 1), label, kind, rows.repeat(n_rates, 1))
+    return Samples(x, samples.label.gather(1, rows), samples.kind.gather(1, rows), rows)
 
 
-def _held_back(samples: Samples, n_rates: int) -> Samples:
-    rows = torch.arange(N_TRAIN, N_TRAIN + N_TEST).expand(len(samples.x), -1)
-    return _batch(samples, rows, n_rates)
+def _held_back(samples: Samples) -> Samples:
+    rows = torch.arange(N_TRAIN, N_TRAIN + N_TEST)
+    return _batch(samples, rows.expand(len(samples.x), -1))
 
 
 def _keep_books(stack: Stack, taken: Tensor, probs: Tensor, *, first: bool) -> None:
@@ -148,7 +125,7 @@ def _keep_books(stack: Stack, taken: Tensor, probs: Tensor, *, first: bool) -> N
 
 
 @torch.no_grad()
-def _reading(stack: Stack, samples: Samples, recent: Tensor) -> dict[str, list[float]]:
+def _reading(stack: Stack, samples: Samples, recent: Tensor) -> dict[str, list[float | int]]:
     """Judge on test tokens that choose for themselves, as they must in use."""
     logits = stack.logits(samples.x)
     probs = logits.softmax(dim=-1)

@@ -1,7 +1,7 @@
 """Chapter 06: the toy of `kinds`, many runs at once, so that ten times the steps stay affordable.
 
-A stack holds R runs: every seed at every learning rate. Data, first weights, batches and arithmetic
-are those of `train_kinds`; only the order of some sums differs.
+A stack holds R runs, one for each seed. Data, first weights, batches and arithmetic are those of
+`train_kinds`; only the order of some sums differs.
 """
 
 from dataclasses import dataclass
@@ -91,30 +91,26 @@ class Stack:
         return (parts @ self.w_down.unflatten(1, (N_EXPERTS, D_FF))).transpose(1, 2)
 
 
-def begin(trial: Trial, seeds: tuple[int, ...], n_rates: int) -> tuple[Stack, Samples]:
-    """Draw data and first weights of every seed, once for each learning rate."""
+def begin(trial: Trial, seeds: tuple[int, ...]) -> tuple[Stack, Samples]:
+    """Draw the data and the first weights of every seed."""
     drawn = [tokens_of_kinds(seed, N_TRAIN + N_TEST, trial.shared) for seed in seeds]
     toys = []
     for seed in seeds:
         with seeded(seed):
             toys.append(Toy(Setting()))
-
-    def stacked(parts: list[Tensor]) -> Tensor:
-        return torch.stack([part.detach() for part in parts]).repeat(n_rates, 1, 1).clone()
-
-    x = torch.stack([samples.x for samples in drawn])
-    n_runs = n_rates * len(seeds)
+    x, label, kind = (
+        torch.stack([getattr(one, name) for one in drawn]) for name in ("x", "label", "kind")
+    )
     stack = Stack(
         trial,
-        stacked([toy.router.proj.weight.T for toy in toys]),
-        stacked([toy.w_up.transpose(0, 1).flatten(1) for toy in toys]),
-        stacked([toy.w_down.flatten(0, 1) for toy in toys]),
-        torch.zeros(n_runs, 1, N_EXPERTS),
-        torch.zeros(n_runs, 1, N_EXPERTS),
-        x[:, :N_TRAIN].mean(dim=1, keepdim=True).repeat(n_rates, 1, 1),
+        torch.stack([toy.router.proj.weight.detach().T for toy in toys]),
+        torch.stack([toy.w_up.detach().transpose(0, 1).flatten(1) for toy in toys]),
+        torch.stack([toy.w_down.detach().flatten(0, 1) for toy in toys]),
+        torch.zeros(len(seeds), 1, N_EXPERTS),
+        torch.zeros(len(seeds), 1, N_EXPERTS),
+        x[:, :N_TRAIN].mean(dim=1, keepdim=True),
     )
-    fields = (torch.stack([getattr(one, name) for one in drawn]) for name in ("label", "kind"))
-    return stack, Samples(x, *fields, torch.arange(x.shape[1]))
+    return stack, Samples(x, label, kind, torch.arange(x.shape[1]))
 
 
 def choose(stack: Stack, samples: Samples, probs: Tensor, *, by: Choose) -> Tensor:
@@ -135,7 +131,6 @@ def step_loss(
     """Return the loss of every run (R,), who took which token, and the probabilities."""
     trial, logits = stack.trial, stack.logits(samples.x)
     if trial.noise:
-        # The same noise for every rate: runs of one seed differ in their rate alone.
         logits = logits + trial.noise * torch.randn(logits.shape[1:], generator=noise)
     probs = logits.softmax(dim=-1)
     taken = choose(stack, samples, probs.detach(), by=trial.router)

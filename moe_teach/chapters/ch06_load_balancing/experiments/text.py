@@ -71,14 +71,19 @@ def _token_ids() -> tuple[dict[str, Tensor], dict[str, Tensor]]:
 
 
 def train_text(
-    setting: TextSetting, seed: int, watch: Watch | None = None, progress: bool = False
+    setting: TextSetting,
+    seed: int,
+    watch: Watch | None = None,
+    progress: bool = False,
+    model: Model | None = None,
 ) -> tuple[Model, History]:
     """Train one model; the first weights and the batches depend on the seed alone.
 
-    `watch(model, record)` is called after every step.
+    `watch(model, record)` is called after every step. `model` is an untrained one of this setting,
+    for those who have to reach into it before.
     """
     batches, _ = text_data(seed)
-    model = text_model(setting, seed)
+    model = model or text_model(setting, seed)
     config = TrainConfig(
         steps=setting.steps,
         batch_size=BATCH,

@@ -12,7 +12,7 @@ from moe_teach.chapters.ch07_modern_moe.experiments.memory import (
 )
 from moe_teach.chapters.ch07_modern_moe.experiments.scopes import Balance, domain_bits, speak
 from moe_teach.train.experiment import Experiment
-from moe_teach.train.horizons import search
+from moe_teach.train.horizons import chosen, search
 
 __all__ = [
     "DESIGNS",
@@ -70,6 +70,7 @@ LONGER = {
         for name in (
             "8 top-1",
             "16 top-2",
+            "16 top-2, raw gates",
             "32 top-4",
             "dense, same total",
             "dense, same active",
@@ -83,7 +84,24 @@ LONGER = {
     "8, fixed sum of scores": replace(_TOP_1, rule="sum rule"),
     "8, fixed hash, gate p": replace(_TOP_1, rule="weighed hash", **_RAW),
 }
-RATES = (0.02, 0.04, 0.08, 0.16)
+LONGEST = {
+    name: LONGER[name]
+    for name in (
+        "8 top-1",
+        "16 top-2",
+        "32 top-4",
+        "dense, same total",
+        "8, fixed hash",
+        "8, fixed hash, gate p",
+        "8, hash of half the key",
+        "32 top-4, no balancing",
+        "32 top-4, sigmoid",
+    )
+}
+RATES = (0.02, 0.04, 0.08, 0.16)  # the last one lost for every design in 900 steps
+_BEST_900 = {name: 0.04 if name in ("8 top-1", "dense, same total") else 0.08 for name in LONGER}
+BEST = {900: _BEST_900}
+"""Steps -> design -> the rate that `07_rates` and `07_rates_longer` found best."""
 
 SCOPES = {
     "global batch": Balance(),
@@ -113,6 +131,20 @@ EXPERIMENTS = (
         settings=search(LONGER, (900,), RATES),
         run=memorise_for,
         seeds=(10, 11),
+    ),
+    Experiment(
+        name="07_rates_longer",
+        purpose="the same in 2,700 steps, on one seed: seeds differ by less than rates do",
+        settings=search(LONGEST, (2700,), RATES[:3]),
+        run=memorise_for,
+        seeds=(10,),
+    ),
+    Experiment(
+        name="07_horizons",
+        purpose="bits stored in 900, 2,700 and 9,000 steps, each design at its best rate",
+        settings=chosen(LONGER, BEST),
+        run=memorise_for,
+        seeds=(0, 1, 2),
     ),
     Experiment(
         name="07_balance_scope",

@@ -124,33 +124,20 @@ def require_gates_and_ids(got: Any, n_tokens: int, top_k: int, /, **example: Any
     for name, part in zip(("gates", "expert_ids"), got, strict=True):
         require(
             part.shape == (n_tokens, top_k),
-<<<<<<< HEAD
-            f"`{name}` needs one row per token and one column per chosen expert: shape "
-            f"({n_tokens}, {top_k}) here.",
-            cause="Experts that were not chosen are still there, or the tokens were reduced away.",
-            cure="`topk(k, dim=-1)` keeps the tokens and leaves k columns.",
-=======
             f"`{name}` has another shape than ({n_tokens}, {top_k}): one row per token and one "
             "column per chosen expert.",
             cause="The experts that were not chosen are still there, or an axis was summed, "
             "squeezed or chosen from that should have stayed.",
             cure="`topk(top_k, dim=-1)` gives both in this shape; what follows keeps it.",
->>>>>>> msgs-a
             got=part,
             example=example,
         )
     require(
         not got[1].is_floating_point(),
-<<<<<<< HEAD
-        "`expert_ids` must hold integers, the positions of the experts.",
-        cause="The two results may be swapped: `topk` gives values first and indices second.",
-        cure="Return the gates first, then the indices.",
-=======
         "`expert_ids` holds floats, where the positions of the experts belong.",
         cause="The two results are swapped, or the positions were converted.",
         cure="`topk` gives values first and indices second: return them in this order, as they "
         "are.",
->>>>>>> msgs-a
         got=got[1],
         example=example,
     )

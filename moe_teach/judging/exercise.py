@@ -122,17 +122,15 @@ def require_gates_and_ids(got: Any, n_tokens: int, top_k: int, /, **example: Any
         require(
             part.shape == (n_tokens, top_k),
             f"`{name}` needs one row per token and one column per chosen expert: shape "
-            f"({n_tokens}, {top_k}) here.",
-            cause="Experts that were not chosen are still there, or the tokens were reduced away.",
-            cure="`topk(k, dim=-1)` keeps the tokens and leaves k columns.",
+            f"({n_tokens}, {top_k}) here. Did you keep the experts that were not chosen, or "
+            "reduce over the tokens?",
             got=part,
             example=example,
         )
     require(
         not got[1].is_floating_point(),
-        "`expert_ids` must hold integers, the positions of the experts.",
-        cause="The two results may be swapped: `topk` gives values first and indices second.",
-        cure="Return the gates first, then the indices.",
+        "`expert_ids` must hold integers, the positions of the experts. Are the two results "
+        "swapped? `topk` gives values first and indices second.",
         got=got[1],
         example=example,
     )

@@ -5,13 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from moe_teach.chapters.ch06_load_balancing import step
 from moe_teach.chapters.ch06_load_balancing.inputs import balance
-from moe_teach.chapters.ch06_load_balancing.step import (
-    OTHER,
-    draw_logits,
-    even_slips,
-    right_step,
-)
 from moe_teach.judging.compare import close
 from moe_teach.judging.exercise import Exercise, require, require_tensors
 from moe_teach.judging.gradients import require_gradients
@@ -66,7 +61,7 @@ def _call(
 @EXERCISE.stage("shape")
 def _repair_shape(answer: Any, seed: int) -> None:
     for n_tokens, n_experts, top_k in SIZES:
-        logits = draw_logits(n_tokens, n_experts, seed)
+        logits = step.draw_logits(n_tokens, n_experts, seed)
         got = dict(zip(PARTS, _call(answer, logits, top_k), strict=True))
         shapes = {"gates": (n_tokens, top_k), "expert_ids": (n_tokens, top_k)}
         for name, part in got.items():
@@ -83,7 +78,7 @@ def _repair_shape(answer: Any, seed: int) -> None:
 @EXERCISE.stage("gates")
 def _repair_gates(answer: Any, seed: int) -> None:
     for n_tokens, n_experts, top_k in SIZES:
-        logits = draw_logits(n_tokens, n_experts, seed)
+        logits = step.draw_logits(n_tokens, n_experts, seed)
         gates, ids = _call(answer, logits, top_k)[:2]
         expected, best = logits.softmax(dim=-1).topk(top_k)
         example = {"logits": logits, "top_k": top_k}
@@ -124,9 +119,7 @@ def _repair_gates(answer: Any, seed: int) -> None:
 def _repair_even(answer: Any, seed: int) -> None:
     for top_k in (1, 2, 4):
         n_experts = 5
-        # Every expert comes first, second, ... equally often, and by a hair's breadth only.
-        ranks = (torch.arange(n_experts)[:, None] + torch.arange(n_experts)) % n_experts
-        logits = 1e-3 * ranks.float()
+        logits = step.even_logits(n_experts)
         logged = _call(answer, logits, top_k)[2].detach()
         facts = {"expected": 1.0, "got": logged, "example": {"logits": logits, "top_k": top_k}}
         require(
@@ -139,17 +132,14 @@ def _repair_even(answer: Any, seed: int) -> None:
         require(
             close(logged, torch.tensor(1.0)),
             "Even routing must log exactly 1, for every k and every number of experts.",
-            **likely(logged, torch.tensor(1.0), even_slips(n_experts), OTHER),
+            **likely(logged, torch.tensor(1.0), step.even_slips(n_experts), step.OTHER),
             **facts,
         )
 
 
 @EXERCISE.stage("second choices")
 def _repair_second(answer: Any, seed: int) -> None:
-    n_tokens, n_experts, top_k = 12, 5, 2
-    logits = draw_logits(n_tokens, n_experts, seed).clamp(-1, 1)
-    logits[torch.arange(n_tokens), torch.arange(n_tokens) % (n_experts - 1)] = 4.0
-    logits[:, -1] = 3.0
+    logits, top_k = step.crowd_of_seconds(12, 5, seed), 2
     probs = logits.softmax(dim=-1)
     ids = probs.topk(top_k).indices
     expected, seen = balance(probs, ids), balance(probs, ids[:, :1])
@@ -174,12 +164,12 @@ def _repair_second(answer: Any, seed: int) -> None:
 @EXERCISE.stage("far from zero")
 def _repair_far(answer: Any, seed: int) -> None:
     for n_tokens, n_experts, top_k in SIZES:
-        logits = 1000 * (1 - 2 * (torch.arange(n_tokens) % 2))[:, None] + draw_logits(
+        logits = 1000 * (1 - 2 * (torch.arange(n_tokens) % 2))[:, None] + step.draw_logits(
             n_tokens, n_experts, seed
         )
         got, expected = (
             _call(answer, logits, top_k),
-            right_step(logits, top_k, torch.tensor(2.0), 0.25),
+            step.right_step(logits, top_k, torch.tensor(2.0), 0.25),
         )
         require(
             close(got[:3], expected[:3]),
@@ -197,7 +187,7 @@ def _repair_far(answer: Any, seed: int) -> None:
 def _repair_arrives(answer: Any, seed: int) -> None:
     for coef, task_loss in ((0.25, 2.0), (3.0, -1.5), (0.0, 0.5)):
         for n_tokens, n_experts, top_k in SIZES[2:]:
-            logits = draw_logits(n_tokens, n_experts, seed)
+            logits = step.draw_logits(n_tokens, n_experts, seed)
             _, _, logged, total = _call(answer, logits, top_k, task_loss, coef)
             example = {"logits": logits, "top_k": top_k, "task_loss": task_loss, "coef": coef}
             require(
@@ -228,13 +218,13 @@ def _require_part(answer: Any, part: int, given: dict[str, Any], seed: int) -> N
     def call(function: Any, values: dict[str, Any]) -> Tensor:
         return function(*values.values())[part]
 
-    require_gradients(answer, right_step, given, seed=seed, call=call)
+    require_gradients(answer, step.right_step, given, seed=seed, call=call)
 
 
 @EXERCISE.stage("task gradient")
 def _repair_task(answer: Any, seed: int) -> None:
     for n_tokens, n_experts, top_k in SIZES:
-        logits = draw_logits(n_tokens, n_experts, seed)
+        logits = step.draw_logits(n_tokens, n_experts, seed)
         example = {"logits": logits, "top_k": top_k}
         gates, _, logged, _ = _call(answer, logits.clone().requires_grad_(), top_k)
         require(

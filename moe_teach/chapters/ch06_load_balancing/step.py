@@ -14,6 +14,20 @@ def draw_logits(n_tokens: int, n_experts: int, seed: int) -> Tensor:
     return torch.randn(n_experts, n_tokens, generator=generator(seed)).T
 
 
+def even_logits(n_experts: int) -> Tensor:
+    """Let every expert come first, second, ... equally often, and by a hair's breadth only."""
+    ranks = (torch.arange(n_experts)[:, None] + torch.arange(n_experts)) % n_experts
+    return 1e-3 * ranks.float()
+
+
+def crowd_of_seconds(n_tokens: int, n_experts: int, seed: int) -> Tensor:
+    """Let all tokens agree on their second choice, and on nothing else."""
+    logits = draw_logits(n_tokens, n_experts, seed).clamp(-1, 1)
+    logits[torch.arange(n_tokens), torch.arange(n_tokens) % (n_experts - 1)] = 4.0
+    logits[:, -1] = 3.0
+    return logits
+
+
 def right_step(logits: Tensor, top_k: int, task_loss: Tensor, coef: float) -> tuple[Tensor, ...]:
     """Route, log and add, without faults."""
     probs = logits.softmax(dim=-1)

@@ -1,6 +1,7 @@
 """Chapter 06, exercise 6.4: three numbers that say whether a router is balanced."""
 
 import math
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -12,7 +13,10 @@ from moe_teach.chapters.ch06_load_balancing.inputs import (
     ids_of_counts,
     random_ids,
 )
+from moe_teach.chapters.ch06_load_balancing.report_slips import DEAD as _DEAD
+from moe_teach.chapters.ch06_load_balancing.report_slips import WORDS as _W
 from moe_teach.judging.exercise import Exercise, require
+from moe_teach.judging.reasons import Why
 
 EXERCISE = Exercise(
     id="6.4",
@@ -43,6 +47,7 @@ COLLAPSE, EVEN = [7, 0, 0], [4, 4, 4, 4, 4]  # tokens of each expert
 # The fair shares are 20, 50 and 10 tokens, so a tenth of them is 2, 5 and 1: some experts stand
 # exactly there, one token below, one above, and below two tenths.
 BORDERS = ([70, 3, 2, 1, 2, 60, 20, 2], [1, 4, 9, 186, 100, 5, 90, 5], [1, 19])
+ONE_IDLE = [4, 5, 5, 5, 0]  # further below the fair share than anybody is above it
 FEW_ALIVE = [0, 0, 100, 50, 0, 7, 3, 0]  # 3 is less than a tenth of the mean of these four
 
 
@@ -70,14 +75,17 @@ def _report_form(answer: Any, seed: int) -> None:
         got = answer(**given)
         require(
             isinstance(got, dict) and set(got) == set(KEYS),
-            'Return a dictionary with the keys "max_violation", "entropy" and "dead".',
+            'This is not a dictionary with the keys "max_violation", "entropy" and "dead".',
+            cure='Return {"max_violation": ..., "entropy": ..., "dead": ...}.',
             got=got,
             example=given,
         )
         require(
             all(isinstance(got[key], float | int) for key in KEYS) and type(got["dead"]) is int,
-            'Plain Python numbers, please: a float for "max_violation" and "entropy", an int for '
-            '"dead". `float(...)` and `int(...)` turn a tensor with one number into one.',
+            'The values are not plain Python numbers: a float for "max_violation" and "entropy", '
+            'an int for "dead".',
+            cause="Tensors come out of torch functions, also where they hold one number.",
+            cure="`float(...)` and `int(...)` turn a tensor with one number into one.",
             got=got,
             example=given,
         )
@@ -91,8 +99,9 @@ def _report_idle(answer: Any, seed: int) -> None:
     )
     require(
         not math.isnan(got["entropy"]),
-        "The entropy is not a number, because 0 * log(0) is none in floating point. Its limit is "
-        "0: `torch.special.entr` knows that, or leave the idle experts out of this sum.",
+        "With an idle expert the entropy is not a number.",
+        cause="0 * log(0) is none in floating point, and its limit is 0.",
+        cure="`torch.special.entr` knows that; or leave the idle experts out of this sum.",
         got=got,
         example=given,
     )
@@ -101,28 +110,21 @@ def _report_idle(answer: Any, seed: int) -> None:
 @EXERCISE.stage("max_violation")
 def _report_violation(answer: Any, seed: int) -> None:
     cases = [*(_case(sizes, seed) for sizes in SIZES), _counted(COLLAPSE, seed)]
-    for given in (*cases, _counted(EVEN, seed)):
+    for given in (*cases, _counted(EVEN, seed), _counted(ONE_IDLE, seed)):
         load, n_experts = _load(given), given["n_experts"]
         top, mean = float(load.max()), 1 / n_experts
         expected, got = top / mean - 1, answer(**given)["max_violation"]
         alive = float(load[load > 0].mean())
-        slips = {
-            "This is the busiest load over the fair share, and MaxVio is that minus 1: even "
-            "routing must give 0.": top / mean,
-            "This is the difference between the busiest load and the fair share. Take their "
-            "ratio, minus 1: a difference shrinks as experts become more.": top - mean,
-            "This is the difference between the busiest count and the mean count. Take their "
-            "ratio, minus 1: a difference grows with the batch.": (top - mean)
-            * given["expert_ids"].numel(),
-            "The mean was taken over the experts that have tokens. The idle ones belong to it, "
-            "with 0: the fair share is 1/E.": top / alive - 1,
-            "The busiest was compared with the idlest. MaxVio compares it with the fair share, "
-            "1/E.": top / max(float(load.min()), 1e-30) - 1 if load.min() > 0 else math.inf,
-            "The counts were divided by T. Each token makes k choices, and the loads must sum to "
-            "1: divide by all of them.": top / mean * given["expert_ids"].shape[1] - 1,
-            "The deviation to either side was taken. MaxVio looks up only, at the busiest "
-            "expert.": float((load / mean - 1).abs().max()),
-        }
+        top_k, idlest = given["expert_ids"].shape[1], float(load.min())
+        slips = (
+            (top / mean, _W["no minus"]),
+            (top - mean, _W["difference"]),
+            ((top - mean) * given["expert_ids"].numel(), _W["of counts"]),
+            (top / alive - 1, _W["alive"]),
+            (top / idlest - 1 if idlest else math.inf, _W["idlest"]),
+            (top / mean * top_k - 1, _W["by tokens"]),
+            (float((load / mean - 1).abs().max()), _W["both sides"]),
+        )
         _require_value(got, expected, slips, "max_violation", given)
 
 
@@ -135,7 +137,9 @@ def _report_entropy(answer: Any, seed: int) -> None:
         alone = {"entropy": math.nan}
     require(
         abs(alone["entropy"] - 1) < 1e-6,
-        "A single expert is even, entropy 1. ln 1 is 0, so the division needs a way around it.",
+        "A single expert is even, entropy 1, and something else came out.",
+        cause="ln 1 is 0, and nothing divided by nothing is no number.",
+        cure="Answer 1.0 for a single expert, without a division.",
         expected=1.0,
         got=alone["entropy"],
         example=one,
@@ -146,23 +150,14 @@ def _report_entropy(answer: Any, seed: int) -> None:
         load, n_experts = _load(given), given["n_experts"]
         nats, n_alive = _entropy(load), int((load > 0).sum())
         got = answer(**given)["entropy"]
-        slips = {
-            "The entropy is in nats and grows with the number of experts. Divide it by its "
-            "maximum, ln E.": nats,
-            "The entropy is in bits and grows with the number of experts. Divide it by its "
-            "maximum: log2(E) for bits.": nats / math.log(2),
-            "Two different logarithms were mixed, one of base 2. The base cancels only if both "
-            "have the same.": nats / math.log2(n_experts),
-            "The entropy is a sum over the experts, and here it was averaged.": nats
-            / n_experts
-            / math.log(n_experts),
-            "The sign is wrong: f ln f is never positive, and the entropy is minus its sum.": -nats
-            / math.log(n_experts),
-            "The entropy was divided by the logarithm of the number of experts that have tokens. "
-            "Then two of 100 experts look even: divide by ln E.": nats / math.log(n_alive)
-            if n_alive > 1
-            else 1.0,
-        }
+        slips = (
+            (nats, _W["nats"]),
+            (nats / math.log(2), _W["bits"]),
+            (nats / math.log2(n_experts), _W["two bases"]),
+            (nats / n_experts / math.log(n_experts), _W["mean"]),
+            (-nats / math.log(n_experts), _W["sign"]),
+            (nats / math.log(n_alive) if n_alive > 1 else 1.0, _W["alive entropy"]),
+        )
         _require_value(got, nats / math.log(n_experts), slips, "entropy", given)
 
 
@@ -172,48 +167,40 @@ def _report_dead(answer: Any, seed: int) -> None:
     told = [
         _counted(counts, seed) for counts in ([50, 50, 49, 49, 1, 0, 0], [3], FEW_ALIVE, *BORDERS)
     ]
+    pairs = torch.tensor([[0, 1]] * 3 + [[1 + t % 4, 1 + (t + 1) % 4] for t in range(97)])
+    # A tenth of the fair share of 200 choices is 4; of 100 tokens it would be 2.
+    told.append({"expert_ids": pairs, "n_experts": 5})
     cases = [*told, *(_case(sizes, seed) for sizes in SIZES)]
     got = [answer(**given)["dead"] for given in cases]
     expected = [int((_load(given) < 0.1 / given["n_experts"]).sum()) for given in cases]
-    symptom, cause = '"dead" is not how many experts have less than a tenth of the fair share.', ""
-    for sentence, slip in _DEAD.items():
-        if got == [int(slip(_load(given), given["n_experts"]).sum()) for given in cases]:
-            cause = sentence
+    symptom = '"dead" is not how many experts have less than a tenth of the fair share.'
+    why = Why("Another limit was taken.", "Count the experts whose load is below 0.1 / E.")
+    for slip, words in _DEAD:
+        if got == [_called_dead(slip, given) for given in cases]:
+            why = words
             break
     for number, right, given in zip(got, expected, cases, strict=True):
-        require(number == right, symptom, cause=cause, expected=right, got=number, example=given)
+        shown = {"expected": right, "got": number, "example": given}
+        require(number == right, symptom, **why._asdict(), **shown)
 
 
-_DEAD = {
-    "Only experts without any token were counted. Less than a tenth of the fair share is dead too: "
-    "such an expert hardly learns.": lambda load, n_experts: load == 0,
-    "The limit is a tenth of the *fair share*, 0.1 / E, and not a tenth of all choices.": (
-        lambda load, n_experts: load < 0.1
-    ),
-    "These are the experts that live. Count those below the limit.": (
-        lambda load, n_experts: load >= 0.1 / n_experts
-    ),
-    "The limit is a tenth of the fair share; here everyone below the whole fair share was called "
-    "dead.": lambda load, n_experts: load < 1 / n_experts,
-    "An expert with exactly a tenth of the fair share was called dead. *Less* than a tenth is.": (
-        lambda load, n_experts: load <= 0.1 / n_experts
-    ),
-    "The limit is a tenth of the fair share, and not of the busiest expert's load.": (
-        lambda load, n_experts: load < 0.1 * load.max()
-    ),
-    "The fair share was taken among the experts that have tokens. It is 1/E, the idle ones "
-    "included.": lambda load, n_experts: load < 0.1 * load[load > 0].mean(),
-}
+def _called_dead(slip: Callable[..., Tensor], given: dict[str, Any]) -> int:
+    return int(slip(_load(given), given["n_experts"], given["expert_ids"].shape[1]).sum())
 
 
 def _require_value(
-    got: Any, expected: float | int, slips: dict[str, Any], key: str, given: dict[str, Any]
+    got: Any,
+    expected: float | int,
+    slips: Iterable[tuple[float, Why]],
+    key: str,
+    given: dict[str, Any],
 ) -> None:
-    symptom, cause = f'"{key}" is not what its definition says, on this small example.', ""
-    for sentence, value in slips.items():
+    symptom, why = f'"{key}" is not what its definition says, on this small example.', _W[key]
+    for value, words in slips:
         is_it = got == value or abs(got - value) < 1e-5
         if is_it and abs(value - expected) > 1e-5:
-            cause = sentence
+            why = words
             break
     is_right = abs(got - expected) < 1e-5
-    require(is_right, symptom, cause=cause, expected=expected, got=got, example=given)
+    shown = {"expected": expected, "got": got, "example": given}
+    require(is_right, symptom, **why._asdict(), **shown)

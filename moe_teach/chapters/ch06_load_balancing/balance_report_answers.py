@@ -20,7 +20,7 @@ def _report(expert_ids, n_experts, **changed):
     return right_ones | {name: rule(load) for name, rule in changed.items()}
 
 
-@EXERCISE.wrong(stage="a dictionary", says="Plain Python numbers")
+@EXERCISE.wrong(stage="a dictionary", says="not plain Python numbers")
 def counts_choices_as_tensors(expert_ids, n_experts):
     return _report(expert_ids, n_experts, dead=lambda load: (load < 0.1 / n_experts).sum())
 
@@ -43,7 +43,7 @@ def forgets_minus_one(expert_ids, n_experts):
     return _report(expert_ids, n_experts, max_violation=lambda f: float(f.max() * n_experts))
 
 
-@EXERCISE.wrong(stage="max_violation", says="a difference shrinks as experts become more")
+@EXERCISE.wrong(stage="max_violation", says="which shrinks as experts become more")
 def difference_not_ratio(expert_ids, n_experts):
     return _report(expert_ids, n_experts, max_violation=lambda f: float(f.max() - f.mean()))
 
@@ -83,7 +83,7 @@ def calls_only_the_idle_dead(expert_ids, n_experts):
     return _report(expert_ids, n_experts, dead=lambda load: int((load == 0).sum()))
 
 
-@EXERCISE.wrong(stage="dead", says="not a tenth of all choices")
+@EXERCISE.wrong(stage="dead", says="a tenth of all choices here")
 def forgets_the_factor_of_the_limit(expert_ids, n_experts):
     return _report(expert_ids, n_experts, dead=lambda load: int((load < 0.1).sum()))
 

@@ -13,6 +13,7 @@ from moe_teach.chapters.ch06_load_balancing.inputs import (
 )
 from moe_teach.judging.compare import close
 from moe_teach.judging.exercise import Exercise, generator, require, require_tensor
+from moe_teach.judging.reasons import Why, likely
 
 EXERCISE = Exercise(
     id="6.3",
@@ -42,6 +43,7 @@ COUNTS = (  # of tokens for each expert: known mistakes give different steps
     [3, 2, 1],  # above, at and below the mean
     [0, 4, 2, 2, 2],
     [300, 20, 40],  # eight bits hold 255
+    [33_000, 5, 900, 40],  # sixteen bits hold 32,767
     [2049, 2050, 2048, 2051],  # in float16 and bfloat16 these are no longer four numbers
 )
 
@@ -81,7 +83,9 @@ def _bias_shape(answer: Any, seed: int) -> None:
         require_tensor(got, given)
         require(
             got.shape == (sizes[1],) and got.is_floating_point(),
-            f"The new bias has one number per expert, shape ({sizes[1]},) here.",
+            f"The new bias is not one float per expert, shape ({sizes[1]},) here.",
+            cause="It has another axis, or became integers: counts have none of the bias's floats.",
+            cure="Add a step of shape (E,) to `expert_bias`.",
             got=got,
             example=given,
         )
@@ -89,21 +93,25 @@ def _bias_shape(answer: Any, seed: int) -> None:
 
 @EXERCISE.stage("at the mean")
 def _bias_still(answer: Any, seed: int) -> None:
-    for n_tokens, n_experts, top_k in ((3, 3, 1), (1, 1, 1), (5, 5, 2)):
+    # Float32 rounds the mean of some shares away from them: of 1/11 for one.
+    for n_tokens, n_experts, top_k in ((3, 3, 1), (1, 1, 1), (5, 5, 2), (11, 11, 1)):
         given = _case(n_experts, even_ids(n_tokens, n_experts, top_k), 0.125, seed)
         bias, got = given["expert_bias"], answer(**given)
         require(
             not close(got, torch.zeros(n_experts)),
-            "Nothing is left of the old bias. Return the new one: the old one plus the step, which "
-            "is 0 for everybody here.",
+            "Nothing is left of the old bias.",
+            cause="The step alone came back, and it is 0 for everybody here.",
+            cure="Return the new bias: the old one plus the step.",
             expected=bias,
             got=got,
             example=given,
         )
         require(
             n_experts == 1 or not close(got, bias - bias.mean()),
-            "The bias was centred as well. A common shift changes no choice, but nobody asked for "
-            "it here.",
+            "Every expert has exactly the mean count here, and all biases moved by the same.",
+            cause="The bias was centred as well. A common shift changes no choice, but nobody "
+            "asked for it.",
+            cure="Do not subtract the mean of the bias.",
             expected=bias,
             got=got,
             example=given,
@@ -111,17 +119,18 @@ def _bias_still(answer: Any, seed: int) -> None:
         require(
             close(got, bias),
             "Every expert has exactly the mean count here, so no bias may move.",
-            cause="An expert at the mean belongs to neither side, and a plain `if`/`else` has no "
-            "third way.",
-            cure="`torch.sign(0)` is 0.",
+            cause="An expert at the mean belongs to neither side: a plain `if`/`else` has no third "
+            "way, and a mean of shares may be rounded away from them.",
+            cure="Compare counts, which are whole numbers; `torch.sign(0)` is 0.",
             expected=bias,
             got=got,
             example=given,
         )
         require(
             got.data_ptr() != bias.data_ptr(),
-            "The new bias is the old tensor itself: who changes the one changes the other. Return "
-            "a new tensor, also where no bias moves.",
+            "The new bias is the old tensor itself: who changes the one changes the other.",
+            cause="Where no bias moves, the old one was handed back.",
+            cure="Return a new tensor, also then.",
             example=given,
         )
 
@@ -133,27 +142,28 @@ def _bias_step(answer: Any, seed: int) -> None:
         counts, bias = _counts(given).float(), given["expert_bias"]
         step = given["rate"] * torch.sign(counts.mean() - counts)
         got = answer(**given)
-        cause = ""
-        for value, sentence in _slips(given, counts):
-            if close(got, bias + value) and not close(value, step):
-                cause = sentence
-                break
+        slips = [(bias + value, why) for value, why in _slips(given, counts)]
         require(
             close(got, bias + step),
             "The bias moves by another step than the rule's.",
-            cause=cause,
-            cure="Plus `rate` below the mean count, minus `rate` above it, the mean taken over all "
-            "experts, chosen or not.",
+            **likely(got, bias + step, slips, _OTHER),
             expected=bias + step,
             got=got,
             example=given,
         )
 
 
-def _slips(given: dict[str, Any], counts: Tensor) -> tuple[tuple[Tensor, str], ...]:
+_OTHER = Why(
+    "Another count, another mean, or something else than the sign of their difference.",
+    "Plus `rate` below the mean count, minus `rate` above it, the mean taken over all experts, "
+    "chosen or not.",
+)
+
+
+def _slips(given: dict[str, Any], counts: Tensor) -> tuple[tuple[Tensor, Why], ...]:
     """Steps of known mistakes, and what to say to them."""
     rate, mean = given["rate"], counts.mean()
-    used = counts[counts > 0].mean()
+    used, shares = counts[counts > 0].mean(), counts / counts.sum()
     first = torch.bincount(given["expert_ids"][:, 0], minlength=len(counts)).float()
     steps = {
         "rounded": rate * (mean.floor() - counts).sign(),
@@ -167,29 +177,69 @@ def _slips(given: dict[str, Any], counts: Tensor) -> tuple[tuple[Tensor, str], .
         "nor the other": torch.where(counts > mean, -rate, rate),
         "low precision": rate * (counts.half().mean() - counts.half()).sign(),
         "median": rate * (counts.median() - counts).sign(),
+        "tokens": rate * (given["expert_ids"].shape[0] / len(counts) - counts).sign(),
+        "few": rate * (counts == counts.min()).float() - rate * (counts == counts.max()).float(),
+        "rounded shares": rate * (shares.mean() - shares).sign(),
     }
     return tuple((step, _WORDS[name]) for name, step in steps.items())
 
 
 _WORDS = {
-    "rounded": "The mean was rounded down to a whole number. It is the number of choices divided "
-    "by E, and may have a fraction.",
-    "reversed": "The sign is reversed: busy experts went up. That is collapse by design; it is the "
-    "idle ones that need a higher bias.",
-    "grows": "The step grows with the error. In this rule only its sign counts: every step is "
-    "`rate` or 0.",
-    "grows with the load": "The step grows with the error in the load. In this rule only its sign "
-    "counts: every step is `rate` or 0, whatever the error.",
-    "first choice": "Only the first choice of each token was counted. All k choices make work.",
-    "used experts": "The mean was taken over the experts that were chosen. The idle ones belong to "
-    "it, with 0: divide by E.",
-    "upwards only": "Experts below the mean go up, but those above it stay. They must go down by "
-    "`rate`.",
-    "no third way": "An expert exactly at the mean went down. It belongs to neither side: it "
-    "stays.",
-    "nor the other": "An expert exactly at the mean went up. It belongs to neither side: it stays.",
-    "low precision": "With thousands of choices neighbouring counts became equal: float16 and "
-    "bfloat16 cannot tell 2048 from 2049. Count in integers or in float32.",
-    "median": "The counts were compared with their median. The rule compares with the mean: half "
-    "of all experts may be idle, and then the median is 0.",
+    "rounded": Why(
+        "The mean was rounded down to a whole number.",
+        "It is the number of choices divided by E, and may have a fraction: no `//`.",
+    ),
+    "reversed": Why(
+        "The sign is reversed: busy experts went up. That is collapse by design.",
+        "It is the idle ones that need a higher bias.",
+    ),
+    "grows": Why(
+        "The step grows with the error.",
+        "In this rule only its sign counts: every step is `rate` or 0.",
+    ),
+    "grows with the load": Why(
+        "The step grows with the error in the load.",
+        "In this rule only its sign counts: every step is `rate` or 0, whatever the error.",
+    ),
+    "first choice": Why(
+        "Only the first choice of each token was counted.", "All k choices make work."
+    ),
+    "used experts": Why(
+        "The mean was taken over the experts that were chosen. The idle ones belong to it, with 0.",
+        "Divide by E.",
+    ),
+    "upwards only": Why(
+        "Experts below the mean go up, but those above it stay.", "They must go down by `rate`."
+    ),
+    "no third way": Why(
+        "An expert exactly at the mean went down. It belongs to neither side.",
+        "It stays: `torch.sign(0)` is 0.",
+    ),
+    "nor the other": Why(
+        "An expert exactly at the mean went up. It belongs to neither side.",
+        "It stays: `torch.sign(0)` is 0.",
+    ),
+    "low precision": Why(
+        "With thousands of choices neighbouring counts became equal: float16 and bfloat16 cannot "
+        "tell 2048 from 2049.",
+        "Count in integers or in float32.",
+    ),
+    "median": Why(
+        "The counts were compared with their median. Half of all experts may be idle, and then "
+        "the median is 0.",
+        "The rule compares with the mean.",
+    ),
+    "tokens": Why(
+        "The counts were compared with T / E, and each token makes k choices.",
+        "The mean count is T * K / E.",
+    ),
+    "few": Why(
+        "Only the busiest and the idlest expert moved.",
+        "Everybody below the mean goes up, everybody above it goes down.",
+    ),
+    "rounded shares": Why(
+        "The shares were compared with their mean, which float32 rounds: experts at the mean "
+        "moved.",
+        "Compare the counts, which are whole numbers.",
+    ),
 }

@@ -49,15 +49,16 @@ def one_number(got: Any, example: dict[str, Any]) -> Tensor:
     require_tensor(got, example)
     require(
         got.numel() == 1,
-        f"A loss is one number, and this tensor holds {got.numel()}. Which axes are still to be "
-        "summed or averaged?",
+        f"A loss is one number, and this tensor holds {got.numel()}.",
+        cause="An axis is still there: nothing was summed or averaged over it.",
+        cure="Reduce over the experts as the formula says, and over the tokens by a mean.",
         got=got,
         example=example,
     )
     return got.reshape(())
 
 
-def call_with_idle_experts(answer: Any, given: dict[str, Any], advice: str) -> Any:
+def call_with_idle_experts(answer: Any, given: dict[str, Any], cure: str) -> Any:
     """Call the answer where some experts have no tokens; explain the error this often causes."""
     try:
         return answer(**given)
@@ -65,7 +66,8 @@ def call_with_idle_experts(answer: Any, given: dict[str, Any], advice: str) -> A
         if not any(word in str(error) for word in ("size", "shape", "out of bounds")):
             raise  # another mistake, or the stub; its own words say more
         raise WrongAnswer(
-            f"It failed when the last experts were chosen by nobody ({type(error).__name__}). "
-            f"{advice}",
+            f"It failed when the last experts were chosen by nobody ({type(error).__name__}).",
+            cause="Counting ends at the last expert that was chosen, so the vector is too short.",
+            cure=cure,
             example=given,
         ) from error

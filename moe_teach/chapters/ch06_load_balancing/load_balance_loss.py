@@ -16,6 +16,7 @@ from moe_teach.chapters.ch06_load_balancing.inputs import (
 from moe_teach.judging.compare import close
 from moe_teach.judging.exercise import Exercise, require
 from moe_teach.judging.gradients import require_gradients
+from moe_teach.judging.reasons import Why, likely
 
 EXERCISE = Exercise(
     id="6.1",
@@ -61,36 +62,56 @@ def _balance_even(answer: Any, seed: int) -> None:
         )
         example = {"probs": probs, "expert_ids": ids}
         got, one = one_number(answer(probs, ids), example), torch.ones(())
-        cause = ""
-        for value, sentence in (*_factors(n_tokens, n_experts, top_k), *_slips(probs, ids)):
-            if close(got, value) and not close(value, one):
-                cause = sentence
-                break
+        slips = (*_factors(n_tokens, n_experts, top_k), *_slips(probs, ids))
         require(
             abs(float(got) - 1) < 1e-4,
             "All experts are equally busy here, so the loss must be 1 for any probabilities.",
-            cause=cause,
+            **likely(got, one, slips, _OTHER),
             expected=1.0,
             got=got,
             example=example,
         )
 
 
-def _factors(n_tokens: int, n_experts: int, top_k: int) -> tuple[tuple[Tensor, str], ...]:
+_OTHER = Why(
+    "One of the two vectors is another one: the load, or the mean probability.",
+    "The loss is E times the sum over all experts of (share of the choices) times (mean "
+    "probability over all tokens).",
+)
+
+
+def _factors(n_tokens: int, n_experts: int, top_k: int) -> tuple[tuple[Tensor, Why], ...]:
     """What comes out for even routing when a factor is wrong, and what to say to it."""
     slips = {
-        float(top_k): "It is k times too large: each token makes k choices, so the load is the "
-        "count divided by T * K and not by T.",
-        1 / n_experts: "It is E times too small: the factor E in front is missing, or a mean over "
-        "the experts stands where their sum belongs.",
-        float(n_tokens): "It is T times too large: average the probabilities over the tokens "
-        "instead of summing them.",
-        float(n_tokens * top_k): "It is T * K times too large: the load is a share, not a count. "
-        "Divide by the number of choices.",
-        float(n_experts): "It is E times too large: the loads of all experts must sum to 1. Divide "
-        "the counts by the number of choices.",
-        0.0: "Even routing costs 1 in this normalisation, not 0. Is something subtracted, or did "
-        "`//` round the load down?",
+        float(top_k): Why(
+            "It is k times too large: each token makes k choices.",
+            "The load is the count divided by T * K and not by T.",
+        ),
+        1 / n_experts: Why(
+            "It is E times too small: the factor E in front is missing, or a mean over the experts "
+            "stands where their sum belongs.",
+            "Multiply by E, and sum.",
+        ),
+        float(n_tokens): Why(
+            "It is T times too large: the probabilities were summed over the tokens.",
+            "Average them.",
+        ),
+        float(n_tokens * top_k): Why(
+            "It is T * K times too large: the load is a share, not a count.",
+            "Divide by the number of choices.",
+        ),
+        float(n_experts): Why(
+            "It is E times too large: the loads of all experts must sum to 1.",
+            "Divide the counts by the number of choices.",
+        ),
+        1 / top_k: Why(
+            "It is k times too small: the choices were divided by k twice.",
+            "Divide the counts by all T * K choices, once.",
+        ),
+        0.0: Why(
+            "Something was subtracted, or `//` rounded the load down.",
+            "Even routing costs 1 in this normalisation, not 0.",
+        ),
     }
     return tuple((torch.tensor(value), words) for value, words in slips.items())
 
@@ -113,49 +134,75 @@ def _balance_value(answer: Any, seed: int) -> None:
         ids = random_ids(n_tokens, n_experts, top_k, seed)
         example = {"probs": probs, "expert_ids": ids}
         got, expected = one_number(answer(**example), example), balance(probs, ids)
-        cause = ""
-        for value, sentence in _slips(probs, ids):
-            if close(got, value) and not close(value, expected):
-                cause = sentence
-                break
         require(
             close(got, expected),
             "Even routing is right and uneven routing is not.",
-            cause=cause,
-            cure="The loss is E times the sum over all experts of (share of the choices) times "
-            "(mean probability over all tokens).",
+            **likely(got, expected, _slips(probs, ids), _OTHER),
             expected=expected,
             got=got,
             example=example,
         )
 
 
-def _slips(probs: Tensor, ids: Tensor) -> tuple[tuple[Tensor, str], ...]:
+def _slips(probs: Tensor, ids: Tensor) -> tuple[tuple[Tensor, Why], ...]:
     """Values of known mistakes, and what to say to them."""
     n_experts, gates = probs.shape[-1], probs.gather(1, ids)
     by_gate = torch.zeros(n_experts).index_add(0, ids.flatten(), gates.flatten())
     return (
         (
             balance(probs, ids[:, :1]),
-            "Only the first choice of each token was counted. All k choices make work: count the "
-            "whole of `expert_ids`.",
+            Why(
+                "Only the first choice of each token was counted, and all k choices make work.",
+                "Count the whole of `expert_ids`.",
+            ),
         ),
         (
             n_experts * probs.mean(dim=0).square().sum(),
-            "Mean probability was multiplied with itself. The load is what was *chosen*: count "
-            "`expert_ids`. A router can be undecided in every token and still send all to one.",
+            Why(
+                "Mean probability was multiplied with itself. A router can be undecided in every "
+                "token and still send all to one.",
+                "The load is what was *chosen*: count `expert_ids`.",
+            ),
         ),
         (
             n_experts * (by_gate / by_gate.sum() * probs.mean(dim=0)).sum(),
-            "The load was weighed by the gates. A choice is one row of work, whatever its gate: "
-            "count the choices.",
+            Why(
+                "The load was weighed by the gates. A choice is one row of work, whatever its "
+                "gate.",
+                "Count the choices.",
+            ),
         ),
         (
             balance(probs.softmax(dim=-1), ids),
-            "The probabilities went through a second softmax, which makes them all alike. `probs` "
-            "is a softmax already.",
+            Why(
+                "The probabilities went through a second softmax, which makes them all alike.",
+                "`probs` is a softmax already: use it as it is.",
+            ),
+        ),
+        (
+            n_experts * _load(ids, n_experts).square().sum(),
+            Why(
+                "The load was multiplied with itself, and so nothing depends on the probabilities.",
+                "One of the two factors is the mean probability.",
+            ),
+        ),
+        (
+            n_experts * (_met(ids, n_experts) * probs).sum(dim=-1).mean(),
+            Why(
+                "Choices and probabilities met token by token, before the means were taken.",
+                "Average both over the tokens first, then multiply.",
+            ),
         ),
     )
+
+
+def _met(ids: Tensor, n_experts: int) -> Tensor:
+    """The share of each token's own choices that fell on each expert: (T, E)."""
+    return torch.nn.functional.one_hot(ids, n_experts).float().mean(dim=1)
+
+
+def _load(ids: Tensor, n_experts: int) -> Tensor:
+    return _met(ids, n_experts).mean(dim=0)
 
 
 @EXERCISE.stage("gradient")

@@ -16,7 +16,7 @@ def returns_a_float(probs, expert_ids):
     return (probs.shape[-1] * (_load(probs, expert_ids) * probs.mean(0)).sum()).item()
 
 
-@EXERCISE.wrong(stage="a number", says="still to be summed")
+@EXERCISE.wrong(stage="a number", says="nothing was summed")
 def keeps_the_experts(probs, expert_ids):
     return probs.shape[-1] * _load(probs, expert_ids) * probs.mean(0)
 
@@ -32,7 +32,7 @@ def forgets_the_number_of_experts(probs, expert_ids):
     return (_load(probs, expert_ids) * probs.mean(0)).sum()
 
 
-@EXERCISE.wrong(stage="even is 1", says="average the probabilities")
+@EXERCISE.wrong(stage="even is 1", says="the probabilities were summed")
 def sums_the_probabilities(probs, expert_ids):
     return probs.shape[-1] * (_load(probs, expert_ids) * probs.sum(0)).sum()
 

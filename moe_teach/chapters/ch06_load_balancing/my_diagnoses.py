@@ -42,20 +42,24 @@ def _clinic_form(answer: Any, seed: int) -> None:
     got = answer()
     require(
         isinstance(got, dict),
-        'Return a dictionary: the letter of each case and your diagnosis, {"A": "healthy", ...}.',
+        "This is no dictionary.",
+        cure='Return the letter of each case with your diagnosis, {"A": "healthy", ...}.',
         got=got,
     )
     strangers = [case for case in got if case not in cases()]
     require(
         not strangers,
-        f"There is no case {strangers[:1]}. The ward has {', '.join(cases())}, in capitals.",
+        f"There is no case {str(strangers[:1])[1:-1]}.",
+        cause=f"The ward has {', '.join(cases())}, in capitals.",
+        cure="Use the letters as keys, and the diagnoses as values.",
         got=got,
     )
     missing = [case for case in cases() if not got.get(case) or got[case] is Ellipsis]
     require(
         not missing,
-        f"No diagnosis yet for {', '.join(missing)}. Write one for every case; a first guess is "
-        "allowed, because the answer tells you what speaks against it.",
+        f"No diagnosis yet for {', '.join(missing)}.",
+        cure="Write one for every case; a first guess is allowed, because the answer tells you "
+        "what speaks against it.",
         got=got,
     )
 
@@ -66,11 +70,12 @@ def _clinic_words(answer: Any, seed: int) -> None:
         near = difflib.get_close_matches(
             str(claimed).lower().replace(" ", "-"), DIAGNOSES, n=1, cutoff=0.8
         )
-        meant = f" Did you mean {near[0]!r}?" if near else ""
+        meant = f"Did you mean {near[0]!r}?" if near else "The words are those of the vocabulary."
         require(
             isinstance(claimed, str) and claimed in DIAGNOSES,
-            f"Case {case}: the clinic has no such diagnosis.{meant} `clinic.vocabulary()` lists "
-            "them; write one as it stands there.",
+            f"Case {case}: the clinic has no such diagnosis.",
+            cause=meant,
+            cure="`clinic.vocabulary()` lists them; write one as it stands there.",
             got=claimed,
         )
 
@@ -85,8 +90,9 @@ def _clinic_diagnoses(answer: Any, seed: int) -> None:
         named = f" ({', '.join(right)})" if right else ""
         require(
             False,
-            f"Right: {len(right)} of {len(objections)}{named}. The others each meet an objection; "
-            "draw the chart again and look at the panel it names.",
+            f"Right: {len(right)} of {len(objections)}{named}. The others each meet an objection.",
+            cause="An objection is an observation that your diagnosis does not explain.",
+            cure="Draw the chart again and look at the panel it names.",
             expected=Words("no observation that speaks against a diagnosis"),
             got=Words("\n".join(objections[case] for case in wrong)),
         )

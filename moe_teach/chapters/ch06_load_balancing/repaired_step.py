@@ -5,10 +5,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from moe_teach.chapters.ch06_load_balancing import step
 from moe_teach.chapters.ch06_load_balancing.inputs import balance
 from moe_teach.judging.compare import close
-from moe_teach.judging.exercise import Exercise, generator, require, require_tensors
+from moe_teach.judging.exercise import Exercise, require, require_tensors
 from moe_teach.judging.gradients import require_gradients
+from moe_teach.judging.reasons import likely
 
 EXERCISE = Exercise(
     id="6.6",
@@ -56,30 +58,18 @@ def _call(
     return got
 
 
-def _logits(n_tokens: int, n_experts: int, seed: int) -> Tensor:
-    # As a router gives them that keeps its experts in rows: transposed in memory.
-    return torch.randn(n_experts, n_tokens, generator=generator(seed)).T
-
-
-def _step(logits: Tensor, top_k: int, task_loss: Tensor, coef: float) -> tuple[Tensor, ...]:
-    probs = logits.softmax(dim=-1)
-    gates, ids = probs.topk(top_k)
-    logged = balance(probs, ids)
-    gates = gates / gates.sum(dim=-1, keepdim=True) if top_k > 1 else gates
-    return gates, ids, logged, task_loss + coef * logged
-
-
 @EXERCISE.stage("shape")
 def _repair_shape(answer: Any, seed: int) -> None:
     for n_tokens, n_experts, top_k in SIZES:
-        logits = _logits(n_tokens, n_experts, seed)
+        logits = step.draw_logits(n_tokens, n_experts, seed)
         got = dict(zip(PARTS, _call(answer, logits, top_k), strict=True))
         shapes = {"gates": (n_tokens, top_k), "expert_ids": (n_tokens, top_k)}
         for name, part in got.items():
             require(
                 tuple(part.shape) == shapes.get(name, ()),
-                f"`{name}` has the wrong shape: it needs {shapes.get(name, ())}, and losses are "
-                "single numbers.",
+                f"`{name}` has the wrong shape: it needs {shapes.get(name, ())}.",
+                cause="Losses are single numbers; gates and ids have a row for each token.",
+                cure="Return gates, expert_ids, logged, total, in this order.",
                 got=part,
                 example={"logits": logits, "top_k": top_k},
             )
@@ -88,13 +78,15 @@ def _repair_shape(answer: Any, seed: int) -> None:
 @EXERCISE.stage("gates")
 def _repair_gates(answer: Any, seed: int) -> None:
     for n_tokens, n_experts, top_k in SIZES:
-        logits = _logits(n_tokens, n_experts, seed)
+        logits = step.draw_logits(n_tokens, n_experts, seed)
         gates, ids = _call(answer, logits, top_k)[:2]
         expected, best = logits.softmax(dim=-1).topk(top_k)
         example = {"logits": logits, "top_k": top_k}
         require(
             torch.equal(ids, best),
-            "These are not the best experts. The choice was sound before: leave it as it was.",
+            "These are not the best experts, best first.",
+            cause="The choice was sound before, or the four results stand in another order.",
+            cure="Leave the choice as it was.",
             expected=best,
             got=ids,
             example=example,
@@ -114,6 +106,7 @@ def _repair_gates(answer: Any, seed: int) -> None:
         require(
             close(gates, expected),
             "The gates are other numbers than the text asks for.",
+            cause="They are no probabilities over all experts, or have another sum.",
             cure="They are probabilities over all experts, divided by the sum of the chosen ones "
             "where k is 2 or more.",
             expected=expected,
@@ -126,9 +119,7 @@ def _repair_gates(answer: Any, seed: int) -> None:
 def _repair_even(answer: Any, seed: int) -> None:
     for top_k in (1, 2, 4):
         n_experts = 5
-        # Every expert comes first, second, ... equally often, and by a hair's breadth only.
-        ranks = (torch.arange(n_experts)[:, None] + torch.arange(n_experts)) % n_experts
-        logits = 1e-3 * ranks.float()
+        logits = step.even_logits(n_experts)
         logged = _call(answer, logits, top_k)[2].detach()
         facts = {"expected": 1.0, "got": logged, "example": {"logits": logits, "top_k": top_k}}
         require(
@@ -141,16 +132,14 @@ def _repair_even(answer: Any, seed: int) -> None:
         require(
             close(logged, torch.tensor(1.0)),
             "Even routing must log exactly 1, for every k and every number of experts.",
+            **likely(logged, torch.tensor(1.0), step.even_slips(n_experts), step.OTHER),
             **facts,
         )
 
 
 @EXERCISE.stage("second choices")
 def _repair_second(answer: Any, seed: int) -> None:
-    n_tokens, n_experts, top_k = 12, 5, 2
-    logits = _logits(n_tokens, n_experts, seed).clamp(-1, 1)
-    logits[torch.arange(n_tokens), torch.arange(n_tokens) % (n_experts - 1)] = 4.0
-    logits[:, -1] = 3.0
+    logits, top_k = step.crowd_of_seconds(12, 5, seed), 2
     probs = logits.softmax(dim=-1)
     ids = probs.topk(top_k).indices
     expected, seen = balance(probs, ids), balance(probs, ids[:, :1])
@@ -166,8 +155,8 @@ def _repair_second(answer: Any, seed: int) -> None:
     require(
         close(logged, expected),
         "The logged loss is not E times the sum of load · mean probability.",
-        cure="The load is counted; the mean runs over the tokens, and over probabilities and not "
-        "over gates.",
+        cause="The load is counted, not summed up from gates; the mean is of probabilities.",
+        cure="Count all of expert_ids, and take the mean of the softmax over the tokens.",
         **facts,
     )
 
@@ -175,10 +164,13 @@ def _repair_second(answer: Any, seed: int) -> None:
 @EXERCISE.stage("far from zero")
 def _repair_far(answer: Any, seed: int) -> None:
     for n_tokens, n_experts, top_k in SIZES:
-        logits = 1000 * (1 - 2 * (torch.arange(n_tokens) % 2))[:, None] + _logits(
+        logits = 1000 * (1 - 2 * (torch.arange(n_tokens) % 2))[:, None] + step.draw_logits(
             n_tokens, n_experts, seed
         )
-        got, expected = _call(answer, logits, top_k), _step(logits, top_k, torch.tensor(2.0), 0.25)
+        got, expected = (
+            _call(answer, logits, top_k),
+            step.right_step(logits, top_k, torch.tensor(2.0), 0.25),
+        )
         require(
             close(got[:3], expected[:3]),
             "Logits near 1000 and -1000 give other gates or another loss than the same logits near "
@@ -195,12 +187,14 @@ def _repair_far(answer: Any, seed: int) -> None:
 def _repair_arrives(answer: Any, seed: int) -> None:
     for coef, task_loss in ((0.25, 2.0), (3.0, -1.5), (0.0, 0.5)):
         for n_tokens, n_experts, top_k in SIZES[2:]:
-            logits = _logits(n_tokens, n_experts, seed)
+            logits = step.draw_logits(n_tokens, n_experts, seed)
             _, _, logged, total = _call(answer, logits, top_k, task_loss, coef)
             example = {"logits": logits, "top_k": top_k, "task_loss": task_loss, "coef": coef}
             require(
                 close(total.detach(), task_loss + coef * logged.detach()),
-                "The total must be task_loss + coef * logged.",
+                "The total is not task_loss + coef * logged.",
+                cause="Something is missing in it, or weighed otherwise.",
+                cure="Return task_loss + coef * logged, and the `logged` that went in.",
                 expected=task_loss + coef * logged.detach(),
                 got=total.detach(),
                 example=example,
@@ -210,8 +204,9 @@ def _repair_arrives(answer: Any, seed: int) -> None:
                 require(
                     answer(leaf, top_k, torch.tensor(task_loss), coef)[3].requires_grad,
                     "The total has the right value and no graph: nothing of the balance loss "
-                    "arrives at the router. `.item()`, `float()` and `.detach()` all make a bare "
-                    "number.",
+                    "arrives at the router.",
+                    cause="`.item()`, `float()` and `.detach()` all make a bare number.",
+                    cure="Add `logged` itself.",
                     example=example,
                 )
                 _require_part(answer, 3, {**example, "task_loss": torch.tensor(task_loss)}, seed)
@@ -223,25 +218,28 @@ def _require_part(answer: Any, part: int, given: dict[str, Any], seed: int) -> N
     def call(function: Any, values: dict[str, Any]) -> Tensor:
         return function(*values.values())[part]
 
-    require_gradients(answer, _step, given, seed=seed, call=call)
+    require_gradients(answer, step.right_step, given, seed=seed, call=call)
 
 
 @EXERCISE.stage("task gradient")
 def _repair_task(answer: Any, seed: int) -> None:
     for n_tokens, n_experts, top_k in SIZES:
-        logits = _logits(n_tokens, n_experts, seed)
+        logits = step.draw_logits(n_tokens, n_experts, seed)
         example = {"logits": logits, "top_k": top_k}
         gates, _, logged, _ = _call(answer, logits.clone().requires_grad_(), top_k)
         require(
             gates.requires_grad,
-            "The gates have no graph any more, so the task's gradient on the router is 0.",
+            "The gates have no graph, so the task's gradient on the router is 0.",
+            cause="They were cut off, by `.detach()` or `torch.no_grad()`.",
+            cure="Compute them from the logits without either.",
             got=gates.detach(),
             example=example,
         )
         require(
             logged.requires_grad,
-            "The total carries the balance loss's gradient, but what is logged does not. The "
-            "clinic compares the two: hand back `logged` as it was before it was added.",
+            "The total carries the balance loss's gradient, but what is logged does not.",
+            cause="The clinic compares the two, and this one was cut off after it was added.",
+            cure="Hand back `logged` as it was before it was added.",
             got=logged.detach(),
             example=example,
         )

@@ -45,7 +45,7 @@ def counts_the_first_column(logits, top_k, task_loss, coef):
     return gates, ids, logged, task_loss + coef * logged
 
 
-@EXERCISE.wrong(stage="second choices", says="the mean runs over the tokens")
+@EXERCISE.wrong(stage="second choices", says="the mean of the softmax over the tokens")
 def averages_the_other_axis(logits, top_k, task_loss, coef):
     gates, ids, probs = _gated(logits, top_k)
     load = torch.bincount(ids.flatten(), minlength=probs.shape[-1]) / ids.numel()
@@ -60,14 +60,14 @@ def adds_a_bare_number(logits, top_k, task_loss, coef):
     return gates, ids, logged, task_loss + coef * logged.item()
 
 
-@EXERCISE.wrong(stage="what arrives", says="must be task_loss + coef * logged")
+@EXERCISE.wrong(stage="what arrives", says="is not task_loss + coef * logged")
 def forgets_the_coefficient(logits, top_k, task_loss, coef):
     gates, ids, probs = _gated(logits, top_k)
     logged = _logged(probs, ids)
     return gates, ids, logged, task_loss + logged
 
 
-@EXERCISE.wrong(stage="task gradient", says="no graph any more")
+@EXERCISE.wrong(stage="task gradient", says="The gates have no graph")
 def detaches_the_gates(logits, top_k, task_loss, coef):
     gates, ids, probs = _gated(logits, top_k)
     logged = _logged(probs, ids)

@@ -1,5 +1,6 @@
 """Chapter 06, exercise 6.2: the loss that keeps logits small."""
 
+import math
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from moe_teach.chapters.ch06_load_balancing.inputs import one_number
 from moe_teach.judging.compare import close
 from moe_teach.judging.exercise import Exercise, Words, generator, require
 from moe_teach.judging.gradients import require_gradients
+from moe_teach.judging.reasons import Why, likely
 
 EXERCISE = Exercise(
     id="6.2",
@@ -52,22 +54,23 @@ def _z_value(answer: Any, seed: int) -> None:
         logits = 1 + torch.randn(n_tokens, n_experts, generator=generator(seed))
         example = {"logits": logits}
         got, expected = one_number(answer(logits), example), _z_loss(logits)
-        cause = "Is something subtracted, or squared in another place?"
-        for value, sentence in _slips(logits):
-            if close(got, value) and not close(value, expected):
-                cause = sentence
-                break
         require(
             close(got, expected),
             "This is not the mean over the tokens of the squared log-sum-exp over the experts.",
-            cause=cause,
+            **likely(got, expected, _slips(logits), _OTHER),
             expected=expected,
             got=got,
             example=example,
         )
 
 
-def _slips(logits: Tensor) -> tuple[tuple[Tensor, str], ...]:
+_OTHER = Why(
+    "Something is subtracted, or squared in another place.",
+    "logsumexp over dim=-1, square, mean: in this order, and nothing else.",
+)
+
+
+def _slips(logits: Tensor) -> tuple[tuple[Tensor, Why], ...]:
     """Values of known mistakes, and what to say to them."""
     log_total = logits.logsumexp(dim=-1)
     values = {
@@ -80,28 +83,60 @@ def _slips(logits: Tensor) -> tuple[tuple[Tensor, str], ...]:
         "logits": logits.square().mean(),
         "probabilities": logits.softmax(dim=-1).logsumexp(dim=-1).square().mean(),
         "log-probabilities": logits.log_softmax(dim=-1).square().mean(),
+        "mean inside": (log_total - math.log(logits.shape[-1])).square().mean(),
+        "largest": logits.amax(dim=-1).square().mean(),
+        "no way back": (log_total - logits.amax(dim=-1)).square().mean(),
+        "all at once": logits.flatten().logsumexp(dim=0).square(),
     }
     return tuple((value, _WORDS[name]) for name, value in values.items())
 
 
 _WORDS = {
-    "not squared": "The log-sum-exp is not squared. Without the square a router would earn by "
-    "pushing its logits towards minus infinity.",
-    "summed": "This is the sum over the tokens. Take the mean, or the loss grows with the batch.",
-    "over experts too": "It was divided by T * E. There is one value per token: take the mean over "
-    "the T tokens.",
-    "coefficient": "A coefficient slipped in. This function measures; the trainer multiplies.",
-    "squared late": "Here the mean was squared. Square each token's value first: otherwise a large "
-    "positive and a large negative one cancel.",
-    "over tokens": "The log-sum-exp ran over the tokens. It belongs to one token and runs over its "
-    "experts, dim=-1.",
-    "logits": "These are the squared logits themselves. The loss squares one number per token, the "
-    "log-sum-exp over its experts.",
-    "probabilities": "Probabilities went in where logits belong: no softmax before the "
-    "log-sum-exp.",
-    "log-probabilities": "These are squared log-probabilities. `log_softmax` has the log-sum-exp "
-    "subtracted already, so a shift of all logits leaves no trace, and the shift is what is "
-    "punished.",
+    "not squared": Why(
+        "The log-sum-exp is not squared. A router would earn by pushing its logits towards minus "
+        "infinity.",
+        "Square each token's log-sum-exp.",
+    ),
+    "summed": Why("This is the sum over the tokens.", "Take the mean, or the loss grows with T."),
+    "over experts too": Why(
+        "It was divided by T * E, and there is one value per token.",
+        "Take the mean over the T tokens.",
+    ),
+    "coefficient": Why(
+        "A coefficient slipped in.", "This function measures; the trainer multiplies."
+    ),
+    "squared late": Why(
+        "Here the mean was squared, and a large positive and a large negative value cancel.",
+        "Square each token's value first.",
+    ),
+    "over tokens": Why(
+        "The log-sum-exp ran over the tokens.",
+        "It belongs to one token and runs over its experts, dim=-1.",
+    ),
+    "logits": Why(
+        "These are the squared logits themselves.",
+        "Square one number per token, the log-sum-exp over its experts.",
+    ),
+    "probabilities": Why(
+        "Probabilities went in where logits belong.", "No softmax before the log-sum-exp."
+    ),
+    "log-probabilities": Why(
+        "These are squared log-probabilities: `log_softmax` has the log-sum-exp subtracted "
+        "already, so a shift of all logits leaves no trace, and the shift is what is punished.",
+        "Use `torch.logsumexp`.",
+    ),
+    "mean inside": Why(
+        "The exponentials were averaged over the experts.", "Sum them: log-*sum*-exp."
+    ),
+    "largest": Why("This is the largest logit alone.", "All experts of a token count."),
+    "no way back": Why(
+        "The maximum was subtracted before `exp` and not added again after `log`.",
+        "Add it, or let `torch.logsumexp` do both.",
+    ),
+    "all at once": Why(
+        "One log-sum-exp was taken over all tokens together.",
+        "Each token has its own, over its experts: dim=-1.",
+    ),
 }
 
 
@@ -115,7 +150,8 @@ def _z_large(answer: Any, seed: int) -> None:
             len(set(levels)) == 1 or bool(torch.isfinite(got)),
             "Tokens that are right when all are alike overflow beside each other: here their "
             "logits lie 200 and more apart.",
-            cause="Was one maximum subtracted for all? Each token has its own.",
+            cause="One maximum was subtracted for all, and each token has its own.",
+            cure="Take the maximum over dim=-1, or let `torch.logsumexp` do it.",
             expected=expected,
             got=got,
             example=example,
@@ -132,7 +168,8 @@ def _z_large(answer: Any, seed: int) -> None:
         require(
             close(got, expected),
             "Near zero the loss is right, and far from it it is another number.",
-            cause="Is something added, cut off, or subtracted that is the same for all tokens?",
+            cause="Something is added, cut off, or subtracted that is the same for all tokens.",
+            cure="Nothing is: use the logits as they come.",
             expected=expected,
             got=got,
             example=example,
@@ -149,16 +186,19 @@ def _z_float32(answer: Any, seed: int) -> None:
         expected = _z_loss(logits.double())
         require(
             got.dtype in (torch.float32, torch.float64),
-            f"Logits in {kind} give a loss in {str(got.dtype).removeprefix('torch.')}. It is at "
-            "least in float32, whatever comes in.",
+            f"Logits in {kind} give a loss in {str(got.dtype).removeprefix('torch.')}.",
+            cause="Nothing was converted, or the result was converted back.",
+            cure="Convert the logits first: the loss is at least in float32, whatever comes in.",
             expected=expected,
             got=Words(f"{float(got):.6f} in {str(got.dtype).removeprefix('torch.')}"),
             example=example,
         )
         require(
             close(got.float(), expected.float()),
-            f"Logits in {kind} must be turned to float32 first: bfloat16 keeps 8 bits, float16 "
-            "ends at 65,504, and this loss is there because logits get large.",
+            f"Logits in {kind} give another loss than the same numbers in float32.",
+            cause="It was computed in low precision: bfloat16 keeps 8 bits, float16 ends at "
+            "65,504, and this loss is there because logits get large.",
+            cure="Convert the logits to float32 first, not the result.",
             expected=expected,
             got=got,
             example=example,

@@ -5,7 +5,7 @@ import torch
 from moe_teach.chapters.ch06_load_balancing.router_z_loss import EXERCISE
 
 
-@EXERCISE.wrong(stage="a number", says="still to be summed")
+@EXERCISE.wrong(stage="a number", says="nothing was summed")
 def one_loss_per_token(logits):
     return logits.float().logsumexp(-1).square()
 
@@ -35,7 +35,7 @@ def squares_the_logits(logits):
     return logits.float().square().mean()
 
 
-@EXERCISE.wrong(stage="value", says="no softmax before")
+@EXERCISE.wrong(stage="value", says="No softmax before")
 def takes_probabilities(logits):
     return logits.float().softmax(-1).logsumexp(-1).square().mean()
 
@@ -55,7 +55,7 @@ def clamps_the_logits(logits):
     return logits.float().clamp(-100, 100).logsumexp(-1).square().mean()
 
 
-@EXERCISE.wrong(stage="large logits", says="Was one maximum subtracted for all?")
+@EXERCISE.wrong(stage="large logits", says="One maximum was subtracted for all")
 def subtracts_one_maximum_for_all(logits):
     top = logits.float().max()
     return ((logits.float() - top).exp().sum(-1).log() + top).square().mean()
@@ -66,7 +66,7 @@ def rounds_the_square(logits):
     return logits.logsumexp(-1).square().float().mean()
 
 
-@EXERCISE.wrong(stage="float32", says="It is at least in float32")
+@EXERCISE.wrong(stage="float32", says="the loss is at least in float32")
 def computes_in_bfloat16(logits):
     return logits.logsumexp(-1).square().mean()
 

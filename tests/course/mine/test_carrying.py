@@ -286,3 +286,13 @@ def test_answers_are_proved_in_a_fresh_process_and_the_wrong_one_is_not_taken(no
     assert parts.read(second).is_proved_for(second)
     assert parts.find(third) is None
     assert waiting.refusal(third).startswith("in a fresh process its check says: ")
+
+
+def test_going_back_to_the_answer_that_is_the_part_takes_the_other_one_off_the_list(
+    learner, exercise
+):
+    learner(RIGHT)
+    learner(OTHER, prove=False)
+    learner(RIGHT)
+    assert waiting.find(exercise) is None
+    assert "kinds" not in parts.read(exercise).text

@@ -111,3 +111,10 @@ def test_an_answer_may_be_a_plain_value(value, notebook, tmp_path):
     session = notebook(f"f = {value!r}")
     text, called = writing.body_of("9.1", "f", session.namespace["f"], session)
     assert load(text, tmp_path)[called] == value
+
+
+def test_a_counter_begins_where_the_notebook_began(notebook, tmp_path):
+    cell = "def f(x):\n    global n\n    n += x\n    seen[x] = n\n    return len(seen), n"
+    session = notebook("n = 0", "seen = {}", cell, "f(1), f(2)")
+    text, _ = writing.body_of("9.1", "f", session.namespace["f"], session)
+    assert load(text, tmp_path)["f"](5) == (1, 5)

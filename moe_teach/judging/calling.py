@@ -141,7 +141,8 @@ class Trial:
     ) -> tuple[Any, Any, dict[str, Any]]:
         """Give the arguments to call with, and by name; parameters may have other names."""
         try:
-            signature = inspect.signature(answer)
+            # A module takes anything, and hands it on to its `forward`.
+            signature = inspect.signature(getattr(answer, "forward", answer))
         except (TypeError, ValueError):  # written in C, it says nothing about itself
             return args, kwargs, {f"argument {i}": x for i, x in enumerate(args)} | kwargs
         asked = inspect.signature(self._own(method) or answer) if kwargs else signature

@@ -77,7 +77,7 @@ def _words(name: str, found: Any, wanted: Any) -> tuple[str, str, str]:
         )
     return (
         f"The numbers are right, but the gradient of `{name}` is another one.",
-        f"A part of what the result depends on is cut off, or counted twice. {_CUT}",
+        f"Most likely a part of what the result depends on is cut off, or counted twice. {_CUT}",
         f"Follow `{name}` through the formula: everything that comes from it keeps its graph.",
     )
 

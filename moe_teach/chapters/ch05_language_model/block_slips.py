@@ -13,9 +13,7 @@ def block_slips(x: Tensor, attention: nn.Module, moe: nn.Module) -> dict[tuple[s
 
     h = x + attention(rms_norm(x))
     lone = attention(rms_norm(x))
-    raw = x + attention(x)
-    first = x + mixed(rms_norm(x))
-    return {
+    usual = {
         (
             "The residual of the MoE is missing.",
             "Return the stream *plus* the MoE's output.",
@@ -36,6 +34,20 @@ def block_slips(x: Tensor, attention: nn.Module, moe: nn.Module) -> dict[tuple[s
             "The two branches stand side by side: both read the old x.",
             "The MoE must read the stream after attention.",
         ): h + mixed(rms_norm(x)),
+    }
+    return usual | _slips_of_norms(x, attention, moe)
+
+
+def _slips_of_norms(
+    x: Tensor, attention: nn.Module, moe: nn.Module
+) -> dict[tuple[str, str], Tensor]:
+    def mixed(h: Tensor) -> Tensor:
+        return moe(h)[0]
+
+    h = x + attention(rms_norm(x))
+    raw = x + attention(x)
+    first = x + mixed(rms_norm(x))
+    return {
         (
             "The MoE reads the stream as it is.",
             "Its norm is made but never used: moe(self.moe_norm(x)).",

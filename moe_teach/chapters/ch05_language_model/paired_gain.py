@@ -111,6 +111,48 @@ def _gain_mean(answer: Any, seed: int) -> None:
         )
 
 
+def _spread_slips(pair: Pair, gains: list[float]) -> dict[tuple[str, str], float]:
+    """List what the usual slips give for t = 3.7, each under its cause and its cure."""
+    n = len(gains)
+    spread, root = stdev(gains), math.sqrt(len(gains))
+    apart = math.sqrt((stdev(pair[0]) ** 2 + stdev(pair[1]) ** 2) / n)
+    return {
+        (
+            "The standard deviation was divided by n.",
+            "For a sample of seeds divide by n - 1 (`statistics.stdev`, or `torch.std` as it "
+            "comes).",
+        ): 3.7 * pstdev(gains) / root,
+        (
+            "The root of n is missing.",
+            "Divide by it: a mean of n runs is surer than one run.",
+        ): 3.7 * spread,
+        (
+            "The spread was divided by n.",
+            "Divide by the *root* of n, not by n.",
+        ): 3.7 * spread / n,
+        (
+            "The factor t is missing.",
+            "Multiply by the argument `t`.",
+        ): spread / root,
+        (
+            "The two lists were treated as strangers.",
+            "Take the differences first, seed by seed, and then their standard deviation.",
+        ): 3.7 * apart,
+        (
+            "This is the spread of the baseline alone.",
+            "What varies in a comparison is the difference: take it first.",
+        ): 3.7 * stdev(pair[0]) / root,
+        (
+            "The variance stands in the place of the standard deviation.",
+            "Take its root.",
+        ): (3.7 * spread**2 / root),
+        (
+            "4.303 is written into the formula, and it is the value for three seeds.",
+            "Use the argument `t`.",
+        ): 4.303 * spread / root,
+    }
+
+
 @EXERCISE.stage("uncertainty")
 def _gain_uncertainty(answer: Any, seed: int) -> None:
     two, *others = _pairs(seed)
@@ -119,44 +161,8 @@ def _gain_uncertainty(answer: Any, seed: int) -> None:
         facts = _facts(answer, pair, 3.7)
         gains = [b - c for b, c in zip(*pair, strict=True)]
         n, got = len(gains), facts["got"][1]
-        spread, root = stdev(gains), math.sqrt(len(gains))
-        expected = 3.7 * spread / root
-        apart = math.sqrt((stdev(pair[0]) ** 2 + stdev(pair[1]) ** 2) / n)
-        slips = {
-            (
-                "The standard deviation was divided by n.",
-                "For a sample of seeds divide by n - 1 (`statistics.stdev`, or `torch.std` as it "
-                "comes).",
-            ): 3.7 * pstdev(gains) / root,
-            (
-                "The root of n is missing.",
-                "Divide by it: a mean of n runs is surer than one run.",
-            ): 3.7 * spread,
-            (
-                "The spread was divided by n.",
-                "Divide by the *root* of n, not by n.",
-            ): 3.7 * spread / n,
-            (
-                "The factor t is missing.",
-                "Multiply by the argument `t`.",
-            ): spread / root,
-            (
-                "The two lists were treated as strangers.",
-                "Take the differences first, seed by seed, and then their standard deviation.",
-            ): 3.7 * apart,
-            (
-                "This is the spread of the baseline alone.",
-                "What varies in a comparison is the difference: take it first.",
-            ): 3.7 * stdev(pair[0]) / root,
-            (
-                "The variance stands in the place of the standard deviation.",
-                "Take its root.",
-            ): (3.7 * spread**2 / root),
-            (
-                "4.303 is written into the formula, and it is the value for three seeds.",
-                "Use the argument `t`.",
-            ): 4.303 * spread / root,
-        }
+        expected = 3.7 * stdev(gains) / math.sqrt(n)
+        slips = _spread_slips(pair, gains)
 
         def near(value: float, got: float = got) -> bool:
             return math.isclose(got, value, rel_tol=1e-3, abs_tol=1e-7)

@@ -30,7 +30,7 @@ def _slips_of_counting(case: tuple[int, ...], equal: str) -> dict[tuple[str, str
     def up(width: float | int) -> int:
         return _up(width * n_matrices, n_matrices, multiple_of)
 
-    return {
+    usual = {
         (
             "The router is missing.",
             "It is a matrix of d_model times n_experts that works on every token, as much as "
@@ -57,6 +57,17 @@ def _slips_of_counting(case: tuple[int, ...], equal: str) -> dict[tuple[str, str
             "The shared expert was multiplied by the number of experts.",
             "It exists once: add d_shared outside the product.",
         ): up(n_counted * (d_expert + d_shared) + n_experts / n_matrices),
+    }
+    return usual | _slips_of_matrices(case, ffn)
+
+
+def _slips_of_matrices(case: tuple[int, ...], ffn: int) -> dict[tuple[str, str], int]:
+    n_experts, top_k, _, _, n_matrices, multiple_of = case
+
+    def up(width: float | int) -> int:
+        return _up(width * n_matrices, n_matrices, multiple_of)
+
+    return {
         (
             "Of the router only the chosen rows were counted.",
             "Every token is multiplied with all n_experts rows, or nobody could be chosen.",

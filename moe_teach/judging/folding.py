@@ -28,6 +28,7 @@ def file_of(answer: Any) -> str:
     if code is None:
         kind = answer if issubclass(type(answer), type) else type(answer)
         functions = [member for member in vars(kind).values() if type(member) is FunctionType]
+        # While a check runs, its methods are wrapped by functions that watch them.
         code = inspect.unwrap(functions[0]).__code__ if functions else None
     return code.co_filename if code else ""
 

@@ -39,15 +39,7 @@ def require_gradients(
     got = _gradients(call, answer, given, seed)
     right = _gradients(call, expected, given, seed)
     flows = any(gradient is not None for gradient in got.values())
-    require(
-        flows or not right,
-        "The result carries no gradient, so nothing before it could learn.",
-        cause=_CUT,
-        cure=_KEEP,
-        expected=Words("a result that `backward()` can start from"),
-        got=Words("a result without a graph"),
-        example=outlined(given),
-    )
+    _require_flow(flows or not right, given)
     for name in {**right, **got}:
         # No gradient and a gradient of zeros are the same to whoever learns from it.
         found = got[name] if name in got else right[name] * 0
@@ -64,6 +56,18 @@ def require_gradients(
         )
 
 
+def _require_flow(flows: bool, given: dict[str, Any]) -> None:
+    require(
+        flows,
+        "The result carries no gradient, so nothing before it could learn.",
+        cause=_CUT,
+        cure=_KEEP,
+        expected=Words("a result that `backward()` can start from"),
+        got=Words("a result without a graph"),
+        example=outlined(given),
+    )
+
+
 def _words(name: str, found: Any, wanted: Any) -> tuple[str, str, str]:
     """Give the symptom of a gradient that is not the wanted one, its likely cause and the cure."""
     if bool((found == 0).all()) and bool((wanted != 0).any()):
@@ -77,7 +81,7 @@ def _words(name: str, found: Any, wanted: Any) -> tuple[str, str, str]:
         )
     return (
         f"The numbers are right, but the gradient of `{name}` is another one.",
-        f"A part of what the result depends on is cut off, or counted twice. {_CUT}",
+        f"Most likely a part of what the result depends on is cut off, or counted twice. {_CUT}",
         f"Follow `{name}` through the formula: everything that comes from it keeps its graph.",
     )
 

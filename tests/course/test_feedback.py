@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from moe_teach.course.learner.feedback import Score
+from moe_teach.course.learner.feedback import Score, as_html
 from moe_teach.course.learner.highlight import python_html
 from moe_teach.course.learner.notes import Note
 from moe_teach.judging.engine import run_exercise
@@ -132,6 +132,13 @@ def test_a_poor_terminal_gets_plain_letters(state, coding, monkeypatch):
 def test_cause_and_cure_are_shown_behind_the_symptom():
     shown = repr(Score(outcome(cause="A factor.", cure="Multiply.")))
     assert shown.index("Because.") < shown.index("A factor.") < shown.index("Multiply.")
+    assert "Likely cause: A factor." in shown and "To mend it: Multiply." in shown
+
+
+def test_starred_words_are_slanted_and_products_and_code_stay_as_they_are():
+    html = as_html(outcome(message="The *last* one: 2 * 3 * 4, f(*a, *b) and `x *y* z`."))
+    assert "The <em>last</em> one: 2 * 3 * 4, f(*a, *b) and" in html
+    assert "x *y* z" in html
 
 
 def test_the_same_outcome_is_always_shown_in_the_same_way(double, learner):

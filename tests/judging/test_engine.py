@@ -95,7 +95,7 @@ def test_an_error_is_folded_to_the_learners_own_lines(double, learner):
 def test_code_that_would_stop_a_kernel_becomes_a_sentence(double, learner, code, words):
     outcome = run(double, learner(code))
     assert outcome.state == "raised"
-    assert words in outcome.message
+    assert words in outcome.message + outcome.cause
     assert "double" in outcome.message
 
 

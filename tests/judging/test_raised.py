@@ -131,3 +131,18 @@ def test_the_cause_stands_behind_the_error_in_feedback(double, learner):
     assert "transpose" not in outcome.message
     assert outcome.cause.startswith("In a matrix product") and "transpose" not in outcome.cause
     assert outcome.cure == "Is a transpose (`.mT`) missing, or one too many?"
+
+
+def test_an_error_in_a_class_is_traced_to_its_own_lines_alone(learner):
+    from moe_teach.judging.engine import run_exercise
+    from moe_teach.judging.exercise import Exercise
+
+    exercise = Exercise(id="9.8", name="Layer", title="Layer", hints=(), explanation="")
+
+    @exercise.stage("values")
+    def _values(answer, seed):
+        answer().forward(torch.ones(2))
+
+    layer = learner("class Layer:\n    def forward(self, x):\n        return x.view(3)")
+    outcome = run_exercise(exercise, layer)
+    assert outcome.trace == "line 3 in forward: return x.view(3)"

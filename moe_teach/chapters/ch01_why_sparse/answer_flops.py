@@ -63,10 +63,10 @@ def _flops_integer(answer: Any, seed: int) -> None:
 def _flops_mistakes(alone: tuple[int, ...]) -> tuple[tuple[int, str, str, str], ...]:
     """List what the usual slips count for one token, with symptom, cause and cure of each."""
     right = _flops(alone, 1, 1)
-    n_params, n_layers, n_heads, d_head = alone[:4]
+    _, n_layers, n_heads, d_head = alone[:4]
     # With more heads, half of attention may as well be a forgotten head.
     one_product = right - 2 * d_head if n_layers * n_heads == 1 else -1
-    return (
+    usual = (
         (
             right // 2,
             "Exactly half of it.",
@@ -81,6 +81,13 @@ def _flops_mistakes(alone: tuple[int, ...]) -> tuple[tuple[int, str, str, str], 
             "mixing in its value.",
             "Count 4 * d_head for each position that a token sees.",
         ),
+    )
+    return usual + _flops_miscounts(alone)
+
+
+def _flops_miscounts(alone: tuple[int, ...]) -> tuple[tuple[int, str, str, str], ...]:
+    """List the slips in how many tokens there are, or positions that they see."""
+    return (
         (
             0,
             "One token costs nothing here.",
@@ -94,7 +101,7 @@ def _flops_mistakes(alone: tuple[int, ...]) -> tuple[tuple[int, str, str, str], 
             "Let t run from 0 in `range(n_prompt + n_new - 1)`.",
         ),
         (
-            2 * n_params,
+            2 * alone[0],
             "Attention costs nothing here.",
             "The first token sees one position, itself: t + 1 and not t.",
             "Sum t + 1 over the computed tokens: n (n + 1) / 2 for n of them.",

@@ -90,6 +90,42 @@ def _accepted(answer: Any, numbers: Numbers) -> Any:
         )
 
 
+def _require_both(got: Any, numbers: Numbers) -> None:
+    expected, example = _solved(numbers), _example(numbers)
+    total, active, n_experts, top_k = numbers
+    require(
+        close(tuple(got), expected)
+        or not any(close(tuple(got), _rounded(expected, digits)) for digits in range(4)),
+        "These are the two right numbers, rounded.",
+        cause="`round`, `int` or // took digits off.",
+        cure="Divide with /, and return both as they are.",
+        expected=expected,
+        got=got,
+        example=example,
+    )
+    require(
+        close(float(got[0] + n_experts * got[1]), float(total)),
+        "Put back into the first equation, shared + n_experts * expert does not give the total.",
+        cause="One expert is not the total divided by n_experts (something is shared), and a "
+        "turned sign or `n_experts` in the place of `top_k` leads here too.",
+        cure="Compute expert = (total - active) / (n_experts - top_k), and from it shared = "
+        "active - top_k * expert.",
+        expected=expected,
+        got=got,
+        example=example,
+    )
+    require(
+        close(float(got[0] + top_k * got[1]), float(active)),
+        "Put back into the second equation, shared + top_k * expert does not give the active "
+        "parameters, although the total is right.",
+        cause="The difference of the two numbers is not divided by the experts that rest.",
+        cure="expert = (total - active) / (n_experts - top_k).",
+        expected=expected,
+        got=got,
+        example=example,
+    )
+
+
 @EXERCISE.stage("equations")
 def _solve_equations(answer: Any, seed: int) -> None:
     for numbers in _designs(seed):
@@ -105,39 +141,7 @@ def _solve_equations(answer: Any, seed: int) -> None:
             got=got,
             example=example,
         )
-        total, active, n_experts, top_k = numbers
-        require(
-            close(tuple(got), expected)
-            or not any(close(tuple(got), _rounded(expected, digits)) for digits in range(4)),
-            "These are the two right numbers, rounded.",
-            cause="`round`, `int` or // took digits off.",
-            cure="Divide with /, and return both as they are.",
-            expected=expected,
-            got=got,
-            example=example,
-        )
-        require(
-            close(float(got[0] + n_experts * got[1]), float(total)),
-            "Put back into the first equation, shared + n_experts * expert does not give the "
-            "total.",
-            cause="One expert is not the total divided by n_experts (something is shared), and a "
-            "turned sign or `n_experts` in the place of `top_k` leads here too.",
-            cure="Compute expert = (total - active) / (n_experts - top_k), and from it shared = "
-            "active - top_k * expert.",
-            expected=expected,
-            got=got,
-            example=example,
-        )
-        require(
-            close(float(got[0] + top_k * got[1]), float(active)),
-            "Put back into the second equation, shared + top_k * expert does not give the active "
-            "parameters, although the total is right.",
-            cause="The difference of the two numbers is not divided by the experts that rest.",
-            cure="expert = (total - active) / (n_experts - top_k).",
-            expected=expected,
-            got=got,
-            example=example,
-        )
+        _require_both(got, numbers)
 
 
 def _refuses(answer: Any, numbers: Numbers, cause: str, condition: str) -> None:

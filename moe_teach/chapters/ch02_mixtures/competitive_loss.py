@@ -55,7 +55,7 @@ def _competitive_mistakes(outputs: Tensor, logits: Tensor, targets: Tensor) -> M
     gates, errors = logits.softmax(dim=-1), _own_errors(outputs, targets)
     weighted = (gates * errors).sum(dim=-1)
     blend = (gates[..., None] * outputs).sum(dim=1)
-    return (
+    usual = (
         (
             (targets - blend).square().sum(dim=-1).mean(),
             "This is the cooperative error (1.1).",
@@ -74,6 +74,13 @@ def _competitive_mistakes(outputs: Tensor, logits: Tensor, targets: Tensor) -> M
             "`.mean()` without a dimension averages over the experts too.",
             "Sum over the experts first, then take the mean.",
         ),
+    )
+    return usual + _competitive_sums(logits, gates, errors)
+
+
+def _competitive_sums(logits: Tensor, gates: Tensor, errors: Tensor) -> Mistakes:
+    weighted = (gates * errors).sum(dim=-1)
+    return (
         (
             weighted.sum(),
             "This is the sum over the tokens.",

@@ -60,8 +60,7 @@ def _likelihood_mistakes(logits: Tensor, errors: Tensor, variance: float) -> Mis
     """List what the usual slips compute, with symptom, cause and cure of each."""
     logits, errors = logits.double(), errors.double()  # no slip may round to infinity
     gates, exponents = logits.softmax(dim=-1), errors / (2 * variance)
-    terms = (gates * (-exponents).exp()).sum(dim=-1)
-    return (
+    usual = (
         (
             -_nll(gates, exponents),
             "The sign is turned.",
@@ -86,6 +85,13 @@ def _likelihood_mistakes(logits: Tensor, errors: Tensor, variance: float) -> Mis
             "They are those only once they are normalised.",
             "Normalise them first: log_softmax over the experts.",
         ),
+    )
+    return usual + _likelihood_means(gates, exponents)
+
+
+def _likelihood_means(gates: Tensor, exponents: Tensor) -> Mistakes:
+    terms = (gates * (-exponents).exp()).sum(dim=-1)
+    return (
         (
             -terms.mean().log(),
             "The mean over the tokens was taken inside the logarithm.",
@@ -93,7 +99,7 @@ def _likelihood_mistakes(logits: Tensor, errors: Tensor, variance: float) -> Mis
             "Average the logarithms: `.mean()` comes last.",
         ),
         (
-            _nll(gates, exponents) * len(errors),
+            _nll(gates, exponents) * len(gates),
             "This is the sum over the tokens.",
             "A sum makes the loss grow with the batch.",
             "Take the mean over the tokens.",

@@ -108,15 +108,17 @@ def _mask_ties(answer: Any, seed: int) -> None:
 _AS_THEY_ARE = "Compare the logits as they are: sort them, unchanged, with stable=True."
 
 
+def _masked(logits: Tensor, draw: torch.Generator) -> Tensor:
+    masked = logits.masked_fill(torch.rand(6, 13, generator=draw) < 0.4, -torch.inf)
+    masked[:, 4:8] = logits[:, 4:8] - 200.0  # at least four are left to choose, and far below zero
+    return masked
+
+
 def _unusual(seed: int) -> tuple[tuple[str, str, Tensor], ...]:
     """List logits that shortcuts do not survive: what they are, what likely broke, and they."""
     draw = generator(seed)
     logits = torch.randn(6, 13, generator=draw)
-    last = torch.linspace(1.0, 0.0, 13).flip(0)  # the largest are the last
     next_to = torch.nextafter(torch.ones(2, 13), torch.full((2, 13), 2.0))
-    close_by = torch.ones(2, 13).where(torch.arange(13) < 10, next_to)
-    masked = logits.masked_fill(torch.rand(6, 13, generator=draw) < 0.4, -torch.inf)
-    masked[:, 4:8] = logits[:, 4:8] - 200.0  # at least four are left to choose, and far below zero
     return (
         (
             "logits that are hundreds apart",
@@ -127,23 +129,23 @@ def _unusual(seed: int) -> tuple[tuple[str, str, Tensor], ...]:
             "logits that differ in the last bit only",
             "Lower precision loses the difference, and so does subtracting a little from each "
             "expert to break ties.",
-            close_by,
+            torch.ones(2, 13).where(torch.arange(13) < 10, next_to),
         ),
         (
             "float64 logits that are equal in float32",
             "`.float()` makes them equal.",
-            1.0 + 1e-12 * last.double().expand(2, 13),
+            1.0 + 1e-12 * torch.linspace(0, 1, 13).double().expand(2, 13),
         ),
         (
             "logits of which some are minus infinity, as masks make them",
             "No number stands for `nothing here` as long as a logit may be lower.",
-            masked,
+            _masked(logits, draw),
         ),
         ("logits in bfloat16", "Many are equal there.", logits.bfloat16()),
         (
             "large and equal logits",
             "A small number added to them is rounded away.",
-            logits * 0 + 1e8,
+            torch.full((6, 13), 1e8),
         ),
         (
             "logits far below any constant",

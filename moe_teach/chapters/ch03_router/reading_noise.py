@@ -81,16 +81,7 @@ def require_independent(draws: Tensor, silent: int, example: dict[str, Any]) -> 
 
     Chance alone reaches a correlation of 0.65 over 64 calls once in some millions of pairs.
     """
-    spread = draws.std(dim=0)[:, torch.arange(draws.shape[2]) != silent]
-    require(
-        bool(((spread > 0.2) & (spread < 1.6)).all()),
-        "The noise has the wrong size.",
-        cause=_WRONG_SIZE,
-        cure=_RIGHT_SIZE,
-        expected=Words("noise that spreads by 1 once it is divided by softplus(noise_logits)"),
-        got=Words(f"it spreads by {spread.min():.2f} to {spread.max():.2f}"),
-        example=example,
-    )
+    _require_unit_spread(draws, silent, example)
     _, n_tokens, n_experts = draws.shape
     token = torch.arange(n_tokens).repeat_interleave(n_experts)
     expert = torch.arange(n_experts).repeat(n_tokens)
@@ -117,6 +108,19 @@ def require_independent(draws: Tensor, silent: int, example: dict[str, Any]) -> 
         "whose noise_logits are -10 has noise.",
         cause="Draws were mixed, summed, shifted or sorted after they were made.",
         cure="Each needs a draw of its own, times its own softplus(noise_logits).",
+        example=example,
+    )
+
+
+def _require_unit_spread(draws: Tensor, silent: int, example: dict[str, Any]) -> None:
+    spread = draws.std(dim=0)[:, torch.arange(draws.shape[2]) != silent]
+    require(
+        bool(((spread > 0.2) & (spread < 1.6)).all()),
+        "The noise has the wrong size.",
+        cause=_WRONG_SIZE,
+        cure=_RIGHT_SIZE,
+        expected=Words("noise that spreads by 1 once it is divided by softplus(noise_logits)"),
+        got=Words(f"it spreads by {spread.min():.2f} to {spread.max():.2f}"),
         example=example,
     )
 

@@ -66,7 +66,10 @@ def _capacity_shape(answer: Any, seed: int) -> None:
             is_mask = isinstance(got, Tensor) and got.dtype == torch.bool
             require(
                 is_mask and got.shape == given["expert_ids"].shape,
-                "Return one boolean for each choice, in the shape of `expert_ids`.",
+                "One boolean for each choice is asked for, in the shape of `expert_ids`.",
+                cause="These are numbers, positions, or a flat list of booleans.",
+                cure="Begin with torch.zeros(expert_ids.shape, dtype=torch.bool), and set the "
+                "served choices to True.",
                 expected=Words(f"booleans of shape {tuple(given['expert_ids'].shape)}"),
                 got=got,
                 example=given,
@@ -86,15 +89,16 @@ def _capacity_room(answer: Any, seed: int) -> None:
             require(
                 (served <= capacity).all(),
                 f"Under {policy!r} some expert serves more than `capacity` choices.",
-                cause="The limit holds for each expert, and all K columns count.",
+                cause="The limit holds for each expert, and all K columns count; 0 is one too.",
                 cure="For each expert, take the first `capacity` of its choices in the queue.",
                 **facts,
             )
             require(
                 close(served, counts.clamp(max=capacity)),
                 f"Under {policy!r} a choice was turned away although its expert had room.",
-                cause="Each expert has its own queue and its own limit.",
-                cure="For each expert, take the first `capacity` of its choices in the queue.",
+                cause="Each expert has its own queue and its own limit, or the mask says who was "
+                "*not* served.",
+                cure="For each expert, set the first `capacity` of its own choices to True.",
                 **facts,
             )
 
@@ -109,7 +113,7 @@ def _capacity_first_come(answer: Any, seed: int) -> None:
             close(got, expected),
             "First come means the order of the flattened batch: all choices of token 0, then all "
             "of token 1, ... Others are served here.",
-            cause="Perhaps the last ones win, or all first choices before all second ones.",
+            cause="The last ones win, or all first choices before all second ones.",
             cure="Queue the choices as `expert_ids.flatten()` lists them.",
             expected=expected,
             got=got,
@@ -174,8 +178,9 @@ def _capacity_random(answer: Any, seed: int) -> None:
     draws = torch.stack([answer(**crowd, generator=random)[:, 0] for _ in range(64)]).float()
     require(
         bool((draws != draws[0]).any()),
-        "Under 'random' the next draw from the same generator must differ, so that every token "
-        "has the same chance. A generator moves on as it draws: do not copy, rewind or seed one.",
+        "Under 'random' the next draw from the same generator serves the same choices.",
+        cause="A generator moves on as it draws, and this one was copied, rewound or seeded again.",
+        cure="Hand `generator` itself on to the function that draws, and touch it no further.",
         expected=Words("other choices at each call"),
         got=Words("the same 12 choices, 64 times"),
         example=example,
@@ -189,16 +194,18 @@ def _capacity_generator(answer: Any, seed: int) -> None:
     draws = torch.stack([answer(**crowd) for _ in range(3)])
     require(
         bool((draws != draws[0]).any()),
-        "Without a generator (None) 'random' served the same choices each time. torch's global "
-        "random numbers draw then: every random function takes generator=None for that.",
+        "Without a generator (None) 'random' served the same choices each time.",
+        cause="Something was seeded or fixed where no generator was given.",
+        cure="torch's global random numbers draw then: every random function takes generator=None.",
         example={**example, "generator": None},
     )
     state = torch.get_rng_state()
     answer(**crowd, generator=generator(seed))
     require(
         bool((state == torch.get_rng_state()).all()),
-        "A generator was given, and torch's global random numbers moved on or were seeded anew. "
-        "Everybody else draws from those: draw from `generator` alone.",
+        "A generator was given, and torch's global random numbers moved on or were seeded anew.",
+        cause="Something is drawn without `generator=`, or `torch.manual_seed` is called.",
+        cure="Everybody else draws from those: draw from `generator` alone.",
         example=example,
     )
 
@@ -209,26 +216,28 @@ def _capacity_unknown(answer: Any, seed: int) -> None:
         _require_value_error(
             answer,
             _case((3, 2, 1, 1), seed, policy),
-            "or a typing mistake quietly turns into some other policy.",
+            "A typing mistake quietly turns into some other policy.",
+            "Compare with the three names as they are written, and end in an `else` that raises.",
         )
-    plenty = {**_case((3, 2, 1, 1), seed, "by_age"), "capacity": 100}
-    _require_value_error(
-        answer,
-        plenty,
-        "even where there is room for everybody and no queue is "
-        "needed: look at the policy before anything else.",
-    )
+    for capacity, room in ((100, "for everybody"), (0, "for nobody")):
+        _require_value_error(
+            answer,
+            {**_case((3, 2, 1, 1), seed, "by_age"), "capacity": capacity},
+            f"Here is room {room}, and the answer came before the policy was looked at.",
+            "Look at the policy before anything else.",
+        )
 
 
-def _require_value_error(answer: Any, given: dict[str, Any], why: str) -> None:
-    asked = f"The policy {given['policy']!r} does not exist and must raise a `ValueError`"
+def _require_value_error(answer: Any, given: dict[str, Any], cause: str, cure: str) -> None:
+    symptom = f"The policy {given['policy']!r} does not exist and must raise a `ValueError`."
     got: Any = None
-    message = f"{asked}, {why}"
     try:
         got = answer(**given)
     except ValueError:
         return
     except Exception as error:
         got = Words(f"a {type(error).__name__}")
-        message = f"{asked}; it raises {got} instead. Ask for the policy's name yourself."
-    require(False, message, expected=Words("a ValueError"), got=got, example=given)
+        cause = f"It raises {got} instead: what looked the name up did not know it."
+        cure = "Ask for the policy's name yourself, and raise a ValueError."
+    facts = {"expected": Words("a ValueError"), "got": got, "example": given}
+    require(False, symptom, cause=cause, cure=cure, **facts)

@@ -24,7 +24,7 @@ def _door(ids, queue, capacity):
     return kept.view_as(ids)
 
 
-@EXERCISE.wrong(stage="shape", says="one boolean for each choice")
+@EXERCISE.wrong(stage="shape", says="One boolean for each choice")
 def returns_the_numbers_of_the_served(expert_ids, gates, capacity, policy, generator=None):
     queue = _queue(expert_ids, gates, policy, generator)
     return _door(expert_ids, queue, capacity).flatten().nonzero()[:, 0]
@@ -70,7 +70,7 @@ def forgets_the_generator(expert_ids, gates, capacity, policy, generator=None):
     return _door(expert_ids, _queue(expert_ids, gates, policy, None), capacity)
 
 
-@EXERCISE.wrong(stage="random", says="same chance")
+@EXERCISE.wrong(stage="random", says="serves the same choices")
 def draws_with_a_fixed_seed(expert_ids, gates, capacity, policy, generator=None):
     fixed = torch.Generator().manual_seed(0)
     return _door(expert_ids, _queue(expert_ids, gates, policy, fixed), capacity)
@@ -143,12 +143,19 @@ for _shuffle, _stage, _says in (
     EXERCISE.wrong(stage=_stage, says=_says)(_with_random(_shuffle))
 
 
+@EXERCISE.wrong(stage="unknown policy", says="Here is room for nobody")
+def serves_nobody_before_it_looks(expert_ids, gates, capacity, policy, generator=None):
+    if capacity == 0:
+        return torch.zeros_like(expert_ids, dtype=torch.bool)
+    return _door(expert_ids, _queue(expert_ids, gates, policy, generator), capacity)
+
+
 @EXERCISE.wrong(stage="by gate", says="differ in the last digit")
 def rounds_the_gates(expert_ids, gates, capacity, policy, generator=None):
     return _door(expert_ids, _queue(expert_ids, gates.half(), policy, generator), capacity)
 
 
-@EXERCISE.wrong(stage="unknown policy", says="before anything else")
+@EXERCISE.wrong(stage="unknown policy", says="Look at the policy before anything else")
 def looks_at_the_policy_late(expert_ids, gates, capacity, policy, generator=None):
     if capacity >= expert_ids.numel():
         return torch.ones_like(expert_ids, dtype=torch.bool)

@@ -59,9 +59,9 @@ def _combine_shape(answer: Any, seed: int) -> None:
         require_tensor(got, given)
         require(
             got.shape == (sizes[0], given["y"].shape[1]),
-            "Return one row for each *token*: (T, D).",
-            cause="Either the sum over the K choices is missing, or there is one row for each "
-            "answer.",
+            "One row for each *token* is asked for, (T, D), and another shape comes.",
+            cause="Either the sum over the K choices is missing or runs over D, or there is one "
+            "row for each answer.",
             cure="Gather (T, K, D) answers with `y[slot]`, weigh them, sum over dim=1.",
             expected=Words(f"a tensor of shape {(sizes[0], given['y'].shape[1])}"),
             got=got,
@@ -77,23 +77,27 @@ def _with(change: Callable[..., Tensor]) -> Callable[..., Tensor]:
 MISTAKEN = (
     (
         _with(lambda gates, slot: torch.ones_like(gates)),
-        "The answers were added up without their gates. Then the router has no influence on the "
-        "mixture, and no gradient.",
+        "The answers were added up without their gates.",
+        "Nothing is multiplied by `gates`, so the router has no influence on the mixture.",
+        "Multiply by gates[..., None] before the sum.",
     ),
     (
         _with(lambda gates, slot: gates / slot.shape[1]),
-        "These are the mixtures divided by K. The gates are the weights already: sum over the "
-        "choices, do not take the mean.",
+        "These are the mixtures divided by K.",
+        "A mean was taken, and the gates are the weights already.",
+        "Sum over the choices, do not take the mean.",
     ),
     (
         _with(lambda gates, slot: gates / gates.sum(dim=1, keepdim=True)),
-        "The gates were divided by their sum. They need not sum to one, as after a softmax over "
-        "all experts: take them as they are.",
+        "The gates were divided by their sum.",
+        "They need not sum to one, as after a softmax over all experts.",
+        "Take them as they are.",
     ),
     (
         _with(lambda gates, slot: gates * (slot > 0)),
-        "The answer in row 0 is missing. Slot 0 is a row like any other; only -1 means turned "
-        "away, so ask for slot >= 0.",
+        "The answer in row 0 is missing.",
+        "Slot 0 is a row like any other; only -1 means turned away.",
+        "Ask for slot >= 0.",
     ),
 )
 
@@ -105,14 +109,20 @@ def _combine_mixture(answer: Any, seed: int) -> None:
         given = _case(sizes, seed, share_kept=1.0)
         tried.append((given, answer(**given)))
     # Small cases let several mistakes look alike: a mistake is named if it explains them all.
-    cause = next(
-        (why for mixed, why in MISTAKEN if all(close(got, mixed(**one)) for one, got in tried)),
-        "Nobody was turned away here, and the mixtures are still wrong. Token t needs the rows "
-        "`y[slot[t, k]]`, each times `gates[t, k]`.",
+    _, symptom, cause, cure = next(
+        (told for told in MISTAKEN if all(close(got, told[0](**one)) for one, got in tried)),
+        (
+            None,
+            "Nobody was turned away here, and the mixtures are still wrong.",
+            "The rows of y are taken in another order than `slot` says, a gate meets another "
+            "answer, only one of the K counts, or the gates were changed first.",
+            "Token t needs the rows `y[slot[t, k]]`, each times `gates[t, k]`.",
+        ),
     )
     for given, got in tried:
         expected = _mixture(**given)
-        require(close(got, expected), cause, expected=expected, got=got, example=given)
+        facts = {"expected": expected, "got": got, "example": given}
+        require(close(got, expected), symptom, cause=cause, cure=cure, **facts)
 
 
 @EXERCISE.stage("turned away")

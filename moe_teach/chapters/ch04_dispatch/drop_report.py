@@ -1,5 +1,6 @@
 """Exercise 4.5: who was turned away?."""
 
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -42,6 +43,10 @@ def _case(sizes: tuple[int, int, int], seed: int) -> dict[str, Any]:
     return {"kept": (drawn < fate).view(n_rows * n_positions, top_k), "n_rows": n_rows}
 
 
+def _is_whole(count: Any) -> bool:
+    return isinstance(count, Integral) and not isinstance(count, bool)
+
+
 @EXERCISE.stage("a dictionary")
 def _report_form(answer: Any, seed: int) -> None:
     for sizes in SIZES:
@@ -49,16 +54,21 @@ def _report_form(answer: Any, seed: int) -> None:
         got = answer(**given)
         require(
             isinstance(got, dict) and set(got) == {"dropped", "by_row", "unserved"},
-            'Return a dictionary with the keys "dropped", "by_row" and "unserved".',
+            'This is no dictionary with the keys "dropped", "by_row" and "unserved".',
+            cause="A key is missing or spelled otherwise, or the three came without names.",
+            cure='Return {"dropped": ..., "by_row": ..., "unserved": ...}.',
             got=got,
             example=given,
         )
-        is_plain = isinstance(got["dropped"], float) and type(got["unserved"]) is int
+        is_plain = isinstance(got["dropped"], float) and _is_whole(got["unserved"])
         is_row = isinstance(got["by_row"], Tensor) and got["by_row"].shape == (sizes[0],)
         require(
             is_plain and is_row,
-            f'"dropped" is a plain float, "unserved" a plain int (`.item()` makes them so), and '
-            f'"by_row" a tensor with one entry per row, ({sizes[0]},) here.',
+            f'"dropped" is a plain float, "unserved" a plain int, and "by_row" a tensor with one '
+            f"entry per row, ({sizes[0]},) here: one of them is of another kind.",
+            cause="A mean or a sum of a tensor is a tensor with one entry, and a list is no "
+            "tensor.",
+            cure="`.item()` makes a number of the first two; leave it out in the third.",
             got=got,
             example=given,
         )
@@ -72,8 +82,10 @@ def _report_dropped(answer: Any, seed: int) -> None:
         got = answer(**given)["dropped"]
         require(
             abs(got - expected) < 1e-5,
-            '"dropped" is the share of all T · K choices that were turned away: the share of '
-            "False in `kept`, choices and not tokens.",
+            '"dropped" is not the share of all T · K choices that were turned away.',
+            cause="Served ones were counted, or tokens in the place of choices, or the count was "
+            "not divided by T · K; or it was rounded.",
+            cure="It is the share of False in `kept`: `(~kept).float().mean().item()`.",
             expected=expected,
             got=got,
             example=given,
@@ -89,13 +101,17 @@ def _report_rows(answer: Any, seed: int) -> None:
         facts = {"expected": expected, "got": got, "example": given}
         require(
             close(got, expected) or not close(got, expected * sizes[1] * sizes[2]),
-            '"by_row" counts the lost choices; return their share of the row\'s choices.',
+            '"by_row" counts the lost choices of each row.',
+            cause="They were added up and not divided.",
+            cure="Take the mean, and so return their share of the row's choices.",
             **facts,
         )
         far = (got.double() - expected.double()).abs()
         require(
             not close(got, expected) or bool((far < 1e-5).all()),
-            '"by_row" is right to three digits only, as numbers in 16 bits are. Take float32.',
+            '"by_row" is right to three digits only.',
+            cause="Numbers in 16 bits hold no more.",
+            cure="Take float32: `.float()`.",
             **facts,
         )
         require(
@@ -135,7 +151,9 @@ def _report_extremes(answer: Any, seed: int) -> None:
         require(
             close(got, expected),
             "Where nobody was turned away all three are zero; where everybody was, the shares are "
-            "one and all tokens are unserved.",
+            "one and all tokens are unserved. Here they are not.",
+            cause="A case of its own was made of one of these two.",
+            cure="The means and the count hold for both, without any `if`.",
             expected=expected,
             got=got,
             example=given,

@@ -28,14 +28,18 @@ def require_fair(draws: Tensor, gates: Tensor, example: dict[str, Any]) -> None:
     alike = torch.corrcoef(draws.T).nan_to_num(0.0).fill_diagonal_(0.0)
     require(
         bool((alike.abs() < 0.65).all()),
-        "Some tokens always get their places together, or "
-        "never. Shuffle *all* choices (`torch.randperm`), not one starting point or direction.",
+        "Some tokens always get their places together, or never.",
+        cause="Only a starting point, a direction or a block was drawn, and the rest follows it.",
+        cure="Shuffle *all* choices: `torch.randperm`.",
         example=example,
     )
     liked = draws[:, gates.argsort(descending=True)[:12]].mean().item()
     require(
         abs(liked - 0.5) < 0.08,
-        "Under 'random' the gates have no say, and tokens with large gates get more places here.",
+        "Under 'random' tokens with large gates get more places here.",
+        cause="The random numbers are multiplied by the gates or compared with them; here the "
+        "gates have no say.",
+        cure="Draw the order alone: `torch.randperm`.",
         expected=Words("about 0.5 of the places for the 12 largest gates"),
         got=round(liked, 2),
         example=example,
@@ -44,8 +48,10 @@ def require_fair(draws: Tensor, gates: Tensor, example: dict[str, Any]) -> None:
     share = draws.mean(dim=0)
     require(
         abs(front - 0.5) < 0.08 and bool(((share - 0.5).abs() < 0.35).all()),
-        "Under 'random' every token must have the same chance. Over 64 draws, each should get a "
-        "place about 32 times, and the first half of the batch half of the places.",
+        "Under 'random' tokens have different chances. Over 64 draws, each should get a place "
+        "about 32 times, and the first half of the batch half of the places.",
+        cause="The batch was shuffled in parts, drawn with repetitions, or only sometimes.",
+        cure="Give every order the same chance: `torch.randperm` of all choices.",
         expected=Words("about 0.5 of the places for the first half, and for each token"),
         got=Words(f"{front:.2f} for the first half, {share.min():.2f} to {share.max():.2f} each"),
         example=example,

@@ -50,11 +50,13 @@ def _bill_form(answer: Any, seed: int) -> None:
     for counts in COUNTS:
         given, _ = _bill_case(counts, seed)
         got = answer(**given)
-        is_triple = isinstance(got, tuple) and len(got) == 3
+        is_triple = isinstance(got, tuple | list) and len(got) == 3
         require(
             is_triple and all(type(part) is int for part in got),
-            "Return three plain integers, `useful, wasted, missing`. `int(...)` turns a tensor "
-            "with one entry into one.",
+            "These are not three plain integers, `useful, wasted, missing`.",
+            cause="They are tensors or floats, have names, or come one for each expert.",
+            cure="`int(...)` turns a tensor with one entry into one; return the three with commas "
+            "between them.",
             got=got,
             example=given,
         )
@@ -78,8 +80,12 @@ def _bill_useful(answer: Any, seed: int) -> None:
         )
         require(
             got[0] == expected[0],
-            "`useful` is for choices that got a place: at most `capacity` for each expert, and no "
-            "more than it was chosen.",
+            "`useful` is not the price of the choices that got a place.",
+            cause="Places were counted over all experts at once, or every choice or every place "
+            "was "
+            "taken for a used one; or a number of 32 bits ran over.",
+            cure="An expert uses at most `capacity` places, and no more than it was chosen: "
+            "`tokens_per_expert.clamp(max=capacity).sum()`.",
             **facts,
         )
 
@@ -88,7 +94,7 @@ def _bill_useful(answer: Any, seed: int) -> None:
 def _bill_rest(answer: Any, seed: int) -> None:
     for counts in COUNTS:
         given, expected = _bill_case(counts, seed)
-        got = answer(**given)
+        got = tuple(answer(**given))
         require(
             got[1] >= 0 and got[2] >= 0,
             "A negative bill: nobody pays less than nothing.",
@@ -102,8 +108,10 @@ def _bill_rest(answer: Any, seed: int) -> None:
             got == expected,
             "`wasted` is for places that stayed empty, `missing` for choices without a place, and "
             "one of them is another number.",
-            cause="Perhaps they are swapped, or one of them holds all places or all choices.",
-            cure="They are all places minus the used ones, and all choices minus the used ones.",
+            cause="They are swapped, count rows and not FLOPs, leave out experts without a choice, "
+            "or one of them holds all places or all choices.",
+            cure="They are all places minus the used ones, and all choices minus the used ones, "
+            "times the price of a row.",
             expected=expected,
             got=got,
             example=given,
@@ -113,10 +121,13 @@ def _bill_rest(answer: Any, seed: int) -> None:
 @EXERCISE.stage("no places")
 def _bill_no_places(answer: Any, seed: int) -> None:
     given, expected = _bill([3, 0, 5], 0, 3, 7)
-    got = answer(**given)
+    got = tuple(answer(**given))
     require(
         got == expected,
-        "With capacity 0 there is no place to use or to waste, and every choice is missing.",
+        "With capacity 0 the bill is another one.",
+        cause="A capacity of 0 was taken for a case of its own, or for 1.",
+        cure="Then there is no place to use or to waste, and every choice is missing: the formulas "
+        "say so by themselves.",
         expected=expected,
         got=got,
         example=given,
@@ -126,10 +137,10 @@ def _bill_no_places(answer: Any, seed: int) -> None:
 @EXERCISE.stage("large numbers")
 def _bill_large(answer: Any, seed: int) -> None:
     given, expected = _bill([2**31 + 60, 2**24 + 1, 5], 2**31 + 1, 4_097, 14_337)
-    got = answer(**given)
+    got = tuple(answer(**given))
     require(
         got == expected,
-        "Small bills are right and this one is off.",
+        "Small bills are right and this large one is not.",
         cause="float32 counts to 2^24 without gaps, int32 ends at 2^31, and even float64 knows "
         "only some of the integers past 2^53.",
         cure="Multiply Python integers, or torch's int64.",

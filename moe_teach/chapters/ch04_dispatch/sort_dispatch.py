@@ -70,8 +70,14 @@ def _sort_shape(answer: Any, seed: int) -> None:
         for name, part, wanted in zip(names, got, by_definition(**given), strict=True):
             require(
                 part.shape == wanted.shape and not part.is_floating_point(),
-                f"`{name}` must hold integers in the shape {tuple(wanted.shape)} here. An expert "
-                "that nobody chose still has its count, 0 (`minlength` of bincount).",
+                f"`{name}` holds integers in the shape {tuple(wanted.shape)} here, and something "
+                "else came.",
+                cause="An expert that nobody chose still has its count, 0; and floats, or a row "
+                "too "
+                "many for those turned away, lead nowhere.",
+                cure="torch.bincount takes `minlength=n_experts`; for the rest, keep what a sort "
+                "of "
+                "integers gives.",
                 expected=wanted,
                 got=part,
                 example=given,
@@ -87,7 +93,8 @@ def _sort_counts(answer: Any, seed: int) -> None:
         require(
             close(got, expected),
             "`tokens_per_expert` does not say how often each expert was chosen.",
-            cause="Perhaps not all K columns are counted, or in too few bits.",
+            cause="Not all K columns are counted, or in too few bits, or the counts were added up "
+            "along the experts.",
             cure="Count how often each expert stands in `expert_ids`: torch.bincount of it, "
             "flattened, with `minlength`.",
             expected=expected,
@@ -114,8 +121,9 @@ def _sort_tokens(answer: Any, seed: int) -> None:
         require(
             close(got, expected),
             "The rows are not sorted by expert and, within an expert, by token.",
-            cause="Perhaps the sort is not stable, or the choices are not flattened token by "
-            "token.",
+            cause="The sort is not stable or begins with the last expert, the choices are not "
+            "flattened token by token, or a number of a choice was divided by something else than "
+            "K.",
             cure="`expert_ids.flatten().argsort(stable=True)` keeps equal experts in token order.",
             expected=expected,
             got=got,
@@ -151,7 +159,9 @@ def _sort_dropped(answer: Any, seed: int) -> None:
             facts = {"expected": (token_idx, slot, counts), "got": got, "example": given}
             require(
                 close(got[1] == -1, ~given["kept"]),
-                "A choice with `kept` False has no row: its slot is -1, and nobody else's is.",
+                "A choice with `kept` False has no row, and `slot` does not say so.",
+                cause="Those turned away keep a row number, or whole tokens were turned away.",
+                cure="Fill `slot` with -1 first; its slot is -1, and nobody else's is.",
                 **facts,
             )
             require(

@@ -56,8 +56,10 @@ def _expert_shape(answer: Any, seed: int) -> None:
         require_tensor(got, given)
         require(
             got.shape == given["x"].shape,
-            "An expert gives back what it got: one row of width D for each row of x. Did you "
-            "forget `w_down`?",
+            "An expert gives back what it got: one row of width D for each row of x. Another shape "
+            "comes here.",
+            cause="`w_down` is missing, a row was squeezed away, or no row (n = 0) has no width.",
+            cure="End in `@ w_down.T`, and squeeze nothing: it holds for no rows as well.",
             expected=Words(f"a tensor of shape {tuple(given['x'].shape)}"),
             got=got,
             example=given,
@@ -74,22 +76,27 @@ def _expert_values(answer: Any, seed: int) -> None:
         swapped = _swiglu(given["x"], given["w_up"], given["w_gate"], given["w_down"])
         require(
             close(got, expected) or not close(got, swapped),
-            "The silu sits on the wrong branch: it belongs to `w_gate`; `w_up` stays linear.",
+            "The silu sits on the wrong branch.",
+            cause="It acts on the product with `w_up`, and the one with `w_gate` stays linear.",
+            cure="The silu belongs to `w_gate`; `w_up` stays linear.",
             **facts,
         )
         gate, up = given["x"] @ given["w_gate"].T, given["x"] @ given["w_up"].T
         plain = (gate.sigmoid() * up) @ given["w_down"].T
         require(
             close(got, expected) or not close(got, plain),
-            "This is the older GLU, with a sigmoid in the place of the silu: silu(z) is "
-            "z · sigmoid(z).",
+            "This is the older GLU, with a sigmoid in the place of the silu.",
+            cause="silu(z) is z · sigmoid(z): the factor z is missing.",
+            cure="Use `F.silu`.",
             **facts,
         )
         require(
             close(got, expected),
             "The shape is right and the numbers are not.",
-            cause="Perhaps another function than silu acts (a ReLU, a GELU), or it acts on both "
-            "branches, or after the product instead of before the product.",
+            cause="Another function than silu acts (a ReLU, a GELU), or it acts on both branches "
+            "or "
+            "after the product instead of before the product; a branch is missing, added or "
+            "reshaped; or x is added.",
             cure="silu(x @ w_gate.T) times x @ w_up.T, number by number; then `w_down.T`.",
             **facts,
         )

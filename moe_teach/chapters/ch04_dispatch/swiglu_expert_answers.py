@@ -6,7 +6,7 @@ from torch.nn.functional import silu
 from moe_teach.chapters.ch04_dispatch.swiglu_expert import EXERCISE
 
 
-@EXERCISE.wrong(stage="shape", says="forget `w_down`")
+@EXERCISE.wrong(stage="shape", says="`w_down` is missing")
 def stops_at_the_inner_width(x, w_gate, w_up, w_down):
     return silu(x @ w_gate.T) * (x @ w_up.T)
 

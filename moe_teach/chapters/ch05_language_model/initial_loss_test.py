@@ -5,9 +5,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from moe_teach.chapters.ch05_language_model import inputs
+from moe_teach.chapters.ch05_language_model.loss_slips import cross_entropy, loss_slips
 from moe_teach.judging.exercise import Exercise, Words, generator, require
 
 EXERCISE = Exercise(
@@ -42,10 +42,6 @@ def _text(sizes: tuple[int, int, int], seed: int) -> Tensor:
     return torch.randint(n_used, sizes[:2], generator=generator(seed + 1))
 
 
-def _cross_entropy(logits: Tensor, targets: Tensor) -> float:
-    return functional.cross_entropy(logits.flatten(0, 1).float(), targets.flatten()).item()
-
-
 @EXERCISE.stage("three results")
 def _first_form(answer: Any, seed: int) -> None:
     for sizes in SIZES:
@@ -53,43 +49,25 @@ def _first_form(answer: Any, seed: int) -> None:
         got = answer(inputs.causal(sizes[2], 1.0, seed), ids, sizes[2], 0.2)
         example = {"token_ids": ids, "vocab_size": sizes[2], "tolerance": 0.2}
         require(
-            isinstance(got, tuple) and len(got) == 3,
-            "Return three things: the loss, whether it is near ln V, whether the model is causal.",
+            isinstance(got, tuple | list) and len(got) == 3,
+            "These are not three things: the loss, whether it is near ln V, whether the model is "
+            "causal.",
+            cause="One of the three results is left out, or they came under names.",
+            cure="Return three things, with commas between them: loss, near, causal.",
             got=got,
             example=example,
         )
         kinds = [type(part) for part in got]
         require(
             issubclass(kinds[0], float) and kinds[1:] == [bool, bool],
-            "Return a plain float and two plain bools. `.item()` makes a number of a tensor with "
-            "one entry, and `bool(...)` a truth value.",
+            "These are not a plain float and two plain bools.",
+            cause="A tensor with one entry is neither, and they come in this order.",
+            cure="`.item()` makes a number of a tensor with one entry, and `bool(...)` a truth "
+            "value.",
             expected=Words("a float, a bool, a bool"),
             got=got,
             example=example,
         )
-
-
-def _slips(logits: Tensor, ids: Tensor, expected: float) -> dict[str, float]:
-    """What the usual slips give, under the sentence that names each."""
-    asked, answers = logits[:, :-1], ids[:, 1:]
-    return {
-        "Nothing is shifted: the logits at t are held against the token at t, which the model has "
-        "just read. They are for the token at t + 1.": _cross_entropy(logits, ids),
-        "The shift goes the wrong way: the logits at t + 1 are held against the token at t. Drop "
-        "the *last* logits and the *first* token.": _cross_entropy(logits[:, 1:], ids[:, :-1]),
-        "The targets were rolled, so the last position of each row is asked for the first token. S "
-        "tokens ask S - 1 questions: drop the last logits.": _cross_entropy(
-            logits, ids.roll(-1, dims=1)
-        ),
-        "This is the sum over all positions. Divide by their number.": expected * answers.numel(),
-        "This is the loss in bits. Nats use the natural logarithm; do not divide by ln 2.": (
-            expected / math.log(2)
-        ),
-        "This is the perplexity. Return its logarithm, the mean loss in nats.": math.exp(expected),
-        "The softmax was taken twice: cross_entropy wants the logits as they are.": (
-            _cross_entropy(asked.softmax(dim=-1), answers)
-        ),
-    }
 
 
 @EXERCISE.stage("the loss")
@@ -98,19 +76,21 @@ def _first_loss(answer: Any, seed: int) -> None:
         ids = _text(sizes, seed)
         model = inputs.as_module(inputs.causal(sizes[2], 1.0, seed))
         logits = model(ids).detach()
-        expected = _cross_entropy(logits[:, :-1], ids[:, 1:])
+        expected = cross_entropy(logits[:, :-1], ids[:, 1:])
         got = answer(model, ids, sizes[2], 0.2)[0]
         facts = {"expected": expected, "got": got, "example": {"token_ids": ids, "logits": logits}}
         if math.isclose(got, expected, rel_tol=1e-4, abs_tol=1e-5):
             continue
-        for sentence, slip in _slips(logits, ids, expected).items():
+        for (cause, cure), slip in loss_slips(logits, ids, expected).items():
             slipped = math.isclose(got, slip, rel_tol=1e-4, abs_tol=1e-5)
-            require(not slipped, OTHER_LOSS, cause=sentence, **facts)
+            require(not slipped, OTHER_LOSS, cause=cause, cure=cure, **facts)
         require(
             False,
             OTHER_LOSS,
-            cause="Are rows and positions flattened together, with the vocabulary left as the last "
-            "dimension, and is every row counted?",
+            cause="Not every row or position is counted, the sum is divided by another number, or "
+            "rows, positions and vocabulary were mixed.",
+            cure="Flatten rows and positions together, and leave the vocabulary as the last "
+            "dimension: `.flatten(0, 1)` for the logits, `.flatten()` for the tokens.",
             **facts,
         )
 
@@ -130,13 +110,16 @@ def _first_near(answer: Any, seed: int) -> None:
         require(
             near == expected or loss > math.log(vocab_size) or expected,
             "A loss far *below* ln V was let through.",
-            cause="Measure the distance on both sides: such a model sees the answers.",
+            cause="Only losses above it are refused, and a model below it sees the answers.",
+            cure="Measure the distance on both sides: `abs(loss - math.log(vocab_size))`.",
             **facts,
         )
         require(
             near == expected,
-            "The loss must lie within `tolerance` of ln V, the natural logarithm of vocab_size: "
-            "the distance is a difference in nats, not a ratio.",
+            "Whether the loss lies within `tolerance` of ln V came out wrong.",
+            cause="The distance is a difference in nats, not a ratio; ln V is the natural "
+            "logarithm of vocab_size, not of what is found in a text.",
+            cure="abs(loss - math.log(vocab_size)) <= tolerance.",
             **facts,
         )
 
@@ -154,20 +137,25 @@ def _first_tolerance(answer: Any, seed: int) -> None:
             require(
                 near or share < 1,
                 "A loss within `tolerance` was refused.",
-                cause="Is it used, or a number of your own?",
+                cause="It is not used, but a number of your own.",
+                cure="Compare the distance with `tolerance`, as it is given.",
                 **facts,
             )
             require(
                 not near or share > 1,
-                "A loss farther from ln V than `tolerance` was called near. The distance is a "
-                "difference in nats, not a ratio.",
+                "A loss farther from ln V than `tolerance` was called near.",
+                cause="The distance is divided by something, or `tolerance` is widened.",
+                cure="The distance is a difference in nats, not a ratio: "
+                "abs(loss - math.log(vocab_size)) <= tolerance.",
                 **facts,
             )
     for size in (0.2, 0.3, 0.4, 0.5, 0.6):
         model = inputs.causal(11, size, seed)
         require(
             answer(model, ids, 11) == answer(model, ids, 11, 0.2),
-            "Without a fourth argument, `tolerance` is 0.2. Keep the default of the stub.",
+            "Without a fourth argument, another answer comes than with a tolerance of 0.2.",
+            cause="The parameter has another default than in the stub, where `tolerance` is 0.2.",
+            cure="Keep the default of the stub.",
         )
 
 
@@ -180,14 +168,16 @@ def _first_causal(answer: Any, seed: int) -> None:
             answer(inputs.causal(vocab_size, 0.01, seed), ids, vocab_size, 0.2)[2],
             "A causal model was called a cheat.",
             cause="The logits at the *last* position may change, because it reads the token you "
-            "replaced. Or was the last row replaced, `[-1]`, and not the last token, `[:, -1]`?",
+            "replaced; or the last row was replaced, `[-1]`, or the first token.",
+            cure="Replace `[:, -1]`, and compare the logits at `[:, :-1]`.",
             **facts,
         )
         require(
             answer(inputs.rounding(vocab_size, seed), ids, vocab_size, 0.2)[2],
             "Two calls of this causal model differ by a few millionths, as sums in another order "
             "do, and it was called a cheat.",
-            cure="Allow differences of up to 1e-5.",
+            cause="They were compared exactly, or by their sum.",
+            cure="Allow differences of up to 1e-5 in each logit.",
             **facts,
         )
         loud = answer(inputs.causal(vocab_size, 9.0, seed), ids, vocab_size, 0.2)[2]
@@ -195,12 +185,14 @@ def _first_causal(answer: Any, seed: int) -> None:
         require(
             loud or not cheat,
             "A causal model with a high loss failed, and a cheat with a low one passed.",
-            cause="Perhaps causality is judged by the size of a loss. Compare logits.",
+            cause="Perhaps causality is judged by the size of a loss.",
+            cure="Compare logits, before and after the last token is replaced.",
             **facts,
         )
         require(
             loud,
             "A causal model whose first loss is far from ln V was called a cheat.",
+            cause="Two losses were compared, or the first of the two questions decides the second.",
             cure="Compare the logits, and nothing computed from them: the loss may change.",
             **facts,
         )
@@ -220,15 +212,17 @@ def _first_cheat(answer: Any, seed: int) -> None:
         require(
             all(passed) or not any(passed),
             "This model sees the future, and with this last token it was called causal.",
-            cause="Was it replaced by one that stood there already? `(token + 1) % vocab_size` is "
-            "always another.",
+            cause="It was replaced by one that stood there already: a fixed, a random or a "
+            "neighbour's token may be the same.",
+            cure="`(token + 1) % vocab_size` is always another.",
             **facts,
         )
         require(
             not any(passed),
-            "This model sees the future and was called causal. Replace the last token, and compare "
-            "the *logits* of all earlier positions. A loss hides small differences, and an "
-            "untrained cheat starts near ln V like everybody else.",
+            "This model sees the future and was called causal.",
+            cause="A loss hides small differences (an untrained cheat starts near ln V like "
+            "everybody else), and another token than the last one tells nothing.",
+            cure="Replace the last token, and compare the *logits* of all earlier positions.",
             **facts,
         )
 
@@ -241,8 +235,11 @@ def _first_leak(answer: Any, seed: int) -> None:
         require(
             not answer(inputs.leaking(vocab_size, at, size, seed), ids, vocab_size, 0.2)[2],
             f"In row {at[0]}, at position {at[1]}, one logit moves by {size:g} or more when the "
-            "last token of the row is replaced, and the model was called causal. Replace it in "
-            "every row, and compare all earlier positions and all logits, to within 1e-5.",
+            "last token of the row is replaced, and the model was called causal.",
+            cause="Only some rows or positions are replaced or compared, a mean or a sum hides "
+            "it, or the tolerance is too wide.",
+            cure="Replace it in every row, and compare all earlier positions and all logits, one "
+            "by one, to within 1e-5.",
             expected=False,
             got=True,
             example={"token_ids": ids},

@@ -4,6 +4,7 @@ import random
 from numbers import Integral
 from typing import Any
 
+from moe_teach.chapters.ch05_language_model.width_slips import right_width, width_slips
 from moe_teach.judging.exercise import MISSING, Exercise, Words, WrongAnswer, require
 
 EXERCISE = Exercise(
@@ -53,94 +54,27 @@ def _drawn(seed: int) -> list[tuple[int, ...]]:
     return [*CASES, *made]
 
 
-def _up(rows: float | int, n_matrices: int, multiple_of: int) -> int:
-    return int(-(-rows // (n_matrices * multiple_of)) * multiple_of)
-
-
-def _right(case: tuple[int, ...], equal: str) -> int:
-    n_experts, top_k, d_expert, d_shared, n_matrices, multiple_of = case
-    n_counted = top_k if equal == "active" else n_experts
-    rows = n_matrices * (n_counted * d_expert + d_shared) + n_experts
-    return _up(rows, n_matrices, multiple_of)
-
-
-def _slips(case: tuple[int, ...], equal: str) -> dict[str, int]:
-    """What the usual slips give, under the sentence that names each."""
-    return _slips_of_counting(case, equal) | _slips_of_rounding(case, equal)
-
-
-def _slips_of_counting(case: tuple[int, ...], equal: str) -> dict[str, int]:
-    n_experts, top_k, d_expert, d_shared, n_matrices, multiple_of = case
-    n_counted = top_k if equal == "active" else n_experts
-    n_other = n_experts if equal == "active" else top_k
-    ffn = n_counted * d_expert + d_shared
-
-    def up(width: float | int) -> int:
-        return _up(width * n_matrices, n_matrices, multiple_of)
-
-    return {
-        "The router is missing. It is a matrix of d_model times n_experts that works on every "
-        "token, as much as n_experts / n_matrices hidden units.": up(ffn),
-        "The router counts too much: its n_experts rows are rows of *one* matrix, and a hidden "
-        "unit has n_matrices of them. Divide.": up(ffn + n_experts),
-        'The two meanings are mixed up. "active" counts top_k experts, "total" counts all of '
-        "them.": up(n_other * d_expert + d_shared + n_experts / n_matrices),
-        "Only one expert was counted; top_k of them work on a token, and all are stored.": up(
-            d_expert + d_shared + n_experts / n_matrices
-        ),
-        "The shared expert is missing: it works on every token and it is stored.": up(
-            n_counted * d_expert + n_experts / n_matrices
-        ),
-        "The shared expert was multiplied by the number of experts. It exists once.": up(
-            n_counted * (d_expert + d_shared) + n_experts / n_matrices
-        ),
-        "Of the router only the chosen rows were counted. Every token is multiplied with all "
-        "n_experts rows, or nobody could be chosen.": up(ffn + top_k / n_matrices),
-        "The number of matrices is fixed at 3 in your formula. Use n_matrices: SwiGLU has 3, GELU "
-        "has 2.": up(ffn + n_experts / 3),
-        "The number of matrices is fixed at 2 in your formula. Use n_matrices: GELU has 2, SwiGLU "
-        "has 3.": up(ffn + n_experts / 2),
-    }
-
-
-def _slips_of_rounding(case: tuple[int, ...], equal: str) -> dict[str, int]:
-    n_experts, top_k, d_expert, d_shared, n_matrices, multiple_of = case
-    ffn = (top_k if equal == "active" else n_experts) * d_expert + d_shared
-    true = ffn + n_experts / n_matrices
-    early = _up((ffn + n_experts // n_matrices) * n_matrices, n_matrices, multiple_of)
-    return {
-        "The router's share was rounded down before it was added. Add first, round once, and "
-        "round up.": early,
-        "This is rounded down. Round *up*: a baseline must never lose because it was given "
-        "less.": int(true // multiple_of * multiple_of),
-        "This is rounded to the nearest. Round *up*: a baseline must never lose because it was "
-        "given less.": int(true / multiple_of + 0.5) * multiple_of,
-        "The width is not rounded to a multiple of multiple_of.": _whole(true),
-    }
-
-
-def _whole(width: float | int) -> int:
-    return int(-(-width // 1))
-
-
 def _judge(answer: Any, equal: str, seed: int) -> None:
     """Judge all cases before speaking: one case alone may fit two slips."""
     cases = _drawn(seed)
     given = [dict(zip(_NAMES, case, strict=True)) | {"equal": equal} for case in cases]
     got = [answer(**example) for example in given]
-    expected = [_right(case, equal) for case in cases]
+    expected = [right_width(case, equal) for case in cases]
     if got == expected:
         return
     first = next(i for i, pair in enumerate(zip(got, expected, strict=True)) if len(set(pair)) > 1)
     facts = {"expected": expected[first], "got": got[first], "example": given[first]}
-    slips = [_slips(case, equal) for case in cases]
-    for sentence in slips[0]:
-        require(got != [slip[sentence] for slip in slips], OTHER_WIDTH, cause=sentence, **facts)
+    slips = [width_slips(case, equal) for case in cases]
+    for told in slips[0]:
+        cause, cure = told
+        is_it = got == [slip[told] for slip in slips]
+        require(not is_it, OTHER_WIDTH, cause=cause, cure=cure, **facts)
     wrong = [case for case, *pair in zip(cases, got, expected, strict=True) if len(set(pair)) > 1]
     require(
         any(n_experts != top_k for n_experts, top_k, *_ in wrong),
         "Only where all experts work on every token (top_k = n_experts) is this wrong.",
-        cause="Such a layer still has a router, and the same formula holds.",
+        cause="Such a layer was taken for a case of its own.",
+        cure="It still has a router, and the same formula holds.",
         **facts,
     )
     require(
@@ -153,9 +87,9 @@ def _judge(answer: Any, equal: str, seed: int) -> None:
     require(
         False,
         OTHER_WIDTH,
-        cause="Count in units of d_model: the routed experts, the shared one and the router of the "
-        "MoE on one side, n_matrices · width on the other.",
-        cure="Round up, and round once, at the end.",
+        cause="Something is counted in another unit than its neighbours, or rounded twice.",
+        cure="Count in units of d_model: the routed experts, the shared one and the router of the "
+        "MoE on one side, n_matrices · width on the other. Round up, and round once, at the end.",
         **facts,
     )
 
@@ -192,6 +126,7 @@ def _hidden_defaults(answer: Any, seed: int) -> None:
         got == 23,
         "With only the first three arguments there is no shared expert, three matrices, equal "
         "active parameters, and any width. That makes another width.",
+        cause="A parameter has another default than in the stub.",
         cure='Keep the defaults of the stub, equal="active" too.',
         expected=23,
         got=got,
@@ -206,7 +141,9 @@ def _hidden_refuses(answer: Any, seed: int) -> None:
         require(
             got is MISSING,
             f'"{word}" is neither "active" nor "total", and must raise a ValueError.',
-            cause="A typo that quietly gives the other baseline is a wrong result nobody notices.",
+            cause="A typo that quietly gives the other baseline is a wrong result nobody notices; "
+            "and a KeyError or an assert is no ValueError.",
+            cure='Begin with `if equal not in ("active", "total"): raise ValueError(...)`.',
             expected=Words("a ValueError"),
             got=got,
             example={"n_experts": 4, "top_k": 1, "d_expert": 6, "equal": word},

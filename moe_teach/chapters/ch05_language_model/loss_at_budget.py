@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from moe_teach.chapters.ch05_language_model.budget_slips import BUDGET_SLIPS
 from moe_teach.judging.exercise import Exercise, Words, require
 
 EXERCISE = Exercise(
@@ -30,7 +31,7 @@ EXERCISE = Exercise(
 )
 OTHER_LOSS = "This is not the last loss for which step · price fits the budget."
 # A step, seconds and FLOPs: all exact in binary, so that dividing the budget is as good.
-PRICES = (0.5, 2**-10, 6_000_000_007.0)
+PRICES = (0.5, 2**-10, 2**-40, 6_000_000_007.0)
 
 
 def _curves(seed: int) -> list[tuple[Sequence[int], Sequence[float]]]:
@@ -66,118 +67,6 @@ def _spent(
     return results
 
 
-def _places_as_steps(given: dict[str, Any]) -> float:
-    n_paid = int(given["budget"] / given["price"])
-    return given["losses"][min(n_paid, len(given["losses"])) - 1]
-
-
-def _without_price(given: dict[str, Any]) -> float:
-    curve = zip(given["steps"], given["losses"], strict=True)
-    paid = [loss for step, loss in curve if step <= given["budget"]]
-    return paid[-1] if paid else math.inf
-
-
-def _best(given: dict[str, Any]) -> float:
-    curve = zip(given["steps"], given["losses"], strict=True)
-    return min(loss for step, loss in curve if step * given["price"] <= given["budget"])
-
-
-def _next(given: dict[str, Any]) -> float:
-    costs = [step * given["price"] for step in given["steps"]]
-    later = [i for i, cost in enumerate(costs) if cost >= given["budget"]]
-    return given["losses"][later[0] if later else -1]
-
-
-def _next_or_nothing(given: dict[str, Any]) -> float:
-    reached_end = given["steps"][-1] * given["price"] <= given["budget"]
-    return math.inf if reached_end else _next(given)
-
-
-def _added_up(given: dict[str, Any]) -> float:
-    spent, last = 0.0, math.inf
-    for step, loss in zip(given["steps"], given["losses"], strict=True):
-        spent += step * given["price"]
-        last = loss if spent <= given["budget"] else last
-    return last
-
-
-def _without_losses_of_zero(given: dict[str, Any]) -> float:
-    curve = zip(given["steps"], given["losses"], strict=True)
-    paid = [loss for step, loss in curve if step * given["price"] <= given["budget"] and loss]
-    return paid[-1] if paid else math.inf
-
-
-def _without_step_zero(given: dict[str, Any]) -> float:
-    curve = zip(given["steps"], given["losses"], strict=True)
-    paid = [loss for step, loss in curve if 0 < step * given["price"] <= given["budget"]]
-    return paid[-1] if paid else math.inf
-
-
-def _nearest(given: dict[str, Any]) -> float:
-    distances = [abs(step * given["price"] - given["budget"]) for step in given["steps"]]
-    return given["losses"][distances.index(min(distances))]
-
-
-def _interpolated(given: dict[str, Any]) -> float:
-    """Draw a straight line between the measurement before the budget and the one after it."""
-    costs = [step * given["price"] for step in given["steps"]]
-    losses, budget = given["losses"], given["budget"]
-    for i in range(len(costs) - 1):
-        if costs[i] <= budget < costs[i + 1]:
-            share = (budget - costs[i]) / (costs[i + 1] - costs[i])
-            return losses[i] + share * (losses[i + 1] - losses[i])
-    return losses[-1]
-
-
-SLIPS = (
-    (
-        "The price was forgotten: a measurement after n steps has cost n · price.",
-        _without_price,
-    ),
-    (
-        "This is the best of the losses that were paid for. Return the *last* one: you would not "
-        "have known to stop earlier.",
-        _best,
-    ),
-    (
-        "This lies between two measurements. Do not interpolate: nobody measured there.",
-        _interpolated,
-    ),
-    (
-        "This measurement was never paid for: when it was taken, more than the budget was spent.",
-        _next,
-    ),
-    (
-        "This is the first measurement that was *not* paid for. Remember the one before it.",
-        _next_or_nothing,
-    ),
-    (
-        "The costs of the measurements were added up. `steps` counts from the start of the run, so "
-        "step · price is already everything spent so far.",
-        _added_up,
-    ),
-    (
-        "This is the measurement nearest to the budget, and it may lie beyond it. Take the last "
-        "one that is paid for.",
-        _nearest,
-    ),
-    (
-        "A loss of 0.0 was taken for no loss at all. It is the best there is: ask whether the list "
-        "is empty, and not whether the number is true.",
-        _without_losses_of_zero,
-    ),
-    (
-        "What was measured at step 0 was left out. It costs nothing, so every budget pays for it.",
-        _without_step_zero,
-    ),
-    (
-        "The place in the list was taken for the number of steps. `steps` says after how many "
-        "steps each loss was measured.",
-        _places_as_steps,
-    ),
-)
-
-
 @EXERCISE.stage("between measurements")
 def _budget_between(answer: Any, seed: int) -> None:
     results = [
@@ -190,14 +79,23 @@ def _budget_between(answer: Any, seed: int) -> None:
     facts = dict(zip(("got", "expected", "example"), wrong[0], strict=True))
     require(
         isinstance(wrong[0][0], int | float),
-        "Return one loss, a number: no list, no pair.",
+        "One loss was asked for, a number, and something else came.",
+        cause="All that were paid for were returned, or a pair of step and loss.",
+        cure="Return the loss of the last of them: `paid[-1]`.",
         **facts,
     )
-    for sentence, slip in SLIPS:
+    for cause, cure, slip in BUDGET_SLIPS:
         # One call alone may fit two slips; all of them together fit one.
         fits = all(math.isclose(got, slip(given)) for got, _, given in results)
-        require(not fits, OTHER_LOSS, cause=sentence, **facts)
-    require(False, OTHER_LOSS, **facts)
+        require(not fits, OTHER_LOSS, cause=cause, cure=cure, **facts)
+    require(
+        False,
+        OTHER_LOSS,
+        cause="Steps, prices or losses were counted, averaged, or compared with an allowance.",
+        cure="Go through steps and losses together, and keep the loss while step * price <= "
+        "budget.",
+        **facts,
+    )
 
 
 @EXERCISE.stage("to the last penny")
@@ -206,6 +104,7 @@ def _budget_exact(answer: Any, seed: int) -> None:
         require(
             got == expected,
             "A measurement that costs exactly the whole budget is paid for, and another came.",
+            cause="The comparison is `<`, and spending all of the budget is allowed.",
             cure="Compare with <=.",
             expected=expected,
             got=got,
@@ -234,6 +133,7 @@ def _budget_nothing(answer: Any, seed: int) -> None:
         require(
             got == math.inf,
             "The budget does not reach the first measurement, so nothing is known: a loss came.",
+            cause="Something else stands for `no measurement`: the first loss, a NaN, a zero.",
             cure="Return `math.inf`, which loses against everybody.",
             expected=math.inf,
             got=got,

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from moe_teach.chapters.ch05_language_model.block_slips import block_slips
 from moe_teach.chapters.ch05_language_model.inputs import Attention, Mixture, attend, mix, rms_norm
 from moe_teach.judging.compare import close
 from moe_teach.judging.exercise import Exercise, Words, generator, require
@@ -50,6 +51,7 @@ def _block_module(answer: Any, seed: int) -> None:
     require(
         isinstance(block, nn.Module) and hasattr(block, "_parameters"),
         "`MoEBlock` makes no `nn.Module` that is ready for use.",
+        cause="The class has another base, or `__init__` stores something first.",
         cure="Inherit from it; `__init__` must call `super().__init__()` before all else.",
         got=block,
     )
@@ -58,20 +60,25 @@ def _block_module(answer: Any, seed: int) -> None:
         {id(attention.weight), id(moe.weight)} <= kept,
         "The block does not know the parameters of its attention or its MoE, so no optimiser would "
         "train them.",
-        cure="Keep both modules as attributes of `self`, bare: not in a list, not copied.",
+        cause="They stand in a list, in a function or in a copy, where a module does not look.",
+        cure="Keep both modules as attributes of `self`, bare.",
     )
     others = [p for p in block.parameters() if id(p) not in {id(attention.weight), id(moe.weight)}]
     require(
         len(others) != 4 or any(p.shape != (4,) for p in others),
         "Besides attention and MoE there are four parameters of d_model numbers, and not two.",
-        cause="They look like two LayerNorms, which have a bias too. Use `nn.RMSNorm(d_model)`.",
+        cause="They look like two LayerNorms, which have a bias too.",
+        cure="Use `nn.RMSNorm(d_model)`.",
         got=[tuple(p.shape) for p in others],
         example={"d_model": 4},
     )
     require(
         len(others) == 2 and all(p.shape == (4,) for p in others),
-        "The block needs two norms with weights of their own, `nn.RMSNorm(d_model)` each: one in "
-        "front of attention, one in front of the MoE, and nothing else that can be trained.",
+        "Besides attention and MoE there are not two parameters of d_model numbers.",
+        cause="One norm serves both branches, the norms have no weights, or something else that "
+        "can be trained is there.",
+        cure="Make two norms with weights of their own, `nn.RMSNorm(d_model)` each: one in front "
+        "of attention, one in front of the MoE.",
         expected=Words("two more parameters, of shape (4,) each"),
         got=[tuple(p.shape) for p in others],
         example={"d_model": 4},
@@ -85,15 +92,17 @@ def _block_pair(answer: Any, seed: int) -> None:
         got = block(x)
         require(
             isinstance(got, tuple | list) and len(got) == 2,
-            "`forward` returns two things, the new stream and the routing. Without the record "
-            "nobody could compute a balancing loss.",
+            "`forward` returns two things, the new stream and the routing; this is no pair.",
+            cause="The routing was dropped, and without it nobody could compute a balancing loss.",
+            cure="End in `return x + y, routing`.",
             got=got,
             example={"x": x},
         )
         require(
             isinstance(got[0], Tensor) and got[0].shape == x.shape,
-            "The first of the two must be the new stream, of the same shape as x. The MoE's output "
-            "is a pair: take it apart first.",
+            "The first of the two is not the new stream, of the same shape as x.",
+            cause="The MoE's output is a pair, and was used as it came; or the two are swapped.",
+            cure="y, routing = self.moe(...): take it apart first, and return the stream first.",
             expected=Words(f"a tensor of shape {tuple(x.shape)}"),
             got=got[0],
             example={"x": x},
@@ -101,7 +110,9 @@ def _block_pair(answer: Any, seed: int) -> None:
         _require_one_call_each(attention.seen, moe.seen, x)
         require(
             got[1] is moe.last,
-            "The second must be the very routing that the MoE returned in this call.",
+            "The second is not the routing that the MoE returned in this call.",
+            cause="It is a part of it, a new one, or that of another call.",
+            cure="Return the very routing that came, as it is.",
             got=got[1],
             example={"x": x},
         )
@@ -111,54 +122,21 @@ def _require_one_call_each(attention: list[Any], moe: list[Any], x: Tensor) -> N
     for name, seen in (("attention", attention), ("moe", moe)):
         require(
             len(seen) == 1,
-            f"One call of the block called `{name}` {len(seen)} times. Each of the two works once: "
-            "a second call costs as much again, and a router with noise would answer differently.",
+            f"One call of the block called `{name}` {len(seen)} times.",
+            cause="It is called for each of its results, or for each sequence or token.",
+            cure="Call it once, with the whole stream, and keep what comes: a second call costs as "
+            "much again, and a router with noise would answer differently.",
             expected=Words("one call"),
             got=Words(f"{len(seen)} calls"),
         )
         require(
             seen == [tuple(x.shape)],
-            f"`{name}` was given another shape than the stream has. It takes (B, S, D) as it is.",
+            f"`{name}` was given another shape than the stream has.",
+            cause="Rows and positions were flattened, or an axis was added or taken.",
+            cure="It takes (B, S, D) as it is.",
             expected=Words(f"{tuple(x.shape)}"),
             got=Words(f"{seen[0]}"),
         )
-
-
-def _slips(x: Tensor, attention: nn.Module, moe: nn.Module) -> dict[str, Tensor]:
-    """What the usual slips compute, under the sentence that names each."""
-
-    def mixed(h: Tensor) -> Tensor:
-        return moe(h)[0]
-
-    h = x + attention(rms_norm(x))
-    return {
-        "The residual of the MoE is missing: return the stream *plus* the MoE's output.": mixed(
-            rms_norm(h)
-        ),
-        "The residual around attention is missing: its output is *added* to x.": (
-            attention(rms_norm(x)) + mixed(rms_norm(attention(rms_norm(x))))
-        ),
-        "The residual is added twice. The stream goes on once: after attention, x has already been "
-        "counted.": x + h + mixed(rms_norm(h)),
-        "Attention's work is lost on the way out: the MoE's output is added to the old x and not "
-        "to the stream after attention.": x + mixed(rms_norm(h)),
-        "The two branches stand side by side. The MoE must read the stream after attention, not "
-        "the old x.": h + mixed(rms_norm(x)),
-        "The MoE reads the stream as it is. Its norm is made but never used.": h + mixed(h),
-        "Attention reads x as it is. Its norm is made but never used.": (
-            x + attention(x) + mixed(rms_norm(x + attention(x)))
-        ),
-        "The norms stand behind the branches (post-norm). In a pre-norm block they stand in front, "
-        "and the stream itself is never normalised.": rms_norm(
-            rms_norm(x + attention(x)) + mixed(rms_norm(x + attention(x)))
-        ),
-        "The stream was normalised: what is added to must be x itself, and not its norm.": (
-            rms_norm(h) + mixed(rms_norm(h))
-        ),
-        "The MoE runs before attention: the order is attention first.": (
-            x + mixed(rms_norm(x)) + attention(rms_norm(x + mixed(rms_norm(x))))
-        ),
-    }
 
 
 @EXERCISE.stage("values")
@@ -172,13 +150,15 @@ def _block_values(answer: Any, seed: int) -> None:
         expected = h + moe(rms_norm(h))[0]
         facts = {"expected": expected, "got": got, "example": {"x": x}}
         if not close(got, expected):
-            for sentence, slip in _slips(x, attention, moe).items():
-                require(not close(got, slip), OTHER_STREAM, cause=sentence, **facts)
+            for (cause, cure), slip in block_slips(x, attention, moe).items():
+                require(not close(got, slip), OTHER_STREAM, cause=cause, cure=cure, **facts)
         require(
             close(got, expected),
             OTHER_STREAM,
-            cause="The stream after attention is x + attention(norm(x)), and the result is that "
-            "stream plus moe(norm(of it)). Are the norms RMSNorm, with their default eps?",
+            cause="A branch is scaled, dropped out or normalised behind, one norm serves both, or "
+            "the norms are no `nn.RMSNorm` with its default eps.",
+            cure="The stream after attention is x + attention(norm(x)), and the result is that "
+            "stream plus moe(norm(of it)), with a norm of its own.",
             **facts,
         )
 
@@ -198,7 +178,8 @@ def _block_norms(answer: Any, seed: int) -> None:
         require(
             not close(after, before),
             "One of the two norms does nothing: changing its weight changes no output.",
-            cause="Is one norm used in both places?",
+            cause="One norm is used in both places, or a norm is called without its weight.",
+            cure="self.attention_norm reads for attention, self.moe_norm for the MoE.",
             example={"x": x},
         )
 
@@ -210,8 +191,11 @@ def _block_dtype(answer: Any, seed: int) -> None:
         got, _ = block.to(dtype)(x.to(dtype))
         require(
             got.dtype == dtype,
-            "The new stream has another dtype than x: in a model of many blocks each would change "
-            "the numbers of the next.",
+            "The new stream has another dtype than x.",
+            cause="Something is converted on the way, by `.float()` or by a tensor of another "
+            "dtype.",
+            cure="Convert nothing: in a model of many blocks each would change the numbers of the "
+            "next.",
             expected=Words(f"a stream of {dtype}"),
             got=Words(f"a stream of {got.dtype}"),
         )
@@ -238,12 +222,14 @@ def _block_gradients(answer: Any, seed: int) -> None:
         require(
             "inplace" not in str(error),
             "`backward()` fails: what a gradient needs was changed in place.",
-            cause="Was it changed in place after a norm had read it? Write `x = x + y`.",
+            cause="It was changed in place after a norm had read it, by `+=` most likely.",
+            cure="Write `x = x + y`.",
             got=Words("an error from backward()"),
         )
         raise
     require(
         all(grad is not None for grad in grads),
         "Some parameter gets no gradient, so it could not learn.",
-        cause="Is there a detach(), a no_grad() or a `.data` on the way?",
+        cause="There is a detach(), a no_grad() or a `.data` on the way.",
+        cure="Take it out: both branches and both norms learn.",
     )

@@ -163,7 +163,7 @@ class WrongOrder(_Block):
         return x + self.attention(self.norm1(x)), routing
 
 
-@EXERCISE.wrong(stage="values", says="Are the norms RMSNorm")
+@EXERCISE.wrong(stage="values", says="A branch is scaled")
 class ScalesTheExperts(_Block):
     def forward(self, x):
         x = x + self.attention(self.norm1(x))
@@ -171,7 +171,7 @@ class ScalesTheExperts(_Block):
         return x + 0.5 * y, routing
 
 
-@EXERCISE.wrong(stage="a norm for each", says="one norm used in both places")
+@EXERCISE.wrong(stage="a norm for each", says="One norm is used in both places")
 class UsesOneNormTwice(_Block):
     def forward(self, x):
         x = x + self.attention(self.norm1(x))

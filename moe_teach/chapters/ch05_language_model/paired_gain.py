@@ -70,13 +70,17 @@ def _gain_form(answer: Any, seed: int) -> None:
         facts = _facts(answer, pair, 4.303)
         got = facts["got"]
         require(
-            isinstance(got, tuple) and len(got) == 3,
-            "Return three things: the mean gain, its uncertainty, and the verdict.",
+            isinstance(got, tuple | list) and len(got) == 3,
+            "These are not three things: the mean gain, its uncertainty, and the verdict.",
+            cause="One of them is left out, or they came under names.",
+            cure="Return three things, with commas between them: gain, uncertainty, verdict.",
             **facts,
         )
         require(
             all(isinstance(part, float) for part in got[:2]) and isinstance(got[2], str),
-            "The first two must be plain floats and the third a word.",
+            "The first two must be plain floats and the third a word, and they are not.",
+            cause="A mean of a tensor is a tensor, an interval is two numbers, or the order is "
+            "another.",
             cure="`.item()` or `float(...)` makes a number of a tensor.",
             **facts,
         )
@@ -100,10 +104,53 @@ def _gain_mean(answer: Any, seed: int) -> None:
             math.isclose(got, expected, rel_tol=1e-4, abs_tol=1e-6),
             "This is not the mean of baseline minus candidate, seed by seed.",
             cause="A gain is a difference in nats, not a ratio, and the mean of all of them, not "
-            "the sum or the median.",
+            "the sum or the median; and the lists stay in the order of the seeds.",
+            cure="[old - new for old, new in zip(baseline, candidate)], then the mean.",
             expected=expected,
             **{**facts, "got": got},
         )
+
+
+def _spread_slips(pair: Pair, gains: list[float]) -> dict[tuple[str, str], float]:
+    """List what the usual slips give for t = 3.7, each under its cause and its cure."""
+    n = len(gains)
+    spread, root = stdev(gains), math.sqrt(len(gains))
+    apart = math.sqrt((stdev(pair[0]) ** 2 + stdev(pair[1]) ** 2) / n)
+    return {
+        (
+            "The standard deviation was divided by n.",
+            "For a sample of seeds divide by n - 1 (`statistics.stdev`, or `torch.std` as it "
+            "comes).",
+        ): 3.7 * pstdev(gains) / root,
+        (
+            "The root of n is missing.",
+            "Divide by it: a mean of n runs is surer than one run.",
+        ): 3.7 * spread,
+        (
+            "The spread was divided by n.",
+            "Divide by the *root* of n, not by n.",
+        ): 3.7 * spread / n,
+        (
+            "The factor t is missing.",
+            "Multiply by the argument `t`.",
+        ): spread / root,
+        (
+            "The two lists were treated as strangers.",
+            "Take the differences first, seed by seed, and then their standard deviation.",
+        ): 3.7 * apart,
+        (
+            "This is the spread of the baseline alone.",
+            "What varies in a comparison is the difference: take it first.",
+        ): 3.7 * stdev(pair[0]) / root,
+        (
+            "The variance stands in the place of the standard deviation.",
+            "Take its root.",
+        ): (3.7 * spread**2 / root),
+        (
+            "4.303 is written into the formula, and it is the value for three seeds.",
+            "Use the argument `t`.",
+        ): 4.303 * spread / root,
+    }
 
 
 @EXERCISE.stage("uncertainty")
@@ -114,24 +161,8 @@ def _gain_uncertainty(answer: Any, seed: int) -> None:
         facts = _facts(answer, pair, 3.7)
         gains = [b - c for b, c in zip(*pair, strict=True)]
         n, got = len(gains), facts["got"][1]
-        spread, root = stdev(gains), math.sqrt(len(gains))
-        expected = 3.7 * spread / root
-        apart = math.sqrt((stdev(pair[0]) ** 2 + stdev(pair[1]) ** 2) / n)
-        slips = {
-            "The standard deviation was divided by n. For a sample of seeds divide by n - 1 "
-            "(`statistics.stdev`, or `torch.std` as it comes).": 3.7 * pstdev(gains) / root,
-            "The root of n is missing: a mean of n runs is surer than one run.": 3.7 * spread,
-            "Divide by the *root* of n, not by n.": 3.7 * spread / n,
-            "The factor t is missing, or it is a number of your own.": spread / root,
-            "The two lists were treated as strangers. Take the differences first, seed by seed, "
-            "and then their standard deviation.": 3.7 * apart,
-            "This is the spread of the baseline alone. What varies in a comparison is the "
-            "difference: take it first.": 3.7 * stdev(pair[0]) / root,
-            "This is the variance's size. Take its root: the standard deviation.": (
-                3.7 * spread**2 / root
-            ),
-            "4.303 is the value for three seeds. Use the argument `t`.": 4.303 * spread / root,
-        }
+        expected = 3.7 * stdev(gains) / math.sqrt(n)
+        slips = _spread_slips(pair, gains)
 
         def near(value: float, got: float = got) -> bool:
             return math.isclose(got, value, rel_tol=1e-3, abs_tol=1e-7)
@@ -139,10 +170,11 @@ def _gain_uncertainty(answer: Any, seed: int) -> None:
         told = {**facts, "got": got, "expected": expected}
         if near(expected):
             continue
-        for sentence, slip in slips.items():
-            require(not near(slip), SPREAD_IS_OFF, cause=sentence, **told)
+        for (cause, cure), slip in slips.items():
+            require(not near(slip), SPREAD_IS_OFF, cause=cause, cure=cure, **told)
+        cause = "A factor came in, n is another number, or the spread is that of something else."
         formula = "It is t · s / √n, with s and n of the differences."
-        require(False, SPREAD_IS_OFF, cause=formula, **told)
+        require(False, SPREAD_IS_OFF, cause=cause, cure=formula, **told)
 
 
 @EXERCISE.stage("verdict")
@@ -153,25 +185,30 @@ def _gain_verdict(answer: Any, seed: int) -> None:
         told = {**facts, "got": got, "expected": expected}
         require(
             got in VERDICTS,
-            'The verdict is one of "better", "worse" and "inside the noise", spelled like this.',
+            'The verdict is none of "better", "worse" and "inside the noise".',
+            cause="It is spelled otherwise, or a number or a truth value.",
+            cure="Return one of the three, spelled like this.",
             **told,
         )
         require(
             got == expected or pair[0] != pair[1],
             "The two lists are equal, and a finding was announced.",
             cause="A mean of 0 is not above an uncertainty of 0.",
+            cure="Compare with > and <, not with >= and <=.",
             **told,
         )
         require(
             got == expected or expected != "worse",
             "The candidate is worse by more than the uncertainty, and that is a finding too.",
-            cure="Look at both sides of zero.",
+            cause="Only gains above the uncertainty were looked at.",
+            cure="Look at both sides of zero: below minus the uncertainty it is worse.",
             **told,
         )
         require(
             got == expected,
             "The mean gain, held against its uncertainty, gives another verdict.",
-            cause="Everything between is noise, even if every seed points the same way.",
+            cause="Everything between is noise, even if every seed points the same way; or the two "
+            "findings are exchanged.",
             cure="Above the uncertainty it is better, and below minus the uncertainty worse.",
             **told,
         )
@@ -184,6 +221,7 @@ def _gain_default(answer: Any, seed: int) -> None:
     require(
         math.isclose(got, expected, rel_tol=1e-6),
         "Without a third argument, t is 4.303, and another number was used.",
+        cause="The parameter has another default than in the stub.",
         cure="Keep the default of the stub.",
         expected=expected,
         got=got,

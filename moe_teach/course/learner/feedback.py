@@ -128,8 +128,13 @@ def _shows_stages(outcome: Outcome) -> bool:
 def _paragraphs(outcome: Outcome) -> list[str]:
     if outcome.state == "course problem":
         return [_NOT_YOURS]
-    said = (outcome.message, outcome.cause, outcome.cure, outcome.next_step)
-    return [text for text in said if text]
+    said = (
+        ("", outcome.message),
+        ("Likely cause: ", outcome.cause),
+        ("To mend it: ", outcome.cure),
+        ("", outcome.next_step),
+    )
+    return [label + text for label, text in said if text]
 
 
 def _blocks(outcome: Outcome) -> list[tuple[str, str]]:
@@ -200,10 +205,11 @@ def block(title: str, text: str) -> str:
 
 
 def inline(text: str) -> str:
-    """Escape text and turn `code` between backticks into monospaced words."""
+    """Escape text; `code` between backticks becomes monospaced, *words* between stars slanted."""
     pieces = escape(text).split("`")
     if len(pieces) % 2 == 0:  # an odd backtick is just a character
         return "`".join(pieces)
+    pieces[::2] = [re.sub(r"(?<!\w)\*(\w[\w -]*)\*(?!\w)", r"<em>\1</em>", p) for p in pieces[::2]]
     code = f'<code style="{MONOSPACE} color: inherit; background: rgba(128, 128, 128, 0.15);">'
     return "".join(f"{code}{p}</code>" if i % 2 else p for i, p in enumerate(pieces))
 

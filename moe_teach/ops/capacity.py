@@ -1,6 +1,5 @@
 """Capacity: how many rows an expert may take, and who is turned away when it is full."""
 
-import math
 from dataclasses import replace
 from fractions import Fraction
 
@@ -21,7 +20,13 @@ def capacity_of(n_tokens: int, n_experts: int, top_k: int, capacity_factor: floa
     """
     refuse(capacity_factor <= 0, f"capacity_factor must be positive, but it is {capacity_factor}.")
     # As a fraction, because in binary 1.1 * 50 is a little more than 55 and would round up to 56.
-    return math.ceil(Fraction(str(capacity_factor)) * n_tokens * top_k / n_experts)
+    above, below = ratio_of(capacity_factor)
+    return -(-above * n_tokens * top_k // (below * n_experts))
+
+
+def ratio_of(factor: float) -> tuple[int, int]:
+    """Return the two whole numbers whose ratio is `factor` as it is written in decimals."""
+    return Fraction(str(factor)).as_integer_ratio()
 
 
 def apply_capacity(
@@ -49,7 +54,8 @@ def apply_capacity(
     """
     refuse(capacity < 0, f"capacity counts rows and cannot be negative, but it is {capacity}.")
     demand_real(real, routing)
-    demand_expert_ids(routing.expert_ids, routing.n_experts)
+    if not torch.compiler.is_dynamo_compiling():  # a graph cannot look at numbers on its way
+        demand_expert_ids(routing.expert_ids, routing.n_experts)
     queue = _queue(routing.gates, policy, generator)
     comes = routing.kept  # those who ask for a place
     if real is not None:
@@ -79,8 +85,10 @@ def _rank(expert: Int[Tensor, " N"], queue: Int[Tensor, " N"], n_experts: int) -
     """Return each choice's place in the queue of its own expert, counted from 0."""
     # A stable sort by expert keeps the order of the queue within each expert.
     order = queue[expert[queue].argsort(stable=True)]
-    counts = torch.bincount(expert, minlength=n_experts + 1)
-    starts = counts.cumsum(0) - counts
-    rank = torch.empty_like(order)
-    rank[order] = torch.arange(order.numel(), device=order.device) - starts[expert[order]]
-    return rank
+    sorted_expert = expert[order]
+    # Found, not counted: how many numbers come out does not depend on the data.
+    starts = torch.searchsorted(
+        sorted_expert, torch.arange(n_experts + 1, device=order.device, dtype=expert.dtype)
+    )
+    places = torch.arange(order.numel(), device=order.device) - starts[sorted_expert.long()]
+    return torch.empty_like(order).scatter_(0, order, places)

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from moe_teach.ops.capacity import ratio_of
 from moe_teach.ops.operation import (
     Operation,
     asked_for,
@@ -16,7 +17,7 @@ from moe_teach.ops.operation import (
     part_asked_for,
 )
 
-for _function in (asked_for, part_asked_for, kernels_compile, load):
+for _function in (asked_for, part_asked_for, kernels_compile, load, ratio_of):
     torch.compiler.assume_constant_result(_function)
 
 

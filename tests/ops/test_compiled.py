@@ -20,8 +20,8 @@ from moe_teach.ops.route import route
 from moe_teach.ops.triton_mode import choose_mode
 
 
-def layer(kind: type[MoE], dtype: torch.dtype = torch.float32) -> MoE:
-    config = MoEConfig(router=RouterConfig(n_experts=8, top_k=2), d_ff=32)
+def layer(kind: type[MoE], dtype: torch.dtype = torch.float32, **limits) -> MoE:
+    config = MoEConfig(router=RouterConfig(n_experts=8, top_k=2), d_ff=32, **limits)
     return kind.build(16, config).to(dtype)
 
 
@@ -74,6 +74,17 @@ def compile_kernels(kind: type[MoE], *operations: str) -> None:
         assert_same(moe, compiled, torch.randn(5, 16))
 
 
+def compile_with_drops(kind: type[MoE], policy: str, *operations: str) -> None:
+    moe = layer(kind, capacity_factor=0.55, drop_policy=policy)
+    with using(**dict.fromkeys(operations, "triton")):
+        compiled = torch.compile(moe, backend="aot_eager", fullgraph=True)
+        for n_tokens in (12, 20):  # so few first, then another number of rows
+            x = torch.randn(n_tokens, 16)
+            assert_same(moe, compiled, x)
+            kept, expected = compiled(x)[1].kept, moe(x)[1].kept
+            assert kept.equal(expected) and not kept.all()
+
+
 CHECKS = {
     "few tokens in float32": lambda: compile_in_a_precision(MoE, torch.float32, 2),
     "many tokens in float32": lambda: compile_in_a_precision(FusedMoE, torch.float32, 200),
@@ -88,6 +99,12 @@ WITH_KERNELS = {
     ),
     "kernels part by part are one graph": lambda: compile_kernels(
         MoE, "route", "dispatch", "grouped_ffn", "combine"
+    ),
+    "a capacity that drops leaves kernels in one operation one graph": lambda: compile_with_drops(
+        FusedMoE, "first_come", "route", "routed_ffn"
+    ),
+    "a capacity that drops leaves kernels part by part one graph": lambda: compile_with_drops(
+        MoE, "by_gate", "route", "dispatch", "grouped_ffn", "combine"
     ),
 }
 

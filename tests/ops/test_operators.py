@@ -30,6 +30,7 @@ def operands(operator: str) -> tuple:
     return {
         "route": (x, torch.randn(3, 4), None, 2, "softmax", "sum", 1.0, None),
         "lay_out": (ids, 3, torch.rand(5, 2) < 0.5, None, None),
+        "kept_rows": (torch.arange(10), torch.tensor([2, 2, 7], dtype=torch.int32)),
         "spread": (x, slot, 10),
         "collect": (rows, slot, gates),
         "combine_backward": (x.detach(), rows.detach(), gates.detach(), slot, [True, False]),
@@ -49,7 +50,7 @@ def operands(operator: str) -> tuple:
 
 
 OPERATORS = (
-    *("route", "lay_out", "spread", "collect", "combine_backward", "grouped_mm"),
+    *("route", "lay_out", "kept_rows", "spread", "collect", "combine_backward", "grouped_mm"),
     *("weight_gradient", "grouped_ffn", "grouped_ffn_backward"),
     *("routed_ffn", "routed_ffn_backward"),
 )

@@ -170,3 +170,8 @@ def test_a_history_in_the_making_can_be_read_beside_its_checkpoint(make_model, b
         ),
     )
     assert lengths == [4]
+
+
+def test_a_folder_in_a_home_that_does_not_exist_is_refused_in_a_sentence(make_model, batches):
+    with pytest.raises(FileNotFoundError, match="name the folder without ~"):
+        run(make_model(), batches, "~no-such-user/run")

@@ -2,9 +2,10 @@
 
 Dispatch is two kernels: one finds the rows of all choices, one copies the tokens there (many
 choices cost one more for counting). The host waits for the device only when choices were dropped,
-because then it has to know the number of rows. Combine is one kernel forward, in which a program
-owns some tokens and columns and collects their rows, and one backward, in which a program owns
-some pairs of token and choice: it reads the gradient of their tokens once and finishes both
+because then it has to know the number of rows; in a graph that is a size to be known later.
+Combine is one kernel forward, in which a program owns some tokens and columns and collects their
+rows, and one backward, in which a program owns some pairs of token and choice: it reads the
+gradient of their tokens once and finishes both
 
     dy[slot[t, k]]  = gates[t, k] * dout[t]
     dgates[t, k]    = dout[t] . y[slot[t, k]]
@@ -13,6 +14,7 @@ The K programs of one token run side by side, so that its gradient comes from me
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -36,13 +38,7 @@ def dispatch_triton(x: Tensor, routing: Routing) -> tuple[Tensor, Dispatched]:
     demand_expert_ids_in_sight(ids, routing.n_experts)
     record = lay_out(ids, routing.n_experts, kept).dispatched
     if kept is not None:
-        n_rows = int(record.expert_offsets[-1])
-        record = Dispatched(
-            record.token_idx[:n_rows],
-            record.slot,
-            record.tokens_per_expert,
-            record.expert_offsets,
-        )
+        record = replace(record, token_idx=_kept_rows(record.token_idx, record.expert_offsets))
     return _spread(x, record.slot, record.token_idx.shape[0]), record
 
 
@@ -50,6 +46,15 @@ def combine_triton(y: Tensor, gates: Tensor, dispatched: Dispatched) -> Tensor:
     """Each token collects its rows, weighted, in the precision of the gates."""
     demand_operands(FLOATS, y=y, gates=gates, slot=dispatched.slot)
     return _collect(y, dispatched.slot, gates)
+
+
+def _of_kept(token_idx: Tensor, expert_offsets: Tensor) -> Tensor:
+    # A copy, because no operator may return a part of its arguments.
+    return token_idx[: int(expert_offsets[-1])].clone()
+
+
+def _some(token_idx: Tensor, expert_offsets: Tensor) -> Tensor:
+    return token_idx.new_empty(torch.library.get_ctx().new_dynamic_size())
 
 
 def _copies(x: Tensor, slot: Tensor, n_rows: int) -> Tensor:
@@ -89,6 +94,7 @@ def _both_gradients(
     return nothing(y) if dy is None else dy, nothing(gates) if dgates is None else dgates
 
 
+_kept_rows = registered("kept_rows", _of_kept, _some)
 _spread = registered(
     "spread",
     _copies,

@@ -87,7 +87,10 @@ def grouped_mm_torch(
         raise ValueError(f"torch's grouped matmul is not possible here: {obstacle}.")
     ends = expert_offsets.to(torch.int32)
     out = F.grouped_mm(rows.contiguous(), w.contiguous().mT, offs=ends)
-    return _ContiguousGradient.apply(out) if out.requires_grad else out
+    if out.requires_grad:
+        # Its backward pass refuses the strides that a sum (all zeros) or a transpose leaves.
+        out.register_hook(Tensor.contiguous)
+    return out
 
 
 def obstacle_to_torch(rows: Tensor, w: Tensor) -> str:
@@ -104,22 +107,6 @@ def obstacle_to_torch(rows: Tensor, w: Tensor) -> str:
     if d_out * rows.element_size() % _ALIGNMENT or d_in * rows.element_size() % _ALIGNMENT:
         return f"widths {tuple(w.shape[1:])} in {rows.dtype} are not multiples of 16 bytes"
     return ""
-
-
-class _ContiguousGradient(torch.autograd.Function):
-    """The identity, whose gradient has rows in memory order.
-
-    The backward pass of torch's grouped matmul refuses the strides that a sum (all zeros) or a
-    transpose leaves in the gradient it receives.
-    """
-
-    @staticmethod
-    def forward(ctx, out: Tensor) -> Tensor:
-        return out.view_as(out)
-
-    @staticmethod
-    def backward(ctx, gradient: Tensor) -> Tensor:
-        return gradient.contiguous()
 
 
 def _fitting(

@@ -1,4 +1,4 @@
-"""The same weights in transformers' Mixtral and DeepSeek-V3 and in the library: equal outputs."""
+"""The same weights in transformers' Mixtral and DeepSeek and in the library: equal outputs."""
 
 import pytest
 import torch
@@ -9,11 +9,13 @@ from moe_teach.nn.attention import Attention
 from moe_teach.nn.block import Block
 from moe_teach.nn.model import Model
 from moe_teach.nn.moe import MoE
+from moe_teach.nn.router import Router
 
 pytest.importorskip("transformers")
 
-from transformers import DeepseekV3Config, MixtralConfig, MixtralForCausalLM
+from transformers import DeepseekV3Config, DeepseekV4Config, MixtralConfig, MixtralForCausalLM
 from transformers.models.deepseek_v3.modeling_deepseek_v3 import DeepseekV3MoE
+from transformers.models.deepseek_v4.modeling_deepseek_v4 import DeepseekV4TopKRouter
 from transformers.models.mixtral.modeling_mixtral import MixtralSparseMoeBlock
 
 TINY_MIXTRALS = [
@@ -194,3 +196,26 @@ def test_our_layer_is_deepseek_v3s(
 
     assert torch.equal(routing.expert_ids.sort().values, their_ids.sort().values)
     torch.testing.assert_close(y, theirs(x), atol=1e-5, rtol=1e-4)
+
+
+def test_our_router_is_deepseek_v4s() -> None:
+    config = DeepseekV4Config(
+        hidden_size=32, n_routed_experts=12, num_experts_per_tok=3, routed_scaling_factor=1.5
+    )
+    theirs = randomised(DeepseekV4TopKRouter(config))
+    theirs.e_score_correction_bias.copy_(torch.randn(12))
+    rule = RouterConfig(n_experts=12, top_k=3, score_fn="sqrt_softplus", gate_scale=1.5)
+    ours = Router(32, rule)
+    with torch.no_grad():
+        ours.proj.weight.copy_(theirs.weight)
+        ours.expert_bias.copy_(theirs.e_score_correction_bias)
+    x = torch.randn(50, 32)
+
+    routing = ours(x)
+    _, gates, expert_ids = theirs(x)
+
+    ranked = expert_ids.sort(dim=-1)
+    mine = routing.expert_ids.sort(dim=-1)
+    assert torch.equal(mine.values, ranked.values)
+    expected = gates.gather(-1, ranked.indices)
+    torch.testing.assert_close(routing.gates.gather(-1, mine.indices), expected)

@@ -32,7 +32,7 @@ stores_it_turned_round = EXERCISE.wrong(stage="one block", says="turned round: d
 )
 
 
-multiplies_without_turning = EXERCISE.wrong(stage="one block", says="over the rows that they share")(
+multiplies_without_turning = EXERCISE.wrong(stage="one block", says="the rows that they share")(
     slip(GRADIENT, ("tl.trans(a), b", "a, b"))
 )
 

@@ -18,10 +18,10 @@ def halved(index, x, out, n):
 
 
 @triton.jit
-def either_way(x, y, out, BOTH: tl.constexpr):
+def either_way(x, y, out, far, BOTH: tl.constexpr):
     lanes = tl.arange(0, 4)
     other = y if BOTH else x
-    source = tl.where(lanes < 2, x + lanes, other + lanes)
+    source = tl.where(lanes < 2, x + lanes, other + lanes + far)
     tl.store(out + lanes, tl.load(source))
 
 
@@ -50,19 +50,23 @@ def test_a_pointer_chosen_between_two_tensors_may_reach_both_and_no_third():
     x, y, out = torch.arange(2.0), torch.arange(4.0) + 10, torch.zeros(4)
 
     with watch(x=x, y=y, out=out) as seen:
-        either_way[(1,)](x, y, out, BOTH=True)
+        either_way[(1,)](x, y, out, 0, BOTH=True)
 
     assert out.tolist() == [0, 1, 12, 13]
     assert [a.buffer for a in seen.accesses if a.kind == "load"] == ["x", "y"]
+    memory = torch.arange(8.0)
+    x, y, third = memory[:2], memory[2:4], memory[4:]
+    with pytest.raises(KernelFault), watch(x=x, y=y, third=third, out=out):
+        either_way[(1,)](x, y, out, 0, BOTH=True)
 
 
 def test_a_pointer_chosen_between_two_places_of_one_tensor_stays_inside_it():
     x, y, out = torch.arange(3.0), torch.arange(4.0), torch.zeros(4)
 
     with pytest.raises(KernelFault) as caught, watch(x=x, y=y, out=out):
-        either_way[(1,)](x, y, out, BOTH=False)
+        either_way[(1,)](x, y, out, 100, BOTH=False)
 
-    assert caught.value.buffer == "x" and caught.value.elements.tolist() == [3]
+    assert caught.value.buffer == "x" and caught.value.elements.tolist() == [102, 103]
 
 
 @pytest.mark.parametrize(

@@ -82,8 +82,8 @@ check("10.q1", ...)
 @triton.jit
 def dense_kernel(x_ptr, w_ptr, out_ptr, N, D, F, BLOCK: tl.constexpr):
     """out = x @ w.T for x (N, D) and w (F, D); program (i, j) owns one square of out."""
-    n = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    f = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    n = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)  # wide, as in chapter 09
+    f = tl.program_id(1).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     acc = tl.zeros((BLOCK, BLOCK), tl.float32)
     for start in range(0, D, BLOCK):
         d = start + tl.arange(0, BLOCK)

@@ -101,9 +101,10 @@ check("7.2", split_experts)
 #
 # The parts exist: `Router`, `Experts`, `FeedForward`, `dispatch` and `combine`. Put them together.
 #
-# One trap stays open: with a single place left to choose, a `Router` that normalises its gates
-# gives the constant 1, and its gradient is 0 (chapter 03). `RouterConfig(normalize_gates=...)` is
-# yours to set; the check takes the gates as your router gives them.
+# One trap: with a single place left to choose, a `Router` that normalises its gates gives the
+# constant 1, and its gradient is 0 (chapter 03). Keep the router alive there too:
+# `RouterConfig(normalize_gates=...)` is yours to set, and the check takes the gates as your router
+# gives them.
 
 
 # %%
@@ -120,8 +121,10 @@ class SharedExpertMoE(nn.Module):
         """Build the three parts; n_experts and top_k count the shared experts, too."""
         super().__init__()
         ### BEGIN SOLUTION
-        n_routed = n_experts - n_shared
-        self.router = Router(d_model, RouterConfig(n_experts=n_routed, top_k=top_k - n_shared))
+        n_routed, places = n_experts - n_shared, top_k - n_shared
+        # A single gate that must sum to one would teach the router nothing.
+        config = RouterConfig(n_experts=n_routed, top_k=places, normalize_gates=places > 1)
+        self.router = Router(d_model, config)
         self.experts = Experts(n_routed, d_model, d_ff)
         self.shared_expert = FeedForward(d_model, n_shared * d_ff)
         ### END SOLUTION

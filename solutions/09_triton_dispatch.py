@@ -28,6 +28,9 @@ from moe_teach.ops.triton_host import tl, triton
 # The last program usually owns more places than there are numbers left. **It must not touch what
 # lies behind the end**, neither read nor write.
 #
+# Here, in 9.2 and in 9.3 there are far fewer than $2^{31}$ numbers, so an int32 holds every place.
+# From 9.4 on it does not.
+#
 # ```text
 #   n = 7, BLOCK = 4        x:      0  1  2  3 | 4  5  6  .
 #                           owner:  0  0  0  0 | 1  1  1  (not yours)

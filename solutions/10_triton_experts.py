@@ -195,8 +195,8 @@ check("10.3", down_kernel)
 # whatever the inputs are.
 #
 # `rows`, `dout` and all of `dw` can be **large**: more than $2^{31}$ numbers, while row numbers are
-# int32. Widen them before you multiply, *inside* the loop: the interpreter's loop counter is an
-# int32 whatever `begin` was.
+# int32. Widen them before you multiply, *inside* the loop: the interpreter's loop counter is a
+# plain Python number, which becomes an int32 beside `tl.arange`, whatever `begin` was.
 
 
 # %%
@@ -240,8 +240,9 @@ check("10.4", weight_gradient_kernel)
 # the answers (N, D). Suppose that every number which is needed is moved **once** per kernel, and
 # that a matrix which nobody needs stays where it is. Indices and gates are left out.
 #
-# Return what the machine must do and how long it takes at least: the slower of the two limits
-# decides. Each matrix is D · F numbers, and each costs a row 2 FLOPs.
+# Return what the machine must do and how long it takes at least. Of the FLOPs and the bytes of
+# **both kernels together** the slower limit decides. Each matrix is D · F numbers, and each costs a
+# row 2 FLOPs.
 
 
 # %%

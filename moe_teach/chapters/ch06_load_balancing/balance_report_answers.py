@@ -108,6 +108,19 @@ def takes_a_tenth_of_the_busiest(expert_ids, n_experts):
     return _report(expert_ids, n_experts, dead=lambda load: int((load < 0.1 * load.max()).sum()))
 
 
+@EXERCISE.wrong(stage="max_violation", says="MaxVio looks up only")
+def looks_to_both_sides(expert_ids, n_experts):
+    counts = torch.bincount(expert_ids.flatten(), minlength=n_experts)
+    furthest = float((counts / counts.sum() * n_experts - 1).abs().max())
+    return {**_report(expert_ids, n_experts), "max_violation": furthest}
+
+
+@EXERCISE.wrong(stage="dead", says="compared with a share of the tokens")
+def counts_dead_by_tokens(expert_ids, n_experts):
+    limit = 0.1 / n_experts / expert_ids.shape[1]
+    return _report(expert_ids, n_experts, dead=lambda load: int((load < limit).sum()))
+
+
 @EXERCISE.right
 def in_float32(expert_ids, n_experts):
     load = torch.nn.functional.one_hot(expert_ids, n_experts).float().mean((0, 1))

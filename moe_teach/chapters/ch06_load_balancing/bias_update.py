@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from moe_teach.chapters.ch06_load_balancing.bias_words import WORDS
 from moe_teach.chapters.ch06_load_balancing.inputs import (
     call_with_idle_experts,
     even_ids,
@@ -91,10 +92,21 @@ def _bias_shape(answer: Any, seed: int) -> None:
         )
 
 
+ELEVEN = 11
+ROUNDED = Why(
+    "A mean of shares may be rounded away from all of them, and then nobody stands at it.",
+    "Compare counts, which are whole numbers.",
+)
+NO_THIRD_WAY = Why(
+    "An expert at the mean belongs to neither side, and a plain `if`/`else` has no third way.",
+    "`torch.sign(0)` is 0.",
+)
+
+
 @EXERCISE.stage("at the mean")
 def _bias_still(answer: Any, seed: int) -> None:
     # Float32 rounds the mean of some shares away from them: of 1/11 for one.
-    for n_tokens, n_experts, top_k in ((3, 3, 1), (1, 1, 1), (5, 5, 2), (11, 11, 1)):
+    for n_tokens, n_experts, top_k in ((3, 3, 1), (1, 1, 1), (5, 5, 2), (ELEVEN, ELEVEN, 1)):
         given = _case(n_experts, even_ids(n_tokens, n_experts, top_k), 0.125, seed)
         bias, got = given["expert_bias"], answer(**given)
         require(
@@ -119,9 +131,7 @@ def _bias_still(answer: Any, seed: int) -> None:
         require(
             close(got, bias),
             "Every expert has exactly the mean count here, so no bias may move.",
-            cause="An expert at the mean belongs to neither side: a plain `if`/`else` has no third "
-            "way, and a mean of shares may be rounded away from them.",
-            cure="Compare counts, which are whole numbers; `torch.sign(0)` is 0.",
+            **(ROUNDED if n_experts == ELEVEN else NO_THIRD_WAY)._asdict(),
             expected=bias,
             got=got,
             example=given,
@@ -166,6 +176,7 @@ def _slips(given: dict[str, Any], counts: Tensor) -> tuple[tuple[Tensor, Why], .
     used, shares = counts[counts > 0].mean(), counts / counts.sum()
     first = torch.bincount(given["expert_ids"][:, 0], minlength=len(counts)).float()
     steps = {
+        "sixteen bits": rate * (counts.short().float().mean() - counts.short().float()).sign(),
         "rounded": rate * (mean.floor() - counts).sign(),
         "reversed": rate * (counts - mean).sign(),
         "grows": rate * (mean - counts),
@@ -181,65 +192,4 @@ def _slips(given: dict[str, Any], counts: Tensor) -> tuple[tuple[Tensor, Why], .
         "few": rate * (counts == counts.min()).float() - rate * (counts == counts.max()).float(),
         "rounded shares": rate * (shares.mean() - shares).sign(),
     }
-    return tuple((step, _WORDS[name]) for name, step in steps.items())
-
-
-_WORDS = {
-    "rounded": Why(
-        "The mean was rounded down to a whole number.",
-        "It is the number of choices divided by E, and may have a fraction: no `//`.",
-    ),
-    "reversed": Why(
-        "The sign is reversed: busy experts went up. That is collapse by design.",
-        "It is the idle ones that need a higher bias.",
-    ),
-    "grows": Why(
-        "The step grows with the error.",
-        "In this rule only its sign counts: every step is `rate` or 0.",
-    ),
-    "grows with the load": Why(
-        "The step grows with the error in the load.",
-        "In this rule only its sign counts: every step is `rate` or 0, whatever the error.",
-    ),
-    "first choice": Why(
-        "Only the first choice of each token was counted.", "All k choices make work."
-    ),
-    "used experts": Why(
-        "The mean was taken over the experts that were chosen. The idle ones belong to it, with 0.",
-        "Divide by E.",
-    ),
-    "upwards only": Why(
-        "Experts below the mean go up, but those above it stay.", "They must go down by `rate`."
-    ),
-    "no third way": Why(
-        "An expert exactly at the mean went down. It belongs to neither side.",
-        "It stays: `torch.sign(0)` is 0.",
-    ),
-    "nor the other": Why(
-        "An expert exactly at the mean went up. It belongs to neither side.",
-        "It stays: `torch.sign(0)` is 0.",
-    ),
-    "low precision": Why(
-        "With thousands of choices neighbouring counts became equal: float16 and bfloat16 cannot "
-        "tell 2048 from 2049.",
-        "Count in integers or in float32.",
-    ),
-    "median": Why(
-        "The counts were compared with their median. Half of all experts may be idle, and then "
-        "the median is 0.",
-        "The rule compares with the mean.",
-    ),
-    "tokens": Why(
-        "The counts were compared with T / E, and each token makes k choices.",
-        "The mean count is T * K / E.",
-    ),
-    "few": Why(
-        "Only the busiest and the idlest expert moved.",
-        "Everybody below the mean goes up, everybody above it goes down.",
-    ),
-    "rounded shares": Why(
-        "The shares were compared with their mean, which float32 rounds: experts at the mean "
-        "moved.",
-        "Compare the counts, which are whole numbers.",
-    ),
-}
+    return tuple((step, WORDS[name]) for name, step in steps.items())

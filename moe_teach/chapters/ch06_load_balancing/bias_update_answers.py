@@ -102,6 +102,18 @@ def returns_the_old_bias_where_nothing_moves(expert_bias, expert_ids, rate):
     return expert_bias + rate * torch.sign(counts.mean() - counts)
 
 
+@EXERCISE.wrong(stage="at the mean", says="A mean of shares may be rounded away")
+def compares_shares_with_their_mean(expert_bias, expert_ids, rate):
+    shares = _counts(expert_bias, expert_ids) / expert_ids.numel()
+    return expert_bias + rate * torch.sign(shares.mean() - shares)
+
+
+@EXERCISE.wrong(stage="step", says="sixteen bits hold")
+def counts_in_sixteen_bits(expert_bias, expert_ids, rate):
+    counts = _counts(expert_bias, expert_ids).short().float()
+    return expert_bias + rate * torch.sign(counts.mean() - counts)
+
+
 @EXERCISE.right
 def by_the_load(expert_bias, expert_ids, rate):
     load = _counts(expert_bias, expert_ids) / expert_ids.numel()

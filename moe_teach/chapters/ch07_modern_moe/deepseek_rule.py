@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from moe_teach.judging.reasons import Why
+
 Case = tuple[int, int, int, int, int]  # tokens, experts, top_k, n_groups, top_groups
 
 
@@ -56,8 +58,8 @@ def choose(given: dict[str, Any], ranking: Tensor, **slip: Any) -> Tensor:
     return chosen(ranking, given["top_k"], given["n_groups"], given["top_groups"], **slip)
 
 
-def tempting(given: dict[str, Any]) -> dict[str, Tensor]:
-    """Give the choices that common slips lead to, by the sentence that names the slip."""
+def tempting(given: dict[str, Any]) -> list[tuple[Tensor, Why]]:
+    """Give the choices that common slips lead to, and what to say to them."""
     logits, bias = given["logits"], given["expert_bias"]
     scores = logits.sigmoid()
     per_group = logits.shape[-1] // given["n_groups"]
@@ -66,27 +68,101 @@ def tempting(given: dict[str, Any]) -> dict[str, Tensor]:
         plain = scores.unflatten(-1, (given["n_groups"], per_group))
         return plain.topk(min(2, per_group), dim=-1).values.sum(dim=-1)
 
+    def best_alone(members: Tensor) -> Tensor:
+        return members.amax(dim=-1)
+
     ranking = scores + bias
-    return {
-        "The choice is the one without any bias. Rank by sigmoid(logits) + expert_bias.": choose(
-            given, scores
-        ),
-        "The bias was subtracted. It is added: balancing lowers it for busy experts.": choose(
-            given, scores - bias
-        ),
-        "The bias went into the sigmoid. It is added to the scores, after it.": choose(
-            given, (logits + bias).sigmoid()
-        ),
-        "The experts were scored by a softmax, against each other. Here each is scored alone: take "
-        "the sigmoid.": choose(given, logits.softmax(dim=-1) + bias),
-        "These are the k best of all experts, and the groups have no effect.": ranking.topk(
-            given["top_k"], dim=-1
-        ).indices,
-        "The groups were ranked without the bias. The biased scores choose groups, too.": choose(
-            given, ranking, worth=groups_without_bias
-        ),
-        "The groups are ranked by their best expert alone; a group is worth the sum of its two "
-        "best.": choose(given, ranking, worth=lambda members: members.amax(dim=-1)),
-        "Closed groups were set to zero, and with a negative bias a zero beats the open experts: "
-        "use -torch.inf.": choose(given, ranking, closed=0.0),
+    choices = {
+        "no bias": choose(given, scores),
+        "minus": choose(given, scores - bias),
+        "inside": choose(given, (logits + bias).sigmoid()),
+        "logits": choose(given, logits + bias),
+        "softmax": choose(given, logits.softmax(dim=-1) + bias),
+        "no groups": ranking.topk(given["top_k"], dim=-1).indices,
+        "plain groups": choose(given, ranking, worth=groups_without_bias),
+        "best alone": choose(given, ranking, worth=best_alone),
+        "zero": choose(given, ranking, closed=0.0),
+        "minus one": choose(given, ranking, closed=-1.0),
     }
+    return [(choice, _WORDS[name]) for name, choice in choices.items()]
+
+
+OTHER = Why(
+    "Another ranking was used, or other groups were opened.",
+    "The choice follows sigmoid(logits) + expert_bias inside the open groups.",
+)
+ORDER = Why("The right experts in another order.", "The best *biased* score comes first.")
+FIXED = Why("A fixed number closes the groups, and a biased score is lower.", "Use -torch.inf.")
+GATES = Why(
+    "They were read from other scores, or divided by another sum.",
+    "scores.gather(-1, expert_ids), divided by its own sum over dim=-1.",
+)
+_WORDS = {
+    "no bias": Why(
+        "The choice is the one without any bias.", "Rank by sigmoid(logits) + expert_bias."
+    ),
+    "minus": Why("The bias was subtracted.", "It is added: balancing lowers it for busy experts."),
+    "inside": Why("The bias went into the sigmoid.", "It is added to the scores, after it."),
+    "logits": Why(
+        "The experts were ranked by their logits, without the sigmoid.",
+        "The bias is added to the scores, between 0 and 1.",
+    ),
+    "softmax": Why(
+        "The experts were scored by a softmax, against each other.",
+        "Here each is scored alone: take the sigmoid.",
+    ),
+    "no groups": Why(
+        "These are the k best of all experts, and the groups have no effect.",
+        "Close all groups but the best before the top k.",
+    ),
+    "plain groups": Why(
+        "The groups were ranked without the bias.", "The biased scores choose groups, too."
+    ),
+    "best alone": Why(
+        "The groups are ranked by their best expert alone.",
+        "A group is worth the sum of its two best.",
+    ),
+    "zero": Why(
+        "Closed groups were set to zero, and with a negative bias a zero beats the open experts.",
+        "Use -torch.inf.",
+    ),
+    "minus one": Why(
+        "Closed groups were set to -1, and with a negative bias that beats the open experts.",
+        "Use -torch.inf.",
+    ),
+}
+
+
+def gate_slips(given: dict[str, Any], ids: Tensor) -> list[tuple[Tensor, Why]]:
+    """Give the gates of known mistakes for a gate_scale of 1, and what to say to them."""
+    scores = given["logits"].sigmoid()
+    own, all_of_them = scores.gather(-1, ids), scores.sum(dim=-1, keepdim=True)
+    expected = own / own.sum(dim=-1, keepdim=True)
+    biased = (scores + given["expert_bias"]).gather(-1, ids)
+    slips = {
+        Why(
+            "These are the scores as they come; with gate_scale=1 the gates of a token sum to one.",
+            "Divide by the sum over the chosen experts.",
+        ): own,
+        Why(
+            "The gates were divided by the sum over *all* experts.",
+            "Divide by the sum over the chosen ones.",
+        ): own / all_of_them,
+        Why(
+            "The gates of *all tokens together* sum to one.",
+            "Divide within each row: `sum(dim=-1, keepdim=True)`.",
+        ): own / own.sum(),
+        Why(
+            "A softmax came on top of the sigmoids.",
+            "Divide by the sum, without an exponential.",
+        ): own.softmax(dim=-1),
+        Why(
+            "These are a softmax over the chosen logits.",
+            "Divide their sigmoids by the sum of these.",
+        ): given["logits"].gather(-1, ids).softmax(dim=-1),
+        Why("The bias leaked in.", "Read the gates from the unbiased scores."): biased
+        / biased.sum(dim=-1, keepdim=True),
+        Why("They were multiplied by a fixed scale.", "Use `gate_scale`, which is 1 here."): 2.5
+        * expected,
+    }
+    return [(gates, why) for why, gates in slips.items()]

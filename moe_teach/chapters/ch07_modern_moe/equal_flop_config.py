@@ -3,7 +3,13 @@
 import math
 from typing import Any
 
+from moe_teach.chapters.ch07_modern_moe.impossible_designs import (
+    IMPOSSIBLE,
+    OTHERWISE,
+    refused,
+)
 from moe_teach.judging.exercise import Exercise, Words, require
+from moe_teach.judging.reasons import Why
 
 EXERCISE = Exercise(
     id="7.1",
@@ -64,7 +70,8 @@ def _form(answer: Any, seed: int) -> None:
         shown = {"got": got, "example": dict(zip(NAMES, case, strict=True))}
         require(
             isinstance(got, tuple) and len(got) == 4,
-            "Return four numbers, `n_experts, top_k, d_ff, n_routes`, in this order.",
+            "This is not a tuple of four numbers.",
+            cure="Return `n_experts, top_k, d_ff, n_routes`, in this order.",
             **shown,
         )
         is_default = case[-1] == 0 and case[3] > 1
@@ -72,13 +79,16 @@ def _form(answer: Any, seed: int) -> None:
         require(
             named == got and (not is_default or answer(*case[:-1]) == got),
             "The same design comes out differently when the arguments are named, or when n_shared "
-            "is left out and stands for 0. Keep the stub's parameters and their default.",
+            "is left out and stands for 0.",
+            cause="A parameter has another name or place, or another default.",
+            cure="Keep the stub's parameters and their default.",
             **shown,
         )
         require(
             all(type(number) is int for number in got),
-            "All four are whole numbers, and one of yours is not an int. `/` makes floats even "
-            "where it comes out even: use `//` for the width and `math.comb` for the routes.",
+            "All four are whole numbers, and one of yours is not an int.",
+            cause="`/` makes floats even where it comes out even.",
+            cure="Use `//` for the width and `math.comb` for the routes.",
             **shown,
         )
 
@@ -90,6 +100,7 @@ def _pool(answer: Any, seed: int) -> None:
             got == expected or split > 1,
             "The number of routed experts is off, and nothing was to be cut: `split` is 1.",
             cause="Nothing is cut here, and the shared experts leave the pool all the same.",
+            cure="Subtract n_shared, whatever `split` is.",
             **shown,
         )
         require(
@@ -102,6 +113,7 @@ def _pool(answer: Any, seed: int) -> None:
         require(
             got == expected,
             "The number of routed experts is off.",
+            cause="The experts were cut and shared in another way: n_shared counts *parts*.",
             cure="Every expert becomes `split` experts, and n_shared of these leave the pool.",
             **shown,
         )
@@ -113,6 +125,7 @@ def _places(answer: Any, seed: int) -> None:
         require(
             got == expected or got != top_k,
             "With top_k unchanged and narrower experts a token gets less work than before.",
+            cause="Each of the chosen does 1 / split of the work now.",
             cure="Choose `split` times as many.",
             **shown,
         )
@@ -120,12 +133,14 @@ def _places(answer: Any, seed: int) -> None:
             got == expected or got != top_k * split,
             "The new layer does more work than the old one.",
             cause="A shared expert is active for every token, so it uses one of the places.",
+            cure="Subtract n_shared from the places of the router.",
             **shown,
         )
         require(
             got == expected,
             "The number of active hidden units changed.",
             cause="(top_k + n_shared) x d_ff of the new layer must be top_k x d_ff of the old one.",
+            cure="The router fills top_k * split - n_shared places.",
             **shown,
         )
 
@@ -135,7 +150,9 @@ def _width(answer: Any, seed: int) -> None:
     for _, expected, got, shown in _each(answer, 2):
         require(
             got == expected,
-            "Each part has the width d_ff / split; otherwise the layer grows or shrinks.",
+            "The width of a part is off.",
+            cause="With another width the layer grows or shrinks.",
+            cure="Each part has the width d_ff // split.",
             **shown,
         )
 
@@ -175,64 +192,18 @@ def _routes(answer: Any, seed: int) -> None:
         )
 
 
-def _refused(answer: Any, case: tuple[int, ...]) -> Any:
-    """Call with an impossible design; give back what came, or None where it was refused."""
-    try:
-        return answer(*case)
-    except ValueError as refusal:
-        return None if str(refusal).strip() else Words("a ValueError without a word")
-    except AssertionError:
-        return Words("an AssertionError")
-
-
-IMPOSSIBLE = (
-    (
-        (8, 1, 10, 4, 0),
-        "A width of 10 cannot be cut into 4 equal parts. Rounding it away makes the layer "
-        "smaller without telling anybody: raise a ValueError.",
-    ),
-    (
-        (8, 1, 2, 4, 0),
-        "A width of 2 cannot be cut into 4 equal parts: there is less than one unit for each. "
-        "Raise a ValueError.",
-    ),
-    (
-        (8, 1, 64, 2, 2),
-        "With as many shared experts as places the router has nothing to choose (k = 0): raise "
-        "a ValueError.",
-    ),
-    (
-        (8, 2, 64, 2, 5),
-        "With more shared experts than places k is negative: raise a ValueError that says so.",
-    ),
-    (
-        (8, 1, 64, 1, 1),
-        "Nothing is cut here, and the one place goes to a shared expert: the router has "
-        "nothing to choose. Raise a ValueError.",
-    ),
-    (
-        (4, 1, 64, 2, 8),
-        "All experts are shared here, and no place is left for the router: raise a ValueError.",
-    ),
-)
-
-
 @EXERCISE.stage("impossible designs")
 def _impossible(answer: Any, seed: int) -> None:
-    for case, message in IMPOSSIBLE:
-        got = _refused(answer, case)
-        if isinstance(got, ValueError):
-            message = "A ValueError was *returned*, and nobody notices that. Write `raise`."
-        if got == "a ValueError without a word":
-            message = "This design is refused without saying why. Give the ValueError a sentence."
-        elif isinstance(got, Words):
-            message = (
-                "This design is refused, but by an AssertionError. An assert vanishes under "
-                "`python -O`; for bad input, raise ValueError."
-            )
+    for case, symptom, cause in IMPOSSIBLE:
+        got = refused(answer, case)
+        why = Why(cause, "Raise a ValueError that says so, before anything is computed.")
+        how = "returned" if isinstance(got, ValueError) else got
+        if isinstance(how, str):
+            symptom, why = OTHERWISE.get(how, (symptom, why))
         require(
             got is None,
-            message,
+            symptom,
+            **why._asdict(),
             expected=Words("a ValueError"),
             got=got,
             example=dict(zip(NAMES, case, strict=True)),

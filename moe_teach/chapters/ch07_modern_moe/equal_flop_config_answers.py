@@ -67,7 +67,7 @@ def rounds_the_width_down(n_experts, top_k, d_ff, split, n_shared=0):
     return n, k, d_ff // split, math.comb(n, k)
 
 
-@EXERCISE.wrong(stage="impossible designs", says="(k = 0)")
+@EXERCISE.wrong(stage="impossible designs", says="k = 0")
 def refuses_negative_places_only(n_experts, top_k, d_ff, split, n_shared=0):
     n, k = n_experts * split - n_shared, top_k * split - n_shared
     if d_ff % split or k < 0:

@@ -1,14 +1,15 @@
 """Chapter 07, exercise 7.4: top-k inside the best groups."""
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from moe_teach.chapters.ch07_modern_moe.deepseek_rule import Case, best_two, chosen
+from moe_teach.chapters.ch07_modern_moe.deepseek_rule import Case, chosen
+from moe_teach.chapters.ch07_modern_moe.group_slips import TEMPTING
 from moe_teach.judging.compare import close
 from moe_teach.judging.exercise import Exercise, generator, require, require_tensor
+from moe_teach.judging.reasons import Why
 
 EXERCISE = Exercise(
     id="7.4",
@@ -52,63 +53,6 @@ def inputs(case: Case, seed: int, shift: float = 0.0, spread: float = 1.0) -> di
     return {"scores": scores, "top_k": top_k, "n_groups": n_groups, "top_groups": top_groups}
 
 
-def _of_all_tokens(members: Tensor) -> Tensor:
-    return best_two(members).mean(dim=0, keepdim=True).expand(len(members), -1)
-
-
-def _slip(**how: Any) -> Callable[..., Tensor]:
-    return lambda **call: chosen(**call, **how)
-
-
-def _inside(scores: Tensor, top_k: int, n_groups: int, top_groups: int) -> Tensor:
-    return chosen(scores, top_k, n_groups, top_groups) % (scores.shape[-1] // n_groups)
-
-
-TEMPTING = (
-    (
-        "These are the k best of all experts: the limit to the best groups has no effect.",
-        lambda **call: call["scores"].topk(call["top_k"], dim=-1).indices,
-    ),
-    (
-        "These are positions inside a group. Return the numbers of the experts among all E.",
-        _inside,
-    ),
-    (
-        "The groups are ranked by their best expert alone, which is the rule of DeepSeek-V2. In V3 "
-        "a group is worth the sum of its *two* best.",
-        _slip(worth=lambda members: members.amax(dim=-1)),
-    ),
-    (
-        "The groups are ranked by all of their experts. Only the two best count: the others would "
-        "not be chosen anyway.",
-        _slip(worth=lambda members: members.sum(dim=-1)),
-    ),
-    (
-        "Groups hold neighbours: with 6 experts in 3 groups these are 0 1, 2 3 and 4 5. Yours look "
-        "like 0 3, 1 4, 2 5; is it `view(-1, E // n_groups, n_groups)`?",
-        _slip(interleaved=True),
-    ),
-    (
-        "One choice of groups was made for all tokens together. Each token opens its own groups.",
-        _slip(worth=_of_all_tokens),
-    ),
-    (
-        "The groups that were opened are the worst ones. `topk` gives the largest first.",
-        _slip(worth=lambda members: -best_two(members)),
-    ),
-    (
-        "The groups are ranked by as many experts as a token chooses. A group is worth its *two* "
-        "best, whatever k is.",
-        lambda **call: chosen(
-            **call,
-            worth=lambda members: members.topk(
-                min(call["top_k"], members.shape[-1]), dim=-1
-            ).values.sum(dim=-1),
-        ),
-    ),
-)
-
-
 def _set(expert_ids: Tensor) -> Tensor:
     return expert_ids.sort(dim=-1).values
 
@@ -119,7 +63,7 @@ def _judge(
     seed: int,
     shift: float,
     symptom: str,
-    likely: str,
+    why: Why,
     spread: float = 1.0,
 ) -> None:
     """Compare choices; a slip is named when it explains the answers to *all* cases."""
@@ -129,15 +73,14 @@ def _judge(
     wrong = [i for i in range(len(cases)) if not close(_set(got[i]), _set(expected[i]))]
     if not wrong:
         return
-    cause = ""
-    for sentence, slip in TEMPTING:
+    for words, slip in TEMPTING if spread == 1 else ():
         slipped = [slip(**call) for call in given]
         if all(close(_set(a), _set(b)) for a, b in zip(got, slipped, strict=True)):
-            cause = sentence
+            why = words
             break
     first = wrong[0]
     shown = {"expected": expected[first], "got": got[first], "example": given[first]}
-    require(False, symptom, cause=cause or likely, **shown)
+    require(False, symptom, **why._asdict(), **shown)
 
 
 @EXERCISE.stage("shape")
@@ -147,22 +90,26 @@ def _shape(answer: Any, seed: int) -> None:
         got = answer(**given)
         require(
             not isinstance(got, tuple),
-            "Return the numbers of the experts alone. `topk` gives values and indices: take its "
-            "`.indices`.",
+            "This is a tuple, and the numbers of the experts were asked for alone.",
+            cause="`topk` gives values and indices.",
+            cure="Take its `.indices`.",
             got=got,
             example=given,
         )
         require_tensor(got, given)
         require(
             got.shape == (case[0], case[2]) and not got.is_floating_point(),
-            f"Return the numbers of the chosen experts, integers of shape (T, K), here "
-            f"({case[0]}, {case[2]}).",
+            f"These are no integers of shape (T, K), here ({case[0]}, {case[2]}).",
+            cause="The values were taken instead of the indices, or another axis.",
+            cure="Return the numbers of the chosen experts: `topk(top_k, dim=-1).indices`.",
             got=got,
             example=given,
         )
         require(
             bool((got >= 0).all() and (got < case[1]).all()),
-            "Expert numbers lie between 0 and E - 1.",
+            "Expert numbers lie between 0 and E - 1, and some of these do not.",
+            cause="Positions were turned into expert numbers with a wrong factor.",
+            cure="Position p of group g is expert g * (E // n_groups) + p.",
             got=got,
             example=given,
         )
@@ -171,15 +118,21 @@ def _shape(answer: Any, seed: int) -> None:
 @EXERCISE.stage("all groups open")
 def _all_open(answer: Any, seed: int) -> None:
     symptom = "With every group open the limit forbids nothing, and these are not the k best."
-    likely = "If you gathered the open groups first, turn positions back into expert numbers."
-    _judge(answer, ONE_GROUP, seed, 5.0, symptom, likely)
+    why = Why(
+        "Positions among gathered scores may have been taken for expert numbers.",
+        "If you gather the open groups first, turn positions back into expert numbers.",
+    )
+    _judge(answer, ONE_GROUP, seed, 5.0, symptom, why)
 
 
 @EXERCISE.stage("groups")
 def _groups(answer: Any, seed: int) -> None:
     symptom = "These are not the k best experts of the token's best groups."
-    likely = "A group is worth the sum of its two best scores; then top-k among the open groups."
-    _judge(answer, SEVERAL, seed, 5.0, symptom, likely)
+    why = Why(
+        "Other groups were opened, or the choice inside them is another one.",
+        "A group is worth the sum of its two best scores; then top-k among the open groups.",
+    )
+    _judge(answer, SEVERAL, seed, 5.0, symptom, why)
 
 
 @EXERCISE.stage("groups of one")
@@ -195,18 +148,25 @@ def _singles(answer: Any, seed: int) -> None:
             cure="Take `topk(min(2, size))`.",
             example=inputs(SINGLES[0], seed, 5.0),
         )
-    _judge(answer, SINGLES, seed, 5.0, "With groups of one other experts are chosen.", sentence)
+    why = Why(sentence, "Sum over `topk(min(2, size))`.")
+    _judge(answer, SINGLES, seed, 5.0, "With groups of one other experts are chosen.", why)
+
+
+ZERO = Why(
+    "Closed groups were set to 0, or multiplied by a mask, or a score lost its sign: a zero beats "
+    "every negative score.",
+    "Close them with -torch.inf, and rank by the scores as they are.",
+)
+FIXED = Why(
+    "A fixed number closes the groups, and sooner or later a score is lower.", "Use -torch.inf."
+)
 
 
 @EXERCISE.stage("negative scores")
 def _negative(answer: Any, seed: int) -> None:
     for shift in (-0.5, -5.0):
         symptom = "With negative scores the choice is another one."
-        likely = (
-            "Were closed groups set to 0, or multiplied by a mask? A zero beats every negative "
-            "score: use -torch.inf."
-        )
-        _judge(answer, (*SEVERAL, *SINGLES), seed, shift, symptom, likely)
+        _judge(answer, (*SEVERAL, *SINGLES), seed, shift, symptom, ZERO)
     for row in ([1.0, 0.0, 20.0, -9.0], [20.0, -9.0, 1.0, 0.0]):
         given = {"scores": torch.tensor([row]), "top_k": 2, "n_groups": 2, "top_groups": 1}
         got, expected = answer(**given), chosen(**given)
@@ -214,15 +174,15 @@ def _negative(answer: Any, seed: int) -> None:
             close(got, expected),
             "The lowest score of all belongs to an open group here, and the token must take that "
             "expert.",
-            cause="Do closed groups get a number that an open expert can have?",
+            cause="Closed groups get a number that an open expert can have.",
             cure="Use -torch.inf.",
             expected=expected,
             got=got,
             example=given,
         )
-    symptom = "With scores far below zero the choice is another one than near zero."
-    likely = "Does a fixed number close the groups? Sooner or later a score is lower."
-    _judge(answer, SEVERAL, seed, -90_000.0, symptom, likely, spread=1000.0)
+    for shift, spread in ((-90_000.0, 1000.0), (-3e30, 1e30)):
+        symptom = f"With scores around {shift:g} the choice is another one than near zero."
+        _judge(answer, SEVERAL, seed, shift, symptom, FIXED, spread)
 
 
 @EXERCISE.stage("order")
@@ -232,8 +192,9 @@ def _order(answer: Any, seed: int) -> None:
         got = answer(**given)
         require(
             close(got, chosen(**given)),
-            "The right experts, but not best first. Take the top k of the masked scores last, and "
-            "do not sort the numbers.",
+            "The right experts, but not best first.",
+            cause="They were sorted by number, turned round, or come group by group.",
+            cure="Take the top k of the masked scores last, and do not sort the numbers.",
             expected=chosen(**given),
             got=got,
             example=given,

@@ -45,16 +45,24 @@ def returns_positions_in_the_group(scores, top_k, n_groups, top_groups):
     return _limited(groups, _best_two(groups), top_k, top_groups) % groups.shape[-1]
 
 
-@EXERCISE.wrong(stage="negative scores", says="A zero beats every negative score")
+@EXERCISE.wrong(stage="negative scores", says="a zero beats every negative score")
 def closes_with_zero(scores, top_k, n_groups, top_groups):
     groups = scores.unflatten(-1, (n_groups, -1))
     return _limited(groups, _best_two(groups), top_k, top_groups, closed=0.0)
 
 
-@EXERCISE.wrong(stage="negative scores", says="Does a fixed number close the groups?")
+@EXERCISE.wrong(stage="negative scores", says="A fixed number closes the groups")
 def closes_with_minus_ten_thousand(scores, top_k, n_groups, top_groups):
     groups = scores.unflatten(-1, (n_groups, -1))
     return _limited(groups, _best_two(groups), top_k, top_groups, closed=-1e4)
+
+
+@EXERCISE.wrong(stage="negative scores", says="sooner or later a score is lower. Use -torch.inf")
+def adds_minus_a_billion(scores, top_k, n_groups, top_groups):
+    groups = scores.unflatten(-1, (n_groups, -1))
+    open_groups = _best_two(groups).topk(top_groups, dim=-1).indices
+    fine = torch.full(groups.shape[:2], -1e9).scatter(-1, open_groups, 0.0)
+    return (groups + fine[..., None]).flatten(1).topk(top_k, dim=-1).indices
 
 
 @EXERCISE.wrong(stage="negative scores", says="The lowest score of all belongs to an open group")

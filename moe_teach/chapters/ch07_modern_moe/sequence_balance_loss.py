@@ -9,6 +9,7 @@ from torch.nn.functional import one_hot
 from moe_teach.judging.compare import close
 from moe_teach.judging.exercise import Exercise, generator, require, require_tensor
 from moe_teach.judging.gradients import require_gradients
+from moe_teach.judging.reasons import Why, likely
 
 EXERCISE = Exercise(
     id="7.6",
@@ -65,15 +66,18 @@ def _expected(probs: Tensor, expert_ids: Tensor) -> Tensor:
 
 
 def _judge(answer: Any, cases: Any, seed: int, tempting: Any, otherwise: str) -> None:
-    definition = "It is E times the sum over experts of load x mean_probs, for each sequence."
     for sizes in cases:
         given = _inputs(sizes, seed)
         expected, got = _expected(**given), answer(**given)
         shown = {"expected": expected, "got": got, "example": given}
-        for message, slip in tempting:
-            is_slip = close(got, slip(**given)) and not close(got, expected)
-            require(not is_slip, otherwise, cause=message, **shown)
-        require(close(got, expected), otherwise, cure=definition, **shown)
+        slips = [(slip(**given), why) for why, slip in tempting]
+        require(close(got, expected), otherwise, **likely(got, expected, slips, OTHER), **shown)
+
+
+OTHER = Why(
+    "Another load, another mean, or another order of the two sums.",
+    "It is E times the sum over experts of load x mean_probs, for each sequence; then the mean.",
+)
 
 
 @EXERCISE.stage("a scalar")
@@ -84,7 +88,9 @@ def _scalar(answer: Any, seed: int) -> None:
         require_tensor(got, given)
         require(
             got.shape == (),
-            "A loss is one number. Average over the sequences at the end.",
+            "A loss is one number, and this is none, or has an axis.",
+            cause="The sequences are still there.",
+            cure="Average over the sequences at the end.",
             got=got,
             example=given,
         )
@@ -104,32 +110,42 @@ def _token_by_token(probs: Tensor, expert_ids: Tensor) -> Tensor:
 def _one_sequence(answer: Any, seed: int) -> None:
     tempting = (
         (
-            "The factor E is missing. With it, an evenly spread sequence gives 1 for every number "
-            "of experts.",
+            Why(
+                "The factor E is missing.",
+                "With it, an evenly spread sequence gives 1 for every number of experts.",
+            ),
             lambda probs, expert_ids: _expected(probs, expert_ids) / probs.shape[-1],
         ),
         (
-            "This is K times too large: `load` is a share of all S * K choices, and the counts "
-            "were divided by S alone.",
+            Why(
+                "This is K times too large: the counts were divided by S alone.",
+                "`load` is a share of all S * K choices.",
+            ),
             lambda probs, expert_ids: _expected(probs, expert_ids) * expert_ids.shape[-1],
         ),
         (
-            "This is S * K times too large: `load` is a share, and these are counts. Divide by the "
-            "number of choices of a sequence.",
+            Why(
+                "This is S * K times too large: `load` is a share, and these are counts.",
+                "Divide by the number of choices of a sequence.",
+            ),
             lambda probs, expert_ids: _expected(probs, expert_ids) * expert_ids[0].numel(),
         ),
         (
-            "Choices and probabilities met token by token, before the means were taken. Average "
-            "both over the sequence first, then multiply.",
+            Why(
+                "Choices and probabilities met token by token, before the means were taken.",
+                "Average both over the sequence first, then multiply.",
+            ),
             _token_by_token,
         ),
         (
-            "Only the first choice of each token was counted. All K choices are load.",
+            Why("Only the first choice of each token was counted.", "All K choices are load."),
             _first_choice,
         ),
         (
-            "Load times load: one of the two factors has to be the mean of the probabilities, or "
-            "there is no gradient.",
+            Why(
+                "This is load times load, and there is no gradient.",
+                "One of the two factors is the mean of the probabilities.",
+            ),
             lambda probs, expert_ids: (
                 probs.shape[-1] * _load(expert_ids, probs.shape[-1]).square().sum(-1).mean()
             ),
@@ -147,13 +163,18 @@ def _pooled(probs: Tensor, expert_ids: Tensor) -> Tensor:
 def _several(answer: Any, seed: int) -> None:
     tempting = (
         (
-            "This is the loss of the whole batch: load and probabilities were averaged over the "
-            "sequences before they met. Multiply within each sequence, then average.",
+            Why(
+                "This is the loss of the whole batch: load and probabilities were averaged over "
+                "the sequences before they met.",
+                "Multiply within each sequence, then average.",
+            ),
             _pooled,
         ),
         (
-            "The sequences were added up. The loss is their *mean*; otherwise a larger batch is "
-            "punished more.",
+            Why(
+                "The sequences were added up, and a larger batch is punished more.",
+                "The loss is their *mean*.",
+            ),
             lambda probs, expert_ids: _expected(probs, expert_ids) * len(probs),
         ),
     )
@@ -170,19 +191,25 @@ def _sigmoids(answer: Any, seed: int) -> None:
         shown = {"expected": expected, "got": got, "example": given}
         require(
             close(got, expected) or not close(got, raw),
-            "Sigmoid scores do not sum to one. Divide each token's scores by their sum; otherwise "
-            "the router lowers this loss by scoring everybody low.",
+            "With scores that do not sum to one the loss is another number.",
+            cause="The scores were used as they come, and the router lowers this loss by scoring "
+            "everybody low.",
+            cure="Divide each token's scores by their sum.",
             **shown,
         )
         softmaxed = _loss(_load(given["expert_ids"], sizes[2]), given["probs"].softmax(dim=-1))
         require(
             close(got, expected) or not close(got, softmaxed),
-            "A softmax of scores is another distribution. Divide by the sum.",
+            "With scores that do not sum to one the loss is another number.",
+            cause="A softmax of scores is another distribution.",
+            cure="Divide by the sum.",
             **shown,
         )
         require(
             close(got, expected),
-            "Each token's scores are divided by *their* sum, over the experts, before the mean "
+            "With scores that do not sum to one the loss is another number.",
+            cause="They were divided by another sum, or after the mean over the tokens.",
+            cure="Divide each token's scores by *their* sum, over the experts, before the mean "
             "over the tokens is taken.",
             **shown,
         )
@@ -198,8 +225,9 @@ def _any_size(answer: Any, seed: int) -> None:
         require(
             close(got, expected),
             "Scores of one token sum to 0.0001 here and of another to 100, and the loss is another "
-            "one than for the same shares. Each token's scores are divided by their own sum, and "
-            "nothing is added to it or held above a bound.",
+            "one than for the same shares.",
+            cause="Something is added to the sum of a token's scores, or it is held above a bound.",
+            cure="Divide each token's scores by their own sum, as it is.",
             expected=expected,
             got=got,
             example=given,

@@ -18,8 +18,9 @@ class _Layer(nn.Module):
 
     def __init__(self, d_model, n_experts, top_k, d_ff, n_shared=1):
         super().__init__()
-        n_routed = n_experts - n_shared
-        self.router = Router(d_model, RouterConfig(n_experts=n_routed, top_k=top_k - n_shared))
+        n_routed, places = n_experts - n_shared, top_k - n_shared
+        config = RouterConfig(n_experts=n_routed, top_k=places, normalize_gates=places > 1)
+        self.router = Router(d_model, config)
         self.experts = Experts(n_routed, d_model, d_ff)
         self.shared_expert = FeedForward(d_model, n_shared * d_ff)
 
@@ -37,7 +38,7 @@ class _Layer(nn.Module):
         return self.mixed(tokens, routed, routing).view_as(x), routing
 
 
-@EXERCISE.wrong(stage="parts", says="Count the router's and the experts' again")
+@EXERCISE.wrong(stage="parts", says="Give the router and `Experts` n_experts - n_shared")
 class RoutesToEverybody(_Layer):
     def __init__(self, d_model, n_experts, top_k, d_ff, n_shared=1):
         super().__init__(d_model, n_experts, top_k, d_ff, n_shared)
@@ -53,7 +54,7 @@ class KeepsAllPlaces(_Layer):
         self.router = Router(d_model, RouterConfig(n_experts=n_routed, top_k=min(top_k, n_routed)))
 
 
-@EXERCISE.wrong(stage="parts", says="inner width is n_shared * d_ff")
+@EXERCISE.wrong(stage="parts", says="Make it n_shared * d_ff wide")
 class OneWidthForAll(_Layer):
     def __init__(self, d_model, n_experts, top_k, d_ff, n_shared=1):
         super().__init__(d_model, n_experts, top_k, d_ff, n_shared)
@@ -75,13 +76,13 @@ class OneModuleForEach(_Layer):
         self.shared_expert = nn.ModuleList(FeedForward(d_model, d_ff) for _ in range(n_shared))
 
 
-@EXERCISE.wrong(stage="form", says="returns two things")
+@EXERCISE.wrong(stage="form", says="does not return y and a `Routing`")
 class ReturnsTheOutputOnly(_Layer):
     def forward(self, x):
         return super().forward(x)[0]
 
 
-@EXERCISE.wrong(stage="form", says="y has the shape of x")
+@EXERCISE.wrong(stage="form", says="y has another shape than x")
 class StaysFlat(_Layer):
     def forward(self, x):
         tokens = x.reshape(-1, x.shape[-1])
@@ -95,25 +96,25 @@ class ForgetsTheShared(_Layer):
         return routed
 
 
-@EXERCISE.wrong(stage="sum", says="Do not add x here")
+@EXERCISE.wrong(stage="sum", says="x was added as well")
 class AddsTheResidual(_Layer):
     def mixed(self, tokens, routed, routing):
         return tokens + routed + self.shared_expert(tokens)
 
 
-@EXERCISE.wrong(stage="sum", says="not averaged")
+@EXERCISE.wrong(stage="sum", says="were averaged")
 class Averages(_Layer):
     def mixed(self, tokens, routed, routing):
         return (routed + self.shared_expert(tokens)) / 2
 
 
-@EXERCISE.wrong(stage="sum", says="Here it read their output")
+@EXERCISE.wrong(stage="sum", says="read the output of the routed ones")
 class InARow(_Layer):
     def mixed(self, tokens, routed, routing):
         return self.shared_expert(routed)
 
 
-@EXERCISE.wrong(stage="sum", says="Are the gates used")
+@EXERCISE.wrong(stage="sum", says="without their gates")
 class ForgetsTheGates(_Layer):
     def routed(self, tokens):
         routing = self.router(tokens)
@@ -128,7 +129,7 @@ class DetachesTheShared(_Layer):
         return routed + self.shared_expert(tokens).detach()
 
 
-@EXERCISE.wrong(stage="gradient", says="one of the ways from it to y is cut off")
+@EXERCISE.wrong(stage="gradient", says="One of the ways from it to y is cut off")
 class DetachesTheInputOfTheShared(_Layer):
     def mixed(self, tokens, routed, routing):
         return routed + self.shared_expert(tokens.detach())
@@ -149,7 +150,7 @@ class WritesIntoTheInput(_Layer):
         return x.copy_(y), routing
 
 
-@EXERCISE.wrong(stage="defaults", says="All experts are SwiGLU")
+@EXERCISE.wrong(stage="defaults", says="An expert is no SwiGLU")
 class SharesAnotherKind(_Layer):
     def __init__(self, d_model, n_experts, top_k, d_ff, n_shared=1):
         super().__init__(d_model, n_experts, top_k, d_ff, n_shared)
@@ -162,10 +163,30 @@ class DropsOutInTraining(_Layer):
         return nn.functional.dropout(routed + self.shared_expert(tokens), 0.1, self.training)
 
 
+@EXERCISE.wrong(stage="one place", says="the constant 1")
+class NormalisesALoneGate(_Layer):
+    def __init__(self, d_model, n_experts, top_k, d_ff, n_shared=1):
+        super().__init__(d_model, n_experts, top_k, d_ff, n_shared)
+        self.router = Router(
+            d_model, RouterConfig(n_experts=n_experts - n_shared, top_k=top_k - n_shared)
+        )
+
+
+@EXERCISE.right
+class NeverNormalises(_Layer):
+    def __init__(self, d_model, n_experts, top_k, d_ff, n_shared=1):
+        super().__init__(d_model, n_experts, top_k, d_ff, n_shared)
+        config = {"n_experts": n_experts - n_shared, "top_k": top_k - n_shared}
+        self.router = Router(d_model, RouterConfig(**config, normalize_gates=False))
+
+
 @EXERCISE.right
 class FromTheLibrary(MoE):
     def __init__(self, d_model, n_experts, top_k, d_ff, n_shared=1):
-        router = RouterConfig(n_experts=n_experts - n_shared, top_k=top_k - n_shared)
+        places = top_k - n_shared
+        router = RouterConfig(
+            n_experts=n_experts - n_shared, top_k=places, normalize_gates=places > 1
+        )
         built = MoE.build(d_model, MoEConfig(router=router, d_ff=d_ff, n_shared_experts=n_shared))
         super().__init__(built.router, built.experts, built.shared_expert)
 

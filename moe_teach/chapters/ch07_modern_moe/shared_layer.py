@@ -6,7 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
+from moe_teach.judging.compare import close
 from moe_teach.judging.exercise import Words, generator, require
+from moe_teach.judging.reasons import Why
 from moe_teach.nn.experts import Experts
 from moe_teach.nn.feed_forward import FeedForward
 from moe_teach.nn.router import Router
@@ -25,21 +27,25 @@ def make(answer: Any, sizes: tuple[int, ...], seed: int) -> nn.Module:
     layer = answer(*sizes)
     require(
         isinstance(layer, nn.Module) and hasattr(layer, "_parameters"),
-        "`SharedExpertMoE` must be an `nn.Module`, and its `__init__` must call "
-        "`super().__init__()` first.",
+        "`SharedExpertMoE` makes no `nn.Module` that is ready for use.",
+        cure="Inherit from it; `__init__` must call `super().__init__()` first.",
         got=layer,
     )
     for name in ("router", "experts", "shared_expert"):
         require(
             isinstance(getattr(layer, name, None), nn.Module),
-            f"The layer has no part called `{name}`. Set all three in `__init__`, each as an "
-            "attribute of its own: modules in a plain list are neither trained nor saved.",
+            f"The layer has no part called `{name}`.",
+            cause="It has another name, or stands in a plain list, where it is neither trained "
+            "nor saved.",
+            cure="Set all three in `__init__`, each as an attribute of its own.",
             got=layer,
         )
         kind = KINDS[name]
         require(
             isinstance(getattr(layer, name), kind),
-            f"`{name}` must be one {kind.__name__}. It holds all it stands for: {REASONS[name]}.",
+            f"`{name}` is not one {kind.__name__}.",
+            cause=f"One holds all it stands for: {REASONS[name]}.",
+            cure=f"Set self.{name} to a `{kind.__name__}`.",
             expected=Words(f"a {kind.__name__}"),
             got=getattr(layer, name),
         )
@@ -51,13 +57,43 @@ def make(answer: Any, sizes: tuple[int, ...], seed: int) -> nn.Module:
     return layer
 
 
+def require_any_layout(layer: nn.Module, x: Tensor) -> None:
+    """Reject a layer that minds how its input lies in memory."""
+    try:
+        got = layer(x)
+    except RuntimeError as error:
+        require(
+            "view" not in str(error),
+            "An x that lies transposed in memory makes the layer fail.",
+            cause="It cannot be flattened by `view`, which never copies.",
+            cure="`reshape` and `flatten` copy where they must.",
+            example={"x": x},
+        )
+        raise
+    require(
+        close(got[0], layer(x.contiguous())[0]),
+        "The same x, transposed in memory, gives another y.",
+        cause="The numbers were read in the order of memory.",
+        cure="Flatten with `reshape`.",
+        expected=layer(x.contiguous())[0],
+        got=got[0],
+        example={"x": x},
+    )
+
+
 def by_hand(layer: nn.Module, tokens: Tensor) -> tuple[Tensor, Tensor, Routing]:
     """The routed and the shared answer, expert by expert."""
-    routing, weights = layer.router(tokens), layer.experts.weights
+    routing = layer.router(tokens)
+    chosen = _said(layer, tokens, routing)
+    return (routing.gates[..., None] * chosen).sum(dim=1), layer.shared_expert(tokens), routing
+
+
+def _said(layer: nn.Module, tokens: Tensor, routing: Routing) -> Tensor:
+    """What the chosen experts say: (T, K, D)."""
+    weights = layer.experts.weights
     inner = silu(tokens @ weights.w_gate.mT) * (tokens @ weights.w_up.mT)
     said = inner @ weights.w_down.mT  # (E, T, D)
-    chosen = said[routing.expert_ids, torch.arange(len(tokens))[:, None]]  # (T, K, D)
-    return (routing.gates[..., None] * chosen).sum(dim=1), layer.shared_expert(tokens), routing
+    return said[routing.expert_ids, torch.arange(len(tokens))[:, None]]
 
 
 def gradients(y: Tensor, leaves: dict[str, Tensor]) -> dict[str, Tensor | None]:
@@ -67,3 +103,43 @@ def gradients(y: Tensor, leaves: dict[str, Tensor]) -> dict[str, Tensor | None]:
         return dict.fromkeys(leaves)
     found = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
     return dict(zip(leaves, found, strict=True))
+
+
+OTHER_SUM = Why(
+    "The gates are not used as they are, a row does not find back to its token, or the shared "
+    "answer is weighed.",
+    "routed = combine(expert rows, routing.gates, dispatched); y = routed + shared.",
+)
+
+
+@torch.no_grad()
+def sums(layer: nn.Module, x: Tensor) -> list[tuple[Tensor, Why]]:
+    """Give what known mistakes make of the two answers, and the reason."""
+    routed, shared, routing = by_hand(layer, x)
+    expected, in_a_row = routed + shared, layer.shared_expert(routed)
+    gate = routing.gates.mean(dim=-1, keepdim=True)
+    by_input = "It reads the layer's input x, beside the routed ones."
+    return [
+        (routed, Why("The shared expert's answer is missing from y.", "Add it for every token.")),
+        (
+            expected + x,
+            Why(
+                "x was added as well.",
+                "The residual connection belongs to the block around the layer: leave it out.",
+            ),
+        ),
+        (expected / 2, Why("Routed and shared answers were averaged.", "Add them.")),
+        (in_a_row, Why("The shared expert read the output of the routed ones.", by_input)),
+        (
+            routed + in_a_row,
+            Why("What the shared expert says of the routed answer was added to that.", by_input),
+        ),
+        (
+            routed + shared * gate,
+            Why("A gate stands before the shared expert.", "It is always on, with weight 1."),
+        ),
+        (
+            _said(layer, x, routing).sum(dim=1) + shared,
+            Why("The routed answers were added up without their gates.", "Use `routing.gates`."),
+        ),
+    ]

@@ -5,10 +5,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from moe_teach.chapters.ch07_modern_moe.deepseek_rule import Case, choose, route, tempting
+from moe_teach.chapters.ch07_modern_moe import deepseek_rule as rule
+from moe_teach.chapters.ch07_modern_moe.deepseek_rule import (
+    Case,
+    choose,
+    gate_slips,
+    route,
+    tempting,
+)
 from moe_teach.judging.compare import close
 from moe_teach.judging.exercise import Exercise, Words, generator, require, require_gates_and_ids
 from moe_teach.judging.gradients import require_gradients
+from moe_teach.judging.reasons import Why, likely
 
 EXERCISE = Exercise(
     id="7.5",
@@ -45,12 +53,14 @@ GROUPED: tuple[Case, ...] = (
 SINGLES: tuple[Case, ...] = ((2, 3, 1, 3, 2), (7, 5, 2, 5, 3))
 
 
-def _inputs(case: Case, seed: int, shift: float = 0.0, scale: float = 1.0) -> dict[str, Any]:
+def _inputs(
+    case: Case, seed: int, shift: float = 0.0, scale: float = 1.0, spread: float = 0.5
+) -> dict[str, Any]:
     n_tokens, n_experts, top_k, n_groups, top_groups = case
     random = generator(seed)
     return {
         "logits": 2 * torch.randn(n_experts, n_tokens, generator=random).T,  # rows are not whole
-        "expert_bias": 0.5 * torch.randn(n_experts, generator=random) + shift,
+        "expert_bias": spread * torch.randn(n_experts, generator=random) + shift,
         "top_k": top_k,
         "n_groups": n_groups,
         "top_groups": top_groups,
@@ -62,27 +72,28 @@ def _set(expert_ids: Tensor) -> Tensor:
     return expert_ids.sort(dim=-1).values
 
 
-def _judge(answer: Any, cases: tuple[Case, ...], seed: int, shift: float) -> None:
-    given = [_inputs(case, seed, shift) for case in cases]
+def _judge(
+    answer: Any, cases: tuple[Case, ...], seed: int, shift: float, spread: float = 0.5
+) -> None:
+    given = [_inputs(case, seed, shift, spread=spread) for case in cases]
     got = [answer(**call)[1] for call in given]
     expected = [choose(call, call["logits"].sigmoid() + call["expert_bias"]) for call in given]
     wrong = [i for i in range(len(cases)) if not close(got[i], expected[i])]
     if not wrong:
         return
-    cause = ""
+    why = rule.FIXED if spread > 1 else rule.OTHER
     if all(close(_set(got[i]), _set(expected[i])) for i in wrong):
-        cause = "The right experts in another order: best *biased* score first."
-    slips = [tempting(call) for call in given]
-    for sentence in slips[0]:
-        if all(close(a, slip[sentence]) for a, slip in zip(got, slips, strict=True)):
-            cause = sentence
+        why = rule.ORDER
+    known = [tempting(call) for call in given] if spread <= 1 else []
+    for slips in zip(*known, strict=True):
+        if all(close(a, choice) for a, (choice, _) in zip(got, slips, strict=True)):
+            why = slips[0][1]
             break
     at = wrong[0]
     require(
         False,
         "These are not the experts that the rule chooses.",
-        cause=cause,
-        cure="The choice follows sigmoid(logits) + expert_bias inside the open groups.",
+        **why._asdict(),
         expected=expected[at],
         got=got[at],
         example=given[at],
@@ -114,8 +125,9 @@ def _singles(answer: Any, seed: int) -> None:
     except (RuntimeError, IndexError):
         require(
             False,
-            "With one expert in each group, a group is worth its only score. There is no second "
-            "best to add: take `topk(min(2, size))`.",
+            "It fails with one expert in each group.",
+            cause="A group is worth its only score: there is no second best to add.",
+            cure="Take `topk(min(2, size))`.",
             example=given,
         )
     _judge(answer, SINGLES, seed, shift=2.0)
@@ -125,6 +137,7 @@ def _singles(answer: Any, seed: int) -> None:
 def _negative(answer: Any, seed: int) -> None:
     for shift in (-3.0, -12.0):
         _judge(answer, (*GROUPED, *SINGLES), seed, shift)
+    _judge(answer, GROUPED, seed, -3e30, spread=1e30)
 
 
 @EXERCISE.stage("gates")
@@ -133,25 +146,12 @@ def _gates(answer: Any, seed: int) -> None:
         given = _inputs(case, seed)
         gates, ids = answer(**given)
         scores = given["logits"].sigmoid()
-        own, all_of_them = scores.gather(-1, ids), scores.sum(dim=-1, keepdim=True)
+        own = scores.gather(-1, ids)
         expected = own / own.sum(dim=-1, keepdim=True)
-        biased = (scores + given["expert_bias"]).gather(-1, ids)
-        slips = {
-            "These are the scores as they come; with gate_scale=1 the gates of a token sum to one. "
-            "Divide by the sum over the chosen experts.": own,
-            "The gates were divided by the sum over *all* experts. Divide by the sum over the "
-            "chosen ones.": own / all_of_them,
-            "The gates of *all tokens together* sum to one. Divide within each row: "
-            "`sum(dim=-1, keepdim=True)`.": own / own.sum(),
-            "A softmax came on top of the sigmoids. Divide by the sum, without an "
-            "exponential.": own.softmax(dim=-1),
-            "Here the bias leaked in. Read them from the unbiased scores.": biased
-            / biased.sum(dim=-1, keepdim=True),
-        }
         require(
             close(gates, expected),
             "The gates are not the normalised sigmoids of the chosen experts.",
-            cause=next((words for words, slip in slips.items() if close(gates, slip)), ""),
+            **likely(gates, expected, gate_slips(given, ids), rule.GATES),
             expected=expected,
             got=gates,
             example=given,
@@ -167,20 +167,24 @@ def _far(answer: Any, seed: int) -> None:
         9, 7
     )
     high["expert_bias"] = 0.1 * high["expert_bias"]
-    for given, words in (
+    for given, symptom, why in (
         (
             low,
-            "With small scores, around 0.00005, the gates of a token no longer sum to gate_scale. "
-            "Is a number added to the sum? Nothing is.",
+            "With small scores, around 0.00005, the gates come out wrong.",
+            Why(
+                "A number is added to the sum, or a bound holds it up.",
+                "Divide by the sum as it is.",
+            ),
         ),
         (
             high,
-            "With logits of 1000 and -1000 the result is another one. exp(1000) is infinite: "
-            "`torch.sigmoid` goes around it.",
+            "With logits of 1000 and -1000 the result is another one.",
+            Why("exp(1000) is infinite.", "`torch.sigmoid` goes around it."),
         ),
     ):
         got, expected = answer(**given), route(**given)
-        require(close(got, expected), words, expected=expected, got=got, example=given)
+        shown = {"expected": expected, "got": got, "example": given}
+        require(close(got, expected), symptom, **why._asdict(), **shown)
 
 
 @EXERCISE.stage("scale")
@@ -189,8 +193,9 @@ def _scale(answer: Any, seed: int) -> None:
     sums = answer(**given)[0].sum(dim=-1)
     require(
         close(sums, torch.full((3,), 2.5)),
-        "`gate_scale` multiplies the gates after the division, so each row sums to gate_scale. Was "
-        "it left out, or applied before, where the factor would cancel?",
+        "The gates of a token do not sum to gate_scale.",
+        cause="It was left out, or applied before the division, where the factor cancels.",
+        cure="Multiply the gates by it after the division.",
         expected=torch.full((3,), 2.5),
         got=sums,
         example=given,
@@ -199,8 +204,9 @@ def _scale(answer: Any, seed: int) -> None:
     got, expected = answer(**short), route(**short)
     require(
         close(got, expected),
-        "Called with logits, bias and top_k alone, the result is another one. Keep the stub's "
-        "defaults: one group, and gate_scale=2.5.",
+        "Called with logits, bias and top_k alone, the result is another one.",
+        cause="A default differs from the stub's.",
+        cure="Keep one group, one open group, and gate_scale=2.5.",
         expected=expected,
         got=got,
         example=short,
@@ -218,17 +224,19 @@ def _float32(answer: Any, seed: int) -> None:
         kind = str(dtype).removeprefix("torch.")
         require(
             gates.dtype != torch.float64,
-            f"The gates came in float64, from logits in {kind}. The contract says float32: the "
-            "experts' outputs are multiplied with them.",
+            f"The gates came in float64, from logits in {kind}.",
+            cause="They kept the dtype of the logits, or were computed in double precision.",
+            cure="The contract says float32: `logits.float()` comes first.",
             got=gates,
             example=given,
         )
         expected = route(**given)
         require(
             gates.dtype == torch.float32 and close((gates, ids), expected),
-            f"Low-precision logits (here in {kind}) must be read in float32 before the sigmoid, "
-            "and the gates are float32. In bfloat16 neighbouring scores round to the same number, "
-            "and another expert wins.",
+            f"Logits in {kind} give another choice, or gates that are not float32.",
+            cause="The sigmoid ran in low precision, where neighbouring scores round to the same "
+            "number, or the gates were converted back.",
+            cure="Convert the logits to float32 before the sigmoid, and nothing after it.",
             expected=Words("gates in float32, and the choice of the exact scores"),
             got=(gates, ids),
             example=given,

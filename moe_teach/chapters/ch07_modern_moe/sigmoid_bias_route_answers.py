@@ -53,6 +53,13 @@ def unbiased_groups(logits, expert_bias, top_k, n_groups=1, top_groups=1, gate_s
     return _weigh(scores, ids, gate_scale)
 
 
+@EXERCISE.wrong(stage="negative ranking", says="A fixed number closes the groups")
+def minus_a_billion_closes(logits, expert_bias, top_k, n_groups=1, top_groups=1, gate_scale=2.5):
+    scores = logits.float().sigmoid()
+    ids = _choose(scores + expert_bias, top_k, n_groups, top_groups, closed=-1e9)
+    return _weigh(scores, ids, gate_scale)
+
+
 @EXERCISE.wrong(stage="negative ranking", says="a zero beats the open experts")
 def zero_closes_groups(logits, expert_bias, top_k, n_groups=1, top_groups=1, gate_scale=2.5):
     scores = logits.float().sigmoid()
@@ -60,7 +67,7 @@ def zero_closes_groups(logits, expert_bias, top_k, n_groups=1, top_groups=1, gat
     return _weigh(scores, ids, gate_scale)
 
 
-@EXERCISE.wrong(stage="gates", says="the bias leaked in")
+@EXERCISE.wrong(stage="gates", says="The bias leaked in")
 def weighs_with_the_bias(logits, expert_bias, top_k, n_groups=1, top_groups=1, gate_scale=2.5):
     ranking = logits.float().sigmoid() + expert_bias
     return _weigh(ranking, _choose(ranking, top_k, n_groups, top_groups), gate_scale)
@@ -80,14 +87,14 @@ def normalises_over_all(logits, expert_bias, top_k, n_groups=1, top_groups=1, ga
     return gate_scale * (scores / scores.sum(-1, keepdim=True)).gather(-1, ids), ids
 
 
-@EXERCISE.wrong(stage="scale", says="the factor would cancel")
+@EXERCISE.wrong(stage="scale", says="where the factor cancels")
 def scales_too_early(logits, expert_bias, top_k, n_groups=1, top_groups=1, gate_scale=2.5):
     scores = logits.float().sigmoid()
     ids = _choose(scores + expert_bias, top_k, n_groups, top_groups)
     return _weigh(gate_scale * scores, ids, 1.0)
 
 
-@EXERCISE.wrong(stage="float32", says="Low-precision logits")
+@EXERCISE.wrong(stage="float32", says="ran in low precision")
 def stays_in_bfloat16(logits, expert_bias, top_k, n_groups=1, top_groups=1, gate_scale=2.5):
     scores = logits.sigmoid()
     return _weigh(scores, _choose(scores + expert_bias, top_k, n_groups, top_groups), gate_scale)
@@ -121,7 +128,7 @@ def divides_by_a_detached_sum(logits, expert_bias, top_k, n_groups=1, top_groups
     return gate_scale * gates / gates.detach().sum(-1, keepdim=True), ids
 
 
-@EXERCISE.wrong(stage="far from zero", says="Is a number added to the sum?")
+@EXERCISE.wrong(stage="far from zero", says="A number is added to the sum")
 def adds_a_millionth(logits, expert_bias, top_k, n_groups=1, top_groups=1, gate_scale=2.5):
     scores = logits.float().sigmoid()
     ids = _choose(scores + expert_bias, top_k, n_groups, top_groups)
@@ -136,7 +143,7 @@ def writes_its_own_sigmoid(logits, expert_bias, top_k, n_groups=1, top_groups=1,
     return _weigh(scores, ids, gate_scale)
 
 
-@EXERCISE.wrong(stage="groups of one", says="There is no second best to add")
+@EXERCISE.wrong(stage="groups of one", says="there is no second best to add")
 def adds_two_bests_always(logits, expert_bias, top_k, n_groups=1, top_groups=1, gate_scale=2.5):
     scores = logits.float().sigmoid()
     ranking = scores + expert_bias
@@ -147,7 +154,7 @@ def adds_two_bests_always(logits, expert_bias, top_k, n_groups=1, top_groups=1, 
     return _weigh(scores, ids, gate_scale)
 
 
-@EXERCISE.wrong(stage="scale", says="Keep the stub's defaults")
+@EXERCISE.wrong(stage="scale", says="A default differs from the stub's")
 def scales_by_one_unasked(logits, expert_bias, top_k, n_groups=1, top_groups=1, gate_scale=1.0):
     scores = logits.float().sigmoid()
     ids = _choose(scores + expert_bias, top_k, n_groups, top_groups)

@@ -71,8 +71,9 @@ def _shape(answer: Any, seed: int) -> None:
         shapes = tuple(tuple(tensor.shape) for tensor in got)
         require(
             shapes == expected or shapes[0] != (part[0], d_ff, d_model),
-            "The parts are as wide as the whole: these are copies of the experts. Each part keeps "
-            "only its share of the F hidden units.",
+            "The parts are as wide as the whole.",
+            cause="These are copies of the experts.",
+            cure="Each part keeps only its share of the F hidden units.",
             expected=expected,
             got=shapes,
             example=given,
@@ -80,16 +81,19 @@ def _shape(answer: Any, seed: int) -> None:
         down = (expected[2][0], expected[2][2], expected[2][1])
         require(
             shapes == expected or shapes != (part, part, down),
-            "w_down lies on its side: cut with the hidden units in front, it has to be turned back "
-            "so that D comes first.",
+            "w_down lies on its side.",
+            cause="It was cut with the hidden units in front.",
+            cure="Turn it back so that D comes first.",
             expected=expected,
             got=shapes,
             example=given,
         )
         require(
             shapes == expected,
-            "There are E * split parts, and each has F / split hidden units: the second axis of "
-            "w_gate and w_up, and the last of w_down. The width D of a token is never cut.",
+            "The parts have other shapes.",
+            cause="Another axis was cut, or the parts have an axis of their own.",
+            cure="There are E * split parts, and each has F / split hidden units: the second axis "
+            "of w_gate and w_up, and the last of w_down. The width D of a token is never cut.",
             expected=expected,
             got=shapes,
             example=given,
@@ -133,8 +137,9 @@ def _one_expert(answer: Any, seed: int) -> None:
         require(
             close(got, expected),
             "The outputs of the parts do not add up to the expert's output.",
-            cause="Does a part hold the *same* hidden units in w_gate, w_up and w_down, each unit "
-            "in exactly one part?",
+            cause="A part holds other hidden units in one matrix than in another, or some unit is "
+            "in two parts or in none, or a number was changed.",
+            cure="Cut all three the same way: the *same* units in w_gate, w_up and w_down.",
             **shown,
         )
 
@@ -161,7 +166,8 @@ def _side_by_side(answer: Any, seed: int) -> None:
         require(
             close(got, expected),
             "With one expert the parts add up, with several they do not.",
-            cause="New expert e * split + j must be a part of expert e, in all three matrices.",
+            cause="Pieces of several experts were mixed.",
+            cure="New expert e * split + j must be a part of expert e, in all three matrices.",
             **shown,
         )
 
@@ -189,8 +195,9 @@ def _transposed(answer: Any, seed: int) -> None:
         got = _say(x, *parts).unflatten(0, (-1, given["split"])).sum(dim=1)
         require(
             close(got, expected),
-            "The same weights, transposed in memory, are cut into other parts. Work with axes, and "
-            "not with the order of the numbers in memory.",
+            "The same weights, transposed in memory, are cut into other parts.",
+            cause="The cut follows the order of the numbers in memory.",
+            cure="Work with axes: `unflatten`, `reshape`, `movedim`.",
             expected=expected,
             got=got,
             example=turned,

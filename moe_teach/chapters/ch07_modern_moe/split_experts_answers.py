@@ -28,7 +28,7 @@ def shares_out_the_output(w_gate, w_up, w_down, split):
     return _rows(w_gate, split), _rows(w_up, split), down
 
 
-@EXERCISE.wrong(stage="one expert", says="the *same* hidden units")
+@EXERCISE.wrong(stage="one expert", says="the *same* units")
 def deals_units_out_in_one_matrix_only(w_gate, w_up, w_down, split):
     dealt = torch.stack([w_gate[:, j::split] for j in range(split)], dim=1)
     down = torch.stack(w_down.chunk(split, dim=2), dim=1).flatten(0, 1)

@@ -32,6 +32,12 @@ _STORE = "    tl.store" + COMBINE.rsplit("    tl.store", 1)[1]
 _ADD = changed(_STORE, ("store", "atomic_add"), (", mix", ", 1.0 * mix"))
 
 
+@EXERCISE.wrong(stage="nobody served", says="which has no elements at all")
+@kernel
+def sends_empty_lanes_to_row_zero():
+    return changed(COMBINE, ("mask=token < n_tokens, other=-1", "mask=token < n_tokens, other=0"))
+
+
 @EXERCISE.wrong(stage="everybody once", says="with an atomic operation")
 @kernel
 def adds_atomically():

@@ -49,6 +49,10 @@ N_TOKENS = 5
 FAR = 2**30 + 7  # numbers between rows: twice that is beyond int32, four times beyond uint32
 
 
+NARROW = Why(
+    "The offsets of the last rows do not fit into 32 bits, with a sign or without.",
+    "Make the index int64 before it is multiplied.",
+)
 BOTH = Why(
     "A tile needs both conditions, on the row and on the column.",
     "Join them by `&`: Python's `and` keeps only one of them.",
@@ -160,14 +164,14 @@ def _gather_far(answer: Any, seed: int) -> None:
             return  # a machine that rations addresses skips the case
         x.copy_(torch.randint(1, 100, (5, 4), generator=generator(seed), dtype=torch.int8))
         order = [2, 0, 4, 1, 3]
-        run = _launch(answer, x, torch.tensor(order, dtype=torch.int32), rows, (8, 4))
+        causes = {("x", "load"): NARROW, ("rows", "store"): NARROW}
+        run = _launch(answer, x, torch.tensor(order, dtype=torch.int32), rows, (8, 4), causes)
         run.demand_wide_offsets()
         expected = torch.stack([x[token] for token in order])
         require(
             close(run.outputs["rows"], expected),
             f"The rows of {far} are {FAR:,} numbers apart here, and some came out wrong.",
-            cause="The offsets of the last ones do not fit into 32 bits, with a sign or without.",
-            cure="Make the index int64 before it is multiplied.",
+            **NARROW._asdict(),
             expected=expected,
             got=run.outputs["rows"],
             example=run.given,

@@ -92,6 +92,13 @@ def widens_after_the_product():
     return changed(GATHER, ("token[:, None] * stride_x", narrow))
 
 
+@EXERCISE.wrong(stage="far apart", says="with a sign or without")
+@kernel
+def gives_up_the_sign():
+    unsigned = "token.to(tl.uint32)[:, None] * stride_x"
+    return changed(GATHER, ("token[:, None] * stride_x", unsigned))
+
+
 @EXERCISE.right
 @kernel
 def one_row_after_the_other():

@@ -86,6 +86,11 @@ writes_with_narrow_offsets = EXERCISE.wrong(stage="far apart", says="tl.store(ou
 )
 
 
+gives_up_the_sign = EXERCISE.wrong(stage="far apart", says="with a sign or without")(
+    slip(EPILOGUE, ("mask=n < end, other=0).to(tl.int64)", "mask=n < end, other=0).to(tl.uint32)"))
+)
+
+
 weighs_the_inner_rows = EXERCISE.right(
     slip(
         EPILOGUE,

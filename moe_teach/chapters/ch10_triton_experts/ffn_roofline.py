@@ -58,7 +58,8 @@ def _bill_form(answer: Any, seed: int) -> None:
         kinds = tuple(map(type, got)) if isinstance(got, tuple) else ()
         require(
             kinds == (int, int, float, str),
-            "Return four plain values: two integers, a float and a word.",
+            "These are no four plain values: two integers, a float and a word.",
+            cause="Tensors come out of sums of tensors, and `/` makes floats.",
             cure="`int(...)` makes an integer of a tensor with one entry.",
             expected=Words("(int, int, float, str)"),
             got=got,
@@ -78,6 +79,7 @@ def _bill_flops(answer: Any, seed: int) -> None:
             "The FLOPs are a third, a half or two thirds of the right number.",
             cause="SwiGLU has *three* matrices, and each number of them costs a row a "
             "multiplication *and* an addition.",
+            cure="6 · D · F for each row.",
             **facts,
         )
         require(
@@ -94,6 +96,7 @@ def _bill_flops(answer: Any, seed: int) -> None:
             "The FLOPs are wrong.",
             cause="Each row runs through one expert: FLOPs follow the number of rows, and it does "
             "not matter how they are spread.",
+            cure="Multiply the sum of tokens_per_expert by 6 · D · F.",
             **facts,
         )
 
@@ -108,61 +111,74 @@ def _bill_bytes(answer: Any, seed: int) -> None:
         facts = {"expected": expected, "got": got, "example": given}
         require(
             got * size != expected,
-            "These are numbers, not bytes.",
+            "The bytes are too few, by just the factor bytes_per_number.",
+            cause="These are numbers, not bytes.",
             cure="Multiply by bytes_per_number.",
             **facts,
         )
         sleeping = size * (counted["all"] + rows)
         require(
             got == expected or got != sleeping,
-            "A sleeping expert was read.",
-            cause="Only the matrices of experts with at least one row are fetched.",
+            "The bytes are too many, where an expert has no rows.",
+            cause="A sleeping expert was read.",
+            cure="Count the matrices of experts with at least one row only.",
             **facts,
         )
         no_inner = expected - size * counted["inner"]
         require(
             got not in (no_inner, no_inner + size * counted["inner"] // 2),
             "Some bytes of the inner rows (N, F) are missing.",
-            cause="They leave the first kernel and enter the second: written once, read once.",
+            cause="They leave the first kernel and enter the second.",
+            cure="Written once, read once: 2 · N · F.",
             **facts,
         )
         per_row = size * (counted["flops"] // 2 + rows)
         require(
             got == expected or got != per_row,
-            "The matrices were counted for each row.",
-            cause="A matrix that serves many rows is fetched once, not once for each row.",
+            "The bytes are too many, where an expert has several rows.",
+            cause="The matrices were counted for each row.",
+            cure="A matrix that serves many rows is fetched once.",
             **facts,
         )
         require(
             got == expected,
             "The bytes are wrong.",
-            cause="Rows in and out: N · D each. Inner rows: 2 · N · F. An awake expert: 3 · D · F.",
+            cause="Something is left out or counted twice.",
+            cure="Rows in and out: N · D each. Inner rows: 2 · N · F. An awake expert: 3 · D · F.",
             **facts,
         )
 
 
+def _between(seed: int) -> dict[str, Any]:
+    """Give a machine on which computing limits the first kernel and memory the second."""
+    given, _ = _case([700, 900], seed)
+    return given | {"peak_flops": 30e6 / given["bytes_per_number"], "bandwidth": 1e6}
+
+
 @EXERCISE.stage("seconds")
 def _bill_seconds(answer: Any, seed: int) -> None:
-    for counts in COUNTS:
-        given, _ = _case(counts, seed)
+    for given in (*(_case(counts, seed)[0] for counts in COUNTS), _between(seed)):
         flops, n_bytes, got, _ = answer(**given)
         computing, moving = flops / given["peak_flops"], n_bytes / given["bandwidth"]
         facts = {"expected": max(computing, moving), "got": got, "example": given}
         require(
             not close(got, computing + moving),
-            "The two times were added.",
-            cause="Moving and computing go on at the same time, so at best the longer is left.",
+            "The time is too long.",
+            cause="The two times were added. Moving and computing go on at the same time.",
+            cure="At best the longer of the two is left.",
             **facts,
         )
         require(
             not close(got, min(computing, moving)),
-            "This is the shorter of the two times.",
-            cause="The slower limit decides.",
+            "The time is too short.",
+            cause="This is the shorter of the two times.",
+            cure="The slower limit decides: take the larger one.",
             **facts,
         )
         require(
             close(got, max(computing, moving)),
             "The time is wrong.",
+            cause="The two kernels were timed one by one, or a limit was computed otherwise.",
             cure="Take the larger of flops / peak_flops and n_bytes / bandwidth.",
             **facts,
         )
@@ -178,7 +194,8 @@ def _bill_limit(answer: Any, seed: int) -> None:
         facts = {"expected": expected, "got": got, "example": given}
         require(
             got in ("compute", "memory"),
-            'The limit is one of two words: "compute" or "memory".',
+            "The limit is another word than the two that were asked for.",
+            cure='Write "compute" or "memory".',
             **facts,
         )
         require(
@@ -186,5 +203,6 @@ def _bill_limit(answer: Any, seed: int) -> None:
             "This is the limit that takes less time.",
             cause="The limit is the one that takes *longer*: with little to compute for each byte, "
             "the memory.",
+            cure="Compare flops / peak_flops with n_bytes / bandwidth.",
             **facts,
         )

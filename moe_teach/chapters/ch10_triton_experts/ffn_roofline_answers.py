@@ -50,7 +50,7 @@ def wakes_everybody(tokens_per_expert, d_model, d_ff, bytes_per_number, peak_flo
     return _bill(*given, awake=len(tokens_per_expert))
 
 
-@EXERCISE.wrong(stage="bytes", says="written once, read once")
+@EXERCISE.wrong(stage="bytes", says="Written once, read once")
 def forgets_the_inner_rows(
     tokens_per_expert, d_model, d_ff, bytes_per_number, peak_flops, bandwidth
 ):
@@ -58,7 +58,7 @@ def forgets_the_inner_rows(
     return _bill(*given, inner=0)
 
 
-@EXERCISE.wrong(stage="bytes", says="not once for each row")
+@EXERCISE.wrong(stage="bytes", says="counted for each row")
 def fetches_matrices_for_every_row(
     tokens_per_expert, d_model, d_ff, bytes_per_number, peak_flops, bandwidth
 ):
@@ -87,6 +87,20 @@ def names_the_faster_limit(
     given = (tokens_per_expert, d_model, d_ff, bytes_per_number, peak_flops, bandwidth)
     *counts, limit = _bill(*given)
     return *counts, {"compute": "memory", "memory": "compute"}[limit]
+
+
+@EXERCISE.wrong(stage="seconds", says="timed one by one")
+def times_each_kernel(tokens_per_expert, d_model, d_ff, bytes_per_number, peak_flops, bandwidth):
+    flops, n_bytes, _, limit = _bill(
+        tokens_per_expert, d_model, d_ff, bytes_per_number, peak_flops, bandwidth
+    )
+    n_rows, n_awake = int(tokens_per_expert.sum()), int((tokens_per_expert > 0).sum())
+    ends, matrix = n_rows * (d_model + d_ff), n_awake * d_model * d_ff
+    seconds = 0.0
+    for matrices in (2, 1):
+        moving = (matrices * matrix + ends) * bytes_per_number / bandwidth
+        seconds += max(2 * matrices * n_rows * d_model * d_ff / peak_flops, moving)
+    return flops, n_bytes, seconds, limit
 
 
 @EXERCISE.right

@@ -138,11 +138,7 @@ def _gradient_edges(kernel: Any, seed: int) -> None:
         return
     given = gradient_case([2], (5, 3), seed)
     run = _launched(kernel, given)
-    run.demand_written(
-        "dw",
-        "D is no multiple of BLOCK_D: the second program has a column too.",
-        "Mask with d < D and f < F, in every program.",
-    )
+    run.demand_written("dw", "The second program has a column too.", "Mask with d < D and f < F.")
     expected, got = gradient(given, [2]), run.outputs["dw"]
     message = "With D = 5 and F = 3, where the blocks do not fit, the gradient is wrong."
     cause = "A row of dw is D long, not BLOCK_D, and one of `dout` F."

@@ -32,9 +32,9 @@ stores_it_turned_round = EXERCISE.wrong(stage="one block", says="turned round: d
 )
 
 
-multiplies_without_turning = EXERCISE.wrong(
-    stage="one block", says="over the rows that they share"
-)(slip(GRADIENT, ("tl.trans(a), b", "a, b")))
+multiplies_without_turning = EXERCISE.wrong(stage="one block", says="the rows that they share")(
+    slip(GRADIENT, ("tl.trans(a), b", "a, b"))
+)
 
 
 adds_up_in_memory = EXERCISE.wrong(stage="one block", says="Each block of dw has one program")(

@@ -7,6 +7,7 @@ from moe_teach.chapters.ch05_language_model.experiments.ladder import (
     TOTAL_WIDTH,
     RandomRouter,
     Setting,
+    WeighedHash,
     build_data,
     build_model,
     facts_of,
@@ -19,7 +20,9 @@ from moe_teach.chapters.ch05_language_model.experiments.ladder import (
     run_setting,
 )
 from moe_teach.chapters.ch05_language_model.experiments.longer import (
+    COMPARED,
     HORIZONS,
+    RATES,
     SEARCHED,
     measure_for,
 )
@@ -27,12 +30,15 @@ from moe_teach.train.experiment import Experiment
 
 __all__ = [
     "ACTIVE_WIDTH",
+    "COMPARED",
     "EXPERIMENTS",
     "FACTS",
     "MAIN",
+    "RATES",
     "TOTAL_WIDTH",
     "RandomRouter",
     "Setting",
+    "WeighedHash",
     "build_data",
     "build_model",
     "facts_of",

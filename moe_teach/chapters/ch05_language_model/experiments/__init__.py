@@ -3,6 +3,7 @@
 from moe_teach.chapters.ch05_language_model.experiments.ladder import (
     ACTIVE_WIDTH,
     FACTS,
+    LENGTH,
     MAIN,
     TOTAL_WIDTH,
     RandomRouter,
@@ -33,6 +34,7 @@ __all__ = [
     "COMPARED",
     "EXPERIMENTS",
     "FACTS",
+    "LENGTH",
     "MAIN",
     "RATES",
     "TOTAL_WIDTH",

@@ -675,8 +675,8 @@ show_figure(
     over_lengths((900, 2700, 9000), {"kilobits stored, of 98.3": {n: bits[n] for n in SHOWN}}),
     alt="Kilobits after 900, 2,700 and 9,000 steps, each design at its own learning rate. 16 top-2 "
     "lies a fifth to a quarter above 8 top-1 at every length, and 32 top-4 beside it. The dense "
-    "layer of the same total size lies between. The fixed hash is highest. Sigmoid scores lie below softmax "
-    "after 900 steps and above it after 2,700.",
+    "layer of the same total size lies between. The fixed hash is highest. Sigmoid scores lie "
+    "below softmax after 900 steps and above it after 2,700.",
 )
 
 

@@ -5,23 +5,23 @@ from moe_teach.judging.questions import Question
 QUESTIONS = (
     Question(
         id="7.q1",
-        prompt="A layer of 8 experts, one per token, is cut into 64 small ones, eight per token. "
-        "Same parameters, same FLOPs in the experts; the possible routes grow from 8 to more than "
-        "four thousand million. On a task of pure memory, how much more does the finer layer hold?",
+        prompt="A layer of 8 experts, one per token, is cut into 32 small ones, four per token. "
+        "Same parameters, same FLOPs in the experts; the possible routes grow from 8 to 35,960. On "
+        "a task of pure memory, how much more has the finer layer stored after 900 steps?",
         choices={
             "a": "at least twice as much: routes are what counts",
-            "b": "a few percent, nearly all of it from the first cut",
+            "b": "a few percent to a fourth, nearly all of it from the first cut",
             "c": "exactly as much: parameters are parameters",
             "d": "less: small experts are too weak",
         },
         answer="b",
         because="Bits are stored in parameters, and there are no more of them. The first cut helps "
-        "a little, because a token can now combine experts; what comes after it is inside or near "
-        "the noise of the seeds.",
+        "by three percent at the rate of 0.01, and by about a fifth where each layer has a rate of "
+        "its own. What comes after it is inside or near the noise of the seeds.",
         replies={
             "a": "A route is a choice among what is stored. It adds no place to store more.",
             "c": "Close, but the first cut gains in every seed. Look at 16 top-2.",
-            "d": "All designs end within a few percent of each other, the finest included.",
+            "d": "At no length and no rate of this lesson does 32 top-4 store less than 8 top-1.",
         },
         hints=("What did chapter 05 say stored bits depend on?",),
     ),

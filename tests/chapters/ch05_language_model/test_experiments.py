@@ -16,9 +16,12 @@ from moe_teach.chapters.ch05_language_model.experiments import (
     facts_of,
     measure,
     measure_prices,
+    run_setting,
     time_steps,
 )
+from moe_teach.chapters.ch05_language_model.experiments.longer import BEST, measure_for
 from moe_teach.course.experiments import stored
+from moe_teach.train.horizons import Horizon, best_rates
 
 
 @pytest.mark.parametrize("name", FACTS)
@@ -65,6 +68,35 @@ def test_dice_repeat_with_their_seed_and_give_everyone_a_turn():
     assert torch.equal(one.gates, torch.ones(4000, 1))
 
 
+def test_a_weighed_table_chooses_as_the_table_and_weighs_as_the_router():
+    table, weighed, learned = (
+        build_model(Setting(task="facts", n_experts=16, router=router), seed=2)
+        for router in ("hash", "weighed hash", "learned")
+    )
+    ids = torch.randint(256, (3, 20))
+    fixed, mixed, own = (model(ids).routings[0] for model in (table, weighed, learned))
+
+    assert torch.equal(mixed.expert_ids, fixed.expert_ids)
+    torch.testing.assert_close(mixed.probs, own.probs)
+    torch.testing.assert_close(mixed.gates, own.probs.gather(1, fixed.expert_ids))
+
+
+def test_a_horizon_sets_length_and_rate_of_a_run():
+    horizon = Horizon("dense", FACTS["dense, equal active"], 32, 8e-3)
+    run = measure_for(horizon, seed=1)
+    _, other = run_setting(replace(horizon.setting, steps=32), 1, every=2, lr=8e-3)
+
+    assert run["steps"] == list(range(2, 33, 2))
+    assert run["loss"] == round(other.validation[-1][1], 4)
+
+
+def test_rates_were_searched_on_other_seeds_than_the_verdicts():
+    best = best_rates(stored("05_rates"), "loss", lowest=True)[800]
+
+    for rates in BEST.values():
+        assert rates == {name: best[name] for name in rates}
+
+
 def test_every_seed_is_asked_the_same_questions():
     (_, mine), (_, yours) = (build_data("facts", seed) for seed in (0, 1))
 
@@ -98,4 +130,4 @@ def test_every_result_is_stored_for_every_seed(experiment):
 
     assert grid.names == tuple(experiment.settings)
     for name in grid.names:
-        assert len(grid.of(name)) >= 3
+        assert len(grid.of(name)) >= len(experiment.seeds)

@@ -7,10 +7,13 @@ import torch
 
 from moe_teach.chapters import ch07_modern_moe as checks
 from moe_teach.chapters.ch07_modern_moe import experiments as chapter
+from moe_teach.chapters.ch07_modern_moe.experiments import memory
+from moe_teach.chapters.ch07_modern_moe.experiments.memory import fixed_choice
 from moe_teach.config import RouterConfig
 from moe_teach.course import materials
 from moe_teach.course.experiments import stored
 from moe_teach.nn.router import Router
+from moe_teach.train.horizons import Horizon, best_rates
 
 GROUPS = [(8, 2, 4, 2), (12, 3, 3, 2), (16, 4, 4, 1), (6, 2, 1, 1)]  # experts, k, groups, open
 
@@ -137,3 +140,64 @@ def test_stored_results_hold_every_seed_of_every_setting_as_it_stands(experiment
     for name, settings in experiment.settings.items():
         assert [cell.seed for cell in grid.of(name)] == list(experiment.seeds)
         assert all(cell.settings == dataclasses.asdict(settings) for cell in grid.of(name))
+
+
+def test_fixed_rules_read_what_their_names_say():
+    keys = torch.arange(memory.N_KEYS)
+    half = fixed_choice(keys, 8, "half hash").view(memory.SIDE, memory.SIDE)
+    whole = fixed_choice(keys, 8, "hash")
+
+    assert (half == half[:, :1]).all() and half.unique().numel() == 8
+    assert (whole.view(memory.SIDE, -1) != whole.view(memory.SIDE, -1)[:, :1]).any()
+    for rule in ("hash", "half hash", "sum rule"):
+        chosen = fixed_choice(keys, 8, rule)
+        assert torch.equal(chosen, fixed_choice(keys, 8, rule))
+        assert chosen.bincount(minlength=8).min() > memory.N_KEYS / 16
+
+
+def test_a_linear_router_on_summed_embeddings_could_learn_the_sum_rule():
+    draw = torch.Generator().manual_seed(8)
+    scores = torch.randn(2 * memory.SIDE, 8, generator=draw)
+    keys = torch.arange(0, memory.N_KEYS, 7)
+    embedded = scores[keys // memory.SIDE] + scores[memory.SIDE + keys % memory.SIDE]
+
+    assert torch.equal((embedded @ torch.eye(8)).argmax(dim=-1), fixed_choice(keys, 8, "sum rule"))
+
+
+def test_a_weighed_hash_chooses_as_the_hash_and_weighs_as_the_router():
+    keys = torch.arange(300)
+    (_, fixed), (_, weighed) = (
+        seeded_net(chapter.Design(d_ff=8, n_experts=8, top_k=1, rule=rule))(keys)
+        for rule in ("hash", "weighed hash")
+    )
+
+    assert torch.equal(weighed.expert_ids, fixed.expert_ids)
+    assert torch.equal(fixed.gates, torch.ones(300, 1))
+    assert torch.equal(weighed.gates, weighed.probs.gather(1, weighed.expert_ids))
+
+
+def seeded_net(design):
+    torch.manual_seed(0)
+    return chapter.MemoryNet(design)
+
+
+def test_a_horizon_has_a_schedule_of_its_own_length_and_rate():
+    design = chapter.DESIGNS["8 top-1"]
+    run = memory.memorise_for(Horizon("8 top-1", design, 24, 0.02), seed=1)
+    whole = list(memory.lessons(design, 1, 24, length=24, lr=0.02))
+
+    assert [step for step, _ in run["curve"]] == list(range(2, 25, 2))
+    assert run["kilobits"] == round(memory.kilobits(whole[-1], memory.facts(1)), 3)
+    assert run != memory.memorise_for(Horizon("8 top-1", design, 24, 0.04), seed=1)
+
+
+def test_rates_of_the_verdict_are_those_that_the_search_found():
+    short, long = (
+        best_rates(stored(name), "kilobits", lowest=False)
+        for name in ("07_rates", "07_rates_longer")
+    )
+
+    assert chapter.BEST[900] == {name: short[900][name] for name in chapter.BEST[900]}
+    for name, rate in chapter.BEST[2700].items():
+        assert rate == long[2700].get(name, short[900][name]), name
+    assert all(chapter.BEST[2700][name] == rate for name, rate in chapter.BEST_9000.items())

@@ -3,10 +3,12 @@
 from moe_teach.chapters.ch05_language_model.experiments.ladder import (
     ACTIVE_WIDTH,
     FACTS,
+    LENGTH,
     MAIN,
     TOTAL_WIDTH,
     RandomRouter,
     Setting,
+    WeighedHash,
     build_data,
     build_model,
     facts_of,
@@ -19,7 +21,9 @@ from moe_teach.chapters.ch05_language_model.experiments.ladder import (
     run_setting,
 )
 from moe_teach.chapters.ch05_language_model.experiments.longer import (
+    COMPARED,
     HORIZONS,
+    RATES,
     SEARCHED,
     measure_for,
 )
@@ -27,12 +31,16 @@ from moe_teach.train.experiment import Experiment
 
 __all__ = [
     "ACTIVE_WIDTH",
+    "COMPARED",
     "EXPERIMENTS",
     "FACTS",
+    "LENGTH",
     "MAIN",
+    "RATES",
     "TOTAL_WIDTH",
     "RandomRouter",
     "Setting",
+    "WeighedHash",
     "build_data",
     "build_model",
     "facts_of",

@@ -33,10 +33,6 @@ def measure_for(horizon: Horizon, seed: int) -> dict[str, Any]:
 
 SEARCHED = search(COMPARED, (800,), RATES)
 _MAIN = {"dense, equal active": LR, "16 experts": LR}
-_TABLES = {"16 experts, hash, gate p": LR}
-BEST = {
-    800: _MAIN | _TABLES,
-    2400: _MAIN | {"dense, equal total": LR / 2} | {"16 experts, hash": LR} | _TABLES,
-}
+BEST = {800: _MAIN | {"16 experts, hash, gate p": LR}, 2400: _MAIN}
 """Steps -> model -> rate: the best of `05_rates`, which was searched at 800 steps only."""
 HORIZONS = chosen(COMPARED, BEST)

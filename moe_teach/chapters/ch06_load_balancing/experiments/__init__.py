@@ -45,9 +45,13 @@ from moe_teach.train.experiment import Experiment
 from moe_teach.train.horizons import search
 
 __all__ = [
+    "CAUSES",
     "EXPERIMENTS",
+    "LENGTHS",
     "METHODS",
     "REPLAYED",
+    "SEARCH_SEEDS",
+    "SEEDS",
     "STRENGTHS",
     "TEXT",
     "Recorder",

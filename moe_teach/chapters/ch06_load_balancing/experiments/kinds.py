@@ -1,7 +1,7 @@
 """Chapter 06, the clear case: tokens of eight kinds, eight small experts, and a router between.
 
-The tokens have what hidden states of language models have, too: a large part that all of them
-share. Seen from a new router they are nearly the same token, so nearly all go to one expert.
+The tokens have a large part that all of them share, for good; hidden states of a language model had
+one for some steps only (`alike`). To a new router they are nearly the same token.
 """
 
 from collections.abc import Iterator

@@ -136,8 +136,8 @@ def _reading(stack: Stack, samples: Samples, recent: Tensor) -> dict[str, list[f
     readings = {
         "accuracy": _accuracy(stack, samples, taken if fixed else taken * probs),
         "alive": (counts >= 0.1 * N_TEST / N_EXPERTS).sum(dim=-1),
-        "max_violation": torch.stack([max_violation(one) for one in counts]),
-        "max_violation_in_training": torch.stack([max_violation(one) for one in recent]),
+        "max_violation": torch.stack([max_violation(one) for one in counts.long()]),
+        "max_violation_in_training": torch.stack([max_violation(one) for one in recent.long()]),
         "logit_size": logits.abs().amax(dim=-1).mean(dim=-1),
         "log_sum": logits.logsumexp(dim=-1).mean(dim=-1),
         "flips": (logits.argmax(dim=-1) != exact.argmax(dim=-1)).float().mean(dim=-1),

@@ -65,6 +65,20 @@ def model_and_optimizer(sizes: tuple[Any, ...], seed: int) -> tuple[KindsModel, 
     return model, torch.optim.Adam(model.parameters(), lr=1.0)
 
 
+def biased_route(bias: Tensor, slip: str) -> Callable[..., tuple[Tensor, Tensor]]:
+    """Make a route that chooses by probabilities plus a bias."""
+
+    def route(logits: Tensor, top_k: int, normalize_gates: bool) -> tuple[Tensor, Tensor]:
+        probs = logits.softmax(dim=-1)
+        ranking = (logits if slip == "logits" else probs) + bias
+        ids = ranking.topk(top_k, dim=-1).indices
+        gates = (ranking if slip == "weighs" else probs).gather(-1, ids)
+        is_one = normalize_gates and slip != "raw gates"
+        return gates / gates.sum(dim=-1, keepdim=True) if is_one else gates, ids
+
+    return route
+
+
 def right(
     model: KindsModel,
     optimizer: Any,
@@ -82,14 +96,6 @@ def right(
     layer, counts = model.layer, []
     bias = torch.zeros(layer.router.out_features)
 
-    def route(logits: Tensor, top_k: int, normalize_gates: bool) -> tuple[Tensor, Tensor]:
-        probs = logits.softmax(dim=-1)
-        ranking = (logits if slip == "logits" else probs) + bias
-        ids = ranking.topk(top_k, dim=-1).indices
-        gates = (ranking if slip == "weighs" else probs).gather(-1, ids)
-        is_one = normalize_gates and slip != "raw gates"
-        return gates / gates.sum(dim=-1, keepdim=True) if is_one else gates, ids
-
     def after(step: int, outputs: list) -> None:
         ids = torch.cat([routing.expert_ids for out in outputs for routing in out.routings])
         counts.append(tokens_per_expert(outputs[0].routings[0]))
@@ -98,7 +104,7 @@ def right(
             bias.copy_(2 * bias - moved if slip == "sign" else moved)
 
     if cure == "bias":
-        layer.route = route
+        layer.route = biased_route(bias, slip)
     coef = strength if cure == "loss" or slip == "both" else 0.0
     coef = 0.01 if slip == "default" else coef
     parts["loop"](

@@ -58,6 +58,11 @@ def move(expert_bias: Tensor, expert_ids: Tensor, rate: float) -> Tensor:
 PARTS: dict[str, Callable[..., Any]] = {"loop": loop, "balance": balance, "move": move}
 
 
+def squared(probs: Tensor, expert_ids: Tensor) -> Tensor:
+    """Another balancing loss than the loop's own, to see which one is used."""
+    return balance(probs, expert_ids).square()
+
+
 def model_and_optimizer(sizes: tuple[Any, ...], seed: int) -> tuple[KindsModel, Any]:
     """Build the toy on a small layer; the first weights depend on the seed alone."""
     with seeded(seed):
@@ -105,6 +110,7 @@ def right(
 
     if cure == "bias":
         layer.route = biased_route(bias, slip)
+    uneven = balance if slip == "library" else parts["balance"]
     coef = strength if cure == "loss" or slip == "both" else 0.0
     coef = 0.01 if slip == "default" else coef
     parts["loop"](
@@ -113,7 +119,7 @@ def right(
         batches,
         n_steps,
         lambda step: lr,
-        balance_loss=lambda routing: parts["balance"](routing.probs, routing.expert_ids),
+        balance_loss=lambda routing: uneven(routing.probs, routing.expert_ids),
         balance_coef=coef,
         on_step=after,
     )
@@ -123,6 +129,8 @@ def right(
 SLIPS = {
     "default": "The loop balances by itself, with its own factor of 0.01. Say balance_coef every "
     'time: 0.0 where nothing is asked for, and `strength` for "loss".',
+    "library": "The loop used its own balancing loss. Hand it yours as `balance_loss`, a function "
+    "of one routing, that calls `balance(routing.probs, routing.expert_ids)`.",
     "both": 'With the bias there is no balancing loss: balance_coef is for "loss" alone.',
     "still": "The bias never moves. Change the very tensor that your route adds: "
     "`bias.copy_(move(bias, expert_ids, strength))`. A new name inside a function is a new tensor.",

@@ -264,9 +264,9 @@ def train_balanced(
     bias, table = torch.zeros(n_experts), []
 
     def route(logits: Tensor, top_k: int, normalize_gates: bool = True) -> tuple[Tensor, Tensor]:
-        probs = logits.softmax(dim=-1)
-        expert_ids = (probs + bias).topk(top_k, dim=-1).indices
-        gates = probs.gather(-1, expert_ids)  # the bias chooses and never weighs
+        share = logits.softmax(dim=-1)
+        expert_ids = (share + bias).topk(top_k, dim=-1).indices
+        gates = share.gather(-1, expert_ids)  # the bias chooses and never weighs
         if normalize_gates:
             gates = gates / gates.sum(dim=-1, keepdim=True)
         return gates, expert_ids

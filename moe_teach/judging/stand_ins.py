@@ -26,7 +26,7 @@ class SmallLayer(nn.Module):
         answers = (tokens @ self.w_up).relu() @ self.w_down  # (E, T, D)
         chosen = answers[ids, torch.arange(len(tokens))[:, None]]
         y = (gates[..., None] * chosen).sum(dim=1)
-        return y.view_as(x), Routing(logits, logits.softmax(dim=-1), gates, ids)
+        return y.to(x.dtype).view_as(x), Routing(logits, logits.softmax(dim=-1), gates, ids)
 
 
 def plain_route(logits: Tensor, top_k: int, normalize_gates: bool) -> tuple[Tensor, Tensor]:

@@ -36,6 +36,7 @@ EXERCISE = Exercise(
     importance=5,
     minutes=20,
     needs=("3.1", "4.1", "4.2", "4.3"),
+    limit=30,
     hints=(
         "Follow one token: its logits, who is chosen, the row of each choice, the answer of each "
         "expert on its own slice of the rows, and the way back. Each arrow is one call of a part.",
@@ -50,7 +51,6 @@ EXERCISE = Exercise(
     "sum over the choices are made in float32, because a choice that rounding decides is no "
     "choice, and what is rounded once is off once.",
 )
-LAYER = "The layer says something else than its own weights define."
 # leading axes of x, D, experts, choices, F, normalize_gates
 SIZES = (
     ((1,), 3, 1, 1, 2, True),
@@ -111,7 +111,8 @@ def _layer_mixture(answer: Any, seed: int) -> None:
         "with two choices, and print what each part got and gave.",
     )
     for got, right, _, facts in tried:
-        require(near(got, right), LAYER, cause=cause, expected=right, got=got, example=facts)
+        said = "The layer says something else than its own weights define."
+        require(near(got, right), said, cause=cause, expected=right, got=got, example=facts)
 
 
 @EXERCISE.stage("the record")
@@ -205,9 +206,8 @@ def _layer_bfloat16(answer: Any, seed: int) -> None:
         got=Words(f"y in {str(y.dtype).removeprefix('torch.')}"),
         example=facts,
     )
-    narrow = [dtype for dtype in met if dtype.itemsize < 4]
     require(
-        not narrow and near(y, expected, 0.05),
+        all(dtype.itemsize >= 4 for dtype in met) and near(y, expected, 0.05),
         "In bfloat16, `mix` was handed rounded numbers: their sum is rounded twice, and a `mix` "
         "that was proved in float32 may refuse them.",
         cause="The experts answer in the dtype of their matrices.",

@@ -58,11 +58,30 @@ def move(expert_bias: Tensor, expert_ids: Tensor, rate: float) -> Tensor:
 PARTS: dict[str, Callable[..., Any]] = {"loop": loop, "balance": balance, "move": move}
 
 
+def squared(probs: Tensor, expert_ids: Tensor) -> Tensor:
+    """Another balancing loss than the loop's own, to see which one is used."""
+    return balance(probs, expert_ids).square()
+
+
 def model_and_optimizer(sizes: tuple[Any, ...], seed: int) -> tuple[KindsModel, Any]:
     """Build the toy on a small layer; the first weights depend on the seed alone."""
     with seeded(seed):
         model = KindsModel(SmallLayer(*sizes))
     return model, torch.optim.Adam(model.parameters(), lr=1.0)
+
+
+def biased_route(bias: Tensor, slip: str) -> Callable[..., tuple[Tensor, Tensor]]:
+    """Make a route that chooses by probabilities plus a bias."""
+
+    def route(logits: Tensor, top_k: int, normalize_gates: bool) -> tuple[Tensor, Tensor]:
+        probs = logits.softmax(dim=-1)
+        ranking = (logits if slip == "logits" else probs) + bias
+        ids = ranking.topk(top_k, dim=-1).indices
+        gates = (ranking if slip == "weighs" else probs).gather(-1, ids)
+        is_one = normalize_gates and slip != "raw gates"
+        return gates / gates.sum(dim=-1, keepdim=True) if is_one else gates, ids
+
+    return route
 
 
 def right(
@@ -82,14 +101,6 @@ def right(
     layer, counts = model.layer, []
     bias = torch.zeros(layer.router.out_features)
 
-    def route(logits: Tensor, top_k: int, normalize_gates: bool) -> tuple[Tensor, Tensor]:
-        probs = logits.softmax(dim=-1)
-        ranking = (logits if slip == "logits" else probs) + bias
-        ids = ranking.topk(top_k, dim=-1).indices
-        gates = (ranking if slip == "weighs" else probs).gather(-1, ids)
-        is_one = normalize_gates and slip != "raw gates"
-        return gates / gates.sum(dim=-1, keepdim=True) if is_one else gates, ids
-
     def after(step: int, outputs: list) -> None:
         ids = torch.cat([routing.expert_ids for out in outputs for routing in out.routings])
         counts.append(tokens_per_expert(outputs[0].routings[0]))
@@ -98,7 +109,8 @@ def right(
             bias.copy_(2 * bias - moved if slip == "sign" else moved)
 
     if cure == "bias":
-        layer.route = route
+        layer.route = biased_route(bias, slip)
+    uneven = balance if slip == "library" else parts["balance"]
     coef = strength if cure == "loss" or slip == "both" else 0.0
     coef = 0.01 if slip == "default" else coef
     parts["loop"](
@@ -107,7 +119,7 @@ def right(
         batches,
         n_steps,
         lambda step: lr,
-        balance_loss=lambda routing: parts["balance"](routing.probs, routing.expert_ids),
+        balance_loss=lambda routing: uneven(routing.probs, routing.expert_ids),
         balance_coef=coef,
         on_step=after,
     )
@@ -117,6 +129,8 @@ def right(
 SLIPS = {
     "default": "The loop balances by itself, with its own factor of 0.01. Say balance_coef every "
     'time: 0.0 where nothing is asked for, and `strength` for "loss".',
+    "library": "The loop used its own balancing loss. Hand it yours as `balance_loss`, a function "
+    "of one routing, that calls `balance(routing.probs, routing.expert_ids)`.",
     "both": 'With the bias there is no balancing loss: balance_coef is for "loss" alone.',
     "still": "The bias never moves. Change the very tensor that your route adds: "
     "`bias.copy_(move(bias, expert_ids, strength))`. A new name inside a function is a new tensor.",

@@ -43,6 +43,11 @@ def halves_the_strength(*given, **named):
     return _slipping("", (*before, strength / 2), named)
 
 
+@EXERCISE.wrong(stage="the loss", says="The loop used its own balancing loss")
+def leaves_the_loss_to_the_loop(*given, **named):
+    return _slipping("library", given, named)
+
+
 @EXERCISE.wrong(stage="the bias", says="balance_coef is for")
 def cures_twice(*given, **named):
     return _slipping("both", given, named, only=("bias",))

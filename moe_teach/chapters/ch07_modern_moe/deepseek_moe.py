@@ -162,6 +162,19 @@ def _rule_record(answer: Any, seed: int) -> None:
         )
 
 
+@EXERCISE.stage("bfloat16")
+def _rule_bfloat16(answer: Any, seed: int) -> None:
+    moe, x = _case(answer, SIZES[2], seed)
+    y, record = moe.to(torch.bfloat16)(x.to(torch.bfloat16))
+    require(
+        y.dtype == torch.bfloat16 and record.probs.dtype == torch.float32,
+        "In a model of bfloat16, y keeps the dtype of x, and the scores of the record are float32.",
+        cure="replace(routing, probs=routing.logits.float().sigmoid()), and y as the layer gave it",
+        expected=Words("y in bfloat16, probs in float32"),
+        got=Words(f"y in {str(y.dtype)[6:]}, probs in {str(record.probs.dtype)[6:]}"),
+    )
+
+
 @EXERCISE.stage("a step of the bias")
 def _rule_step(answer: Any, seed: int) -> None:
     moe, x = _case(answer, SIZES[2], seed)

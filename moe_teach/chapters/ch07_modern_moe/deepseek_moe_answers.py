@@ -93,6 +93,13 @@ class LeavesTheSoftmax(_Rule):
         return self.layer(x)
 
 
+@EXERCISE.wrong(stage="bfloat16", says="the scores of the record are float32")
+class ScoresInTheDtypeOfTheLogits(_Rule):
+    def forward(self, x, token_ids=None):
+        y, routing = self.layer(x)
+        return y, replace(routing, probs=routing.logits.sigmoid())
+
+
 @EXERCISE.wrong(stage="a step of the bias", says="A forward pass moved the bias")
 class MovesInForward(_Rule):
     def forward(self, x, token_ids=None):

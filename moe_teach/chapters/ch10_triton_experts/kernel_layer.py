@@ -55,7 +55,7 @@ def _case(sizes: tuple[int, ...], seed: int) -> dict[str, Tensor]:
     return {
         "x": normal(d_model, n_tokens, seed=seed).T,
         "gates": torch.rand(top_k, n_tokens, generator=generator(seed + 1)).T,
-        "expert_ids": drawn.argsort(dim=-1, descending=True)[:, :top_k],
+        "expert_ids": drawn.argsort(dim=-1, descending=True)[:, :top_k].T.contiguous().T,
         "w_gate": normal(n_experts, d_model, d_ff, seed=seed + 2).mT,
         "w_up": normal(n_experts, d_ff, d_model, seed=seed + 3),
         "w_down": normal(n_experts, d_ff, d_model, seed=seed + 4).mT,

@@ -79,6 +79,7 @@ def _count(
 ) -> None:  # the kernel's own names
     n_blocks = _demand_blocks("count", n_choices, BLOCK, EXPERTS, n_experts, grid)
     _demand_plain("count", expert_ids=expert_ids_ptr, counts=counts_ptr)
+    _demand_integers("count", counts=counts_ptr)
     demand(
         "count",
         expert_ids_ptr.numel() == n_choices and counts_ptr.numel() == n_blocks * n_experts,

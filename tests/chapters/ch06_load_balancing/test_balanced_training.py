@@ -28,7 +28,7 @@ def test_a_step_has_one_batch_and_the_test_is_never_trained_on() -> None:
 
 def test_every_slip_of_the_bias_trains_another_model() -> None:
     expected = _trained("bias")
-    for slip in SLIPS:
+    for slip in set(SLIPS) - {"library"}:  # with the bias there is no balancing loss to mistake
         assert not torch.equal(_trained("bias", slip), expected), slip
 
 

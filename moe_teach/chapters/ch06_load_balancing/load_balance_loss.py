@@ -146,6 +146,10 @@ def _balance_value(answer: Any, seed: int) -> None:
 
 def _slips(probs: Tensor, ids: Tensor) -> tuple[tuple[Tensor, Why], ...]:
     """Values of known mistakes, and what to say to them."""
+    return (*_slips_of_the_load(probs, ids), *_slips_of_the_means(probs, ids))
+
+
+def _slips_of_the_load(probs: Tensor, ids: Tensor) -> tuple[tuple[Tensor, Why], ...]:
     n_experts, gates = probs.shape[-1], probs.gather(1, ids)
     by_gate = torch.zeros(n_experts).index_add(0, ids.flatten(), gates.flatten())
     return (
@@ -157,14 +161,6 @@ def _slips(probs: Tensor, ids: Tensor) -> tuple[tuple[Tensor, Why], ...]:
             ),
         ),
         (
-            n_experts * probs.mean(dim=0).square().sum(),
-            Why(
-                "Mean probability was multiplied with itself. A router can be undecided in every "
-                "token and still send all to one.",
-                "The load is what was *chosen*: count `expert_ids`.",
-            ),
-        ),
-        (
             n_experts * (by_gate / by_gate.sum() * probs.mean(dim=0)).sum(),
             Why(
                 "The load was weighed by the gates. A choice is one row of work, whatever its "
@@ -173,17 +169,31 @@ def _slips(probs: Tensor, ids: Tensor) -> tuple[tuple[Tensor, Why], ...]:
             ),
         ),
         (
-            balance(probs.softmax(dim=-1), ids),
-            Why(
-                "The probabilities went through a second softmax, which makes them all alike.",
-                "`probs` is a softmax already: use it as it is.",
-            ),
-        ),
-        (
             n_experts * _load(ids, n_experts).square().sum(),
             Why(
                 "The load was multiplied with itself, and so nothing depends on the probabilities.",
                 "One of the two factors is the mean probability.",
+            ),
+        ),
+    )
+
+
+def _slips_of_the_means(probs: Tensor, ids: Tensor) -> tuple[tuple[Tensor, Why], ...]:
+    n_experts = probs.shape[-1]
+    return (
+        (
+            n_experts * probs.mean(dim=0).square().sum(),
+            Why(
+                "Mean probability was multiplied with itself. A router can be undecided in every "
+                "token and still send all to one.",
+                "The load is what was *chosen*: count `expert_ids`.",
+            ),
+        ),
+        (
+            balance(probs.softmax(dim=-1), ids),
+            Why(
+                "The probabilities went through a second softmax, which makes them all alike.",
+                "`probs` is a softmax already: use it as it is.",
             ),
         ),
         (

@@ -106,53 +106,55 @@ def _token_by_token(probs: Tensor, expert_ids: Tensor) -> Tensor:
     return n_experts * (chosen * _shares(probs)).sum(dim=-1).mean()
 
 
+_TEMPTING = (
+    (
+        Why(
+            "The factor E is missing.",
+            "With it, an evenly spread sequence gives 1 for every number of experts.",
+        ),
+        lambda probs, expert_ids: _expected(probs, expert_ids) / probs.shape[-1],
+    ),
+    (
+        Why(
+            "This is K times too large: the counts were divided by S alone.",
+            "`load` is a share of all S * K choices.",
+        ),
+        lambda probs, expert_ids: _expected(probs, expert_ids) * expert_ids.shape[-1],
+    ),
+    (
+        Why(
+            "This is S * K times too large: `load` is a share, and these are counts.",
+            "Divide by the number of choices of a sequence.",
+        ),
+        lambda probs, expert_ids: _expected(probs, expert_ids) * expert_ids[0].numel(),
+    ),
+    (
+        Why(
+            "Choices and probabilities met token by token, before the means were taken.",
+            "Average both over the sequence first, then multiply.",
+        ),
+        _token_by_token,
+    ),
+    (
+        Why("Only the first choice of each token was counted.", "All K choices are load."),
+        _first_choice,
+    ),
+    (
+        Why(
+            "This is load times load, and there is no gradient.",
+            "One of the two factors is the mean of the probabilities.",
+        ),
+        lambda probs, expert_ids: (
+            probs.shape[-1] * _load(expert_ids, probs.shape[-1]).square().sum(-1).mean()
+        ),
+    ),
+)
+
+
 @EXERCISE.stage("one sequence")
 def _one_sequence(answer: Any, seed: int) -> None:
-    tempting = (
-        (
-            Why(
-                "The factor E is missing.",
-                "With it, an evenly spread sequence gives 1 for every number of experts.",
-            ),
-            lambda probs, expert_ids: _expected(probs, expert_ids) / probs.shape[-1],
-        ),
-        (
-            Why(
-                "This is K times too large: the counts were divided by S alone.",
-                "`load` is a share of all S * K choices.",
-            ),
-            lambda probs, expert_ids: _expected(probs, expert_ids) * expert_ids.shape[-1],
-        ),
-        (
-            Why(
-                "This is S * K times too large: `load` is a share, and these are counts.",
-                "Divide by the number of choices of a sequence.",
-            ),
-            lambda probs, expert_ids: _expected(probs, expert_ids) * expert_ids[0].numel(),
-        ),
-        (
-            Why(
-                "Choices and probabilities met token by token, before the means were taken.",
-                "Average both over the sequence first, then multiply.",
-            ),
-            _token_by_token,
-        ),
-        (
-            Why("Only the first choice of each token was counted.", "All K choices are load."),
-            _first_choice,
-        ),
-        (
-            Why(
-                "This is load times load, and there is no gradient.",
-                "One of the two factors is the mean of the probabilities.",
-            ),
-            lambda probs, expert_ids: (
-                probs.shape[-1] * _load(expert_ids, probs.shape[-1]).square().sum(-1).mean()
-            ),
-        ),
-    )
     otherwise = "For one sequence the loss is another number."
-    _judge(answer, SIZES, seed, tempting, otherwise)
+    _judge(answer, SIZES, seed, _TEMPTING, otherwise)
 
 
 def _pooled(probs: Tensor, expert_ids: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from moe_teach.chapters.ch07_modern_moe.shared_layer import (
     gradients,
     make,
     require_any_layout,
+    require_widths,
     sums,
 )
 from moe_teach.judging.compare import close
@@ -58,7 +59,7 @@ NAMES = ("d_model", "n_experts", "top_k", "d_ff", "n_shared")
 @EXERCISE.stage("parts")
 def _parts(answer: Any, seed: int) -> None:
     for sizes in SIZES:
-        d_model, n_experts, top_k, d_ff, n_shared = sizes
+        _, n_experts, top_k, _, n_shared = sizes
         layer, example = make(answer, sizes, seed), dict(zip(NAMES, sizes, strict=True))
         got = layer.router.config.n_experts, layer.experts.w_up.shape[0]
         n_routed = n_experts - n_shared
@@ -82,26 +83,7 @@ def _parts(answer: Any, seed: int) -> None:
             got=layer.router.config.top_k,
             example=example,
         )
-        shape = tuple(layer.shared_expert.w_up.weight.shape)
-        require(
-            shape == (n_shared * d_ff, d_model),
-            "The shared expert has another inner width.",
-            cause="It stands for n_shared experts.",
-            cure="Make it n_shared * d_ff wide.",
-            expected=(n_shared * d_ff, d_model),
-            got=shape,
-            example=example,
-        )
-        shape = tuple(layer.experts.w_up.shape)
-        require(
-            shape == (n_routed, d_ff, d_model),
-            "The routed experts have another width.",
-            cause="Only their number changed.",
-            cure="A routed expert keeps its width d_ff.",
-            expected=(n_routed, d_ff, d_model),
-            got=shape,
-            example=example,
-        )
+        require_widths(layer, sizes, example)
 
 
 @EXERCISE.stage("defaults")

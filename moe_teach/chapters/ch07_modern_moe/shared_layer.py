@@ -81,6 +81,32 @@ def require_any_layout(layer: nn.Module, x: Tensor) -> None:
     )
 
 
+def require_widths(layer: Any, sizes: tuple[int, ...], example: dict[str, int]) -> None:
+    """Reject shared or routed experts of another size."""
+    d_model, n_experts, _, d_ff, n_shared = sizes
+    n_routed = n_experts - n_shared
+    shape = tuple(layer.shared_expert.w_up.weight.shape)
+    require(
+        shape == (n_shared * d_ff, d_model),
+        "The shared expert has another inner width.",
+        cause="It stands for n_shared experts.",
+        cure="Make it n_shared * d_ff wide.",
+        expected=(n_shared * d_ff, d_model),
+        got=shape,
+        example=example,
+    )
+    shape = tuple(layer.experts.w_up.shape)
+    require(
+        shape == (n_routed, d_ff, d_model),
+        "The routed experts have another width.",
+        cause="Only their number changed.",
+        cure="A routed expert keeps its width d_ff.",
+        expected=(n_routed, d_ff, d_model),
+        got=shape,
+        example=example,
+    )
+
+
 def by_hand(layer: nn.Module, tokens: Tensor) -> tuple[Tensor, Tensor, Routing]:
     """The routed and the shared answer, expert by expert."""
     routing = layer.router(tokens)

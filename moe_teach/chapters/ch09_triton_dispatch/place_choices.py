@@ -175,26 +175,7 @@ def _place_dropped(answer: Any, seed: int) -> None:
             "A choice that was turned away has a slot too, -1.",
             "Mask the store by who exists, and choose between the row and -1 with tl.where.",
         )
-        kept = ids >= 0
-        require(
-            close(got["slot"], slot) or not close(got["slot"][kept], slot[kept]),
-            "The choices with the id -1 have other slots than -1.",
-            cause="A sum over an empty line of the table gives 0, which is somebody else's row.",
-            cure="Choose between the row and -1 with tl.where(ids >= 0, ...).",
-            expected=slot,
-            got=got["slot"],
-            example=run.given,
-        )
-        require(
-            close(got["slot"], slot),
-            "Beside choices with the id -1, some of the others have a wrong slot.",
-            cause="The others close ranks: who was turned away takes up no row, and is no choice "
-            "of any expert.",
-            cure="-1 equals no expert: compare the id as it is, also where a lane has no choice.",
-            expected=slot,
-            got=got["slot"],
-            example=run.given,
-        )
+        _require_slots(run, ids, slot)
         run.demand_no_races(
             "One of them may be a choice that was turned away, and has no row.",
             "Mask the store to `token_idx` by who was kept, not by who exists.",
@@ -208,3 +189,27 @@ def _place_dropped(answer: Any, seed: int) -> None:
             got=got["token_idx"],
             example=run.given,
         )
+
+
+def _require_slots(run: Any, ids: Tensor, slot: Tensor) -> None:
+    got = run.outputs["slot"]
+    kept = ids >= 0
+    require(
+        close(got, slot) or not close(got[kept], slot[kept]),
+        "The choices with the id -1 have other slots than -1.",
+        cause="A sum over an empty line of the table gives 0, which is somebody else's row.",
+        cure="Choose between the row and -1 with tl.where(ids >= 0, ...).",
+        expected=slot,
+        got=got,
+        example=run.given,
+    )
+    require(
+        close(got, slot),
+        "Beside choices with the id -1, some of the others have a wrong slot.",
+        cause="The others close ranks: who was turned away takes up no row, and is no choice "
+        "of any expert.",
+        cure="-1 equals no expert: compare the id as it is, also where a lane has no choice.",
+        expected=slot,
+        got=got,
+        example=run.given,
+    )

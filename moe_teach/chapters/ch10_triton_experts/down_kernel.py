@@ -102,13 +102,7 @@ def _epilogue_places(kernel: Any, seed: int) -> None:
     plain, gates = answers_by_row(given, [4]), given["gates_ptr"]
     expected = placed(given, gates[place, None] * plain)
     shown = facts(run, expected, got)
-    require(
-        not close(got, gates[place, None] * plain),
-        "The rows are weighed rightly and stay where they are.",
-        cause="The address of the store is made of n.",
-        cure="Row n belongs at out[choice[n]].",
-        **shown,
-    )
+    _require_led_by_choice(got, gates[place, None] * plain, place, shown)
     require(
         not close(got, placed(given, gates[:, None] * plain)),
         "The rows reach their places with somebody else's gates.",
@@ -117,17 +111,27 @@ def _epilogue_places(kernel: Any, seed: int) -> None:
         **shown,
     )
     require(
-        not close(got, (gates[place, None] * plain)[place]),
-        "Place n holds row choice[n].",
-        cause="`choice` was followed backwards: it leads from rows to choices.",
-        cure="Where you *write* follows it, not what you read.",
-        **shown,
-    )
-    require(
         close(got, expected),
         "Some rows are in other places, or have other gates.",
         cause="Both follow `choice`.",
         cure="Row n belongs at out[choice[n]], with its own gate.",
+        **shown,
+    )
+
+
+def _require_led_by_choice(got: Any, weighed: Any, place: Any, shown: dict[str, Any]) -> None:
+    require(
+        not close(got, weighed),
+        "The rows are weighed rightly and stay where they are.",
+        cause="The address of the store is made of n.",
+        cure="Row n belongs at out[choice[n]].",
+        **shown,
+    )
+    require(
+        not close(got, weighed[place]),
+        "Place n holds row choice[n].",
+        cause="`choice` was followed backwards: it leads from rows to choices.",
+        cure="Where you *write* follows it, not what you read.",
         **shown,
     )
 

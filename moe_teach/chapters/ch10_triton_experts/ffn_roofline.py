@@ -116,28 +116,13 @@ def _bill_bytes(answer: Any, seed: int) -> None:
             cure="Multiply by bytes_per_number.",
             **facts,
         )
-        sleeping = size * (counted["all"] + rows)
-        require(
-            got == expected or got != sleeping,
-            "The bytes are too many, where an expert has no rows.",
-            cause="A sleeping expert was read.",
-            cure="Count the matrices of experts with at least one row only.",
-            **facts,
-        )
+        _require_no_more(counted, size, got, facts)
         no_inner = expected - size * counted["inner"]
         require(
             got not in (no_inner, no_inner + size * counted["inner"] // 2),
             "Some bytes of the inner rows (N, F) are missing.",
             cause="They leave the first kernel and enter the second.",
             cure="Written once, read once: 2 · N · F.",
-            **facts,
-        )
-        per_row = size * (counted["flops"] // 2 + rows)
-        require(
-            got == expected or got != per_row,
-            "The bytes are too many, where an expert has several rows.",
-            cause="The matrices were counted for each row.",
-            cure="A matrix that serves many rows is fetched once.",
             **facts,
         )
         require(
@@ -147,6 +132,26 @@ def _bill_bytes(answer: Any, seed: int) -> None:
             cure="Rows in and out: N · D each. Inner rows: 2 · N · F. An awake expert: 3 · D · F.",
             **facts,
         )
+
+
+def _require_no_more(counted: dict[str, int], size: int, got: Any, facts: dict[str, Any]) -> None:
+    rows, expected = counted["ends"] + counted["inner"], facts["expected"]
+    sleeping = size * (counted["all"] + rows)
+    require(
+        got == expected or got != sleeping,
+        "The bytes are too many, where an expert has no rows.",
+        cause="A sleeping expert was read.",
+        cure="Count the matrices of experts with at least one row only.",
+        **facts,
+    )
+    per_row = size * (counted["flops"] // 2 + rows)
+    require(
+        got == expected or got != per_row,
+        "The bytes are too many, where an expert has several rows.",
+        cause="The matrices were counted for each row.",
+        cure="A matrix that serves many rows is fetched once.",
+        **facts,
+    )
 
 
 def _between(seed: int) -> dict[str, Any]:

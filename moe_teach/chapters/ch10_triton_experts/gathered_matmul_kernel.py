@@ -64,6 +64,18 @@ def _loop_one_tile(kernel: Any, seed: int) -> None:
     )
     got = run.outputs["out"]
     shown = facts(run, expected, got)
+    _require_no_slip(got, given, shown)
+    require(
+        close(got, expected),
+        "One full tile of rows, columns and steps is wrong.",
+        cause="One of the addresses, or the order of the two tiles in the product.",
+        cure="The tile of x is (BLOCK_ROWS, BLOCK_D), that of w (BLOCK_D, BLOCK_F), in float32.",
+        **shown,
+    )
+    run.demand_full_precision()
+
+
+def _require_no_slip(got: Any, given: dict[str, Any], shown: dict[str, Any]) -> None:
     x, w = given["x_ptr"], given["w_ptr"]
     rows = x[given["token_idx_ptr"].long()]
     require(
@@ -87,14 +99,6 @@ def _loop_one_tile(kernel: Any, seed: int) -> None:
         cure="Load it at f[None, :] * stride_f + d[:, None] * stride_d.",
         **shown,
     )
-    require(
-        close(got, expected),
-        "One full tile of rows, columns and steps is wrong.",
-        cause="One of the addresses, or the order of the two tiles in the product.",
-        cure="The tile of x is (BLOCK_ROWS, BLOCK_D), that of w (BLOCK_D, BLOCK_F), in float32.",
-        **shown,
-    )
-    run.demand_full_precision()
 
 
 @EXERCISE.stage("K loop")
@@ -102,8 +106,8 @@ def _loop_steps(kernel: Any, seed: int) -> None:
     if seed >= CHECKED:
         return
     given = gathered_case([4], (12, 4), seed)
-    run = _launched(kernel, given)
-    expected, got = gathered_product(given, [4]), run.outputs["out"]
+    run, expected = _launched(kernel, given), gathered_product(given, [4])
+    got = run.outputs["out"]
     shown = facts(run, expected, got)
     rows, w = given["x_ptr"][given["token_idx_ptr"].long()], given["w_ptr"][0]
     require(
@@ -127,16 +131,15 @@ def _loop_steps(kernel: Any, seed: int) -> None:
         cure="Hand `acc` on: acc = tl.dot(a, b, acc, ...).",
         **shown,
     )
-    said = "With more than one step over d the sum is wrong."
     cause = "The steps do not follow one another without gaps, or a row of x is not D long here."
     cure = "In step `start`, d is start + tl.arange(0, BLOCK_D), in x and in w."
+    said = "With more than one step over d the sum is wrong."
     require(close(got, expected), said, cause=cause, cure=cure, **shown)
     require(
         run.seen.bytes_stored["out"] == got.nbytes,
         "The result is right, but more bytes are stored than the result has.",
-        cause="Every element is stored again in every turn of the loop. The tile lives in "
-        "registers until the sum is complete.",
-        cure="Store once, after the loop.",
+        cause="Every element is stored again in every turn of the loop.",
+        cure="The tile lives in registers until the sum is complete: store once, after the loop.",
         **shown,
     )
 

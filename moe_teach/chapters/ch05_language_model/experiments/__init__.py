@@ -19,6 +19,7 @@ from moe_teach.chapters.ch05_language_model.experiments.ladder import (
     model_config,
     only,
     run_setting,
+    time_steps,
 )
 from moe_teach.chapters.ch05_language_model.experiments.longer import (
     COMPARED,
@@ -48,6 +49,7 @@ __all__ = [
     "measure_prices",
     "model_config",
     "run_setting",
+    "time_steps",
 ]
 
 EXPERIMENTS = (

@@ -19,12 +19,13 @@ def over_lengths(
     Seeds are marks, the line joins their medians. A curve may end early: it then has fewer lists.
     The labels in `logarithmic` get such an axis.
     """
-    drawing, axes = figure(3.9 * len(panels) + 1.2, 3.7, ncols=len(panels), squeeze=False)
+    drawing, axes = figure(3.6 * len(panels) + 2.8, 3.7, ncols=len(panels), squeeze=False)
     for ax, (label, curves) in zip(axes[0], panels.items(), strict=True):
         _draw(ax, lengths, curves)
         ax.set(ylabel=label, yscale="log" if label in logarithmic else "linear")
     handles, names = axes[0][0].get_legend_handles_labels()
-    drawing.legend(handles, names, loc="outside lower center", ncols=4, fontsize=9)
+    # In one column beside the panels: a row of long names is wider than the figure.
+    drawing.legend(handles, names, loc="outside right upper", fontsize=9)
     return drawing
 
 

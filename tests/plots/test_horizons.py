@@ -31,3 +31,14 @@ def test_panels_name_what_they_show_and_their_steps():
 def test_more_lists_than_lengths_are_refused():
     with pytest.raises(ValueError):
         over_lengths((10,), {"bits": CURVES})
+
+
+def test_the_legend_of_many_long_names_stays_inside_the_figure():
+    names = [f"dense, same FLOPs as 64 experts with router {i}" for i in range(8)]
+    drawing = over_lengths((10, 100), {"bits": dict.fromkeys(names, CURVES["early"])})
+    drawing.canvas.draw()
+    (legend,), (width, height) = drawing.legends, drawing.canvas.get_width_height()
+    box = legend.get_window_extent()
+
+    assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= width and box.y1 <= height
+    assert not box.overlaps(drawing.axes[0].get_window_extent())

@@ -1,7 +1,7 @@
 """The inner loop, `pytest -p tests.quick`: the first case of every test that is over soon.
 
 The first case of a test is the one most worth having, since edge shapes come first. What trains,
-times, draws or opens a notebook or a browser waits for `make test`.
+times, compiles, begins a new Python or opens a notebook or a browser waits for `make test`.
 """
 
 from collections.abc import Iterable
@@ -10,11 +10,23 @@ from pathlib import Path
 import pytest
 
 LEFT_OUT = ("notebook", "browser", "index")
-LEFT_OUT_PATHS = ("bench", "browser", "train", "test_notebooks.py")
+LEFT_OUT_PATHS = (
+    "bench",
+    "browser",
+    "train",
+    "test_notebooks.py",
+    "test_experiments.py",
+    "test_baselines.py",
+    "test_spine.py",
+    "test_carrying.py",
+    "test_compiled.py",
+    "test_compiled_model.py",
+    "test_triton_mode.py",
+)
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
-    """Leave whole folders of slow tests unread; None lets pytest decide about the rest."""
+    """Leave folders and files of slow tests unread; None lets pytest decide about the rest."""
     return True if collection_path.name in LEFT_OUT_PATHS else None
 
 

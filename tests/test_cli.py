@@ -66,6 +66,7 @@ def test_check_fails_until_everything_asked_for_has_passed(capsys):
     assert "passed" in said
 
 
+@pytest.mark.usefixtures("as_a_user")
 def test_verify_prints_a_table_and_opens_the_gate_for_a_sound_chapter(capsys):
     status, said = run(capsys, "author", "verify", "0")
     assert status == 0

@@ -26,6 +26,7 @@ def vast(
     """
     stride = torch.empty(shape, device="meta").stride() if stride is None else stride
     reach = sum(step * (size - 1) for step, size in zip(stride, shape, strict=True))
-    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NO_RESERVE
+    # A private mapping would count in full where a process may hold so much data only.
+    flags = mmap.MAP_SHARED | mmap.MAP_ANONYMOUS | _NO_RESERVE
     space = mmap.mmap(-1, (reach + 1) * dtype.itemsize, flags=flags)
     return torch.frombuffer(space, dtype=dtype).as_strided(shape, stride)

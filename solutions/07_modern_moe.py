@@ -59,36 +59,45 @@ def equal_flop_config(
 check("7.1", equal_flop_config)
 
 # %% [markdown]
-# ## Exercise 7.2: Cut experts into parts
+# ## Exercise 7.2: Make a mixture out of a dense layer
 #
-# A SwiGLU expert is a sum over its hidden units:
-# $E(x) = \sum_f w^{down}_{\cdot f}\,\text{silu}(w^{gate}_f x)\,(w^{up}_f x)$. A sum can be cut
-# anywhere. Cut every expert into `split` parts of equal width, so that **the outputs of its parts
-# add up to the output of the whole**, exactly. The parts of expert `e` are the new experts
-# `e * split` to `e * split + split - 1`; which hidden units go to which part is up to you.
+# The lesson cuts experts that are there. Experts can also be *made*, out of a dense SwiGLU layer
+# that is trained already, so that nothing that it has learned is lost. Cut its F hidden units into
+# `split` parts. Copy the whole set of parts `copies` times. That makes copies · split experts, of
+# which a token shall use `split`.
+#
+# The layer that they go into is a plain one: softmax over all experts, the best `split`, and the
+# gates of a token divided by their sum. It has no `gate_scale`, and you cannot change it. At first
+# it has to say **exactly what the dense layer says, of every token**. So give the router rows by
+# which a token is given all parts of *one* copy, and the experts weights with which these parts add
+# up to the right sum. Each copy has a direction; a token goes to the copy whose direction it points
+# along most ($x \cdot d_c$ is largest). Which hidden units go to which part is up to you.
 
 
 # %%
-def split_experts(
-    w_gate: Tensor, w_up: Tensor, w_down: Tensor, split: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Cut each of E experts into `split` parts whose outputs sum to the old expert's output.
+def upcycle(
+    w_gate: Tensor, w_up: Tensor, w_down: Tensor, split: int, directions: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Make copies * split experts, and a router, out of a dense layer.
 
-    w_gate, w_up: (E, F, D); w_down: (E, D, F), in any memory layout; split divides F.
-    Returns the same three for E * split experts: (E*split, F/split, D) twice, and
-    (E*split, D, F/split). The parts of one expert stand side by side.
+    w_gate, w_up: (F, D); w_down: (D, F), in any memory layout; split divides F.
+    directions: (copies, D), one for each copy.
+    Returns w_gate and w_up (copies*split, F/split, D), w_down (copies*split, D, F/split), and the
+    router's matrix (copies*split, D). Experts c*split to c*split + split - 1 are copy c. The copies
+    share no memory: they will be trained.
     """
     ### BEGIN SOLUTION
-    n_experts, d_ff, d_model = w_up.shape
-    rows = (n_experts * split, d_ff // split, d_model)
-    # In w_down the hidden units are the last axis: cut it, then bring the parts to the experts.
-    down = w_down.unflatten(-1, (split, d_ff // split)).movedim(2, 1).flatten(0, 1)
-    return w_gate.reshape(rows), w_up.reshape(rows), down
+    d_ff, d_model = w_up.shape
+    rows, copies = (split, d_ff // split, d_model), len(directions)
+    # In w_down the hidden units are the last axis. Each gate will be 1 / split: undo that here.
+    down = w_down.unflatten(-1, (split, d_ff // split)).movedim(1, 0) * split
+    parts = [w.repeat(copies, 1, 1) for w in (w_gate.reshape(rows), w_up.reshape(rows), down)]
+    return *parts, directions.repeat_interleave(split, dim=0)
     ### END SOLUTION
 
 
 # %%
-check("7.2", split_experts)
+check("7.2", upcycle)
 
 # %% [markdown]
 # ## Exercise 7.3: An expert that is always on

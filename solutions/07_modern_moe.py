@@ -189,15 +189,20 @@ def group_limited_topk(scores: Tensor, top_k: int, n_groups: int, top_groups: in
 check("7.4", group_limited_topk)
 
 # %% [markdown]
-# ## Exercise 7.5: DeepSeek-V3's rule, from logits to gates
+# ## Exercise 7.5: DeepSeek-V3's rule, with experts out of service
 #
-# Now the whole rule (arXiv 2412.19437, eq. 12 to 16, and its group limit).
+# The lesson took one token through the whole rule (arXiv 2412.19437, eq. 12 to 16, and its group
+# limit). Write it for all tokens at once, and for a day on which not all machines run: `alive` says
+# which experts are in service.
 #
 # 1. Score each expert alone, by a sigmoid, in float32.
-# 2. Add the bias: this ranking, and nothing else, decides groups and experts (as in 7.4).
+# 2. Add the bias: this ranking, and nothing else, decides groups and experts (as in 7.4), among
+#    the experts **in service**. A group is worth the sum of its two best of them, or its only one.
+#    A group that has none cannot be opened.
 # 3. The gates are the **unbiased** scores of the chosen, divided by their sum, times `gate_scale`.
 #
-# You may write the group part again or call your own function of 7.4.
+# Rankings may be negative, all of them. Any `top_groups` groups in which somebody works hold at
+# least `top_k` experts in service, so the token always finds enough.
 
 
 # %%
@@ -208,19 +213,24 @@ def sigmoid_bias_route(
     n_groups: int = 1,
     top_groups: int = 1,
     gate_scale: float = 2.5,
+    alive: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Route as DeepSeek-V3 does.
+    """Route as DeepSeek-V3 does, past experts that are out of service.
 
     logits: (T, E), any float dtype and memory layout; expert_bias: (E,) float32, of any sign and
-    size, for the choice only.
+    size, for the choice only; alive: (E,) bool, or None where all experts are in service.
     Returns gates (T, K) in float32, each row summing to gate_scale, and expert_ids (T, K), best
     biased score first.
     """
     ### BEGIN SOLUTION
     scores = logits.float().sigmoid()
     ranking = scores + expert_bias
+    if alive is not None:
+        ranking = ranking.masked_fill(~alive, -torch.inf)
     groups = ranking.unflatten(-1, (n_groups, -1))
-    worth = groups.topk(min(2, groups.shape[-1]), dim=-1).values.sum(dim=-1)
+    first_two = groups.topk(min(2, groups.shape[-1]), dim=-1).values
+    second = first_two[..., 1:]  # minus infinity here must not swallow the first
+    worth = first_two[..., 0] + second.masked_fill(second.isneginf(), 0.0).sum(dim=-1)
     best = worth.topk(top_groups, dim=-1).indices
     is_open = torch.zeros_like(worth, dtype=torch.bool).scatter(-1, best, True)
     ranking = groups.masked_fill(~is_open[..., None], -torch.inf).flatten(1)

@@ -388,3 +388,70 @@ for step in range(201):
     moe.update_bias(routing, rate=0.005)
 assert excess[200] < excess[0] / 3
 print("PASS: the excess is less than a third of what it was")
+
+# %% [markdown]
+# ## Exercise 7.8: Find what is wrong: a router with a clean record
+#
+# Somebody has written DeepSeek-V3's rule for a server. It agrees with the rule on the example below
+# (and on a thousand more of this kind), and it keeps one tensor less than yours of 7.5. With a
+# newly trained model the answers are rubbish, and nobody knows why.
+
+
+# %%
+def lean_route(
+    logits: Tensor, expert_bias: Tensor, top_k: int, n_groups: int, top_groups: int, scale: float
+) -> tuple[Tensor, Tensor]:
+    """DeepSeek-V3's rule, without a second tensor of scores."""
+    ranking = logits.float().sigmoid() + expert_bias
+    groups = ranking.unflatten(-1, (n_groups, -1))
+    best = groups.topk(2, dim=-1).values.sum(dim=-1).topk(top_groups, dim=-1).indices
+    is_open = torch.zeros(groups.shape[:2], dtype=torch.bool).scatter(-1, best, True)
+    open_ranking = groups.masked_fill(~is_open[..., None], -torch.inf).flatten(1)
+    values, expert_ids = open_ranking.topk(top_k, dim=-1)
+    gates = values - expert_bias[expert_ids]
+    return scale * gates / gates.sum(dim=-1, keepdim=True), expert_ids
+
+
+# %%
+from moe_teach.chapters.ch07_modern_moe.deepseek_rule import route as rule  # 7.5, known to be right
+
+example = torch.randn(64, 16), 0.1 * torch.randn(16)
+seen, right = (router(*example, 4, 4, 2, 2.5) for router in (lean_route, rule))
+torch.testing.assert_close(seen, right)
+
+# %% [markdown]
+# Find inputs that show what is wrong, with this router and with others: write `find_fault(route)`.
+# It tries a router on inputs of your choice and returns a list of those on which it breaks the
+# rule: an empty one if it never does. It is tried on the router above, on others that were
+# published with a fault, and on some that are right.
+#
+# - Always 16 experts in 4 groups, of which a token may open 2, and 4 experts per token. Call
+#   `route(logits, expert_bias, 4, 4, 2, 2.5)`, and `rule` the same way.
+# - An input is `(logits, expert_bias)`, (T, 16) and (16,), float32, T at most 64, logits within ±30
+#   and biases within ±20. It must be **fair**: the rule gives the same in float64, so no ties.
+# - Other servers may give the experts of a token in another order, and gates that differ in the
+#   last digits. That is no fault. Gates that differ by more than 0.001 are.
+
+
+# %%
+def find_fault(route: Callable) -> list[tuple[Tensor, Tensor]]:
+    """Return the inputs (logits, expert_bias), 20 at most, on which a router breaks the rule."""
+    ### BEGIN SOLUTION
+    found = []
+    random = torch.Generator().manual_seed(0)
+    # Around zero; biases far below and far above it; tiny scores beside a large bias.
+    for shift, bias in ((0.0, 0.0), (0.0, -5.0), (0.0, 7.0), (-12.0, 8.0)):
+        logits = shift + torch.randn(64, 16, generator=random)
+        expert_bias = bias + torch.randn(16, generator=random) / 2
+        tables = []
+        for router in (route, rule):
+            gates, ids = router(logits, expert_bias, 4, 4, 2, 2.5)
+            tables.append(torch.zeros(64, 16).scatter_add(1, ids, gates.float()))
+        if not torch.allclose(*tables, rtol=0.0, atol=0.001):
+            found.append((logits, expert_bias))
+    return found
+    ### END SOLUTION
+
+
+# %%
+check("7.8", find_fault)

@@ -3,6 +3,7 @@
 from moe_teach.chapters.ch07_modern_moe import (
     deepseek_moe,
     equal_flop_config,
+    find_fault,
     group_limited_topk,
     questions,
     sequence_balance_loss,
@@ -19,5 +20,6 @@ EXERCISES = (
     sigmoid_bias_route.EXERCISE,
     sequence_balance_loss.EXERCISE,
     deepseek_moe.EXERCISE,
+    find_fault.EXERCISE,
 )
 QUESTIONS = questions.QUESTIONS

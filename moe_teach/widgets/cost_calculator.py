@@ -37,10 +37,10 @@ class CostCalculator(CourseWidget):
         "curve of the cost of a million tokens against the batch size."
     )
     what_to_try: ClassVar[tuple[str, str, str]] = (
-        "Stay with the 72B/12B model and read the memory bar: what must be resident is six times "
-        "what the 12B suggest.",
-        "Make the experts wider, then narrower, and watch where the active part ends: it reaches "
-        "the mark of top-k / experts only if almost nothing is shared.",
+        "Stay with the 72B/12B model and read the memory bar: how many times what the 12B suggest "
+        "must be resident?",
+        "Make the experts wider, then narrower, and watch where the active part ends: when does it "
+        "come close to the mark of top-k / experts?",
         "Set the context to 0 and drag the batch in the curve from 1 to 1,024: at which batch is "
         "the sparse model closest in cost to a dense model of its full size? Then bring the "
         "context back: a curve ends where the cache no longer fits.",

@@ -189,26 +189,39 @@ def stable_topk_with_margin(scores: Tensor, top_k: int) -> tuple[Tensor, Tensor]
 check("3.5", stable_topk_with_margin)
 
 # %% [markdown]
-# ## Exercise 3.6: How many tokens changed their experts?
+# ## Exercise 3.6: Rounding, or a mistake?
 #
-# Two routings of the same tokens: which share of the tokens now goes to **other experts**? The
-# order inside a row does not count. Without tokens the answer is `0.0`.
+# You wrote a fast router, and it chooses other experts than the slow one for 40 of 100,000 tokens.
+# Is this rounding, or a bug? A small margin alone proves nothing: a token may stand on the edge
+# between experts 3 and 5, and the fast router may have taken expert 9.
+#
+# So judge each choice by itself. `logits` are the numbers you trust; those of the fast router may
+# be off by at most `delta` for a token, each of them, up or down. Give each token a verdict:
+#
+# - **0**: this is a best choice. Nobody outside has a larger logit than anybody inside.
+# - **1**: it is not, and logits that are off by at most `delta` may have led to exactly this set.
+# - **2**: no such logits lead to it. Somebody made a mistake.
+#
+# The order within a row says nothing. In floating point, compute the difference of two logits
+# first, and compare it then.
 
 
 # %%
-def changed_share(expert_ids_a: Tensor, expert_ids_b: Tensor) -> float:
-    """Compare two choices of experts, token by token.
+def judge_choices(logits: Tensor, expert_ids: Tensor, delta: Tensor) -> Tensor:
+    """Say of each token whether its choice is best, explained by rounding, or a mistake.
 
-    expert_ids_a, expert_ids_b: (T, K) integers from 0 on, of any size, distinct within a row.
-    Returns the share of tokens, 0.0 to 1.0, whose set of experts differs.
+    logits: (T, E), finite, of any size. expert_ids: (T, K), distinct within a row, in any order.
+    delta: (T,), at least 0.
+    Returns verdicts (T,), integers: 0, 1 or 2.
     """
     ### BEGIN SOLUTION
-    if len(expert_ids_a) == 0:
-        return 0.0
-    differs = expert_ids_a.sort(dim=-1).values != expert_ids_b.sort(dim=-1).values
-    return differs.any(dim=-1).float().mean().item()
+    is_chosen = torch.zeros_like(logits, dtype=torch.bool).scatter(1, expert_ids, True)
+    weakest_inside = logits.masked_fill(~is_chosen, torch.inf).amin(dim=-1)
+    strongest_outside = logits.masked_fill(is_chosen, -torch.inf).amax(dim=-1)
+    gap = strongest_outside - weakest_inside  # minus infinity where everybody was chosen
+    return (gap > 0).long() + (gap > 2 * delta).long()
     ### END SOLUTION
 
 
 # %%
-check("3.6", changed_share)
+check("3.6", judge_choices)

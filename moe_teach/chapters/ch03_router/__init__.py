@@ -1,7 +1,7 @@
 """Chapter 03: its exercises and the lesson's questions, in their order."""
 
 from moe_teach.chapters.ch03_router import (
-    changed_share,
+    judge_choices,
     noisy_topk_route,
     questions,
     router_gradient_norm,
@@ -16,6 +16,6 @@ EXERCISES = (
     sigmoid_route.EXERCISE,
     router_gradient_norm.EXERCISE,
     stable_topk_with_margin.EXERCISE,
-    changed_share.EXERCISE,
+    judge_choices.EXERCISE,
 )
 QUESTIONS = questions.QUESTIONS

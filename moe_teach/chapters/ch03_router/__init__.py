@@ -3,6 +3,7 @@
 from moe_teach.chapters.ch03_router import (
     judge_choices,
     noisy_topk_route,
+    quantise_router,
     questions,
     router_gradient_norm,
     sigmoid_route,
@@ -17,5 +18,6 @@ EXERCISES = (
     router_gradient_norm.EXERCISE,
     stable_topk_with_margin.EXERCISE,
     judge_choices.EXERCISE,
+    quantise_router.EXERCISE,
 )
 QUESTIONS = questions.QUESTIONS

@@ -227,6 +227,78 @@ def judge_choices(logits: Tensor, expert_ids: Tensor, delta: Tensor) -> Tensor:
 check("3.6", judge_choices)
 
 # %% [markdown]
+# ## Exercise 3.7: Find what is wrong: a router with closed experts
+#
+# Somebody wrote the router below for machines that fail: experts on a broken machine are
+# **closed**, and nobody may be sent there. It promises, for biases of any size and wherever at
+# least `top_k` experts are open:
+#
+# 1. only open experts are chosen, the `top_k` with the largest score plus bias, best first;
+# 2. the gates are the scores of the chosen, without bias, divided by their sum;
+# 3. `logits`, `expert_bias` and `is_open` are left as they were.
+#
+# It runs, and in the example expert 1 is closed and duly left out. It breaks a promise all the
+# same, and so do some others that you will not see.
+
+
+# %%
+def somebodys_route(
+    logits: Tensor, expert_bias: Tensor, is_open: Tensor, top_k: int
+) -> tuple[Tensor, Tensor]:
+    """Choose among the open experts by score plus bias; weigh by the score alone."""
+    scores = logits.sigmoid()
+    ranking = (scores + expert_bias).masked_fill(~is_open, 0.0)
+    expert_ids = ranking.topk(top_k, dim=-1).indices
+    gates = scores.gather(-1, expert_ids)
+    return gates / gates.sum(dim=-1, keepdim=True), expert_ids
+
+
+# %%
+example = torch.tensor([[0.5, 3.0, 1.0, -0.5]]), torch.tensor([0.1, 0.0, -0.1, 0.2])
+somebodys_route(*example, torch.tensor([True, False, True, True]), top_k=2)
+
+# %% [markdown]
+# Write a **test**: it tries a router on inputs of your own and says whether it kept its promises on
+# all of them. The check hands it three routers that keep them, in other ways than you might expect,
+# and ten that do not, the one above among them. A good test trusts no name and no example.
+
+
+# %%
+def route_test(route: Callable[[Tensor, Tensor, Tensor, int], tuple[Tensor, Tensor]]) -> bool:
+    """Say whether a router keeps its promises on all inputs that this test tries.
+
+    route: logits (T, E) float32, expert_bias (E,) float32, is_open (E,) bool, top_k -> gates (T, K)
+    of any float dtype, expert_ids (T, K) of any integer dtype.
+    """
+    ### BEGIN SOLUTION
+    random = torch.Generator().manual_seed(0)
+    for n_tokens, n_open, top_k in ((1, 1, 1), (5, 4, 1), (64, 40, 6)):
+        for bias in (-20.0, 0.0, 20.0):
+            logits = torch.randn(n_tokens, n_open + 9, generator=random)
+            expert_bias = bias + torch.randn(n_open + 9, generator=random)
+            is_open = torch.arange(n_open + 9) < n_open
+            given = logits.clone(), expert_bias.clone(), is_open.clone()
+            gates, expert_ids = route(*given, top_k)
+
+            probs = logits.sigmoid()
+            order = torch.where(is_open, probs + expert_bias, -torch.inf)
+            best = order.topk(top_k, dim=-1).indices
+            own = probs.gather(-1, best)
+            right_gates = own / own.sum(dim=-1, keepdim=True)
+            if not torch.equal(expert_ids.long(), best):
+                return False
+            if not torch.allclose(gates.float(), right_gates):
+                return False
+            if not all(map(torch.equal, given, (logits, expert_bias, is_open))):
+                return False
+    return True
+    ### END SOLUTION
+
+
+# %%
+check("3.7", route_test)
+
+# %% [markdown]
 # ## Exercise 3.8: Open task: a router in three bits
 #
 # There is no single right answer here: reach the goal, and then see how far beyond it you get. The

@@ -5,6 +5,7 @@ from moe_teach.chapters.ch03_router import (
     noisy_topk_route,
     quantise_router,
     questions,
+    route_test,
     router_gradient_norm,
     sigmoid_route,
     stable_topk_with_margin,
@@ -18,6 +19,7 @@ EXERCISES = (
     router_gradient_norm.EXERCISE,
     stable_topk_with_margin.EXERCISE,
     judge_choices.EXERCISE,
+    route_test.EXERCISE,
     quantise_router.EXERCISE,
 )
 QUESTIONS = questions.QUESTIONS

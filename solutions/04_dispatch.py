@@ -18,27 +18,64 @@ from moe_teach.course import check, mine
 from moe_teach.types import Routing
 
 # %% [markdown]
-# ## Exercise 4.1: One SwiGLU expert
+# ## Exercise 4.1: An expert that keeps nothing
 #
-# Write the expert that nearly all models of the wave use (Shazeer 2020, arXiv 2002.05202, eq. 6):
-# $W_{\text{down}} \bigl( \text{silu}(W_{\text{gate}}\, x) \odot W_{\text{up}}\, x \bigr)$, for
-# several rows at once. The silu is `F.silu`.
+# The expert of the lesson is two lines, and in training they are dear. Autograd keeps every tensor
+# that a derivative will ask for: here the two products, the silu and their product, each with F
+# numbers for every row. In a layer with millions of rows, that fills the memory, and not the
+# matrices do.
+#
+# Write an expert with the same answers and the same gradients that keeps **none** of them:
+#
+# $$W_{\text{down}} \bigl( \text{silu}(W_{\text{gate}}\, x) \odot W_{\text{up}}\, x \bigr)$$
+#
+# When the call is over, of all that it computed only its result may still be in memory. `x` and the
+# matrices are there anyway, so `backward` can compute the rest a second time.
+#
+# The form below is PyTorch's for an operation with a backward of its own: `forward` puts what it
+# keeps into `ctx.save_for_backward(...)`, and `backward` finds it in `ctx.saved_tensors`. It gets
+# `dy`, the gradient of the result, and returns the gradients of `x`, `w_gate`, `w_up` and `w_down`.
+# With $z$ the product that goes through the silu and $\sigma$ the sigmoid,
+# $\text{silu}'(z) = \sigma(z)\,(1 + z\,(1 - \sigma(z)))$. (Any other form that keeps nothing
+# passes, too. `torch.utils.checkpoint` has one ready; deriving it yourself tells you more.)
 #
 # The matrices are stored as PyTorch stores them, one row for each *output*.
 
 
 # %%
+class SwigluExpert(torch.autograd.Function):
+    """The SwiGLU expert, with a backward that computes the inner numbers once more."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, w_gate: Tensor, w_up: Tensor, w_down: Tensor) -> Tensor:
+        """Answer the rows, and save what backward needs and what exists anyway."""
+        ### BEGIN SOLUTION
+        ctx.save_for_backward(x, w_gate, w_up, w_down)
+        return (F.silu(x @ w_gate.T) * (x @ w_up.T)) @ w_down.T
+        ### END SOLUTION
+
+    @staticmethod
+    def backward(ctx, dy: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Turn the gradient of the result (n, D) into those of the four arguments."""
+        ### BEGIN SOLUTION
+        x, w_gate, w_up, w_down = ctx.saved_tensors
+        z, up = x @ w_gate.T, x @ w_up.T  # both (n, F), a second time
+        opening = z.sigmoid()
+        d_inner = dy @ w_down
+        d_up = d_inner * z * opening
+        d_z = d_inner * up * opening * (1 + z * (1 - opening))
+        return d_z @ w_gate + d_up @ w_up, d_z.T @ x, d_up.T @ x, dy.T @ (z * opening * up)
+        ### END SOLUTION
+
+
 def swiglu_expert(x: Tensor, w_gate: Tensor, w_up: Tensor, w_down: Tensor) -> Tensor:
-    """Run rows through one expert.
+    """Run rows through one expert, and keep nothing but the result.
 
     x: (n, D); w_gate and w_up: (F, D); w_down: (D, F). n may be 0: an expert nobody chose. The
     numbers may be large.
-    Returns (n, D).
+    Returns (n, D); its gradients are those of the formula.
     """
-    ### BEGIN SOLUTION
-    inner = F.silu(x @ w_gate.T) * (x @ w_up.T)  # (n, F)
-    return inner @ w_down.T
-    ### END SOLUTION
+    return SwigluExpert.apply(x, w_gate, w_up, w_down)
 
 
 # %%

@@ -201,26 +201,26 @@ check("4.4", capacity_dispatch)
 # ## Exercise 4.5: Who was turned away?
 #
 # The report that finds the problem of the lesson's first page. The T tokens are a flattened batch
-# of `n_rows` texts of equal length, each text a row of the batch: the first T / n_rows tokens are
-# row 0, and so on. Return a dictionary:
+# of `n_texts` texts of equal length: the first T / n_texts tokens are text 0, and so on. Return a
+# dictionary:
 #
 # - `"dropped"`: the share of all choices that were turned away, a plain float,
-# - `"by_row"`: the same share for each row, a tensor (n_rows,) in float32 or float64,
+# - `"by_text"`: the same share for each text, a tensor (n_texts,) in float32 or float64,
 # - `"unserved"`: how many **tokens** lost every one of their choices, a plain int.
 
 
 # %%
-def drop_report(kept: Tensor, n_rows: int) -> dict[str, object]:
+def drop_report(kept: Tensor, n_texts: int) -> dict[str, object]:
     """Report who lost how much.
 
-    kept: (T, K) booleans, row by row in memory; T is a multiple of n_rows.
-    Returns {"dropped": float, "by_row": Tensor (n_rows,), "unserved": int}.
+    kept: (T, K) booleans, token by token in memory; T is a multiple of n_texts.
+    Returns {"dropped": float, "by_text": Tensor (n_texts,), "unserved": int}.
     """
     ### BEGIN SOLUTION
     lost = ~kept
     return {
         "dropped": lost.float().mean().item(),
-        "by_row": lost.view(n_rows, -1).float().mean(dim=1),
+        "by_text": lost.view(n_texts, -1).float().mean(dim=1),
         "unserved": int(lost.all(dim=1).sum()),
     }
     ### END SOLUTION

@@ -418,3 +418,85 @@ print("PASS on 3 seeds: the loss halves, and the experts have become somebody's"
 # kind away in 25 %. After, most kinds have an expert that they prefer. It is no perfect deal of one
 # expert for each kind. Two kinds may share an expert, and one kind may use two: the loss asks for
 # small errors, not for tidy tables.
+
+# %% [markdown]
+# ## Exercise 4.8: Find what is wrong: a layer that passes its demo
+#
+# Somebody wrote the layer below and showed that it is right. Its contract:
+#
+# - x is (T, D), T at least 1, in float32 or bfloat16; gates (T, K) are positive float32 numbers of
+#   any size; expert_ids (T, K) are integers, different within a token;
+# - `experts` are E functions from (n, D) to (n, D) that treat each row by itself, n = 0 included;
+# - y is (T, D) in the dtype of x: y[t] is the sum over k of gates[t, k] times what expert
+#   `expert_ids[t, k]` makes of x[t]. Every choice counts, whoever else chooses. In bfloat16 a few
+#   roundings are allowed;
+# - all arguments are left as they were.
+
+
+# %%
+def somebodys_layer(
+    x: Tensor, gates: Tensor, expert_ids: Tensor, experts: list[Callable[[Tensor], Tensor]]
+) -> Tensor:
+    """Count every choice into a place of a padded block, run the experts, and collect."""
+    chosen = F.one_hot(expert_ids.flatten(), len(experts)).to(x.dtype)
+    earlier = chosen.cumsum(dim=0) - chosen
+    place = (earlier * chosen).sum(dim=1).long()
+    n_places = int(place.max()) + 1
+    row = expert_ids.flatten() * n_places + place
+    block = x.new_zeros(len(experts) * n_places, x.shape[1])
+    block[row] = x.repeat_interleave(expert_ids.shape[1], dim=0)
+    slices = block.split(n_places)
+    answers = torch.cat([expert(rows) for expert, rows in zip(experts, slices, strict=True)])
+    mixed = gates[..., None] * answers[row].view(*expert_ids.shape, -1)
+    return mixed.sum(dim=1).to(x.dtype)
+
+
+# %% tags=["play"]
+x, ids = torch.randn(64, 4), torch.rand(64, 8).argsort(dim=1)[:, :2]
+gates = torch.rand(64, 2).softmax(dim=1)
+experts = [lambda rows, e=e: rows * (e + 1) for e in range(8)]
+by_hand = (gates * (ids + 1)).sum(dim=1, keepdim=True) * x
+torch.testing.assert_close(somebodys_layer(x, gates, ids, experts), by_hand)
+print("PASS: the demo")
+
+# %% [markdown]
+# The demo passes, and the layer is wrong. Write a test that finds out: a function that is handed a
+# layer, tries it on inputs that the contract allows, and returns True where something is wrong.
+#
+# A test that always says True is none. So yours is tried on four layers that are right, each in
+# its own way, on this one, and on eight more that are broken, each in another way. None of them
+# raises an error, and all are called as this one is: layer(x, gates, expert_ids, experts).
+
+
+# %%
+def turns_away(layer: Callable[..., Tensor]) -> bool:
+    """Try a layer, and say whether it breaks the contract.
+
+    layer: as `somebodys_layer`, with the same four arguments.
+    Returns True where something is wrong, and False where nothing is.
+    """
+    ### BEGIN SOLUTION
+    for n_tokens, dtype, slack in (
+        (1, torch.float32, 1e-5),
+        (40, torch.float32, 1e-5),
+        (700, torch.bfloat16, 0.05),
+    ):
+        random = torch.Generator().manual_seed(n_tokens)
+        x = torch.randn(n_tokens, 3, generator=random).to(dtype)
+        gates = 0.1 + torch.rand(n_tokens, 2, generator=random)
+        other = torch.randint(2, 8, (n_tokens,), generator=random)
+        ids = torch.stack([other, torch.ones_like(other)], dim=1)  # 1 is everybody's, 0 nobody's
+        experts = [lambda rows, e=e: torch.sin(rows.float() + e).to(rows.dtype) for e in range(8)]
+
+        answers = torch.stack([expert(x).float() for expert in experts], dim=1)  # (T, E, D)
+        chosen = answers[torch.arange(n_tokens)[:, None], ids]
+        right, before = (gates[..., None] * chosen).sum(dim=1), x.clone()
+        y = layer(x, gates, ids, experts)
+        if bool(((y.float() - right).abs() > slack).any()) or not torch.equal(x, before):
+            return True
+    return False
+    ### END SOLUTION
+
+
+# %%
+check("4.8", turns_away)

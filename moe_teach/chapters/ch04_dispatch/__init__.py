@@ -9,6 +9,7 @@ from moe_teach.chapters.ch04_dispatch import (
     questions,
     sort_dispatch,
     swiglu_expert,
+    turns_away,
 )
 
 EXERCISES = (
@@ -19,5 +20,6 @@ EXERCISES = (
     drop_report.EXERCISE,
     padding_bill.EXERCISE,
     my_moe.EXERCISE,
+    turns_away.EXERCISE,
 )
 QUESTIONS = questions.QUESTIONS

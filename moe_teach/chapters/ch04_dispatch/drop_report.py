@@ -22,14 +22,14 @@ EXERCISE = Exercise(
     hints=(
         "A mean of booleans is a share. Only the shape decides which mean you take: over all, over "
         "the choices of a text, or over the choices of a token.",
-        "`(~kept).view(n_texts, -1)` has one line for each text of the batch: its tokens stand together, "
-        "and so do their choices.",
+        "`(~kept).view(n_texts, -1)` has one line for each text of the batch: its tokens stand "
+        "together, and so do their choices.",
         'lost = ~kept; "dropped": lost.float().mean().item(); "by_text": lost.view(n_texts, '
         '-1).float().mean(dim=1); "unserved": int(lost.all(dim=1).sum())',
     ),
-    explanation="One number hides the problem, and the same data by text shows it: under first come "
-    "the last texts pay for all. `unserved` is the worst case, a token for which the whole layer "
-    "was skipped without a word.",
+    explanation="One number hides the problem, and the same data by text shows it: under first "
+    "come the last texts pay for all. `unserved` is the worst case, a token for which the whole "
+    "layer was skipped without a word.",
 )
 
 

@@ -500,3 +500,43 @@ def turns_away(layer: Callable[..., Tensor]) -> bool:
 
 # %%
 check("4.8", turns_away)
+
+# %% [markdown]
+# ## Exercise 4.9: Open task: choose without seeing the future
+#
+# When a model writes, tokens come one after the other. Each must choose its experts *now*: it knows
+# who came before, and not who comes after. Every expert has `capacity` places, and a place that is
+# given away is gone. Choose so that as much probability as possible is served: the sum of `probs`
+# over all choices, of all tokens.
+#
+# The check lets 256 tokens come, six times, with 8 experts, 2 choices and a capacity factor of 1.0.
+# Your figure is the share that you serve of what somebody with *hindsight* could serve, who sees
+# all tokens first. (That is known: it is an assignment problem, and its dual bounds it from above.)
+# First come, first served, the lesson's way, reaches 70.4%. Whoever finds no place at a favourite
+# may go elsewhere, and still that rule alone does worse. From 90% on the exercise is passed. The
+# best that we know reaches 95.7%; how much is possible at all, we do not know.
+
+
+# %%
+def choose_now(
+    probs: Tensor, past: Tensor, used: Tensor, capacity: int, n_tokens: int, top_k: int
+) -> Tensor:
+    """Choose the experts of the token whose turn it is.
+
+    probs: (E,) its probabilities; past: (t, E) those of the t tokens before it, t from 0 to
+    n_tokens - 1; used: (E,) integers, the places that each expert has given away; capacity >= 0:
+    the places of one expert; n_tokens: all that will come; top_k <= E.
+    Returns int64, one axis: at most top_k different experts that have a place left, in any order.
+    The same arguments give the same answer.
+    """
+    ### BEGIN SOLUTION
+    # An expert that fills faster than the batch goes by asks for more.
+    ahead = used / max(capacity, 1) - len(past) / n_tokens
+    worth = (probs - 5 * ahead.clamp(min=0)).masked_fill(used >= capacity, -1)
+    best, ids = worth.topk(top_k)
+    return ids[best > 0]
+    ### END SOLUTION
+
+
+# %%
+check("4.9", choose_now)

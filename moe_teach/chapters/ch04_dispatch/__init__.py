@@ -2,6 +2,7 @@
 
 from moe_teach.chapters.ch04_dispatch import (
     capacity_dispatch,
+    choose_now,
     combine,
     drop_report,
     my_moe,
@@ -21,5 +22,6 @@ EXERCISES = (
     padding_bill.EXERCISE,
     my_moe.EXERCISE,
     turns_away.EXERCISE,
+    choose_now.EXERCISE,
 )
 QUESTIONS = questions.QUESTIONS

@@ -1,12 +1,12 @@
 # %% [markdown]
 # # 06c The bug clinic
 #
-# **Claim: most mistakes in an MoE layer raise no error, leave the loss falling and the load even.
-# What finds them is an observation whose right answer is known before anybody looks.**
+# **Claim: a mistake in an MoE layer need not raise an error. What finds it is an observation whose
+# right answer is known before anybody looks.**
 #
 # In lessons 06 and 06b the code was sound, and only the method was in question. Published code is
-# not always sound. Here lie twelve layers, eleven with one real mistake each. You examine them, and
-# find out how few of them the usual plot gives away.
+# not always sound. Here lie twelve layers, eleven with one real mistake each. You examine them and
+# write down what each of them has.
 
 # %%
 import numpy as np
@@ -21,14 +21,14 @@ from moe_teach.types import Routing
 # ## Two logs, one of them of a broken layer
 #
 # Here is what two trainers log for a batch in which **every** second choice fell on expert 7. Both
-# compute E times the sum of load times mean probability. One of them was written as `load` is
-# written in many repositories.
+# compute E times the sum of load times mean probability, and their loads are not the same.
 
 # %%
 torch.manual_seed(0)
 first = torch.arange(56) % 7
 expert_ids = torch.stack([first, torch.full_like(first, 7)], dim=1)
-probs = torch.full((56, 8), 0.1 / 6).scatter(1, expert_ids, torch.tensor([[0.5, 0.4]]).repeat(56, 1))
+sure = torch.tensor([[0.5, 0.4]]).expand(56, 2)  # of the two choices, in that order
+probs = torch.full((56, 8), 0.1 / 6).scatter(1, expert_ids, sure)
 
 
 # %%
@@ -73,16 +73,20 @@ show(SetUp)
 # Everybody is put through the same examination. It has eight panels, and the point of each is that
 # the healthy answer is known **before** anybody looks:
 #
-# | panel | what is done | in health |
-# | --- | --- | --- |
-# | 1 Load | a short training; each band is an expert | even at the end |
-# | 2 Loss it logs | routings made by hand: even ones at k = 1, 2, 4; a crowd at two experts; even first choices with all second choices at one expert | 1, 1, 1; both crowds above 1 |
-# | 3 Router's gradient | of the task's loss; of the balance loss as logged; of what the total contains of it, divided by the prescribed coefficient | none is 0; the last two are equal |
-# | 4 Gates | their sum for one token; their largest change when *all* biases rise by 0.25 | 1 for k = 2, 4; no change |
-# | 5 Bias | one batch with a crowd at experts 0 and 1 | down for these two, up for the others |
-# | 6 Evaluated twice | same tokens, same weights | nothing changes |
-# | 7 Alone or in a batch | a token's output alone, and with others beside it | nothing changes |
-# | 8 Output / input | norms, as it is; with the weights of all routed experts at zero; how much that silent output looks like the input x | silence is 0 |
+# 1. **Load** over a short training: each band is an expert. Healthy: even at the end.
+# 2. **The loss it logs** for routings made by hand: even ones at k = 1, 2, 4 (healthy: 1); a crowd
+#    at two experts, and even first choices with all second choices at one expert (above 1).
+# 3. **Gradients on the router**: of the task's loss; of the balance loss as logged; and of what the
+#    total contains of it, divided by the prescribed coefficient. Healthy: none is 0, and the last
+#    two are equal.
+# 4. **Gates**: their sum for one token (1, for k = 2 and 4), and the largest change when *all*
+#    biases rise by 0.25 (0).
+# 5. **Bias**: what one batch with a crowd at experts 0 and 1 does to each expert's bias (down for
+#    these two, up for the others).
+# 6. **Evaluated twice**: the same tokens, the same weights (no change).
+# 7. **Alone or in a batch**: by how much a token's output changes when others are beside it (0).
+# 8. **Output over input**: their norms, as it is; with the weights of all routed experts at zero
+#    (0); and how much that silent output looks like the input x.
 #
 # Two of these you can do yourself in a few lines. Panel 2, even routing: every expert is chosen
 # equally often, so the sum of load times probability is 1 / E, whatever the probabilities are.
@@ -195,7 +199,7 @@ clinic.table()
 # %% tags=["nbval-check-output"]
 charts = {case: clinic.examined(case) for case in clinic.cases()}
 uneven = [case for case, chart in charts.items() if chart.violation > 0.65]
-print(f"{len(uneven)} of {len(charts)} patients have an uneven load: {', '.join(uneven)}")
+print(f"{len(uneven)} of {len(charts)} patients have an uneven load")
 assert len(uneven) == 3
 
 # %% [markdown]
@@ -227,26 +231,25 @@ found = {
     for panel, keys in PANELS.items()
 }
 for panel, seen in found.items():
-    print(f"{panel:22} {len(seen):2} of 12: {' '.join(seen)}")
+    print(f"{panel:22} {len(seen):2} of 12")
 missed = set(charts) - {case for seen in found.values() for case in seen}
-print("in none of these panels:", *sorted(missed))
+print(f"in none of these panels: {len(missed)} patients, though one alone is healthy")
 
 # %% [markdown]
-# Panel 5 is missing a patient, and that is no mistake of ours: the changes there are of the size of
-# the bias rate, 0.0002, and `differs` asks for 0.02. A threshold that fits one quantity hides
-# another. On its own scale:
+# (Which ones, the charts say; exercise 6.5 asks for the letters.) Panel 5 found nobody. The changes
+# there are of the size of the bias rate, 0.0002, and `differs` asks for 0.02: a threshold that fits
+# one quantity hides another. On its own scale:
 
 # %% tags=["nbval-check-output"]
 still = [case for case, chart in charts.items() if chart.bias_step != health.bias_step]
-print("5 bias, on its own scale:", *still)
+print(f"5 bias, on its own scale: {len(still)} of 12")
 sound = missed - set(still)
 assert len(sound) == 1, "one healthy patient, and every ill one is seen somewhere"
 print(f"PASS: {len(charts) - len(sound)} of 12 show themselves outside the load plot, one does not")
 
 # %% [markdown]
-# **What to see.** No single panel finds half of them. All panels together find every one, and each
-# takes a few lines. One more thing can be read off: gradients on the router see most of all, and
-# hardly anybody logs them.
+# **What to see.** No single panel finds them all, and most find one to four. All panels together
+# find every one, and each takes a few lines.
 #
 # ## Control: the same ward, another seed
 #
@@ -263,16 +266,25 @@ assert [c for c, chart in again.items() if max(chart.gate_moves) > 1e-5] == [
 print("PASS: the same loads are uneven and the same gates move, with another seed")
 
 # %% [markdown]
-# And the control that must fail: an examination that asks nothing. Compare a patient by its falling
-# loss alone, and the ill are as good as the sound one. That is why these faults lived so long.
+# And the control that must fail: an examination that looks at the falling loss alone. Here are all
+# twenty set-ups of the vocabulary, the nineteen faults and the healthy one.
 
 # %% tags=["nbval-check-output"]
+from moe_teach.chapters.ch06_load_balancing.clinic.examination import task_losses
 from moe_teach.chapters.ch06_load_balancing.clinic.faults import FAULTS
-from moe_teach.chapters.ch06_load_balancing.clinic.losses import falls
 
-falling = sum(falls(fault, seed=0) for fault in FAULTS.values())
-print(f"{falling} of {len(FAULTS)} set-ups have a task loss that falls by half in 50 steps")
-assert falling == len(FAULTS)
+left = {}
+for word, fault in FAULTS.items():
+    losses = task_losses(fault)
+    left[word] = losses[-1] / losses[0]
+assert max(left.values()) < 0.35
+below = sum(share < left["healthy"] for share in left.values())
+print(f"PASS: the task's loss falls by 65 % and more in all {len(left)} set-ups")
+print(f"and in {below} of them further than in the healthy one")
+
+# %% [markdown]
+# A falling loss tells nobody ill. Some faults even help it in this toy: an expert nobody asked for
+# is more parameters. That is how such code lives for years.
 
 # %% [markdown]
 # ## What could be wrong with these results

@@ -107,7 +107,7 @@ def test_an_error_of_triton_names_its_likely_cause(line, words):
     assert words in likely_cause(caught.value)
 
 
-def test_the_cure_for_a_plain_number_widens_counters_constants_and_arguments():
+def test_the_cure_for_a_plain_number_widens_the_counter_of_a_loop():
     pytest.importorskip("triton")
     from moe_teach.judging.launching import kernel_from, launch
 

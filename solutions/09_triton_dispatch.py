@@ -14,6 +14,9 @@ import os
 # Judged on the CPU: where a GPU would write somewhere and go on, the interpreter gets a message.
 os.environ["TRITON_INTERPRET"] = "1"
 
+import torch
+
+from moe_teach.analysis.kernel_watch import KernelFault, watch
 from moe_teach.course import check
 from moe_teach.ops.triton_host import tl, triton
 
@@ -286,3 +289,76 @@ def combine_rows(
 
 # %%
 check("9.5", combine_rows)
+
+# %% [markdown]
+# ## Exercise 9.6: Find what is wrong: everybody's favourite expert
+#
+# Here is somebody's kernel for a router with one choice: for each token, the expert with the
+# largest logit. Its contract:
+#
+# - `logits` (T, E) are finite float32 numbers, of any size and sign. Row t begins `t * stride`
+#   numbers behind `logits_ptr`, and `stride` may be larger than E;
+# - `expert_ids` gets one int32 for each token: the expert with the largest logit, of equal ones the
+#   one with the smallest id;
+# - `EXPERTS` is a power of two that is not below E; the grid has ceil(T / BLOCK_T) programs;
+# - nothing else is read or written, and the result is the same in whatever order programs run.
+
+
+# %%
+@triton.jit
+def favourite(
+    logits_ptr, expert_ids_ptr, n_tokens, n_experts, stride,
+    BLOCK_T: tl.constexpr, EXPERTS: tl.constexpr,
+):  # fmt: skip
+    token = tl.program_id(0) * BLOCK_T + tl.arange(0, BLOCK_T)
+    expert = tl.arange(0, EXPERTS)
+    inside = (token < n_tokens)[:, None] & (expert < n_experts)[None, :]
+    at = token[:, None] * stride + expert[None, :]
+    logits = tl.load(logits_ptr + at, mask=inside, other=0.0)
+    best = tl.argmax(logits, axis=1)
+    tl.store(expert_ids_ptr + token, best, mask=token < n_tokens)
+
+
+# %%
+logits = torch.randn(8, 4, generator=torch.Generator().manual_seed(0))
+expert_ids = torch.empty(8, dtype=torch.int32)
+favourite[(1,)](logits, expert_ids, 8, 4, 4, BLOCK_T=8, EXPERTS=4)
+print(expert_ids.tolist(), torch.equal(expert_ids.long(), logits.argmax(dim=1)))
+
+# %% [markdown]
+# It passed its author's test, and it is wrong. So are seven others that you will not see. All of
+# them are right on this example, and broken somewhere else. What was missing is a better test.
+#
+# Write it. `is_right` gets a kernel, launches it as often as it likes on inputs that it makes, and
+# returns True if the kernel keeps its contract and False if it does not. The check hands it right
+# kernels, written in different ways, and broken ones. Launch under `watch(logits=..., ids=...)`:
+# without it, a kernel that stores too far may end your Python. Three or four small launches are
+# enough.
+
+
+# %%
+def is_right(kernel) -> bool:
+    """Test a kernel with the parameters and the contract of `favourite`.
+
+    Returns True for a kernel that keeps the contract, False for any other; raises nothing.
+    """
+    ### BEGIN SOLUTION
+    wide = torch.randint(-9, 10, (9, 8)) * 1e4  # ties, and numbers far below zero
+    for n_tokens, n_experts in ((5, 3), (9, 5)):
+        for logits in (wide[:n_tokens, :n_experts], -wide[:n_tokens, :n_experts].abs() - 1):
+            ids = torch.full((n_tokens,), -7, dtype=torch.int32)
+            sizes = (n_tokens, n_experts, logits.stride(0))
+            try:
+                with watch(logits=logits, ids=ids) as seen:
+                    grid = (triton.cdiv(n_tokens, 4),)
+                    kernel[grid](logits, ids, *sizes, BLOCK_T=4, EXPERTS=8)
+            except KernelFault:
+                return False
+            if seen.races() or not torch.equal(ids.long(), logits.argmax(dim=1)):
+                return False
+    return True
+    ### END SOLUTION
+
+
+# %%
+check("9.6", is_right)

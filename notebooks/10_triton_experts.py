@@ -792,15 +792,14 @@ else:
 # %% [markdown]
 # ## The library's kernel, and yours
 #
-# The library's grouped kernel is eight lines long, because what its five kernels share has names of
-# its own. Each is a piece of what you have read:
+# The library's grouped kernel is short, because what several of its kernels share has names of its
+# own. Each is a piece of what you have read:
 #
-# | there | here |
-# | --- | --- |
-# | `locate` | the first four lines: tile, expert, rows, and which rows exist. It numbers the programs in *one* row and lets eight tiles share a block of columns while it is in the cache |
-# | `walk` | the loop over `d`; where D is a multiple of the step (`EVEN_K`), without its masks |
-# | `product` | `product`, with the precision as an argument |
-# | `put` | the store under a mask |
+# - `locate` is your first four lines: tile, expert, rows, and which of them exist. It numbers the
+#   programs in *one* row, and lets eight tiles share a block of columns while that is in the cache.
+# - `walk` is your loop over `d`. Where D is a multiple of the step (`EVEN_K`), it needs no mask.
+# - `product` is `product`, with the precision as an argument.
+# - `put` is your store under a mask.
 #
 # First the walk, then the kernel around it:
 

@@ -47,6 +47,7 @@ def ownership(
         text = f"expert {e}" if end > begin else ""
         axes.annotate(text, (1.02 * n_columns, (begin + end) / 2), va="center", annotation_clip=0)
     axes.set(xlim=(0, n_columns), ylim=(n_rows, 0), xlabel="column", ylabel="row")
+    axes.set_title("" if ids is None else "program (tile, block of columns)")
     axes.spines[:].set_visible(False)
     nobody = int((owner < 0).sum())
     left_out = f"{nobody} elements nobody stored." if nobody else "Nothing is left out."
@@ -91,8 +92,8 @@ def waste(rows_per_expert: Sequence[int], even: Any, skewed: Any) -> Figure:
         drawing,
         "Rows computed over rows needed, against the rows of an expert, one line for each height "
         f"of a tile. With {rows_per_expert[0]} row for each expert, tiles of {low} compute "
-        f"{float(even[low][0]):.0f} times what is needed and tiles of {high} "
-        f"{float(even[high][0]):.0f} times; with {rows_per_expert[-1]} rows "
+        f"{float(even[low][0]):.1f} times what is needed and tiles of {high} "
+        f"{float(even[high][0]):.1f} times; with {rows_per_expert[-1]} rows "
         f"{float(even[low][-1]):.2f} and {float(even[high][-1]):.2f} times (even router), "
         f"{float(skewed[low][-1]):.2f} and {float(skewed[high][-1]):.2f} times (skewed router).",
     )
@@ -127,6 +128,7 @@ def moved(ways: Mapping[str, Any], unit: str) -> Figure:
         axes.annotate(f" {total:,.0f}", (total, row), va="center", fontsize=9)
     axes.invert_yaxis()
     axes.set(xlabel=unit, xlim=(0, 1.15 * left.max()))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     drawing.legend(loc="outside upper center", ncols=len(parts), fontsize=9)
     told = (
         f"{way}: " + ", ".join(f"{name} {amount:,.0f}" for name, amount in ways[way].items())
@@ -162,6 +164,32 @@ def signature(
     return described(drawing, f"{_reached(n_tokens, rates, peak)} {_lost(n_tokens, slower)}")
 
 
+def room(
+    stages: Sequence[int],
+    need: Mapping[str, Sequence[int]],
+    limit: Mapping[str, int],
+    names: Mapping[str, str],
+) -> Figure:
+    """Draw the shared memory that a kernel needs by stages, and what each machine has, in KB."""
+    drawing, axes = figure(7.0, 3.6)
+    told = []
+    for i, (target, kilobytes) in enumerate(need.items()):
+        colour, style = colours(i + 1)[i], ("-", "--", ":")[i % 3]
+        label = f"{names[target]}: has {limit[target]}"
+        axes.axhline(limit[target], color=colour, ls=style, lw=1)
+        fits = [n for n, k in zip(stages, kilobytes, strict=True) if k <= limit[target]]
+        marks = {"marker": MARKERS[i], "ms": 6 + 3 * (i == 0), "mfc": "none", "label": label}
+        axes.plot(stages, kilobytes, color=colour, ls=style, **marks)
+        told.append(f"{names[target]} needs {kilobytes[-1]} KB with {stages[-1]} and has "
+                    f"{limit[target]}, enough for {max(fits)}")  # fmt: skip
+    axes.set(xlabel="steps of the loop on their way at once (stages)", ylabel="KB")
+    axes.set(title="Shared memory: what is needed (marks), what there is (lines without)")
+    axes.set_ylim(0, 1.45 * max(limit.values()))
+    axes.xaxis.set_major_locator(FixedLocator(list(stages)))
+    axes.legend(fontsize=9, loc="upper left", ncols=len(need))
+    return described(drawing, f"Shared memory by stages, one line a machine. {'; '.join(told)}.")
+
+
 def _reached(n_tokens: Sequence[int], rates: Mapping[str, Any], peak: float) -> str:
     """Say with how many tokens each layer gets to the peak."""
     first = {
@@ -176,7 +204,7 @@ def _lost(n_tokens: Sequence[int], slower: Mapping[str, Any]) -> str:
     """Say where each way loses most."""
     most = {name: int(np.argmax(np.asarray(lost))) for name, lost in slower.items()}
     told = [
-        f"{name} at {n_tokens[at]:,} tokens, {float(slower[name][at]):.1f} times"
+        f"{name} with {n_tokens[at]:,} at once, {float(slower[name][at]):.1f} times"
         for name, at in most.items()
     ]
     return f"Right: the least time over that of the fused way. Most is lost by {', '.join(told)}."

@@ -4,8 +4,9 @@
 """
 
 from moe_teach.course.learner.mine.verb import mine
+from moe_teach.course.learner.overview import progress
 from moe_teach.course.learner.session import by_mode, setup
 from moe_teach.course.learner.source_view import show
-from moe_teach.course.learner.verbs import check, hint, progress, reset, solution
+from moe_teach.course.learner.verbs import check, hint, reset, solution
 
 __all__ = ["by_mode", "check", "hint", "mine", "progress", "reset", "setup", "show", "solution"]

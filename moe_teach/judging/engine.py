@@ -13,11 +13,12 @@ from typing import Any
 from moe_teach.judging import folding
 from moe_teach.judging.calling import FORGOTTEN, Reference, Trial
 from moe_teach.judging.compare import describe, difference
-from moe_teach.judging.exercise import MISSING, Exercise, Stage, WrongAnswer
+from moe_teach.judging.exercise import MISSING, Exercise, Goal, Stage, WrongAnswer
 from moe_teach.judging.guard import PrintedText, fresh_session, looked_at, within
 from moe_teach.judging.outcome import Outcome
 
 SEEDS = (0, 1, 2)
+GOAL = "goal"  # the last stage of an open task
 
 
 def run_exercise(
@@ -46,11 +47,13 @@ def run_exercise(
             return replace(blank, state="wrong", message=said, got=got)
     with trial.watching():
         for stage in exercise.stages:
-            outcome = _run_stage(trial, stage, seeds, blank)
+            outcome, _ = _run_stage(trial, stage, seeds, blank)
             if outcome is not None:
                 return outcome
-    passed = _stages(exercise, "")
-    return replace(blank, state="passed", earned=exercise.points, stages=passed)
+        passed = replace(
+            blank, state="passed", earned=exercise.points, stages=_stages(exercise, "")
+        )
+        return _measured(trial, exercise.goal, seeds, passed) if exercise.goal else passed
 
 
 def _trial(exercise: Exercise, answer: Any, reference: Reference | None) -> Trial | None:
@@ -60,20 +63,44 @@ def _trial(exercise: Exercise, answer: Any, reference: Reference | None) -> Tria
     return Trial(exercise, answer, reference)
 
 
-def _run_stage(trial: Trial, stage: Stage, seeds: Sequence[int], blank: Outcome) -> Outcome | None:
-    failed = replace(
-        blank, state="wrong", stage=stage.name, stages=_stages(trial.exercise, stage.name)
-    )
+def _run_stage(
+    trial: Trial, stage: Stage, seeds: Sequence[int], blank: Outcome
+) -> tuple[Outcome | None, list[Any]]:
+    """Run one stage for all seeds: give what was wrong, `None` if it holds, and its results."""
+    stages = _stages(trial.exercise, stage.name)
+    failed = replace(blank, state="wrong", earned=0, stage=stage.name, stages=stages)
+    results: list[Any] = []
     with fresh_session() as printed:
         for seed in seeds:
-            found = _judged(trial, stage, seed, failed)
+            found = _judged(trial, stage, seed, failed, results)
             if found is not None:
-                return _with_prints(found, printed)
-    return None
+                return _with_prints(found, printed), results
+    return None, results
 
 
-def _judged(trial: Trial, stage: Stage, seed: int, failed: Outcome) -> Outcome | None:
-    """Run one stage for one seed; `None` means that it holds.
+def _measured(trial: Trial, goal: Goal, seeds: Sequence[int], passed: Outcome) -> Outcome:
+    """Measure a valid answer to an open task, and compare the mean with the goal."""
+    if goal.measuring is None:
+        said = f"The goal of exercise {trial.exercise.id} has no measure."
+        return replace(passed, state="course problem", earned=0, message=said)
+    outcome, figures = _run_stage(trial, Stage(GOAL, goal.measuring), seeds, passed)
+    if outcome is not None:
+        return outcome
+    figure = sum(figures) / len(figures)
+    counts = figure if math.isfinite(figure) else None
+    told = replace(passed, message=goal.in_words(figure), measured=counts)
+    if goal.is_reached(figure):
+        return told
+    stages = _stages(trial.exercise, GOAL)
+    return replace(
+        told, state="wrong", earned=0, stage=GOAL, stages=stages, cause=goal.cause, cure=goal.cure
+    )
+
+
+def _judged(
+    trial: Trial, stage: Stage, seed: int, failed: Outcome, results: list[Any]
+) -> Outcome | None:
+    """Run one stage for one seed and keep its result; `None` means that it holds.
 
     All that touches the learner's objects happens in here, under a limit: the run with the words
     for a wrong answer, and then the words for an error.
@@ -81,7 +108,7 @@ def _judged(trial: Trial, stage: Stage, seed: int, failed: Outcome) -> Outcome |
 
     def run() -> Outcome | None:
         try:
-            stage.run(trial.answer, seed)
+            results.append(stage.run(trial.answer, seed))
         except WrongAnswer as verdict:
             return _wrong(failed, verdict)
         return None
@@ -168,7 +195,7 @@ def _raised(
 
 def _stages(exercise: Exercise, failed: str | None) -> tuple[tuple[str, Any], ...]:
     """List the stages: all passed for an empty `failed`, none reached for `None`."""
-    names = [stage.name for stage in exercise.stages]
+    names = [stage.name for stage in exercise.stages] + [GOAL] * (exercise.goal is not None)
     if failed is None:
         return tuple((name, "not reached") for name in names)
     if not failed:

@@ -10,10 +10,12 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from moe_teach.judging.compare import Words, is_tensor
+from moe_teach.judging.goals import Goal
 
 __all__ = [
     "MISSING",
     "Exercise",
+    "Goal",
     "NamedAnswer",
     "Stage",
     "Words",
@@ -26,12 +28,10 @@ __all__ = [
 ]
 
 Answer = TypeVar("Answer", bound=Callable[..., Any])
-StageFunction = Callable[[Any, int], None]
+StageFunction = Callable[[Any, int], Any]
 
 
-class _Missing:
-    """The value of something that was not given; `None` may be a real answer."""
-
+class _Missing:  # `None` may be a real answer
     def __repr__(self) -> str:
         return "not given"
 
@@ -185,7 +185,8 @@ class Exercise:
     `id` is chapter.number and never changes; `name` is the function or class the learner writes.
     `limit` is the soft time limit of one check in seconds of wall time. `version` is raised by
     hand when what is asked changes, so that progress knows which form was passed. A function that
-    changes its arguments is turned away, unless `changes_inputs` says that this is the task.
+    changes its arguments is turned away, unless `changes_inputs` says that this is the task. The
+    `goal` of an open task is measured after all stages.
     """
 
     id: str
@@ -201,6 +202,7 @@ class Exercise:
     limit: float | int = 10
     changes_inputs: bool = False
     version: int = 1
+    goal: Goal | None = None
     stages: list[Stage] = field(default_factory=list)
     answers: list[NamedAnswer] = field(default_factory=list)
 
@@ -236,7 +238,7 @@ class Exercise:
 
     @property
     def chapter(self) -> int:
-        """The chapter this exercise belongs to."""
+        """Its chapter."""
         return int(self.id.split(".")[0])
 
 

@@ -16,7 +16,8 @@ class Outcome:
     shows them decides how many. `earned` is what counts of `points`. `stages` lists every stage
     with its state; `stage` is the one that failed. `example` maps the names of the failing inputs
     to their descriptions. `trace` holds the learner's own frames and `printed` what their code
-    printed in the failing stage.
+    printed in the failing stage. `measured` is the figure that a valid answer to an open task
+    reached, whether or not it is good enough.
     """
 
     item_id: str
@@ -36,6 +37,7 @@ class Outcome:
     trace: str = ""
     printed: str = ""
     next_step: str = ""
+    measured: float | int | None = None
 
     def to_json(self) -> str:
         """Write everything as one line of JSON."""

@@ -32,7 +32,8 @@ class _Damaged(Exception):
 class Record:
     """One exercise or question: tries, hints opened, and which version was passed and when.
 
-    `failures` counts the tries that went wrong in a row, up to the latest.
+    `failures` counts the tries that went wrong in a row, up to the latest. `best` is the best
+    figure reached in an open task, in the form that `best_version` names.
     """
 
     attempts: int = 0
@@ -43,6 +44,8 @@ class Record:
     points: float | int = 0
     hints: tuple[int, ...] = ()
     solution_opened: bool = False
+    best: float | int | None = None
+    best_version: int = 0
 
 
 @dataclass
@@ -101,6 +104,20 @@ def count_attempt(item_id: str, state: str, version: int, points: float | int) -
     return update(item_id, change)
 
 
+def keep_best(
+    item_id: str, figure: float | int, version: int, is_better: Callable[[float, float], bool]
+) -> Record:
+    """Keep the figure of a try at an open task if none so far is better."""
+
+    def change(before: Record) -> Record:
+        known = before.best if before.best_version == version else None
+        if known is not None and not is_better(figure, known):
+            return before
+        return replace(before, best=figure, best_version=version)
+
+    return update(item_id, change)
+
+
 def open_hint(item_id: str, level: int) -> None:
     """Record that a hint was read."""
     update(item_id, lambda r: replace(r, hints=tuple(sorted({*r.hints, level}))))
@@ -148,6 +165,8 @@ def _record(stored: dict[str, Any]) -> Record:
     kept["attempts"] = int(kept.get("attempts", 0))
     kept["failures"] = int(kept.get("failures", 0))
     kept["points"] = float(kept.get("points", 0.0))
+    kept["best"] = None if kept.get("best") is None else float(kept["best"])
+    kept["best_version"] = int(kept.get("best_version", 0))
     kept["passed_version"] = _version(kept.get("passed_version", 0))
     return Record(**kept)
 

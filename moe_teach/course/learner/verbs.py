@@ -1,27 +1,19 @@
-"""The words a learner types: check, hint, solution, progress, reset.
-
-They always answer. Where the record of progress cannot be read or written (no home, no permission,
-another course's file) they do all the rest, and say that nothing is kept.
-"""
+"""The words a learner types: check, hint, solution, reset. They always answer."""
 
 import operator
-import os
-import re
-from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 from moe_teach.course import materials, registry
 from moe_teach.course.learner import progress_file as ledger
 from moe_teach.course.learner.feedback import Score
 from moe_teach.course.learner.mine import carrying, parts
 from moe_teach.course.learner.notes import Note
+from moe_teach.course.learner.recording import paragraphs, recorded, saved
 from moe_teach.judging import engine, questions
 from moe_teach.judging.exercise import MISSING, Exercise
 from moe_teach.judging.outcome import Outcome
 from moe_teach.judging.questions import Question
-
-T = TypeVar("T")
 
 
 def check(item_id: str = "", answer: Any = MISSING) -> Score:
@@ -41,7 +33,8 @@ def check(item_id: str = "", answer: Any = MISSING) -> Score:
         outcome = questions.run_question(item, answer)
     else:
         outcome = engine.run_exercise(item, answer, reference=materials.reference)
-    return Score(_carried_over(item, answer, _remembered(item, outcome)))
+    outcome, is_best = _against_the_best(item, _remembered(item, outcome))
+    return Score(_carried_over(item, answer, outcome) if is_best else outcome)
 
 
 def hint(item_id: str = "", level: int | None = None) -> Note:
@@ -59,9 +52,9 @@ def hint(item_id: str = "", level: int | None = None) -> Note:
     asked = _next_hint(item) if level is None else _whole(level)
     if asked not in range(1, count + 1):
         return Note("No such hint", f"{item.id} has hints 1 to {count}.")
-    _, problem = _save(lambda: ledger.open_hint(item.id, asked))
+    _, problem = saved(lambda: ledger.open_hint(item.id, asked))
     more = f'hint("{item.id}", {asked + 1})' if asked < count else f'solution("{item.id}")'
-    text = _paragraphs(item.hints[asked - 1], f"Still stuck? `{more}`", problem)
+    text = paragraphs(item.hints[asked - 1], f"Still stuck? `{more}`", problem)
     return Note(f"Hint {asked} of {count} for {item.id} {item.title}", text)
 
 
@@ -74,8 +67,8 @@ def solution(item_id: str = "") -> Note:
         code = materials.without_markers(materials.solution_cell(item))
     except (registry.UnknownId, materials.MissingMaterial) as missing:
         return Note("No solution to show", str(missing))
-    _, problem = _save(lambda: ledger.open_solution(item.id))
-    return Note(f"Solution of {item.id} {item.title}", _paragraphs(item.explanation, problem), code)
+    _, problem = saved(lambda: ledger.open_solution(item.id))
+    return Note(f"Solution of {item.id} {item.title}", paragraphs(item.explanation, problem), code)
 
 
 def reset(item_id: str = "") -> Note:
@@ -86,36 +79,12 @@ def reset(item_id: str = "") -> Note:
         code = materials.starter_of(materials.solution_cell(item)) if is_exercise else ""
     except (registry.UnknownId, materials.MissingMaterial) as missing:
         return Note("Nothing to reset", str(missing))
-    _, problem = _save(lambda: ledger.forget(item.id))
+    _, problem = saved(lambda: ledger.forget(item.id))
     text = problem or "Your record for it is empty again."
     if code:
         text += " This is the code it started from; paste it over yours to begin afresh."
         text += parts.stays(item)
     return Note(f"Reset {item.id} {item.title}", text, code)
-
-
-def progress(chapter: int | str | None = None) -> Note:
-    """Show every exercise with what you have done on it, and where to go next.
-
-    With `chapter` (a number) only that chapter's.
-    """
-    try:
-        items = list(registry.every_item() if chapter is None else _chapter(chapter))
-    except registry.UnknownId as unknown:
-        return Note("No such chapter", str(unknown))
-    done, problem = _recorded()
-    exercises = [item for item in items if isinstance(item, Exercise)]
-    questions = [item for item in items if isinstance(item, Question)]
-    rows = tuple(_row(item, done.of(item.id)) for item in exercises)
-    text = (
-        f"{_passed(exercises, done)} of {len(exercises)} exercises passed, "
-        f"{_passed(questions, done)} of {len(questions)} questions answered."
-    )
-    following = next((i for i in exercises if done.of(i.id).state != "passed"), None)
-    if following:
-        text += f' Next: {following.id} "{following.title}".'
-    header = ("exercise", "title", "state", "points", "tries", "hints", "solution")
-    return Note("Your progress", _paragraphs(text, problem), header=header, rows=rows)
 
 
 def _find(item_id: str) -> registry.Item:
@@ -129,10 +98,6 @@ def _find(item_id: str) -> registry.Item:
         raise registry.UnknownId(f"{item_id!r} cannot be looked up here ({said}).") from problem
 
 
-def _passed(items: Iterable[registry.Item], done: ledger.Progress) -> int:
-    return sum(done.of(item.id).state == "passed" for item in items)
-
-
 def _whole(number: Any) -> int:
     try:
         return operator.index(number)
@@ -140,33 +105,12 @@ def _whole(number: Any) -> int:
         return 0
 
 
-def _chapter(chapter: int | str) -> Iterable[registry.Item]:
-    if not re.fullmatch("[0-9]+", str(chapter)):
-        raise registry.UnknownId("A chapter is named by its number: progress(3).")
-    return registry.load(int(chapter)).values()
-
-
-def _row(item: Exercise, record: ledger.Record) -> tuple[str, ...]:
-    state = record.state
-    if state == "passed" and record.passed_version != item.version:
-        state = "passed (an earlier version)"
-    return (
-        item.id,
-        item.title,
-        state,
-        f"{record.points:g}/{item.points:g}",
-        str(record.attempts),
-        ", ".join(map(str, record.hints)) or "-",
-        "read" if record.solution_opened else "-",
-    )
-
-
 def _answer_to(question: Question) -> Note:
-    _, problem = _save(lambda: ledger.open_solution(question.id))
+    _, problem = saved(lambda: ledger.open_solution(question.id))
     answer = str(question.answer)
     if question.choices:
         answer = f"{answer}) {question.choices[answer]}"
-    return Note(f"Answer to {question.id}", _paragraphs(answer, question.because, problem))
+    return Note(f"Answer to {question.id}", paragraphs(answer, question.because, problem))
 
 
 def _remembered(item: registry.Item, outcome: Outcome) -> Outcome:
@@ -176,7 +120,7 @@ def _remembered(item: registry.Item, outcome: Outcome) -> Outcome:
     """
     if outcome.state in ("not attempted", "course problem"):
         return outcome
-    record, problem = _save(
+    record, problem = saved(
         lambda: ledger.count_attempt(item.id, outcome.state, item.version, outcome.earned)
     )
     failures = record.failures if record else 3  # where nobody counts, nothing is held back
@@ -186,6 +130,20 @@ def _remembered(item: registry.Item, outcome: Outcome) -> Outcome:
         cure=outcome.cure if failures >= 3 else "",
         next_step="\n".join(filter(None, (_next_step(item, outcome, record), problem))),
     )
+
+
+def _against_the_best(item: registry.Item, outcome: Outcome) -> tuple[Outcome, bool]:
+    """Keep the best figure of an open task; say whether this answer is no worse than it."""
+    figure = outcome.measured
+    if figure is None or not isinstance(item, Exercise) or item.goal is None:
+        return outcome, True
+    goal = item.goal
+    record, _ = saved(lambda: ledger.keep_best(item.id, figure, item.version, goal.is_better))
+    if record is None or record.best is None:
+        return outcome, True
+    is_best = not goal.is_better(record.best, figure)
+    said = "Your best so far." if is_best else f"Your best so far stays {goal.spelt(record.best)}."
+    return replace(outcome, next_step="\n".join(filter(None, (said, outcome.next_step)))), is_best
 
 
 def _carried_over(item: registry.Item, answer: Any, outcome: Outcome) -> Outcome:
@@ -208,35 +166,8 @@ def _next_step(item: registry.Item, outcome: Outcome, record: ledger.Record | No
 
 def _next_hint(item: registry.Item, record: ledger.Record | None = None) -> int:
     """Give the number of the next unread hint, of the last one where all are read."""
-    known = record or _recorded()[0].of(item.id)
+    known = record or recorded()[0].of(item.id)
     return min(max(known.hints, default=0) + 1, len(item.hints))
-
-
-def _recorded() -> tuple[ledger.Progress, str]:
-    """Give the record, or an empty one and the reason."""
-    try:
-        return ledger.read(), ""
-    except OSError as problem:
-        return ledger.Progress(), f"(Your progress could not be read: {_reason(problem)}.)"
-
-
-def _save(action: Callable[[], T]) -> tuple[T | None, str]:
-    """Run a write to the progress file; a full or read-only disk must not cost the feedback."""
-    if os.environ.get("NBGRADER_EXECUTION"):
-        return None, ""
-    try:
-        return action(), ""
-    except OSError as problem:
-        said = f"(Your progress could not be saved: {_reason(problem)}. Nothing is kept.)"
-        return None, said
-
-
-def _reason(problem: OSError) -> str:
-    return (problem.strerror or str(problem) or type(problem).__name__).rstrip(".")
-
-
-def _paragraphs(*texts: str) -> str:
-    return "\n\n".join(filter(None, texts))
 
 
 def _note(item_id: str, state: Any, message: str) -> Outcome:

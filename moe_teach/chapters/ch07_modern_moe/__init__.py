@@ -6,6 +6,7 @@ from moe_teach.chapters.ch07_modern_moe import (
     find_fault,
     group_limited_topk,
     questions,
+    route_in_room,
     sequence_balance_loss,
     shared_expert_moe,
     sigmoid_bias_route,
@@ -21,5 +22,6 @@ EXERCISES = (
     sequence_balance_loss.EXERCISE,
     deepseek_moe.EXERCISE,
     find_fault.EXERCISE,
+    route_in_room.EXERCISE,
 )
 QUESTIONS = questions.QUESTIONS

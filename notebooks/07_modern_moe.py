@@ -18,6 +18,7 @@ from statistics import mean
 import torch
 from torch import Tensor
 
+from moe_teach.chapters.ch07_modern_moe import figures
 from moe_teach.chapters.ch07_modern_moe.experiments import (
     BEST,
     BEST_9000,
@@ -28,13 +29,6 @@ from moe_teach.chapters.ch07_modern_moe.experiments import (
     domain_bits,
     memorise,
     speak,
-)
-from moe_teach.chapters.ch07_modern_moe.figures import (
-    designs,
-    granularity,
-    layer_picture,
-    lengths,
-    scopes,
 )
 from moe_teach.config import RouterConfig
 from moe_teach.course import by_mode, check, show
@@ -234,7 +228,7 @@ for name, result in mine.items():
 
 # %%
 show_figure(
-    granularity(
+    figures.granularity(
         {name: kilobits_at(name, n_steps) for name in FINER},
         {name: kilobits_at(name, n_steps) for name in ("dense, same active", "dense, same total")},
         {"31 top-3 + 1 shared": (5.6, kilobits_at("31 top-3 + 1 shared", n_steps))},
@@ -343,7 +337,9 @@ check("7.q2", ...)
 
 # %%
 show_figure(
-    layer_picture(31, 3, 1, 16, ["512 hidden units, 64 active", "31 choose 3 = 4,495 routes"])
+    figures.layer_picture(
+        31, 3, 1, 16, ["512 hidden units, 64 active", "31 choose 3 = 4,495 routes"]
+    )
 )
 
 
@@ -602,7 +598,7 @@ for name in ("global batch", "each sequence"):
 untrained = max(max(path[0]["domain_bits"]) for path in text.column("global batch", "path"))
 shuffled = max(max(row) for name in text.names for row in text.column(name, "null_bits"))
 show_figure(
-    scopes(
+    figures.scopes(
         {name: text.column(name, "domain_bits") for name in text.names},
         {"an untrained router": untrained, "domains shuffled": shuffled},
         {name: text.column(name, "loss") for name in text.names},
@@ -673,9 +669,9 @@ bits = {
     for name in BEST[900]
 }
 FAMILIES = ("dense, same active", "dense, same total", *FINER, "16 top-2, raw gates")
-FAMILIES += tuple(name for name in bits if name not in FAMILIES)
+FAMILIES += tuple(sorted(set(bits) - set(FAMILIES), key=lambda name: (name[0] == "8", name)))
 show_figure(
-    designs(
+    figures.designs(
         {name: bits[name][0] for name in FAMILIES},
         {name: mean(final[name]) for name in FAMILIES if name in final},
         groups=(2, 7),
@@ -718,12 +714,12 @@ COMPARED = (
 )
 
 # %%
-print(f"{'':31}rate 0.01       own rate, 900   2,700 steps")
+print(" " * 30 + "".join(head.rjust(16) for head in ("0.01, 900", "own rate, 900", "own, 2,700")))
 for idea, name, reference in COMPARED:
     pairs = zip(final[name], final[reference], strict=False)  # three seeds or five
     one_rate = paired(*zip(*((100 * a / b, 100.0) for a, b in pairs), strict=True))
-    row = "  ".join(f"{gap:+5.1f}".ljust(14) for gap in [one_rate, *percent(name, reference)[:2]])
-    print(f"{idea:30} {row}")
+    row = "".join(f"{gap:+.1f}".rjust(16) for gap in [one_rate, *percent(name, reference)[:2]])
+    print(f"{idea:30}{row}")
 
 # %% tags=["nbval-check-output"]
 first_cut, dense = percent("16 top-2", "8 top-1"), percent("dense, same total", "8 top-1")
@@ -736,9 +732,11 @@ print("PASS: at its own rate the first cut is worth over 15 %, the second less t
 print("      8 top-1; the sigmoid is behind in 900 steps, and in 2,700 it cannot be told")
 
 # %%
-SHOWN = ("8 top-1", "16 top-2", "32 top-4", "dense, same total", "8, fixed hash")
+SHOWN = ("8 top-1", "16 top-2", "dense, same total", "8, fixed hash")
 SHOWN += ("32 top-4, no balancing", "32 top-4, sigmoid")
-show_figure(lengths((900, 2700, 9000), {n: bits[n] for n in SHOWN}, full=6 * 128 * 128 / 1000))
+show_figure(
+    figures.lengths((900, 2700, 9000), {n: bits[n] for n in SHOWN}, full=6 * 128 * 128 / 1000)
+)
 
 # %% [markdown]
 # **What to see.** At one rate for all, the first cut was worth three percent, and the dense layer

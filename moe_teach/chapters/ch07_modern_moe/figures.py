@@ -155,7 +155,7 @@ def scopes(
         left.axhline(level, color=INK, linewidth=1.2, linestyle=style, label=name)
     left.set_xticks(range(table.shape[1]))
     left.set(ylim=(0, None), xlabel="layer", ylabel="bits about the domain (2 is everything)")
-    left.set_title("What a choice of expert tells")
+    left.set_title("What a choice of expert tells (lines: range of the seeds)")
     _legend_below(left)
     _draw_differences(right, losses, reference)
     told = "; ".join(

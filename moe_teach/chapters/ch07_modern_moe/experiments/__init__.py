@@ -19,6 +19,7 @@ __all__ = [
     "BEST_9000",
     "DESIGNS",
     "EXPERIMENTS",
+    "RATES",
     "SCOPES",
     "Balance",
     "Design",

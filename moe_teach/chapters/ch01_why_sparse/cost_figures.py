@@ -54,7 +54,9 @@ def lines_figure(
             )  # fmt: skip  (smaller marks on top, so that equal curves both show)
         axes.set(xlabel="tokens decoded together (batch)", ylabel=label, title=title)
         axes.set_xscale("log", base=2)
-        axes.set_yscale("log" if is_log else "linear")
+        if is_log:
+            axes.set_yscale("log")
+            axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axes.legend(fontsize=8)
     said = (

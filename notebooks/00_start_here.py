@@ -205,10 +205,10 @@ check("0.q3", ...)
 # you find none, look at the four features: can a word look like a number to this router at all?
 
 # %%
-mine = "Write 3 words , or 30 , and see where they go !"
-mine_tokens = mine.split()
-mine_routing = choose(features(mine_tokens) @ w_router.T, top_k=2)
-show_figure(routing_picture(mine_tokens, mine_routing, EXPERT_NAMES))
+yours = "Write 3 words , or 30 , and see where they go !"
+your_tokens = yours.split()
+your_routing = choose(features(your_tokens) @ w_router.T, top_k=2)
+show_figure(routing_picture(your_tokens, your_routing, EXPERT_NAMES))
 
 # %% [markdown]
 # ## A control that must fail

@@ -523,9 +523,9 @@ for batch, above, below in ratios:
 #
 # ## Play with it
 #
-# The calculator does all of this at once, for every model of the catalog whose layers are alike.
-# Its FLOPs include the context (4,096 tokens at first), the bars above did not. Try the three
-# things that it proposes.
+# The calculator does all of this at once, for every sparse decoder of the catalog whose layers are
+# alike. Its FLOPs include the context (4,096 tokens at first), which the bars above left out. Try
+# the three things that it proposes.
 
 # %%
 from moe_teach.widgets.cost_calculator import CostCalculator

@@ -54,11 +54,11 @@ def draw_world(seed: int) -> tuple[World, World]:
     return train, new
 
 
-def draw_start(seed: int) -> tuple[Tensor, Tensor]:
+def draw_start(seed: int, n_experts: int = N_EXPERTS) -> tuple[Tensor, Tensor]:
     """Draw first experts (E, 3, 3) and a first router (E, 3)."""
     random = torch.Generator().manual_seed(1000 + seed)
-    experts = torch.randn(N_EXPERTS, 3, 3, generator=random)
-    return experts, 0.1 * torch.randn(N_EXPERTS, 3, generator=random)
+    experts = torch.randn(n_experts, 3, 3, generator=random)
+    return experts, 0.1 * torch.randn(n_experts, 3, generator=random)
 
 
 def forward(experts: Tensor, router: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:

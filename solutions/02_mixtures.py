@@ -298,9 +298,9 @@ check("2.7", accepts)
 #
 # It is measured on 36 worlds that the lesson has not used, new places only. A place is *painted
 # right* if the squared error of its **top expert alone** is below 0.12; with the true maps and
-# borders that would be 99.3 % of all places, and the noise spoils the rest. The likelihood of the
-# lesson reaches 86 %, the best fixed variance that we found 90 %. **The goal is 93 %.** The course's
-# solution has 97 %, and it is not the best there is.
+# borders that would be 99.3% of all places, and the noise spoils the rest. The likelihood of the
+# lesson reaches 86%, the best fixed variance that we found 90%. **The goal is 93%.** The solution
+# of the course has 97%, and it is not the best there is.
 #
 # You get what the lesson's errors got, the outputs and the logarithms of the gates, and one thing
 # more: `progress`, the share of the training that is over, 0 at the first step and nearly 1 at the

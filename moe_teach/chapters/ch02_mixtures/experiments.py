@@ -135,7 +135,7 @@ def race(horizon: Horizon, seed: int) -> dict[str, Any]:
 def _stack(
     name: str, lr: float, seeds: tuple[int, ...], marks: tuple[int, ...]
 ) -> list[dict[str, Any]]:
-    train, new = (_stacked(side) for side in zip(*map(draw_world, seeds), strict=True))
+    train, new = (stacked(side) for side in zip(*map(draw_world, seeds), strict=True))
     starts = zip(*map(draw_start, seeds), strict=True)
     experts, router = (torch.stack(part).requires_grad_() for part in starts)
     optimiser = torch.optim.Adam([experts, router], lr=lr)
@@ -152,7 +152,8 @@ def _stack(
     ]
 
 
-def _stacked(worlds: tuple[World, ...]) -> World:
+def stacked(worlds: tuple[World, ...]) -> World:
+    """Stack worlds, one for each run."""
     return World(*(torch.stack(field) for field in zip(*worlds, strict=True)))
 
 

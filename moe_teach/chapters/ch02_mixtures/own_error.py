@@ -6,7 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from moe_teach.chapters.ch02_mixtures.experiments import World, draw_start, draw_world
+from moe_teach.chapters.ch02_mixtures.experiments import (
+    World,
+    draw_start,
+    draw_world,
+    stacked,
+)
 from moe_teach.chapters.ch02_mixtures.inputs import inputs, require_scalar
 from moe_teach.judging.exercise import Exercise, Goal, Words, WrongAnswer, require
 
@@ -60,8 +65,7 @@ def worlds_of(seed: int) -> range:
 
 def train(error: Error, seeds: range) -> Tensor:
     """Train a mixture on each world, and give the share of new places painted right, (S,)."""
-    pairs = [draw_world(seed) for seed in seeds]
-    train, new = (World(*map(torch.stack, zip(*side, strict=True))) for side in zip(*pairs))
+    train, new = (stacked(side) for side in zip(*map(draw_world, seeds), strict=True))
     starts = zip(*(draw_start(seed, N_EXPERTS) for seed in seeds), strict=True)
     experts, router = (torch.stack(part).requires_grad_() for part in starts)
     optimiser = torch.optim.Adam([experts, router], lr=0.05)
@@ -108,8 +112,7 @@ def _loss(answer: Any, seed: int) -> None:
 
 @EXERCISE.stage("several worlds at once")
 def _several(answer: Any, seed: int) -> None:
-    pairs = [draw_world(one)[0] for one in worlds_of(seed)[:2]]
-    world = World(*map(torch.stack, zip(*pairs, strict=True)))
+    world = stacked(tuple(draw_world(one)[0] for one in worlds_of(seed)[:2]))
     experts, router = map(
         torch.stack, zip(*(draw_start(s, N_EXPERTS) for s in (0, 1)), strict=True)
     )

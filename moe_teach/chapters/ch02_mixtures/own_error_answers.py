@@ -1,7 +1,5 @@
 """Exercise 2.8: wrong answers with what they must be told, and other right ones."""
 
-import torch
-
 from moe_teach.chapters.ch02_mixtures.answer_parts import errors_of
 from moe_teach.chapters.ch02_mixtures.own_error import EXERCISE
 

@@ -8,6 +8,7 @@
 import math
 from collections.abc import Callable
 from functools import partial
+from itertools import product
 
 import torch
 from torch import Tensor, nn
@@ -270,8 +271,8 @@ def accepts(mixture: Callable[..., Tensor]) -> bool:
         n_rows[number] += len(rows)
         return rows @ turns[number]
 
-    for k, shift, spread in ((1, 0, 1), (2, 0, 1), (2, -9, 1), (2, 0, 200), (4, 0, 1)):
-        x, logits = torch.randn(6, 2), shift + spread * torch.randn(6, 4)
+    for k, spread in product((1, 2, 3, 4), (1, 200)):
+        x, logits = torch.randn(6, 2), spread * torch.randn(6, 4)
         turns, n_rows = torch.randn(4, 2, 2), [0, 0, 0, 0]
         got = mixture(x, [partial(ask, number) for number in range(4)], logits, k)
 
@@ -280,7 +281,7 @@ def accepts(mixture: Callable[..., Tensor]) -> bool:
         expected = sum(gates[:, [e]] * (x @ turn) for e, turn in enumerate(turns))
         if n_rows != is_chosen.sum(dim=0).tolist():
             return False
-        if not torch.allclose(got, expected, rtol=1e-3, atol=1e-4):
+        if not torch.allclose(got, expected, atol=1e-4):
             return False
     return True
     ### END SOLUTION
@@ -292,15 +293,16 @@ check("2.7", accepts)
 # %% [markdown]
 # ## Exercise 2.8: Open task: an error that finds the regions
 #
-# Twelve experts for six regions are generous, and 400 steps as well. Here are **eight experts, 300
-# steps**, and one expert for each place in the end: 9 numbers that paint, and a router of 24. World
-# and optimiser are those of the lesson, the course trains, and all that you choose is the error.
+# Twelve experts for six regions are generous, and so are 400 places and 400 steps. Here are **eight
+# experts, 200 places and 300 steps**, and in the end one expert for each place: 9 numbers that
+# paint, and a router of 24. Worlds and optimiser are those of the lesson, the course trains, and
+# all that you choose is the error.
 #
-# It is measured on 36 worlds that the lesson has not used, new places only. A place is *painted
+# It is measured on 30 worlds that the lesson has not used, new places only. A place is *painted
 # right* if the squared error of its **top expert alone** is below 0.12; with the true maps and
 # borders that would be 99.3% of all places, and the noise spoils the rest. The likelihood of the
-# lesson reaches 86%, the best fixed variance that we found 90%. **The goal is 93%.** The solution
-# of the course has 97%, and it is not the best there is.
+# lesson reaches 77%, the best fixed variance that we tried 90%. **The goal is 93%.** The solution
+# of the course has more, and it is not the best there is.
 #
 # You get what the lesson's errors got, the outputs and the logarithms of the gates, and one thing
 # more: `progress`, the share of the training that is over, 0 at the first step and nearly 1 at the

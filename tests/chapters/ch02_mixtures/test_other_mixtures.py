@@ -43,12 +43,12 @@ def test_a_right_one_is_the_gated_sum_of_the_top_k(right, k):
         assert is_right(mixture, given)
 
 
-@pytest.mark.parametrize(("broken", "hidden"), zip(BROKEN, HIDDEN, strict=True), ids=NAMES)
+@pytest.mark.parametrize(("broken", "hidden"), list(zip(BROKEN, HIDDEN, strict=True)), ids=NAMES)
 def test_a_broken_one_is_right_where_its_words_say(broken, hidden):
     assert is_right(broken.mixture, case(**hidden))
 
 
-@pytest.mark.parametrize(("broken", "name"), zip(BROKEN, NAMES, strict=True), ids=NAMES)
+@pytest.mark.parametrize(("broken", "name"), list(zip(BROKEN, NAMES, strict=True)), ids=NAMES)
 def test_a_broken_one_is_wrong_somewhere(broken, name):
     shown = [case(1), case(2), case(3), case(2, shift=-9.0), case(2, spread=200.0)]
     wrong = not all(is_right(broken.mixture, given) for given in shown)

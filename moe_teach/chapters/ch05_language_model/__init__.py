@@ -5,8 +5,8 @@ from moe_teach.chapters.ch05_language_model import (
     iso_flop_hidden,
     loss_at_budget,
     moe_block,
-    paired_gain,
     questions,
+    sign_flip_test,
     train_loop,
 )
 
@@ -15,7 +15,7 @@ EXERCISES = (
     iso_flop_hidden.EXERCISE,
     initial_loss_test.EXERCISE,
     loss_at_budget.EXERCISE,
-    paired_gain.EXERCISE,
+    sign_flip_test.EXERCISE,
     train_loop.EXERCISE,
 )
 QUESTIONS = questions.QUESTIONS

@@ -402,3 +402,72 @@ print("PASS: layer, block and loop together learn; two nats and more below an un
 # **What to see.** Your curve beside those of the course. It is another model, with SwiGLU experts
 # and other first weights, so do not read a win or a loss of a tenth of a nat out of one run: that
 # is what exercise 5.5 is for.
+
+# %% [markdown]
+# ## Exercise 5.7: Find what is wrong: an evaluation
+#
+# Somebody measures every model with the function below. It promises:
+#
+# 1. the mean loss in nats of all tokens that are asked for (a target of -100 is not), over all
+#    batches **together**: how a text is cut into batches must not matter;
+# 2. right to six digits, whatever float dtype the logits have;
+# 3. nothing drawn at random, and no gradients recorded;
+# 4. the model is left as it was found, to the last of its parts.
+
+
+# %%
+@torch.no_grad()
+def somebodys_evaluation(model: nn.Module, batches) -> float:
+    """Measure a model."""
+    model.eval()
+    losses = []
+    for batch in batches:
+        logits = model(batch.inputs).logits
+        loss = functional.cross_entropy(logits.flatten(0, 1), batch.targets.flatten())
+        losses.append(loss.item())
+    model.train()
+    return sum(losses) / len(losses)
+
+
+# %% [markdown]
+# It runs, and on two batches of the facts it says what the library says:
+
+# %% tags=["play"]
+from moe_teach.chapters.ch05_language_model import experiments as lab
+from moe_teach.train.evaluate import evaluate
+
+untrained = lab.build_model(lab.FACTS["16 experts"], seed=0)
+batches, _ = lab.build_data("facts", seed=0)
+two = [batches.at(0), batches.at(1)]
+print(f"{somebodys_evaluation(untrained, two):.6f}   {evaluate(untrained, two).loss:.6f}")
+
+# %% [markdown]
+# It breaks its promises all the same, in more than one way. Find the cases, and write a function
+# that keeps them.
+
+
+# %%
+def evaluate_model(model: nn.Module, batches) -> float:
+    """Measure the loss of a model on all batches together, and leave the model as it was.
+
+    model: token ids (B, S) -> an output with `logits` (B, S, V). batches: hands out, once, batches
+    with `inputs` and `targets` (B, S), of any sizes; at least one token of all is asked for.
+    """
+    ### BEGIN SOLUTION
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    nats, n_asked = 0.0, 0
+    with torch.no_grad():
+        for batch in batches:
+            logits = model(batch.inputs).logits.float().flatten(0, 1)
+            targets = batch.targets.flatten()
+            nats += functional.cross_entropy(logits, targets, reduction="sum").item()
+            n_asked += (targets != -100).sum().item()
+    for module, was_training in modes:
+        module.training = was_training
+    return nats / n_asked
+    ### END SOLUTION
+
+
+# %%
+check("5.7", evaluate_model)

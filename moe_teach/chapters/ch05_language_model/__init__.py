@@ -1,6 +1,7 @@
 """Chapter 05: its exercises and the lesson's questions, in their order."""
 
 from moe_teach.chapters.ch05_language_model import (
+    evaluate_model,
     initial_loss_test,
     iso_flop_hidden,
     loss_at_budget,
@@ -17,5 +18,6 @@ EXERCISES = (
     loss_at_budget.EXERCISE,
     sign_flip_test.EXERCISE,
     train_loop.EXERCISE,
+    evaluate_model.EXERCISE,
 )
 QUESTIONS = questions.QUESTIONS

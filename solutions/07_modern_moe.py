@@ -59,36 +59,45 @@ def equal_flop_config(
 check("7.1", equal_flop_config)
 
 # %% [markdown]
-# ## Exercise 7.2: Cut experts into parts
+# ## Exercise 7.2: Make a mixture out of a dense layer
 #
-# A SwiGLU expert is a sum over its hidden units:
-# $E(x) = \sum_f w^{down}_{\cdot f}\,\text{silu}(w^{gate}_f x)\,(w^{up}_f x)$. A sum can be cut
-# anywhere. Cut every expert into `split` parts of equal width, so that **the outputs of its parts
-# add up to the output of the whole**, exactly. The parts of expert `e` are the new experts
-# `e * split` to `e * split + split - 1`; which hidden units go to which part is up to you.
+# The lesson cuts experts that are there. Experts can also be *made*, out of a dense SwiGLU layer
+# that is trained already, so that nothing that it has learned is lost. Cut its F hidden units into
+# `split` parts. Copy the whole set of parts `copies` times. That makes copies · split experts, of
+# which a token shall use `split`.
+#
+# The layer that they go into is a plain one: softmax over all experts, the best `split`, and the
+# gates of a token divided by their sum. It has no `gate_scale`, and you cannot change it. At first
+# it has to say **exactly what the dense layer says, of every token**. So give the router rows by
+# which a token is given all parts of *one* copy, and the experts weights with which these parts add
+# up to the right sum. Each copy has a direction; a token goes to the copy whose direction it points
+# along most ($x \cdot d_c$ is largest). Which hidden units go to which part is up to you.
 
 
 # %%
-def split_experts(
-    w_gate: Tensor, w_up: Tensor, w_down: Tensor, split: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Cut each of E experts into `split` parts whose outputs sum to the old expert's output.
+def upcycle(
+    w_gate: Tensor, w_up: Tensor, w_down: Tensor, split: int, directions: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Make copies * split experts, and a router, out of a dense layer.
 
-    w_gate, w_up: (E, F, D); w_down: (E, D, F), in any memory layout; split divides F.
-    Returns the same three for E * split experts: (E*split, F/split, D) twice, and
-    (E*split, D, F/split). The parts of one expert stand side by side.
+    w_gate, w_up: (F, D); w_down: (D, F), in any memory layout; split divides F.
+    directions: (copies, D), one for each copy.
+    Returns w_gate and w_up (copies*split, F/split, D), w_down (copies*split, D, F/split), and the
+    router's matrix (copies*split, D). Experts c*split to c*split + split - 1 are copy c. The copies
+    share no memory: they will be trained.
     """
     ### BEGIN SOLUTION
-    n_experts, d_ff, d_model = w_up.shape
-    rows = (n_experts * split, d_ff // split, d_model)
-    # In w_down the hidden units are the last axis: cut it, then bring the parts to the experts.
-    down = w_down.unflatten(-1, (split, d_ff // split)).movedim(2, 1).flatten(0, 1)
-    return w_gate.reshape(rows), w_up.reshape(rows), down
+    d_ff, d_model = w_up.shape
+    rows, copies = (split, d_ff // split, d_model), len(directions)
+    # In w_down the hidden units are the last axis. Each gate will be 1 / split: undo that here.
+    down = w_down.unflatten(-1, (split, d_ff // split)).movedim(1, 0) * split
+    parts = [w.repeat(copies, 1, 1) for w in (w_gate.reshape(rows), w_up.reshape(rows), down)]
+    return *parts, directions.repeat_interleave(split, dim=0)
     ### END SOLUTION
 
 
 # %%
-check("7.2", split_experts)
+check("7.2", upcycle)
 
 # %% [markdown]
 # ## Exercise 7.3: An expert that is always on
@@ -180,15 +189,20 @@ def group_limited_topk(scores: Tensor, top_k: int, n_groups: int, top_groups: in
 check("7.4", group_limited_topk)
 
 # %% [markdown]
-# ## Exercise 7.5: DeepSeek-V3's rule, from logits to gates
+# ## Exercise 7.5: DeepSeek-V3's rule, with experts out of service
 #
-# Now the whole rule (arXiv 2412.19437, eq. 12 to 16, and its group limit).
+# The lesson took one token through the whole rule (arXiv 2412.19437, eq. 12 to 16, and its group
+# limit). Write it for all tokens at once, and for a day on which not all machines run: `alive` says
+# which experts are in service.
 #
 # 1. Score each expert alone, by a sigmoid, in float32.
-# 2. Add the bias: this ranking, and nothing else, decides groups and experts (as in 7.4).
+# 2. Add the bias: this ranking, and nothing else, decides groups and experts (as in 7.4), among
+#    the experts **in service**. A group is worth the sum of its two best of them, or its only one.
+#    A group that has none cannot be opened.
 # 3. The gates are the **unbiased** scores of the chosen, divided by their sum, times `gate_scale`.
 #
-# You may write the group part again or call your own function of 7.4.
+# Rankings may be negative, all of them. Any `top_groups` groups in which somebody works hold at
+# least `top_k` experts in service, so the token always finds enough.
 
 
 # %%
@@ -199,19 +213,24 @@ def sigmoid_bias_route(
     n_groups: int = 1,
     top_groups: int = 1,
     gate_scale: float = 2.5,
+    alive: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Route as DeepSeek-V3 does.
+    """Route as DeepSeek-V3 does, past experts that are out of service.
 
     logits: (T, E), any float dtype and memory layout; expert_bias: (E,) float32, of any sign and
-    size, for the choice only.
+    size, for the choice only; alive: (E,) bool, or None where all experts are in service.
     Returns gates (T, K) in float32, each row summing to gate_scale, and expert_ids (T, K), best
     biased score first.
     """
     ### BEGIN SOLUTION
     scores = logits.float().sigmoid()
     ranking = scores + expert_bias
+    if alive is not None:
+        ranking = ranking.masked_fill(~alive, -torch.inf)
     groups = ranking.unflatten(-1, (n_groups, -1))
-    worth = groups.topk(min(2, groups.shape[-1]), dim=-1).values.sum(dim=-1)
+    first_two = groups.topk(min(2, groups.shape[-1]), dim=-1).values
+    second = first_two[..., 1:]  # minus infinity here must not swallow the first
+    worth = first_two[..., 0] + second.masked_fill(second.isneginf(), 0.0).sum(dim=-1)
     best = worth.topk(top_groups, dim=-1).indices
     is_open = torch.zeros_like(worth, dtype=torch.bool).scatter(-1, best, True)
     ranking = groups.masked_fill(~is_open[..., None], -torch.inf).flatten(1)

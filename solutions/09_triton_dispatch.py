@@ -14,6 +14,9 @@ import os
 # Judged on the CPU: where a GPU would write somewhere and go on, the interpreter gets a message.
 os.environ["TRITON_INTERPRET"] = "1"
 
+import torch
+
+from moe_teach.analysis.kernel_watch import KernelFault, watch
 from moe_teach.course import check
 from moe_teach.ops.triton_host import tl, triton
 
@@ -60,14 +63,21 @@ check("9.1", copy_and_sign)
 # %% [markdown]
 # ## Exercise 9.2: Count the choices of each block
 #
-# The choices of all tokens stand in one long row: `expert_ids`, n of them. Program b looks at its
-# own BLOCK of them and writes one row of a table, how many of *its* choices fell on each expert:
+# The choices of all tokens stand in one long row: `expert_ids`, n of them. Each block of BLOCK
+# neighbours has its own row in a table, which says how many of *its* choices fell on each expert:
 #
 # $$\text{counts}_{b,e} = \bigl|\{\, i \text{ in block } b : \text{expert\_ids}_i = e \,\}\bigr|$$
 #
-# A choice that was turned away has the id **-1** and counts for nobody. `EXPERTS` is the next power
-# of two after `n_experts`: Triton's ranges need one. The rows of the table have `n_experts`
-# columns and lie one behind the other.
+# The lesson's kernel does that, with a loop over the experts and one program for each block. Yours
+# differs in three points:
+#
+# - A choice that was turned away has the id **-1** and counts for nobody.
+# - **A row is stored whole, in one `tl.store`.** `EXPERTS` is the next power of two that is not
+#   below `n_experts`: Triton's ranges need one. The rows of the table have `n_experts` columns and
+#   lie one behind the other.
+# - **The grid has any number of programs**, from one to as many as there are blocks or more. They
+#   share the blocks as you like; `tl.num_programs(0)` says how many there are. `range` and
+#   `tl.cdiv(a, b)`, which rounds a / b up, work in a kernel too.
 #
 # ```text
 #   3 experts, BLOCK = 4     expert_ids:  2  0  2 -1 | 1  2  .  .
@@ -83,18 +93,18 @@ def count_choices(
     """Count how many choices of each block fell on each expert.
 
     expert_ids_ptr: n_choices integers, each in [0, n_experts) or -1; counts_ptr: integers
-    (n_blocks, n_experts), row by row. The grid has n_blocks = ceil(n_choices / BLOCK) programs.
+    (n_blocks, n_experts), row by row, with n_blocks = ceil(n_choices / BLOCK). The grid has any
+    number of programs.
     """
     ### BEGIN SOLUTION
-    block = tl.program_id(0)
-    choice = block * BLOCK + tl.arange(0, BLOCK)
-    # A lane without a choice must look like one that was turned away: 0 would be an expert.
-    expert_ids = tl.load(expert_ids_ptr + choice, mask=choice < n_choices, other=-1)
-
     expert = tl.arange(0, EXPERTS)
-    fell_on = expert_ids[:, None] == expert[None, :]  # (BLOCK, EXPERTS)
-    counts = tl.sum(fell_on.to(tl.int32), axis=0)
-    tl.store(counts_ptr + block * n_experts + expert, counts, mask=expert < n_experts)
+    for block in range(tl.program_id(0), tl.cdiv(n_choices, BLOCK), tl.num_programs(0)):
+        choice = block * BLOCK + tl.arange(0, BLOCK)
+        # A lane without a choice must look like one that was turned away: 0 would be an expert.
+        expert_ids = tl.load(expert_ids_ptr + choice, mask=choice < n_choices, other=-1)
+        fell_on = expert_ids[:, None] == expert[None, :]  # (BLOCK, EXPERTS)
+        counts = tl.sum(fell_on.to(tl.int32), axis=0)
+        tl.store(counts_ptr + block * n_experts + expert, counts, mask=expert < n_experts)
     ### END SOLUTION
 
 
@@ -113,6 +123,11 @@ check("9.2", count_choices)
 # Write the slot of every choice, and the token of every row: choice i belongs to token
 # $\lfloor i / K \rfloor$. A choice with id -1 was turned away: its slot is **-1**, and it has no
 # row.
+#
+# The lesson's kernel walks through all experts and loads a start for each. DeepSeek-V3 has 256, and
+# a block has chosen few of them. So: **load from `base` one number for each choice that was kept,
+# and nothing else.** Then the rank, too, should be found without that walk. (`EXPERTS` is there for
+# those who want it; you can do without.)
 #
 # ```text
 #   K = 1, BLOCK = 4         expert_ids:  2  0  2 -1 | 1  2  .  .
@@ -143,16 +158,17 @@ def place_choices(
     """
     ### BEGIN SOLUTION
     block = tl.program_id(0)
-    choice = block * BLOCK + tl.arange(0, BLOCK)
+    lane = tl.arange(0, BLOCK)
+    choice = block * BLOCK + lane
     has_choice = choice < n_choices
     expert_ids = tl.load(expert_ids_ptr + choice, mask=has_choice, other=-1)
     is_kept = expert_ids >= 0
 
-    expert = tl.arange(0, EXPERTS)
-    fell_on = (expert_ids[:, None] == expert[None, :]).to(tl.int32)  # (BLOCK, EXPERTS)
-    earlier = tl.cumsum(fell_on, axis=0) - fell_on  # a running sum counts the choice itself too
-    base = tl.load(base_ptr + block * n_experts + expert, mask=expert < n_experts, other=0)
-    row = tl.sum(fell_on * (earlier + base[None, :]), axis=1)
+    # Choices know among themselves who comes first: (BLOCK, BLOCK), whatever the experts are.
+    same = expert_ids[:, None] == expert_ids[None, :]
+    earlier = same & (lane[None, :] < lane[:, None])
+    base = tl.load(base_ptr + block * n_experts + expert_ids, mask=is_kept, other=0)
+    row = base + tl.sum(earlier.to(tl.int32), axis=1)
 
     tl.store(slot_ptr + choice, tl.where(is_kept, row, -1), mask=has_choice)
     tl.store(token_idx_ptr + row, choice // TOP_K, mask=is_kept)
@@ -273,3 +289,76 @@ def combine_rows(
 
 # %%
 check("9.5", combine_rows)
+
+# %% [markdown]
+# ## Exercise 9.6: Find what is wrong: everybody's favourite expert
+#
+# Here is somebody's kernel for a router with one choice: for each token, the expert with the
+# largest logit. Its contract:
+#
+# - `logits` (T, E) are finite float32 numbers, of any size and sign. Row t begins `t * stride`
+#   numbers behind `logits_ptr`, and `stride` may be larger than E;
+# - `expert_ids` gets one int32 for each token: the expert with the largest logit, of equal ones the
+#   one with the smallest id;
+# - `EXPERTS` is a power of two that is not below E; the grid has ceil(T / BLOCK_T) programs;
+# - nothing else is read or written, and the result is the same in whatever order programs run.
+
+
+# %%
+@triton.jit
+def favourite(
+    logits_ptr, expert_ids_ptr, n_tokens, n_experts, stride,
+    BLOCK_T: tl.constexpr, EXPERTS: tl.constexpr,
+):  # fmt: skip
+    token = tl.program_id(0) * BLOCK_T + tl.arange(0, BLOCK_T)
+    expert = tl.arange(0, EXPERTS)
+    inside = (token < n_tokens)[:, None] & (expert < n_experts)[None, :]
+    at = token[:, None] * stride + expert[None, :]
+    logits = tl.load(logits_ptr + at, mask=inside, other=0.0)
+    best = tl.argmax(logits, axis=1)
+    tl.store(expert_ids_ptr + token, best, mask=token < n_tokens)
+
+
+# %%
+logits = torch.randn(8, 4, generator=torch.Generator().manual_seed(0))
+expert_ids = torch.empty(8, dtype=torch.int32)
+favourite[(1,)](logits, expert_ids, 8, 4, 4, BLOCK_T=8, EXPERTS=4)
+print(expert_ids.tolist(), torch.equal(expert_ids.long(), logits.argmax(dim=1)))
+
+# %% [markdown]
+# It passed its author's test, and it is wrong. So are seven others that you will not see. All of
+# them are right on this example, and broken somewhere else. What was missing is a better test.
+#
+# Write it. `is_right` gets a kernel, launches it as often as it likes on inputs that it makes, and
+# returns True if the kernel keeps its contract and False if it does not. The check hands it right
+# kernels, written in different ways, and broken ones. Launch under `watch(logits=..., ids=...)`:
+# without it, a kernel that stores too far may end your Python. Three or four small launches are
+# enough.
+
+
+# %%
+def is_right(kernel) -> bool:
+    """Test a kernel with the parameters and the contract of `favourite`.
+
+    Returns True for a kernel that keeps the contract, False for any other; raises nothing.
+    """
+    ### BEGIN SOLUTION
+    wide = torch.randint(-9, 10, (9, 8)) * 1e4  # ties, and numbers far below zero
+    for n_tokens, n_experts in ((5, 3), (9, 5)):
+        for logits in (wide[:n_tokens, :n_experts], -wide[:n_tokens, :n_experts].abs() - 1):
+            ids = torch.full((n_tokens,), -7, dtype=torch.int32)
+            sizes = (n_tokens, n_experts, logits.stride(0))
+            try:
+                with watch(logits=logits, ids=ids) as seen:
+                    grid = (triton.cdiv(n_tokens, 4),)
+                    kernel[grid](logits, ids, *sizes, BLOCK_T=4, EXPERTS=8)
+            except KernelFault:
+                return False
+            if seen.races() or not torch.equal(ids.long(), logits.argmax(dim=1)):
+                return False
+    return True
+    ### END SOLUTION
+
+
+# %%
+check("9.6", is_right)

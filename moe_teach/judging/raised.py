@@ -210,8 +210,8 @@ _OF_TRITON: tuple[tuple[str, str], ...] = (
     ),
     (
         r"has no attribute 'to'$",
-        "A `tl.constexpr` is a plain Python number with no dtype of its own. Only tensors have "
-        "`.to`; tl.full makes one of a number.",
+        "This is a plain Python number, as a `tl.constexpr` is, and in the interpreter the counter "
+        "of a loop too. Only tensors have `.to`; tl.cast(number, tl.int64) takes both.",
     ),
     (
         r"must have equal reduction dimensions|input shapes? should have M >= ",

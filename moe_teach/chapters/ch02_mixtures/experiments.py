@@ -1,4 +1,4 @@
-"""Chapter 02: the race of the errors again, fifteen times as long and at five learning rates.
+"""Chapter 02: the race of the errors again, fifteen times as long and at seven learning rates.
 
 World, model and errors are those that the lesson builds by hand. The learning rate is constant, so
 one run of 6,000 steps holds the shorter ones. All seeds of an error train at once, as a stack of
@@ -22,7 +22,7 @@ CENTRES = torch.tensor(
     [[0.55, 0.6], [-0.2, 0.65], [-0.7, 0.1], [-0.4, -0.6], [0.25, -0.1], [0.65, -0.55]]
 )
 LENGTHS = (400, 1200, 4000, 6000)
-RATES = (0.025, 0.05, 0.1, 0.2, 0.4)
+RATES = (0.025, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 SEEDS = tuple(range(8))
 SEARCH_SEEDS = (100, 101, 102, 103)
 

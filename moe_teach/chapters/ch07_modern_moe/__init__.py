@@ -8,12 +8,12 @@ from moe_teach.chapters.ch07_modern_moe import (
     sequence_balance_loss,
     shared_expert_moe,
     sigmoid_bias_route,
-    split_experts,
+    upcycle,
 )
 
 EXERCISES = (
     equal_flop_config.EXERCISE,
-    split_experts.EXERCISE,
+    upcycle.EXERCISE,
     shared_expert_moe.EXERCISE,
     group_limited_topk.EXERCISE,
     sigmoid_bias_route.EXERCISE,

@@ -5,6 +5,7 @@ from moe_teach.chapters.ch09_triton_dispatch import (
     copy_and_sign,
     count_choices,
     gather_rows,
+    is_right,
     place_choices,
     questions,
 )
@@ -15,5 +16,6 @@ EXERCISES = (
     place_choices.EXERCISE,
     gather_rows.EXERCISE,
     combine_rows.EXERCISE,
+    is_right.EXERCISE,
 )
 QUESTIONS = questions.QUESTIONS

@@ -555,7 +555,7 @@ def choose_now(
     """
     ### BEGIN SOLUTION
     # An expert that fills faster than the batch goes by asks for more.
-    ahead = used / max(capacity, 1) - len(past) / n_tokens
+    ahead = used / capacity - len(past) / n_tokens
     worth = (probs - 5 * ahead.clamp(min=0)).masked_fill(used >= capacity, -1)
     best, ids = worth.topk(top_k)
     return ids[best > 0]

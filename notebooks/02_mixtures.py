@@ -192,6 +192,7 @@ def error_with(model: Mixture, world: World, k: int) -> Tensor:
     return cooperative(outputs, keep_top(log_gates, k), world.y)
 
 
+# %%
 print(f"all 12 blended    {error_with(together, new_world, k=12):.3f}")
 print(f"top expert alone  {error_with(together, new_world, k=1):.3f}")
 
@@ -384,6 +385,7 @@ def spread(values: Tensor) -> str:
     return f"{values.quantile(0.5):6.3f}  ({values.min():.3f} to {values.max():.3f})"
 
 
+# %%
 print(f"{len(seeds)} seeds        all 12 blended              top expert alone")
 for name, history in histories.items():
     both = [spread(errors_with(history[400], k)) for k in (12, 1)]
@@ -419,6 +421,7 @@ def names(model: Mixture, world: World) -> Tensor:
     return counts.argmax(dim=-1).masked_fill(counts.sum(dim=-1) == 0, -1)
 
 
+# %%
 def matching_score(model: Mixture, world: World, new: World) -> Tensor:
     """Give the share of new places that lie in their owner's region."""
     named = names(model, world).gather(0, owners(model, new))
@@ -537,6 +540,7 @@ outputs, log_gates = forward(model, new_world)
 torch.testing.assert_close(blend(outputs, keep_top(log_gates, 12)), blend(outputs, log_gates))
 print("PASS: k = E is the dense mixture")
 
+# %% tags=["nbval-check-output"]
 order = torch.randperm(12, generator=torch.Generator().manual_seed(0))
 shuffled = Mixture(model.experts[order], model.router[order])
 for k in (1, 2, 12):
@@ -662,7 +666,8 @@ for variance in by_mode(full=(1.0, 0.3, 0.1, 0.02, 0.005), fast=(1.0, 0.005)):
 # %% [markdown]
 # With variance 1 nearly all experts fit "well enough", so hardly anybody loses an example, and the
 # result lies between the competitive error and the sharper likelihoods. Too small a variance costs
-# little in the median, but look at the upper ends of the ranges: single seeds fail badly.
+# little in the median, but look at the upper ends of the ranges: single seeds fail badly. Exercise
+# 2.4 lets the likelihood learn the noise by itself.
 #
 # **A more flexible router does not cure the competitive error.** Let the router look at 64 random
 # bends of the square and no longer at the bare coordinates. It can now draw almost any border.
@@ -706,6 +711,7 @@ def look(error: str, k: int, step: int, off: tuple[int, ...] = ()) -> None:
     print(title, "| owners:", owners(model, grid).unique().tolist())
 
 
+# %%
 look("likelihood", k=1, step=400, off=())
 
 # %% [markdown]

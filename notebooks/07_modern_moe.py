@@ -358,7 +358,7 @@ def compare(name: str, reference: str) -> str:
 print("31 top-3 + 1 shared against 32 top-4:", compare("31 top-3 + 1 shared", "32 top-4"))
 
 # %% [markdown]
-# A difference counts only if its 95 % interval (exercise 5.5) leaves out zero. The shared expert
+# A difference counts only if its 95 % interval (lesson 05) leaves out zero. The shared expert
 # gains nothing here, and one would not expect it to: nothing is common to all keys, so there is
 # nothing to share. OLMoE (arXiv 2409.02060) left it out, too.
 #

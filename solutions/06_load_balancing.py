@@ -338,12 +338,12 @@ print("PASS: without a cure at most half are in use; each cure brings experts ba
 # Each band is one expert, over the steps of the last seed. Its height is its share of the choices.
 
 # %% tags=["play"]
-from moe_teach.chapters.ch06_load_balancing.figures import YOUR_BALANCE, load_over_training
+from moe_teach.chapters.ch06_load_balancing.figures import load_over_training
 from moe_teach.plots.style import show_figure
 
 notes = {cure: f"{in_use[cure][-1]} of 8 in use" for cure in CURES}
 counts = {cure: table.numpy() for cure, table in tables.items()}
-show_figure(load_over_training(counts, notes), alt=YOUR_BALANCE)
+show_figure(load_over_training(counts, notes))
 
 # %% [markdown]
 # **What to see.** Without a cure one or two experts take nearly everything within some tens of

@@ -241,3 +241,22 @@ def test_a_cell_to_play_with_is_shown_to_the_reader_and_run_by_nobody_else(clone
         (c.role, c.item_id, c.source) for c in read(clone / "solutions" / "09_a_test.py").cells
     ]
     assert "double" in materials.build_namespace([c for c in cells if c[0] in ("solution", "play")])
+
+
+def test_a_second_page_of_a_chapter_shares_its_exercises(clone: Path) -> None:
+    text = LESSON.replace("# # 09 A test", "# # 09b More of it")
+    (clone / "notebooks" / "09b_more.py").write_text(text)
+    built = builder.build(clone, (9,))
+    assert clone / "notebooks" / "09b_more.ipynb" in built
+    assert not any(path.match("exercises/09b*") for path in built)
+    onward = json.loads(built[clone / "notebooks" / "09b_more.ipynb"])["cells"][-1]["source"]
+    assert "../exercises/09_a_test.ipynb" in "".join(onward)
+    first = json.loads(built[clone / "notebooks" / "09_a_test.ipynb"])["cells"][-1]["source"]
+    assert "[09b More of it](../notebooks/09b_more.ipynb) →" in "".join(first)
+
+
+def test_a_page_with_another_letter_than_a_second_one_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "09a_test.py"
+    path.write_text(LESSON)
+    with pytest.raises(SourceError, match="called NN_slug"):
+        read(path)

@@ -33,11 +33,11 @@ def build(root: Path, only: Iterable[int] = ()) -> dict[Path, str]:
     sources = all_sources(root)
     url = pages.repository_url(root)
     titles = {source.stem: source.title for source in sources if source.shelf == "notebooks"}
-    practised = {source.stem for source in sources if source.shelf == "solutions"}
+    practised = {source.chapter: source.stem for source in sources if source.shelf == "solutions"}
     wanted = set(only)
     texts: dict[Path, str] = {}
     for source in sources:
-        if wanted and int(source.stem[:2]) not in wanted:
+        if wanted and source.chapter not in wanted:
             continue
         name = f"{source.stem}.ipynb"
         if source.shelf == "notebooks":
@@ -51,14 +51,12 @@ def build(root: Path, only: Iterable[int] = ()) -> dict[Path, str]:
 
 
 def lesson_cells(
-    source: Source, url: str, titles: dict[str, str], practised: set[str]
+    source: Source, url: str, titles: dict[str, str], practised: dict[int, str]
 ) -> list[Cell]:
-    """Add badges, set-up and navigation to a lesson's own cells."""
+    """Add badges, set-up and navigation to a lesson's own cells; exercises go by chapter."""
     first, *rest = source.cells
     badge_line = pages.badges(url, "notebooks", source.stem)
-    onward = pages.navigation(
-        source.stem, titles, is_lesson=True, has_exercises=source.stem in practised
-    )
+    onward = pages.navigation(source.stem, titles, exercises=practised.get(source.chapter, ""))
     return [
         Cell("markdown", pages.opening(first.source, badge_line)),
         Cell("code", pages.setup_code(url), role="setup"),
@@ -80,10 +78,7 @@ def practice_cells(source: Source, shelf: str, url: str, titles: dict[str, str])
         Cell("markdown", pages.opening(first.source, badge_line, extra)),
         Cell("code", pages.setup_code(url), role="setup"),
         *(_practice_cell(cell, shelf) for cell in rest),
-        Cell(
-            "markdown",
-            pages.navigation(source.stem, titles, is_lesson=False, has_exercises=True),
-        ),
+        Cell("markdown", pages.navigation(source.stem, titles)),
     ]
 
 

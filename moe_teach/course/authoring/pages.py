@@ -88,19 +88,22 @@ def exercise_heading(text: str, exercise: Exercise) -> str:
     )
 
 
-def navigation(stem: str, titles: dict[str, str], *, is_lesson: bool, has_exercises: bool) -> str:
-    """Write the last cell: to the exercises or back to the lesson, and to both neighbours."""
+def navigation(stem: str, titles: dict[str, str], *, exercises: str | None = None) -> str:
+    """Write the last cell: to the exercises or back to the lesson, and to both neighbours.
+
+    A lesson names its chapter's `exercises`, or "" if it has none; an exercise notebook does not.
+    """
     stems = sorted(titles)
     at = stems.index(stem)
     links = []
     if at > 0:
         links.append(f"← [{titles[stems[at - 1]]}](../notebooks/{stems[at - 1]}.ipynb)")
-    if is_lesson and has_exercises:
+    if exercises:
         links.append(
-            f"**[Exercises of this chapter](../exercises/{stem}.ipynb)** "
-            f"([solutions](../solutions/{stem}.ipynb))"
+            f"**[Exercises of this chapter](../exercises/{exercises}.ipynb)** "
+            f"([solutions](../solutions/{exercises}.ipynb))"
         )
-    elif not is_lesson:
+    elif exercises is None:
         links.append(f"**[The lesson](../notebooks/{stem}.ipynb)**")
     if at + 1 < len(stems):
         links.append(f"[{titles[stems[at + 1]]}](../notebooks/{stems[at + 1]}.ipynb) →")

@@ -13,7 +13,7 @@ from moe_teach.course.materials import BEGIN, END
 
 _CHECK = re.compile(r'^check\("(\d+\.\d+)",\s*(\w+)\)$')
 _HEADING = re.compile(r"^## Exercise (\d+\.\d+):", re.M)
-_STEM = re.compile(r"^\d\d_[a-z0-9_]+$")
+_STEM = re.compile(r"^\d\d[b-z]?_[a-z0-9_]+$")
 PLAY = "play"  # tag and role of a cell that uses answers: no answer and no check may need it
 
 
@@ -41,8 +41,13 @@ class Source:
 
     @property
     def stem(self) -> str:
-        """Number and slug, e.g. 03_router."""
+        """Number and slug, e.g. 03_router; the second page of chapter 06 begins with 06b."""
         return self.path.stem
+
+    @property
+    def chapter(self) -> int:
+        """The chapter; all pages of one share its number."""
+        return int(self.stem[:2])
 
     @property
     def shelf(self) -> str:
@@ -66,7 +71,10 @@ def read(path: Path) -> Source:
     import jupytext
 
     if not _STEM.match(path.stem):
-        raise SourceError(f"{path.name}: a source is called NN_slug.py, e.g. 03_router.py.")
+        raise SourceError(
+            f"{path.name}: a source is called NN_slug.py, e.g. 03_router.py, and the "
+            "second page of a chapter NNb_slug.py."
+        )
     parsed = jupytext.reads(path.read_text(encoding="utf-8"), fmt="py:percent")
     cells = [_cell(cell) for cell in parsed.cells if cell.source.strip()]
     if not cells or cells[0].kind != "markdown" or not cells[0].source.startswith("# "):

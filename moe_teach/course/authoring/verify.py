@@ -78,7 +78,8 @@ def verify_chapter(root: Path, chapter: int) -> list[str]:
         if not path.is_file():
             problems.append(f"{shelf}/{slug}.py does not exist.")
             continue
-        used = Counter(checked_ids(read(path)))
+        pages = sorted(path.parent.glob(f"{chapter:02d}[b-z]_*.py"))
+        used = Counter(i for page in (path, *pages) for i in checked_ids(read(page)))
         known = [i for i, item in items.items() if isinstance(item, kind)]
         problems += [
             f"{path.name} checks {i!r}, which nobody registered." for i in used if i not in known

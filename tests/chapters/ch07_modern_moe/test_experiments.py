@@ -1,6 +1,8 @@
 """Chapter 07: its rule is DeepSeek-V3's, its designs cost the same, its experiments repeat."""
 
 import dataclasses
+import inspect
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,6 +11,7 @@ from moe_teach.chapters import ch07_modern_moe as checks
 from moe_teach.chapters.ch07_modern_moe import experiments as chapter
 from moe_teach.chapters.ch07_modern_moe.experiments import memory
 from moe_teach.chapters.ch07_modern_moe.experiments.memory import fixed_choice
+from moe_teach.chapters.ch07_modern_moe.faulty_routers import lean_route
 from moe_teach.config import RouterConfig
 from moe_teach.course import materials
 from moe_teach.course.experiments import stored
@@ -201,3 +204,10 @@ def test_rates_of_the_verdict_are_those_that_the_search_found():
     for name, rate in chapter.BEST[2700].items():
         assert rate == long[2700].get(name, short[900][name]), name
     assert all(chapter.BEST[2700][name] == rate for name, rate in chapter.BEST_9000.items())
+
+
+def test_the_router_of_7_8_is_the_one_that_its_check_tries():
+    source = inspect.getsource(lean_route)
+    page = Path(chapter.__file__).parents[4] / "solutions" / "07_modern_moe.py"
+
+    assert source in page.read_text("utf-8")

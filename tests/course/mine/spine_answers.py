@@ -15,11 +15,16 @@ def topk_route(logits, top_k, normalize_gates=True):
     return (weight / weight.sum(1)[:, None] if normalize_gates else weight), order
 """,
     "4.1 swiglu_expert": """
+from torch.utils.checkpoint import checkpoint
+
 def swish(z):
     return z * torch.sigmoid(z)
 
-def swiglu_expert(x, w_gate, w_up, w_down):
+def inner(x, w_gate, w_up, w_down):
     return torch.einsum("nf,df->nd", swish(nnf.linear(x, w_gate)) * nnf.linear(x, w_up), w_down)
+
+def swiglu_expert(x, w_gate, w_up, w_down):
+    return checkpoint(inner, x, w_gate, w_up, w_down, use_reentrant=False)
 """,
     "4.2 sort_dispatch": """
 def sort_dispatch(expert_ids, kept, n_experts):

@@ -100,7 +100,7 @@ def sort_dispatch(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Lay out the kept choices, sorted by expert and then by token.
 
-    expert_ids: (T, K) integers in [0, n_experts), different within a row; kept: (T, K) booleans.
+    expert_ids: (T, K) integers in [0, n_experts), different within a token; kept: (T, K) booleans.
     Returns token_idx (N,), slot (T, K), tokens_per_expert (n_experts,), in any integer dtype that
     holds them; N is the number of kept choices and may be 0.
     """
@@ -172,7 +172,7 @@ def capacity_dispatch(
 ) -> Tensor:
     """Say which choices are served.
 
-    expert_ids: (T, K) integers, different within a row; gates: (T, K), positive numbers of any
+    expert_ids: (T, K) integers, different within a token; gates: (T, K), positive numbers of any
     size; capacity >= 0 counts choices of one expert.
     Returns kept (T, K), booleans. Raises ValueError for an unknown policy, whatever the rest.
     """

@@ -7,6 +7,7 @@ from moe_teach.chapters.ch10_triton_experts import (
     gathered_matmul_kernel,
     kernel_layer,
     questions,
+    tile_order,
     weight_gradient_kernel,
 )
 
@@ -17,5 +18,6 @@ EXERCISES = (
     weight_gradient_kernel.EXERCISE,
     ffn_roofline.EXERCISE,
     kernel_layer.EXERCISE,
+    tile_order.EXERCISE,
 )
 QUESTIONS = questions.QUESTIONS

@@ -752,8 +752,10 @@ show_figure(
 # was not searched at this length, an earlier version of this page had it *ahead* by then, by three
 # percent with an interval that left out zero. Five seeds and a search did not bear that out.
 #
-# (9,000 steps were run for two designs on two seeds. Two seeds make an interval that is wider than
-# the gain of 23 and 28 percent, and 16 top-2 then knows nearly all there is.)
+# (9,000 steps were run for two designs on two seeds: 16 top-2 then knows nearly all there is, and
+# 8 top-1 four fifths of it. Two seeds make an interval that is wider than the gain of 23 and 28
+# percent. Sigmoid and softmax were tried on one seed, `07_rates_longest`: each ends within one
+# percent of all there is, so at this length the task has nothing left to tell them apart by.)
 #
 # ### What is it about the hash?
 #
@@ -861,9 +863,9 @@ Granularity.of(
 # - **Rates.** At 900 and 2,700 steps every compared design has the best of four rates that lie a
 #   factor of 2 apart, most of them searched on one seed. Weight decay, batch size and the form of
 #   the schedule were never searched.
-# - **The longest runs** are 9,000 steps, of two designs and two seeds, at the rate of 2,700 steps.
-#   Groups and the bias were run for 900 steps only. We compare learning in a fixed time, not final
-#   capacity.
+# - **The longest runs** are 9,000 steps, of two designs and two seeds, at the rate of 2,700 steps,
+#   and of two more on one seed. Groups and the bias were run for 900 steps only. We compare learning
+#   in a fixed time, not final capacity.
 # - **The router is not free** at width 32, so "equal FLOPs" favours fine designs by up to half of
 #   the active size. The anchor "dense, same FLOPs as 64 experts with router" shows what that is
 #   worth to a dense layer.

@@ -13,7 +13,8 @@ from itertools import product
 import torch
 from torch import Tensor, nn
 
-from moe_teach.course import check
+from moe_teach.chapters.ch02_mixtures import experiments as square
+from moe_teach.course import by_mode, check, mine
 
 # %% [markdown]
 # ## Exercise 2.1: An expert
@@ -152,6 +153,46 @@ def mixture_nll(outputs: Tensor, logits: Tensor, targets: Tensor, log_variances:
 
 # %%
 check("2.4", mixture_nll)
+
+# %% [markdown]
+# ### Does it find the noise?
+#
+# The square of the lesson, twelve experts, 400 steps. One variance for all experts, and it starts
+# at 1, where the lesson's likelihood stayed and lost regions. The noise has 0.01. What will your
+# loss make of it?
+
+
+# %% tags=["play"]
+def learn_with_noise(seed: int, n_steps: int = 400) -> tuple[float, float]:
+    """Train on one world and give the variance that was learned, and the matching score."""
+    world, new = square.draw_world(seed)  # a place is a column here: x is (3, T)
+    experts, router = (part.requires_grad_() for part in square.draw_start(seed))
+    log_variance, nll = torch.zeros((), requires_grad=True), mine("2.4")
+    optimiser = torch.optim.Adam([experts, router, log_variance], lr=0.05)
+    for _ in range(n_steps):
+        outputs = torch.einsum("eod,dt->teo", experts, world.x)
+        shared = log_variance.expand(len(experts))
+        loss = nll(outputs, (router @ world.x).T, world.y.T, shared)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    both = [square.stacked((side,)) for side in (world, new)]
+    score, _ = square.matching_score(router.detach()[None], *both)
+    return log_variance.exp().item(), score.item()
+
+
+# %% tags=["play"]
+learned = {}
+for seed in range(by_mode(full=8, fast=3)):
+    learned[seed] = learn_with_noise(seed)
+    print("seed {}: variance {:.4f}, matching score {:.3f}".format(seed, *learned[seed]))
+assert all(0.005 < variance < 0.02 and score > 0.95 for variance, score in learned.values())
+print("PASS: every seed finds the noise, and all regions")
+
+# %% [markdown]
+# **What to see.** The variance falls on its own while the experts get better, and the competition
+# sharpens with it. With the variance fixed at 1 the lesson had a median score of 0.85, and with
+# 0.02, which knows the noise, one seed of eight failed.
 
 # %% [markdown]
 # ## Exercise 2.5: A mask for the top k
@@ -294,14 +335,14 @@ check("2.7", accepts)
 # ## Exercise 2.8: Open task: an error that finds the regions
 #
 # Twelve experts for six regions are generous, and so are 400 places and 400 steps. Here are **eight
-# experts, 200 places and 300 steps**, and in the end one expert for each place: 9 numbers that
+# experts, 200 places and 250 steps**, and in the end one expert for each place: 9 numbers that
 # paint, and a router of 24. Worlds and optimiser are those of the lesson, the course trains, and
 # all that you choose is the error.
 #
-# It is measured on 30 worlds that the lesson has not used, new places only. A place is *painted
+# It is measured on 24 worlds that the lesson has not used, new places only. A place is *painted
 # right* if the squared error of its **top expert alone** is below 0.12; with the true maps and
 # borders that would be 99.3% of all places, and the noise spoils the rest. The likelihood of the
-# lesson reaches 77%, the best fixed variance that we tried 90%. **The goal is 93%.** The solution
+# lesson reaches 75%, the best fixed variance that we tried 89%. **The goal is 92%.** The solution
 # of the course has more, and it is not the best there is.
 #
 # You get what the lesson's errors got, the outputs and the logarithms of the gates, and one thing
@@ -320,7 +361,7 @@ def my_error(outputs: Tensor, log_gates: Tensor, y: Tensor, progress: float) -> 
     """
     ### BEGIN SOLUTION
     # Far above the noise at first: everybody learns from everything, and spreads out.
-    variance = max(0.02, 3 * (0.02 / 3) ** (2 * progress))
+    variance = max(0.02, 0.02 ** (3 * progress))  # from 1 to 0.02 in a third of the steps
     errors = (y[:, None] - outputs).square().sum(dim=-1)
     return -(log_gates - errors / (2 * variance)).logsumexp(dim=-1).mean()
     ### END SOLUTION

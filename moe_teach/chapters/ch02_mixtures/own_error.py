@@ -18,15 +18,15 @@ from moe_teach.judging.exercise import Exercise, Goal, Words, WrongAnswer, requi
 GOAL = Goal(
     quantity="places that the top expert alone paints right",
     unit="%",
-    baseline=77.1,
-    target=93,
+    baseline=75.2,
+    target=92,
     more_is_better=True,
     limit="The true maps and borders would reach 99.3%: the noise spoils the rest.",
     cause="Look at what goes wrong under the likelihood: an expert that is a little better "
     "everywhere takes everything, and a region that nobody starts near stays without an expert of "
     "its own. The gates become hard before the experts are any good.",
     cure="Begin so that everybody learns from everything, and let the competition grow: a variance "
-    "that starts far above the noise and falls to it by the middle of the training.",
+    "that starts far above the noise and falls to it early in the training.",
 )
 EXERCISE = Exercise(
     id="2.8",
@@ -44,8 +44,7 @@ EXERCISE = Exercise(
         "With a large variance all experts share every place; with a small one the best takes it. "
         "Let the variance fall from the first to the second while the training goes on. How fast, "
         "from where, and to where, is for you to try.",
-        "variance = max(0.02, 3 * (0.02 / 3) ** (2 * progress)), and then the likelihood of the "
-        "lesson.",
+        "variance = max(0.02, 0.02 ** (3 * progress)), and then the likelihood of the lesson.",
     ),
     explanation="This is annealing: the early error is smooth and has few traps, and by the time "
     "that it sharpens, the experts are spread out. It is one way of several. Others measure the "
@@ -53,7 +52,7 @@ EXERCISE = Exercise(
     "chapter 06 is about those. The goal is below what the best of them reach.",
 )
 
-N_EXPERTS, N_STEPS, N_WORLDS, N_PLACES = 8, 300, 10, 200
+N_EXPERTS, N_STEPS, N_WORLDS, N_PLACES = 8, 250, 8, 200
 RIGHT = 0.12  # noise of variance 0.01 in three numbers stays below it in 99.3 % of all places
 Error = Callable[[Tensor, Tensor, Tensor, float], Tensor]
 
@@ -80,8 +79,10 @@ def train(error: Error, seeds: range) -> Tensor:
 def _losses(error: Error, progress: float, experts: Tensor, router: Tensor, world: World) -> Tensor:
     def loss(experts: Tensor, router: Tensor, x: Tensor, y: Tensor) -> Tensor:
         outputs = torch.einsum("eod,dt->teo", experts, x)
-        return error(outputs, (router @ x).T.log_softmax(dim=-1), y.T, progress)
+        return bare(outputs, (router @ x).T.log_softmax(dim=-1), y.T, progress)
 
+    # Whoever watches the calls of an answer looks at its arguments, which nobody can under `vmap`.
+    bare = getattr(error, "__wrapped__", error)
     return torch.vmap(loss, randomness="different")(experts, router, world.x, world.y)
 
 

@@ -864,8 +864,8 @@ Granularity.of(
 #   factor of 2 apart, most of them searched on one seed. Weight decay, batch size and the form of
 #   the schedule were never searched.
 # - **The longest runs** are 9,000 steps, of two designs and two seeds, at the rate of 2,700 steps,
-#   and of two more on one seed. Groups and the bias were run for 900 steps only. We compare learning
-#   in a fixed time, not final capacity.
+#   and of two more on one seed. Groups and the bias were run for 900 steps only. We compare
+#   learning in a fixed time, not final capacity.
 # - **The router is not free** at width 32, so "equal FLOPs" favours fine designs by up to half of
 #   the active size. The anchor "dense, same FLOPs as 64 experts with router" shows what that is
 #   worth to a dense layer.

@@ -748,9 +748,9 @@ show_figure(
 # DeepSeek-V3's whole rule fifteen, most of it by the sigmoid.
 #
 # The **sigmoid** shows best what a verdict is worth. Nineteen percent behind at 0.01; eight at its
-# own rate; after 2,700 steps it cannot be told from softmax. With three seeds, and a rate that
-# was not searched at this length, an earlier version of this page had it *ahead* by then, by three
-# percent with an interval that left out zero. Five seeds and a search did not bear that out.
+# own rate; after 2,700 steps it cannot be told from softmax. An earlier version of this page had it
+# *ahead* by then: 2.8 ± 2.3 percent over three seeds, an interval that left out zero. Two more
+# seeds at the same rate made it 1.8 ± 2.9. That is why five stand here.
 #
 # (9,000 steps were run for two designs on two seeds: 16 top-2 then knows nearly all there is, and
 # 8 top-1 four fifths of it. Two seeds make an interval that is wider than the gain of 23 and 28

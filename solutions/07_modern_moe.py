@@ -421,6 +421,7 @@ from moe_teach.chapters.ch07_modern_moe.deepseek_rule import route as rule  # 7.
 example = torch.randn(64, 16), 0.1 * torch.randn(16)
 seen, right = (router(*example, 4, 4, 2, 2.5) for router in (lean_route, rule))
 torch.testing.assert_close(seen, right)
+print("64 tokens, and for each of them the same experts and the same gates")
 
 # %% [markdown]
 # Find inputs that show what is wrong, with this router and with others: write `find_fault(route)`.

@@ -770,8 +770,8 @@ for name in (*SCORED, "32 top-4, sigmoid + bias 0.003"):
 
 # %% [markdown]
 # It does not keep pace: the bias of 0.001 takes a third off what the sigmoid leaves uneven, and the
-# loss does twice as well. But it is not too slow either, for the larger steps leave the load more
-# uneven and not less. What it is we did not find out; smaller steps were not tried. So "balanced as
+# loss does about twice as well. But it is not that the bias is too slow, for larger steps made the
+# load no more even. What it is we did not find out; smaller steps were not tried. So "balanced as
 # well as with the loss" was one more sentence about the rate of 0.01.
 #
 # ### What is it about the hash?

@@ -450,8 +450,8 @@ print(f"{traffic(in_three_kernels):.2f} times the least")
 #
 # - one program stores at most **four tokens** of each output, because a GPU with 132
 #   multiprocessors wants many programs; and there are at most three launches;
-# - D is a multiple of 8 and at most 64, so that rows are whole sectors; T, D and K may be odd
-#   otherwise;
+# - D is a multiple of 8 and at most 64, so that rows are whole sectors; T and K may be anything from
+#   1 on;
 # - kernels do the work, not torch, and only the tensors that you are handed are touched.
 #
 # Write one kernel or several, with any parameters. Below 1.15 there is some way to go: 1.05 can be

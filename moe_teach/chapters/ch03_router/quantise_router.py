@@ -101,6 +101,11 @@ def _require_codes(got: Any, w: Tensor, n_bits: int) -> tuple[Tensor, Tensor]:
         got=Words(f"codes from {smallest} to {largest}"),
         example=example,
     )
+    _require_scale(scale, n_experts, example)
+    return codes, scale
+
+
+def _require_scale(scale: Tensor, n_experts: int, example: dict[str, Any]) -> None:
     require(
         scale.shape == (n_experts,) and scale.is_floating_point(),
         f"The scale is not one float for each expert, of shape ({n_experts},).",
@@ -118,7 +123,6 @@ def _require_codes(got: Any, w: Tensor, n_bits: int) -> tuple[Tensor, Tensor]:
         got=scale,
         example=example,
     )
-    return codes, scale
 
 
 @EXERCISE.stage("codes")

@@ -37,7 +37,7 @@ EXERCISE = Exercise(
     "(transformers issues 24839 and 39241). A batch without a question has no mean at all: 0 / 0. "
     "And `model.train()` at the end wakes up whatever somebody had put to sleep on purpose: a "
     "frozen router draws its noise again, dropout comes back. Lightning did so until version 2.2 "
-    "(issue 2551, pull request 18951). This course's own library did so too, until this exercise was written.",
+    "(issue 2551, pull request 18951), and this course's own library until the exercise was made.",
 )
 
 VOCABULARY = 7

@@ -66,7 +66,7 @@ def _runs(finish: Any, seed: int) -> list[Run]:
     for sizes in (*SIZES, (1, 8, 1)):
         arguments = layer_end(sizes, seed)
         before = {name: arguments[name].clone() for name in INPUTS}
-        run = call(finish, arguments, outputs=("out", "normed"))
+        run = call(_kept(finish), arguments, outputs=("out", "normed"))
         for name in INPUTS:
             require(
                 arguments[name].equal(before[name]),
@@ -77,6 +77,25 @@ def _runs(finish: Any, seed: int) -> list[Run]:
             )
         runs.append(run)
     return runs
+
+
+def _kept(finish: Any) -> Any:
+    """Call `finish`, and demand its outputs back."""
+
+    def called(**given: Any) -> None:
+        got = finish(**given)
+        require(
+            isinstance(got, tuple)
+            and len(got) == 2
+            and got[0] is given["out"]
+            and got[1] is given["normed"],
+            "Return the two outputs that you were handed, `out, normed`.",
+            cause="The next block reads what is returned, and it is something else.",
+            cure="End in `return out, normed`.",
+            got=got,
+        )
+
+    return called
 
 
 RUNS = Runs(_runs)
@@ -152,6 +171,8 @@ def _finish_norm(answer: Any, seed: int) -> None:
                 Why("The sum of the squares stands where their mean belongs.", "Divide it by D."),
             ),
         )
+        bare = out / out.square().mean(dim=1, keepdim=True).sqrt() * weight
+        slips += ((bare, Why("1e-6 is missing under the root.", "Add it to the mean.")),)
         other = Why(
             "Each token has a size of its own, the root of the mean of its squares.",
             "Sum along the columns, axis=1 of a tile, with zeros in idle lanes.",

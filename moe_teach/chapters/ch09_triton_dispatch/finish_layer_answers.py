@@ -107,6 +107,9 @@ def three(mix: str = MIX, add: str = ADD, norm: str = NORM) -> Callable[..., Any
     return finish
 
 
+in_fours = fused(4)
+
+
 def _named(name: str, answer: Callable[..., Any]) -> Callable[..., Any]:
     answer.__name__ = name
     return answer
@@ -179,6 +182,14 @@ _wrong(
     "everybody once",
     "before anybody has stored it",
 )
+
+
+_wrong("forgets_the_epsilon", fused(4, (" + 1e-6", "")), "the norm", "missing under the root")
+
+
+@EXERCISE.wrong(stage="memory", says="Return the two outputs")
+def returns_the_norm_alone(**given: Any) -> Any:
+    return in_fours(**given)[1]
 
 
 @EXERCISE.wrong(stage="everybody once", says="Nobody stores anything")

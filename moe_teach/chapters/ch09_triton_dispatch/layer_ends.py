@@ -15,17 +15,20 @@ EPSILON = 1e-6
 def layer_end(sizes: tuple[int, int, int], seed: int) -> dict[str, Tensor]:
     """Draw what arrives at the end of a layer, for tokens, columns and choices, and its outputs.
 
-    The first token has lost all its choices, and others some of them.
+    The first token has lost all its choices, and others some of them. It is so small that the
+    epsilon of its norm counts.
     """
     y, gates, slot = routed(sizes, seed, 0.8)
     slot[0] = -1
     n_tokens, d_model, _ = sizes
     random = generator(seed + 100)
+    x = torch.randn(n_tokens, d_model, generator=random)
+    x[0] *= EPSILON**0.5
     return {
         "y": y.float(),
         "gates": gates,
         "slot": slot,
-        "x": torch.randn(n_tokens, d_model, generator=random),
+        "x": x,
         "weight": torch.rand(d_model, generator=random) + 0.5,
         "out": torch.full((n_tokens, d_model), torch.nan),
         "normed": torch.full((n_tokens, d_model), torch.nan),

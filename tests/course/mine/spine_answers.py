@@ -121,10 +121,15 @@ def train_loop(model, optimizer, batches, n_steps, lr_at, balance_loss=load_bala
     return history
 """,
     "6.1 load_balance_loss": """
-def load_balance_loss(probs, expert_ids):
+def load_balance_loss(probs, expert_ids, real=None, earlier=None):
     E = probs.size(1)
-    hits = nnf.one_hot(expert_ids.reshape(-1), E).to(probs.dtype).mean(0)
-    return torch.dot(hits, probs.mean(0)) * E
+    if real is not None:
+        probs, expert_ids = probs[real], expert_ids[real]
+    if not len(probs):
+        return probs.sum()
+    hits = nnf.one_hot(expert_ids.reshape(-1), E).to(probs.dtype).sum(0)
+    hits = hits if earlier is None else hits + earlier
+    return torch.dot(hits / hits.sum(), probs.mean(0)) * E
 """,
     "6.3 bias_update": """
 def bias_update(expert_bias, expert_ids, rate):

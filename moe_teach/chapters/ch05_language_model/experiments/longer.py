@@ -1,4 +1,4 @@
-"""Chapter 05: the facts again, 3 and 10 times as long, every model at a learning rate of its own."""
+"""Chapter 05: the facts at 3 and 10 times the length, every model at a learning rate of its own."""
 
 from dataclasses import replace
 from typing import Any

@@ -513,8 +513,8 @@ for text_ in ("Brazil", "Brasil"):
 
 # %% [markdown]
 # The same byte, the same expert, whatever stands around it. Look at its row again. A table of
-# random numbers gains more over the dense model than the learned router does, far more. Keep this in mind
-# whenever somebody credits the router for what a mixture can do.
+# random numbers gains more over the dense model than the learned router does, far more. Keep this
+# in mind whenever somebody credits the router for what a mixture can do.
 #
 # But two things differ. The table's choice is fixed, **and** its gate is 1, where a learned top-1
 # gate must stay a probability (chapter 03). Which of them is it? Keep the table, and take away the

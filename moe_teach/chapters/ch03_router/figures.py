@@ -89,15 +89,21 @@ def _draw_audit(axes: Axes, norms: Mapping[str, Numbers], ks: Sequence[int]) -> 
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
     kinds = [
-        Patch(facecolor=PALETTE[0], alpha=0.3, label="a gradient arrives"),
-        Patch(facecolor="none", edgecolor=INK, hatch="///", linewidth=0, label="none does"),
+        Patch(facecolor=PALETTE[0], alpha=0.16, label="a gradient arrives"),
+        Patch(
+            facecolor="none",
+            edgecolor=INK,
+            hatch="///",
+            linewidth=0,
+            label="none, or rounding only",
+        ),
     ]
     axes.legend(handles=kinds, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
 
 
 def _draw_living(axes: Axes, column: int, row: int, text: str) -> None:
     corner = (column - 0.47, row - 0.47)
-    axes.add_patch(Rectangle(corner, 0.94, 0.94, facecolor=PALETTE[0], alpha=0.3, linewidth=0))
+    axes.add_patch(Rectangle(corner, 0.94, 0.94, facecolor=PALETTE[0], alpha=0.16, linewidth=0))
     axes.text(column, row, text, ha="center", va="center")
 
 
@@ -119,7 +125,7 @@ def training_by_rule(losses: Mapping[str, Numbers]) -> Figure:
     axes.set_xticks(range(len(losses)), list(losses))
     axes.set(
         ylabel="final loss / variance of the target",
-        ylim=(0, None),
+        ylim=(0, 1.1 * max(float(np.max(values)) for values in losses.values())),
         title="One mark per seed; the bar is the median",
     )
     ends = ", ".join(

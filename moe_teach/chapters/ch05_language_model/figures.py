@@ -121,7 +121,7 @@ def loss_by_experts(
     for i, (name, values) in enumerate(anchors.items(), start=1):
         _draw_anchor(axes, name, values, i)
     medians = [float(np.median(losses[n])) for n in numbers]
-    axes.plot(numbers, medians, color=PALETTE[0], label="their median")
+    axes.plot(numbers, medians, color=PALETTE[0], label="median of the seeds")
     for n in numbers:
         spread = n * 2.0 ** np.linspace(-0.07, 0.07, len(losses[n]))
         label = "a stored seed" if n == numbers[0] else None

@@ -320,7 +320,7 @@ def favourite(
     tl.store(expert_ids_ptr + token, best, mask=token < n_tokens)
 
 
-# %%
+# %% tags=["play"]
 logits = torch.randn(8, 4, generator=torch.Generator().manual_seed(0))
 expert_ids = torch.empty(8, dtype=torch.int32)
 favourite[(1,)](logits, expert_ids, 8, 4, 4, BLOCK_T=8, EXPERTS=4)
@@ -428,7 +428,7 @@ def in_three_kernels(y, gates, slot, x, weight, out, normed):
 # loaded twice costs twice. `least_sectors` is what it would cost to load each needed number once
 # and to store each result once.
 
-# %%
+# %% tags=["play"]
 from moe_teach.chapters.ch09_triton_dispatch.layer_ends import layer_end, least_sectors
 from moe_teach.chapters.ch09_triton_dispatch.sectors import sectors
 

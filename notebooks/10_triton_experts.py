@@ -10,7 +10,6 @@
 # for the backward pass, and then draw the line that no kernel can cross.
 
 # %%
-import os
 from itertools import pairwise
 
 import torch
@@ -19,7 +18,7 @@ from torch import Tensor
 from moe_teach.analysis.kernel_watch import Seen, watch
 from moe_teach.catalog import CATALOG
 from moe_teach.chapters.ch10_triton_experts import figures as plots
-from moe_teach.course import by_mode, check, show
+from moe_teach.course import by_mode, check, mine, show
 from moe_teach.ops.triton_host import INTERPRETED, tl, triton
 from moe_teach.plots.style import show_figure
 
@@ -27,7 +26,7 @@ DEVICE = "cpu" if INTERPRETED.value else "cuda"
 print("Kernels are", "interpreted on the CPU" if INTERPRETED.value else "compiled for the GPU")
 
 # %% [markdown]
-# ## Most of the machine is asleep
+# ## Work for a byte
 #
 # NVIDIA's data sheet for the H200 promises 989 TFLOPs a second in bfloat16 (dense) and 4.8 TB a
 # second from memory. So in the time it takes to fetch one byte, it can do 206 operations. Does a
@@ -73,9 +72,16 @@ check("10.q1", ...)
 #
 # $$\text{out}[I, J] = \sum_{\text{steps } S} x[I, S] \; w[J, S]^{\mathsf T}$$
 #
-# The sum lives in registers, in float32, however the inputs are stored. `tl.dot` multiplies two
-# small tiles; on a GPU that is what the tensor cores do. What sticks out over an edge is masked and
-# counts as zero.
+# Three words about the machine; chapter 09 has a picture of it. What a program works with lies in
+# **registers**: the fastest memory, the smallest, and nobody else's. Tiles that are about to be
+# multiplied wait in **shared memory**, some hundred kilobytes beside each of the GPU's processors.
+# The **tensor cores** are circuits that multiply two small tiles at once.
+#
+# `tl.dot(x, w, acc)` multiplies a tile of x by a tile of w and adds the product to acc; on a GPU
+# that is a matter for the tensor cores. All sides are powers of two. The interpreter takes any; on
+# NVIDIA's GPUs the side that is summed over must be at least 16 long, and a tile of fewer than 16
+# rows is filled up to 16 inside. The sum `acc` stays in registers, in float32, however the inputs
+# are stored. What sticks out over an edge is masked and counts as zero.
 
 
 # %%
@@ -163,7 +169,8 @@ def product(a, b, acc):
 # Now N rows stand sorted by expert, and `expert_offsets` says where each expert's rows end (chapter
 # 04). A tile must not mix experts, since it is multiplied by one matrix. So every expert's rows are
 # cut into tiles by themselves, and three numbers describe a tile: whose it is, where its rows
-# begin, and where they end.
+# begin, and where they end. It needs no loop, because a tile's number says whose it is, once the
+# tiles of all experts before are counted:
 
 
 # %%
@@ -195,6 +202,8 @@ for t, (e, begin, end) in enumerate(zip(*tile_map(expert_offsets, 16), strict=Tr
 # Four lines differ from the dense one: which rows, how far they go, whose matrix, and how that
 # matrix lies in memory. Its three **strides** are arguments. A kernel gets an address and no shape;
 # a tensor that is stored the other way round gives no error, only wrong numbers.
+#
+# Program (t, j) owns tile t and block j of columns.
 
 
 # %%
@@ -284,8 +293,8 @@ def watched(launch, **tensors: Tensor) -> Seen | None:
 def watch_grouped(rows, w, out, tiles, block=(16, 16, 16)) -> Seen | None:
     """Watch one launch of the grouped kernel."""
     named = dict(zip(("expert", "begin", "end"), tiles, strict=True))
-    launch = lambda: launch_grouped(rows, w, out, tiles, block)  # noqa: E731
-    return watched(launch, rows=rows, w=w, out=out, **named)
+    named |= {"rows": rows, "w": w, "out": out}
+    return watched(lambda: launch_grouped(rows, w, out, tiles, block), **named)
 
 
 # %%
@@ -294,22 +303,23 @@ out = torch.empty(32, 40, device=DEVICE)
 seen = watch_grouped(rows, w, out, tile_map(ends, 16))
 if seen:
     assert not seen.races() and not len(seen.unwritten("out"))
-    show_figure(
-        plots.ownership(seen.owner("out"), ends),
-        alt="The result as a grid of tiles with program numbers: tiles are cut short at the lines "
-        "between experts, so no tile holds rows of two.",
-    )
+    ids = [program[:2] for program in seen.programs]  # (t, j), in the order in which they ran
+    show_figure(plots.ownership(seen.owner("out"), ends, ids))
 
 # %% [markdown]
-# **What to see.** Every element has one owner. Tiles end where an expert's rows end, so tile 0 is 9
-# rows tall and the last one 3. Memory holds no padding. But the program multiplied 16 rows each
-# time: *that* is where the padding went.
+# **What to see.** Every element has one owner, and its name says which: tile, block of columns.
+# Tiles end where an expert's rows end, so tile 0 is 9 rows tall and tile 3 has 3. Memory holds no
+# padding. But each program multiplied 16 rows: *that* is where the padding went.
 #
-# ### The control that must fail, and does not
-#
-# Break the kernel on purpose. Tell every tile that its rows go on to the end of the *tensor* and
-# not of its expert, the classic wrong mask. Tile 0 then writes 16 rows, 7 of which belong to
-# expert 2, multiplied by the wrong matrix.
+# ### Break it on purpose
+
+# %%
+check("10.q3", ...)
+
+# %% [markdown]
+# Now the control, which has to come out wrong. Tell every tile that its rows go on to the end of
+# the *tensor* and not of its expert: a mask with the wrong end. Tile 0 then writes 16 rows, 7 of
+# which belong to expert 2, multiplied by the wrong matrix.
 
 # %% tags=["nbval-check-output"]
 experts, begins, _ = tile_map(ends, 16)
@@ -330,11 +340,7 @@ if seen:
 # another, so the rightful owner always writes last. A GPU runs them at the same time, and then the
 # answer depends on the weather. No comparison of outputs finds this on a CPU. Looking at
 # *addresses* does.
-
-# %%
-check("10.q3", ...)
-
-# %% [markdown]
+#
 # ## What a tile wastes
 #
 # A tile of 16 rows that holds 3 is multiplied as 16. How much is computed for nothing depends on
@@ -371,11 +377,8 @@ for skew in (0.0, 1.0):
 print("mean rows per expert:     ", "  ".join(f"{m:6}" for m in MEANS))
 
 # %%
-show_figure(
-    plots.waste(MEANS, *({b: waste[s, b].mean(dim=0) for b in BLOCKS} for s in (0.0, 1.0))),
-    alt="Rows computed over rows needed falls towards 1 as experts get more rows. Taller tiles "
-    "waste more everywhere; a skewed router changes little.",
-)
+even, skewed = ({b: waste[skew, b].mean(dim=0) for b in BLOCKS} for skew in (0.0, 1.0))
+show_figure(plots.waste(MEANS, even, skewed))
 
 # %% tags=["nbval-check-output"]
 for skew in (0.0, 1.0):
@@ -416,13 +419,20 @@ for block in (64, 32, 16):
 # %% [markdown]
 # Half the side, twice the traffic. Caches catch a part of it, and programs that run at the same
 # time should share what they fetch; but the smaller the tile, the more the memory system has to do
-# for each product. So tall tiles for training, flat ones for decoding. The library keeps the choice
-# in a table, by rows per expert:
+# for each product. So tall tiles for training, flat ones for decoding. How large they may get is a
+# question of room: the tiles of several steps (*stages*) of the loop are on their way at once, and
+# all of them lie in shared memory. The library looks its choice up in a table, by rows per expert.
+# This is what it would take on an H100 for the model of the cold open:
 
-# %%
-from moe_teach.ops.tiles import fitting_tiles
+# %% tags=["nbval-check-output"]
+from moe_teach.ops.tiles import as_on, fitting_tiles
 
-show(fitting_tiles)
+with as_on(90):  # as if this were an H100 or H200 (sm_90)
+    for n_rows in (4, 32, 64, 256):
+        t = fitting_tiles("product", torch.device("cpu"), torch.bfloat16, n_rows, F, D)
+        print(f"{n_rows:3} rows for an expert: tiles of {t.block_m:3} rows x {t.block_n:3} columns "
+              f"in steps of {t.block_k:3}, {t.num_stages} stages: "
+              f"{t.shared_bytes('product', 2) / 1024:3.0f} KB of shared memory")  # fmt: skip
 
 # %% [markdown]
 # **Why a table and not `@triton.autotune`?** Autotuning runs every candidate on the first call with
@@ -515,8 +525,8 @@ gate, up, h, fused_h = (torch.empty(32, 24, device=DEVICE) for _ in range(4))
 tiles = tile_map(ends, 16)
 named = {"rows": rows, "w_gate": w_gate, "w_up": w_up}
 named |= dict(zip(("expert", "begin", "end"), tiles, strict=True))
-run = lambda: by_three(rows, w_gate, w_up, gate, up, h, tiles)  # noqa: E731
-three = watched(run, **named, gate=gate, up=up, h=h)
+also = {"gate": gate, "up": up, "h": h}
+three = watched(lambda: by_three(rows, w_gate, w_up, gate, up, h, tiles), **named, **also)
 one = watched(lambda: by_one(rows, w_gate, w_up, fused_h, tiles), **named, h=fused_h)
 
 # %% tags=["nbval-check-output"]
@@ -547,11 +557,7 @@ def moved_by(seen: Seen) -> dict[str, int]:
 # %%
 if three and one:
     ways = {"three kernels": moved_by(three), "one kernel": moved_by(one)}
-    show_figure(
-        plots.moved(ways, "bytes moved, 32 rows through 3 experts, D = 20, F = 24"),
-        alt="Two bars of bytes. The fused kernel moves half of the rows, the same matrices and a "
-        "fifth of the inner rows.",
-    )
+    show_figure(plots.moved(ways, "bytes moved, 32 rows through 3 experts, D = 20, F = 24"))
 
 # %% tags=["nbval-check-output"]
 if three and one:
@@ -682,14 +688,15 @@ def bounds(seed: int) -> tuple[dict, dict]:
     return rates, slower
 
 
+# %% [markdown]
+# Before you look at the picture:
+
+# %%
+check("10.q4", ...)
+
 # %%
 rates, slower = bounds(seed=0)
-show_figure(
-    plots.signature(TOKENS, rates, slower, PEAK),
-    alt="Left: the bound on speed grows with the batch; a dense layer reaches the peak of an H200 "
-    "with 256 tokens, experts only with thousands. Right: padding costs a factor of 16 at one "
-    "token and with a skewed router at all sizes; step by step costs most at 4,096 tokens.",
-)
+show_figure(plots.signature(TOKENS, rates, slower, PEAK))
 
 # %% tags=["nbval-check-output"]
 for seed in SEEDS:
@@ -716,11 +723,7 @@ print("PASS: experts need batches at least 16 times larger, and no way beats the
 # matrices and the products do not hide them yet.
 #
 # These are **bounds from a data sheet**, not measurements. Real kernels stay below.
-
-# %%
-check("10.q4", ...)
-
-# %% [markdown]
+#
 # ## And the time, on your machine?
 #
 # Chapter 04 timed its ways in milliseconds. Better is a ratio to what cannot be beaten: dense
@@ -787,79 +790,26 @@ else:
         print(f"{name:15} {triton.testing.do_bench(run):.3f} ms")
 
 # %% [markdown]
-# ## One source, many machines
+# ## The library's kernel, and yours
 #
-# Popular articles promise *hardware-agnostic* compilation. Put it to the test. The same text of the
-# grouped kernel goes to Triton's compiler for three machines that are not here: NVIDIA's A100
-# (sm_80) and H100 or H200 (sm_90), and AMD's MI300 (gfx942). Nothing runs; but it either compiles
-# or it does not, and one can read in the result whether the tensor cores are used.
-
-# %%
-from moe_teach.bench.compile_only import compile_reports
-
-pointers = dict.fromkeys(("rows_ptr", "w_ptr", "out_ptr"), "*bf16")
-pointers |= dict.fromkeys(("expert_ptr", "begin_ptr", "end_ptr"), "*i32")
-numbers = dict.fromkeys(("D", "F", "stride_e", "stride_f"), "i32:16") | {"stride_d": "i32"}
-
-# %%
-reports = compile_reports(
-    grouped_kernel,
-    "grouped_kernel",
-    pointers | numbers,
-    {"BLOCK_N": 64, "BLOCK_F": 64, "BLOCK_D": 32},
-)
-for report in reports:
-    print(f"{report.target:7} {report.registers} registers, {report.shared_bytes / 1024:3.0f} KB "
-          f"shared, {report.matrix_instructions} matrix instructions {report.problem}")  # fmt: skip
-
-# %% [markdown]
-# One source, three instruction sets, and on each the matrix units do the multiplying. The numbers
-# differ because the machines do: what fits into shared memory on one may not on another. **The
-# source is portable; the block sizes are not.**
+# The library's grouped kernel is short, because what several of its kernels share has names of its
+# own. Each is a piece of what you have read:
 #
-# The other road to many machines is to write no kernel at all and let `torch.compile` fuse PyTorch
-# operations. On a CPU it makes C++ of them. Three outputs, one truth in float64:
-
-# %%
-rows, w_gate, ends = problem(COUNTS, 20, 24, seed=0)
-mine, ours = rows[:9].cpu(), (w_gate[0].cpu(), w_up[0].cpu())
-
-
-def inner(rows: Tensor, w_gate: Tensor, w_up: Tensor) -> Tensor:
-    """One expert's inner rows."""
-    return torch.nn.functional.silu(rows @ w_gate.T) * (rows @ w_up.T)
-
-
-# %%
-outputs = {"PyTorch": inner(mine, *ours), "our kernel": fused_h[:9].cpu()}
-os.environ.setdefault("TORCHINDUCTOR_VEC_ISA_OK", "0")  # saves half a minute of trial compilations
-try:
-    outputs["torch.compile"] = torch.compile(inner, dynamic=False)(mine, *ours)
-except Exception as problem_here:  # no C++ compiler on this machine
-    print("torch.compile cannot work here:", type(problem_here).__name__)
-
-# %%
-truth = inner(mine.double(), *(matrix.double() for matrix in ours))
-for name, got in outputs.items():
-    error = (got.double() - truth).abs().max().item()
-    print(f"{name:14} largest error {error:.1e}")
-    assert error < 1e-5
-
-# %% [markdown]
-# All agree within rounding, and none to the last bit: every order of adding up rounds differently.
-# This cell compiled *one* expert. For a loop over ragged groups, PyTorch 2.13 has an operation,
-# `torch._grouped_mm`, and its compiler has templates for it: on a recent GPU and when asked to try
-# several (`max-autotune`), it writes a grouped kernel of its own, in Triton or CuteDSL (see
-# `torch/_inductor/kernel/mm_grouped.py` in your installation). Whether it also draws the SwiGLU
-# into that kernel, nothing here tests.
+# - `locate` is your first four lines: tile, expert, rows, and which of them exist. It numbers the
+#   programs in *one* row, and lets eight tiles share a block of columns while that is in the cache.
+# - `walk` is your loop over `d`. Where D is a multiple of the step (`EVEN_K`), it needs no mask.
+# - `product` is `product`, with the precision as an argument.
+# - `put` is your store under a mask.
 #
-# ## The library's kernel
-#
-# You have met every idea in it: the tile that finds its expert, strides, float32 sums, one store.
+# First the walk, then the kernel around it:
 
 # %%
 from moe_teach.ops.grouped_mm.fused import grouped_mm_kernel
+from moe_teach.ops.tile_product import walk
 
+show(walk.fn)
+
+# %%
 show(grouped_mm_kernel.fn)
 
 # %% tags=["nbval-check-output"]
@@ -867,7 +817,22 @@ for seed, counts in enumerate(([9, 0, 20, 3], [1, 1, 1, 1, 1], [40])):
     rows, w, ends = problem(counts, 20, 24, seed)
     library = grouped_mm(rows, w, ends, backend="triton")
     torch.testing.assert_close(library, grouped(rows, w, ends), atol=1e-5, rtol=1e-5)
-print("PASS: the library's kernel and yours agree on 3 seeds")
+print("PASS: the library's kernel and this lesson's agree on 3 seeds")
+
+# %% [markdown]
+# And yours: the kernel of exercise 10.1 does one thing more, it fetches its rows from the tokens by
+# itself. Here token n is row n. Until you have written it, the course's answer stands in; come back
+# to this cell when you have.
+
+# %%
+kernel = mine("10.1")
+rows, w, ends = problem([9, 0, 20, 3], 20, 24, seed=0)
+token_idx = torch.arange(32, dtype=torch.int32, device=DEVICE)
+out, tiles = torch.empty(32, 24, device=DEVICE), tile_map(ends, 16)
+sizes = (20, 24, *w.stride(), 16, 16, 16)
+kernel[len(tiles[0]), triton.cdiv(24, 16)](rows, token_idx, w, out, *tiles, *sizes)
+torch.testing.assert_close(out, grouped(rows, w, ends), atol=1e-5, rtol=1e-5)
+print("PASS: the kernel of exercise 10.1 agrees, too")
 
 # %% [markdown]
 # ## What could be wrong with these results?
@@ -879,12 +844,14 @@ print("PASS: the library's kernel and yours agree on 3 seeds")
 # - **All experts were equally liked** in the roofline. A trained router wakes fewer experts, which
 #   helps a small batch, and makes some of them busy.
 # - **The interpreter proves arithmetic and addresses.** It proves nothing about races it does not
-#   run into, about TF32, about speed, or about registers. That is why there were a watcher, a
-#   compiler and a rule about "ieee" beside it.
+#   run into, about TF32, about speed, or about registers. That is why there were a watcher and a
+#   rule about "ieee" beside it, and why page 10b asks the compiler.
 # - **The time table is one thread of a processor.** It says little about a GPU.
 #
 # ## Now you
 #
 # In the [exercises of this chapter](../exercises/10_triton_experts.ipynb) you write the K loop with
 # the gather inside, the search for a tile, the way out with gates in the epilogue, the gradient of
-# the matrices, and the bill.
+# the matrices, and the bill. Joined, they are a layer, and with one more function a layer that
+# learns. Whether the same source also runs on somebody else's machine is a page of its own:
+# [10b One source, many machines](10b_one_source.ipynb).

@@ -16,29 +16,45 @@ from moe_teach.course import check, clinic, mine
 from moe_teach.types import Routing
 
 # %% [markdown]
-# ## Exercise 6.1: The balancing loss
+# ## Exercise 6.1: The balancing loss of real batches
 #
-# Write the loss of the Switch Transformer (Fedus et al. 2021, arXiv 2101.03961, equations 4 to 6)
-# for any k: **E times the sum over the experts of load times mean probability**. The load of an
-# expert is its share of all $T \cdot K$ choices; the mean probability is its average over the
-# tokens. Even routing must give exactly 1, whatever E and k are.
+# The lesson's loss, **E times the sum over the experts of load times mean probability**, was made
+# for a batch that is full and comes in one piece. A trainer's batches are neither:
 #
-# The gradient reaches the router through the probabilities.
+# - **Padding.** Short sequences are filled up. `real` says which positions hold a token. A padded
+#   position makes no work and must count nowhere. What stands in `probs` and `expert_ids` there
+#   means nothing, and `probs` may even be `nan`. A batch of padding alone costs 0.
+# - **Micro-batches.** A batch that is too large for the memory comes in pieces, one after the
+#   other. `earlier` holds how many choices fell on each expert in the pieces before this one. Then
+#   the load is that of **all** choices so far, this piece included. The mean probability is that of
+#   this piece alone: the graphs of the others are gone.
+#
+# Without both it is the lesson's loss: even routing gives exactly 1, whatever E and k are. The
+# gradient reaches the router through the probabilities.
 
 
 # %%
-def load_balance_loss(probs: Tensor, expert_ids: Tensor) -> Tensor:
+def load_balance_loss(
+    probs: Tensor, expert_ids: Tensor, real: Tensor | None = None, earlier: Tensor | None = None
+) -> Tensor:
     """Measure how load and probability pile up on the same experts.
 
     probs: (T, E), the softmax over all experts; expert_ids: (T, K) integers, the chosen experts,
     some perhaps never chosen, in any memory layout (a slice of a longer list). T is at least 1.
+    real: (T,) bool, False where a position is padding; None: all are tokens.
+    earlier: (E,) integers, choices of earlier micro-batches, not all 0; None: there were none.
     Returns a tensor with one number: 1 when even, up to E when one expert has everything.
     """
     ### BEGIN SOLUTION
-    n_experts = probs.shape[-1]
-    counts = torch.bincount(expert_ids.flatten(), minlength=n_experts)  # idle experts count as 0
-    load = counts / expert_ids.numel()
-    return n_experts * (load * probs.mean(dim=0)).sum()
+    if real is None:
+        real = torch.ones(len(probs), dtype=torch.bool, device=probs.device)
+    own = probs[real]
+    counts = torch.bincount(expert_ids[real].flatten(), minlength=probs.shape[-1])
+    if earlier is not None:
+        counts = counts + earlier  # a new tensor: the caller keeps its own
+    load = counts / counts.sum().clamp_min(1)
+    mean_probs = own.sum(dim=0) / max(len(own), 1)
+    return probs.shape[-1] * (load * mean_probs).sum()
     ### END SOLUTION
 
 
@@ -338,12 +354,12 @@ print("PASS: without a cure at most half are in use; each cure brings experts ba
 # Each band is one expert, over the steps of the last seed. Its height is its share of the choices.
 
 # %% tags=["play"]
-from moe_teach.chapters.ch06_load_balancing.figures import YOUR_BALANCE, load_over_training
+from moe_teach.chapters.ch06_load_balancing.figures import load_over_training
 from moe_teach.plots.style import show_figure
 
 notes = {cure: f"{in_use[cure][-1]} of 8 in use" for cure in CURES}
 counts = {cure: table.numpy() for cure, table in tables.items()}
-show_figure(load_over_training(counts, notes), alt=YOUR_BALANCE)
+show_figure(load_over_training(counts, notes))
 
 # %% [markdown]
 # **What to see.** Without a cure one or two experts take nearly everything within some tens of

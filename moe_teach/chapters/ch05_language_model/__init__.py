@@ -1,12 +1,13 @@
 """Chapter 05: its exercises and the lesson's questions, in their order."""
 
 from moe_teach.chapters.ch05_language_model import (
+    evaluate_model,
     initial_loss_test,
     iso_flop_hidden,
     loss_at_budget,
     moe_block,
-    paired_gain,
     questions,
+    sign_flip_test,
     train_loop,
 )
 
@@ -15,7 +16,8 @@ EXERCISES = (
     iso_flop_hidden.EXERCISE,
     initial_loss_test.EXERCISE,
     loss_at_budget.EXERCISE,
-    paired_gain.EXERCISE,
+    sign_flip_test.EXERCISE,
     train_loop.EXERCISE,
+    evaluate_model.EXERCISE,
 )
 QUESTIONS = questions.QUESTIONS

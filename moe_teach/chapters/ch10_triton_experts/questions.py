@@ -83,4 +83,63 @@ QUESTIONS = (
         },
         hints=("Which of the two limits holds at one token?",),
     ),
+    Question(
+        id="10.q5",
+        prompt="A program multiplies 128 rows by 128 columns in steps of 64 along the inner "
+        "dimension, in bfloat16. The operands of 4 steps are in shared memory at once. How many KB "
+        "(of 1,024 bytes) are that?",
+        answer=128,
+        because="One step needs 128 x 64 numbers of rows and 64 x 128 of the matrix, two bytes "
+        "each: 32 KB. Four of them are 128 KB. The sum itself lies in registers.",
+        misconceptions={
+            32: "This is one step. Four are on their way at once.",
+            64: "This is four steps of one operand. A product has two.",
+            256: "A number in bfloat16 has two bytes.",
+            192: "The sum (128 x 128 in float32) lies in registers, not in shared memory.",
+            512: "These are the bytes of four steps, divided by 256. A KB here is 1,024 bytes.",
+        },
+        hints=("How many numbers of each operand does one step need?",),
+    ),
+    Question(
+        id="10.q6",
+        prompt='The same kernel for float32 with `input_precision="ieee"`: on which machines do '
+        "matrix units multiply?",
+        choices={
+            "a": "on all three: `tl.dot` always means the matrix units",
+            "b": "on NVIDIA's, not on AMD's",
+            "c": "on AMD's, not on NVIDIA's",
+            "d": "on none",
+        },
+        answer="c",
+        because="`tl.dot` asks for a product and leaves to the compiler who multiplies. NVIDIA's "
+        "tensor cores have no instruction that keeps all bits of a float32; AMD's MI300 has one.",
+        replies={
+            "a": "`tl.dot` asks for a product. Which circuit carries it out is the compiler's "
+            "choice, and it must keep the precision that was asked for.",
+            "b": 'NVIDIA\'s tensor cores cut float32 to 10 bits, which "ieee" forbids.',
+            "d": "One of the makers has an instruction for this.",
+        },
+        hints=("What did chapter 10 say that NVIDIA's tensor cores do to a float32?",),
+    ),
+    Question(
+        id="10.q7",
+        prompt="Your kernel compiles for all three machines, with matrix instructions, without a "
+        "byte of stack, and within their shared memory. What do you know?",
+        choices={
+            "a": "that its results are right on them",
+            "b": "that it is fast on them",
+            "c": "that it can be launched on them",
+            "d": "that it gives the same bits on all of them",
+        },
+        answer="c",
+        because="The compiler checks types, shapes of tiles and resources. Whether addresses and "
+        "masks are right is shown by the watcher and by results; speed only by a clock; and the "
+        "order of a sum, so its last bits, is the machine's own.",
+        replies={
+            "a": "A wrong mask compiles as well as a right one.",
+            "b": "A kernel that fetches everything sixteen times compiles without a complaint.",
+            "d": "The instructions add up different numbers of products at once.",
+        },
+        hints=("Which of these would a wrong mask change in the report?",),
+    ),
 )

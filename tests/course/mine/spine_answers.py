@@ -15,11 +15,16 @@ def topk_route(logits, top_k, normalize_gates=True):
     return (weight / weight.sum(1)[:, None] if normalize_gates else weight), order
 """,
     "4.1 swiglu_expert": """
+from torch.utils.checkpoint import checkpoint
+
 def swish(z):
     return z * torch.sigmoid(z)
 
-def swiglu_expert(x, w_gate, w_up, w_down):
+def inner(x, w_gate, w_up, w_down):
     return torch.einsum("nf,df->nd", swish(nnf.linear(x, w_gate)) * nnf.linear(x, w_up), w_down)
+
+def swiglu_expert(x, w_gate, w_up, w_down):
+    return checkpoint(inner, x, w_gate, w_up, w_down, use_reentrant=False)
 """,
     "4.2 sort_dispatch": """
 def sort_dispatch(expert_ids, kept, n_experts):
@@ -116,10 +121,15 @@ def train_loop(model, optimizer, batches, n_steps, lr_at, balance_loss=load_bala
     return history
 """,
     "6.1 load_balance_loss": """
-def load_balance_loss(probs, expert_ids):
+def load_balance_loss(probs, expert_ids, real=None, earlier=None):
     E = probs.size(1)
-    hits = nnf.one_hot(expert_ids.reshape(-1), E).to(probs.dtype).mean(0)
-    return torch.dot(hits, probs.mean(0)) * E
+    if real is not None:
+        probs, expert_ids = probs[real], expert_ids[real]
+    if not len(probs):
+        return probs.sum()
+    hits = nnf.one_hot(expert_ids.reshape(-1), E).to(probs.dtype).sum(0)
+    hits = hits if earlier is None else hits + earlier
+    return torch.dot(hits / hits.sum(), probs.mean(0)) * E
 """,
     "6.3 bias_update": """
 def bias_update(expert_bias, expert_ids, rate):

@@ -311,16 +311,16 @@ def favourite(
     logits_ptr, expert_ids_ptr, n_tokens, n_experts, stride,
     BLOCK_T: tl.constexpr, EXPERTS: tl.constexpr,
 ):  # fmt: skip
-    token = tl.program_id(0) * BLOCK_T + tl.arange(0, BLOCK_T)
-    expert = tl.arange(0, EXPERTS)
-    inside = (token < n_tokens)[:, None] & (expert < n_experts)[None, :]
-    at = token[:, None] * stride + expert[None, :]
+    token = BLOCK_T * tl.program_id(0) + tl.arange(0, BLOCK_T)
+    e = tl.arange(0, EXPERTS)
+    inside = (token < n_tokens)[:, None] & (e < n_experts)[None, :]
+    at = token[:, None] * stride + e[None, :]
     logits = tl.load(logits_ptr + at, mask=inside, other=0.0)
     best = tl.argmax(logits, axis=1)
     tl.store(expert_ids_ptr + token, best, mask=token < n_tokens)
 
 
-# %%
+# %% tags=["play"]
 logits = torch.randn(8, 4, generator=torch.Generator().manual_seed(0))
 expert_ids = torch.empty(8, dtype=torch.int32)
 favourite[(1,)](logits, expert_ids, 8, 4, 4, BLOCK_T=8, EXPERTS=4)
@@ -428,7 +428,7 @@ def in_three_kernels(y, gates, slot, x, weight, out, normed):
 # loaded twice costs twice. `least_sectors` is what it would cost to load each needed number once
 # and to store each result once.
 
-# %%
+# %% tags=["play"]
 from moe_teach.chapters.ch09_triton_dispatch.layer_ends import layer_end, least_sectors
 from moe_teach.chapters.ch09_triton_dispatch.sectors import sectors
 
@@ -450,8 +450,8 @@ print(f"{traffic(in_three_kernels):.2f} times the least")
 #
 # - one program stores at most **four tokens** of each output, because a GPU with 132
 #   multiprocessors wants many programs; and there are at most three launches;
-# - D is a multiple of 8 and at most 64, so that rows are whole sectors; T and K may be anything from
-#   1 on;
+# - D is a multiple of 8 and at most 64, so that rows are whole sectors; T and K may be anything
+#   from 1 on;
 # - kernels do the work, not torch, and only the tensors that you are handed are touched.
 #
 # Write one kernel or several, with any parameters. Below 1.15 there is some way to go: 1.05 can be

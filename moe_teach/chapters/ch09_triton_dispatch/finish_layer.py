@@ -3,8 +3,10 @@
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from moe_teach.chapters.ch09_triton_dispatch.layer_ends import (
+    EPSILON,
     by_definition,
     layer_end,
     least_sectors,
@@ -157,22 +159,7 @@ def _finish_out(answer: Any, seed: int) -> None:
 def _finish_norm(answer: Any, seed: int) -> None:
     for run in RUNS.of(answer, seed):
         (out, expected), got = by_definition(run.given), run.outputs["normed"]
-        d_model = out.shape[1]
-        wide = 1 << (d_model - 1).bit_length()
-        weight, padded = run.given["weight"].double(), (wide / d_model) ** 0.5
-        slips = (
-            (expected / weight, Why("`weight` is missing.", "Multiply by it, column by column.")),
-            (
-                expected * padded,
-                Why("The mean was taken over the lanes, idle ones too.", "Divide the sum by D."),
-            ),
-            (
-                expected / d_model**0.5,
-                Why("The sum of the squares stands where their mean belongs.", "Divide it by D."),
-            ),
-        )
-        bare = out / out.square().mean(dim=1, keepdim=True).sqrt() * weight
-        slips += ((bare, Why("1e-6 is missing under the root.", "Add it to the mean.")),)
+        slips = _norms_of_mistakes(out, run.given["weight"].double())
         other = Why(
             "Each token has a size of its own, the root of the mean of its squares.",
             "Sum along the columns, axis=1 of a tile, with zeros in idle lanes.",
@@ -185,6 +172,29 @@ def _finish_norm(answer: Any, seed: int) -> None:
             got=got,
             example=run.given,
         )
+
+
+def _norms_of_mistakes(out: Tensor, weight: Tensor) -> tuple[tuple[Tensor, Why], ...]:
+    """Give what comes out where a norm forgets something."""
+    d_model = out.shape[1]
+    lanes = 1 << (d_model - 1).bit_length()
+    squares = out.square().sum(dim=1, keepdim=True)
+    bare = out / (squares / d_model + EPSILON).sqrt()
+    return (
+        (bare, Why("`weight` is missing.", "Multiply by it, column by column.")),
+        (
+            out / (squares / lanes + EPSILON).sqrt() * weight,
+            Why("The mean was taken over the lanes, idle ones too.", "Divide the sum by D."),
+        ),
+        (
+            out / (squares + EPSILON).sqrt() * weight,
+            Why("The sum of the squares stands where their mean belongs.", "Divide it by D."),
+        ),
+        (
+            out / (squares / d_model).sqrt() * weight,
+            Why("1e-6 is missing under the root.", "Add it to the mean."),
+        ),
+    )
 
 
 @EXERCISE.stage("work for many")

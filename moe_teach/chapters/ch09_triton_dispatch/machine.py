@@ -117,15 +117,7 @@ def journey(at: Sequence[int], ids: Sequence[int], block: int, n_experts: int, e
     held = [str(expert) for expert in ids] + [str(n_experts)] * (block - len(ids))
     hits = [str(int(expert == str(e))) for expert in held]
     mine = str(sum(map(int, hits)))
-    drawing, axes = figure(8.6, 4.0)
-    axes.set(xlim=(0, 100), ylim=(-6, 44))
-    axes.axis("off")
-    for x, title, colour in (
-        (16, "the line", INK),
-        (46.5, "HBM", BLUE),
-        (79.5, "registers", ORANGE),
-    ):
-        _note(axes, x, 42, title, size=11, colour=colour)
+    drawing, axes = _frame_of_journey()
     steps = (
         ("at = ... + tl.arange(0, BLOCK)", [], every, ""),
         ("ids = tl.load(ids_ptr + at, ...)", [str(i) for i in ids], held, "right"),
@@ -136,21 +128,26 @@ def journey(at: Sequence[int], ids: Sequence[int], block: int, n_experts: int, e
     for row, step in enumerate(steps):
         _step(axes, 33.5 - row * 8, *step, len(ids) if len(step[2]) == block else block)
     _note(axes, 71, 11.4, "the lanes meet; several warps: in shared memory", size=8, align="left")
-    _cells(axes, 44, -5, [""], ORANGE, 0)
-    _note(
-        axes,
-        48.5,
-        -3.1,
-        "switched off by the mask: holds what `other` says",
-        align="left",
-        size=8.5,
-    )
     return described(
         drawing,
         f"Program {program} of the count, line by line: the places are made in registers, "
         f"{len(ids)} experts come from HBM and {block - len(ids)} idle lanes hold {n_experts}, the "
         f"comparison and the sum stay in registers, and one number, {mine}, goes back to HBM.",
     )
+
+
+def _frame_of_journey() -> tuple[Figure, Any]:
+    """Open the picture of a journey: three columns, and what a hatched lane is."""
+    drawing, axes = figure(8.6, 4.0)
+    axes.set(xlim=(0, 100), ylim=(-6, 44))
+    axes.axis("off")
+    columns = ((16, "the line", INK), (46.5, "HBM", BLUE), (79.5, "registers", ORANGE))
+    for x, title, colour in columns:
+        _note(axes, x, 42, title, size=11, colour=colour)
+    _cells(axes, 44, -5, [""], ORANGE, 0)
+    said = "switched off by the mask: holds what `other` says"
+    _note(axes, 48.5, -3.1, said, align="left", size=8.5)
+    return drawing, axes
 
 
 def _step(

@@ -63,10 +63,10 @@ logits = x @ w_router.T  # a score of each expert for each token
 logits.shape
 
 # %% [markdown]
-# Now a rule that many models use. Turn the scores, called **logits**, into probabilities, keep the most probable
-# experts of every token, here two, and rescale their probabilities so that they sum to one. What
-# remains are the **gates**: the weights with which the two experts' answers will be mixed.
-# `Routing` does no work of its own: it keeps the four results of one routing together.
+# Now a rule that many models use. Turn the scores, called **logits**, into probabilities, keep the
+# most probable experts of every token, here two, and rescale their probabilities so that they sum
+# to one. What remains are the **gates**: the weights with which the two experts' answers will be
+# mixed. `Routing` does no work of its own: it keeps the four results of one routing together.
 
 # %%
 from moe_teach.types import Routing
@@ -121,9 +121,10 @@ print(int(same.sum()), "of", len(tokens), "tokens did not notice at all")
 print("noticed:", [token for token, kept in zip(tokens, same.tolist(), strict=True) if not kept])
 
 # %% [markdown]
-# That is the surprise. Two of twelve tokens noticed. For the other ten the answer is the same to the last bit, although
-# a third of all expert parameters is gone. Those parameters took no part, so they cost no work.
-# That is the whole trick, and also where all the trouble of the next chapters comes from.
+# That is the surprise. Two of twelve tokens noticed. For the other ten the answer is the same to
+# the last bit, although a third of all expert parameters is gone. Those parameters took no part, so
+# they cost no work. That is the whole trick, and also where all the trouble of the next chapters
+# comes from.
 
 # %% [markdown]
 # ## Predict, then run
@@ -204,10 +205,10 @@ check("0.q3", ...)
 # you find none, look at the four features: can a word look like a number to this router at all?
 
 # %%
-mine = "Write 3 words , or 30 , and see where they go !"
-mine_tokens = mine.split()
-mine_routing = choose(features(mine_tokens) @ w_router.T, top_k=2)
-show_figure(routing_picture(mine_tokens, mine_routing, EXPERT_NAMES))
+yours = "Write 3 words , or 30 , and see where they go !"
+your_tokens = yours.split()
+your_routing = choose(features(your_tokens) @ w_router.T, top_k=2)
+show_figure(routing_picture(your_tokens, your_routing, EXPERT_NAMES))
 
 # %% [markdown]
 # ## A control that must fail

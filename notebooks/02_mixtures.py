@@ -74,8 +74,8 @@ def draw_world(seed: int, n_places: int = 800, noise: float = 0.1) -> tuple[Worl
 # %%
 def cut(world: World, n_train: int = 400) -> tuple[World, World]:
     """Cut a world into places to train on and new ones."""
-    first, second = ([field[:n_train] for field in world], [field[n_train:] for field in world])
-    return World(*first), World(*second)
+    train = World(*(field[:n_train] for field in world))
+    return train, World(*(field[n_train:] for field in world))
 
 
 everything, true_maps = draw_world(seed=0)
@@ -83,11 +83,42 @@ world, new_world = cut(everything)
 {name: list(field.shape) for name, field in world._asdict().items()}
 
 # %% [markdown]
+# To look at it, take a regular grid of places without gaps and noise. Red, green and blue are the
+# three numbers; a half stands for zero.
+
+
+# %%
+SIDE = 121
+
+
+def draw_grid() -> World:
+    """Give the places of a regular grid and their true colours, lower edge first."""
+    axis = torch.linspace(-1, 1, SIDE)
+    up, right = (side.flatten() for side in torch.meshgrid(axis, axis, indexing="ij"))
+    x = torch.stack([right, up, torch.ones_like(right)], dim=-1)
+    region = torch.cdist(x[:, :2], CENTRES).argmin(dim=-1)
+    return World(x, torch.einsum("tod,td->to", true_maps[region], x), region, x)
+
+
+grid = draw_grid()
+
+
+# %%
+def square(values: Tensor) -> np.ndarray:
+    """Lay out one value or colour for each place of the grid as a picture."""
+    return values.unflatten(0, (SIDE, SIDE)).numpy()
+
+
+truth = 0.5 + square(grid.y) / 5
+show_figure(figures.the_square(truth))
+
+# %% [markdown]
 # ## The model: twelve experts and a router
 #
 # An expert is one matrix. It can paint one rule and no more. The router is one matrix too: its
-# softmax gives a gate for every expert, at every place. Linear borders between regions are within
-# its reach, so a perfect answer exists.
+# softmax gives a gate for every expert, at every place. (We keep the gates' logarithms; one of the
+# errors to come needs them.) Linear borders between regions are within its reach, so a perfect
+# answer exists.
 
 
 # %%
@@ -192,44 +223,23 @@ def error_with(model: Mixture, world: World, k: int) -> Tensor:
     return cooperative(outputs, keep_top(log_gates, k), world.y)
 
 
+# %%
 print(f"all 12 blended    {error_with(together, new_world, k=12):.3f}")
 print(f"top expert alone  {error_with(together, new_world, k=1):.3f}")
 
 # %% [markdown]
-# The same experts, the same gates. Look at it: three pictures of the whole square, borders and all.
+# The same experts, the same gates. Look at the pictures that they paint.
 
 
 # %%
-SIDE = 121
-
-
-def draw_grid() -> World:
-    """Give the places of a regular grid and their true colours, lower edge first."""
-    axis = torch.linspace(-1, 1, SIDE)
-    up, right = (side.flatten() for side in torch.meshgrid(axis, axis, indexing="ij"))
-    x = torch.stack([right, up, torch.ones_like(right)], dim=-1)
-    region = torch.cdist(x[:, :2], CENTRES).argmin(dim=-1)
-    return World(x, torch.einsum("tod,td->to", true_maps[region], x), region, x)
-
-
-grid = draw_grid()
-
-
-# %%
-def square(values: Tensor) -> np.ndarray:
-    """Lay out one value or colour for each place of the grid as a picture."""
-    return values.unflatten(0, (SIDE, SIDE)).numpy()
-
-
 def picture(model: Mixture, k: int, off: tuple[int, ...] = ()) -> np.ndarray:
-    """Paint the square with the top k experts, those in `off` left out; 0.5 stands for zero."""
+    """Paint the square with the top k experts, those in `off` left out."""
     outputs, log_gates = forward(model, grid)
     log_gates[:, list(off)] = -math.inf
     return 0.5 + square(blend(outputs, keep_top(log_gates, k))) / 5
 
 
 # %%
-truth = 0.5 + square(grid.y) / 5
 show_figure(figures.surprise(truth, picture(together, k=12), picture(together, k=1)))
 
 # %% [markdown]
@@ -384,6 +394,7 @@ def spread(values: Tensor) -> str:
     return f"{values.quantile(0.5):6.3f}  ({values.min():.3f} to {values.max():.3f})"
 
 
+# %%
 print(f"{len(seeds)} seeds        all 12 blended              top expert alone")
 for name, history in histories.items():
     both = [spread(errors_with(history[400], k)) for k in (12, 1)]
@@ -419,6 +430,7 @@ def names(model: Mixture, world: World) -> Tensor:
     return counts.argmax(dim=-1).masked_fill(counts.sum(dim=-1) == 0, -1)
 
 
+# %%
 def matching_score(model: Mixture, world: World, new: World) -> Tensor:
     """Give the share of new places that lie in their owner's region."""
     named = names(model, world).gather(0, owners(model, new))
@@ -537,6 +549,7 @@ outputs, log_gates = forward(model, new_world)
 torch.testing.assert_close(blend(outputs, keep_top(log_gates, 12)), blend(outputs, log_gates))
 print("PASS: k = E is the dense mixture")
 
+# %% tags=["nbval-check-output"]
 order = torch.randperm(12, generator=torch.Generator().manual_seed(0))
 shuffled = Mixture(model.experts[order], model.router[order])
 for k in (1, 2, 12):
@@ -662,7 +675,8 @@ for variance in by_mode(full=(1.0, 0.3, 0.1, 0.02, 0.005), fast=(1.0, 0.005)):
 # %% [markdown]
 # With variance 1 nearly all experts fit "well enough", so hardly anybody loses an example, and the
 # result lies between the competitive error and the sharper likelihoods. Too small a variance costs
-# little in the median, but look at the upper ends of the ranges: single seeds fail badly.
+# little in the median, but look at the upper ends of the ranges: single seeds fail badly. Exercise
+# 2.4 lets the likelihood learn the noise by itself.
 #
 # **A more flexible router does not cure the competitive error.** Let the router look at 64 random
 # bends of the square and no longer at the bare coordinates. It can now draw almost any border.
@@ -706,6 +720,7 @@ def look(error: str, k: int, step: int, off: tuple[int, ...] = ()) -> None:
     print(title, "| owners:", owners(model, grid).unique().tolist())
 
 
+# %%
 look("likelihood", k=1, step=400, off=())
 
 # %% [markdown]

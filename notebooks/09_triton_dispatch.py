@@ -236,15 +236,14 @@ print(counts.cpu().numpy())
 assert torch.equal(counts.sum(0), torch.bincount(ids.flatten(), minlength=E))
 
 # %% [markdown]
-# Each program has a row of its own, so no two programs ever meet. Why such care? Why not add
-# everything into *one* row of counters?
-#
-# Before the question of why there is a table at all: where *are* these numbers, line by line? Here
-# is the last program, which has only two choices left.
+# Each program has a row of its own, so no two programs ever meet. Why such care, and not *one* row
+# of counters for all? In a moment. First: where *are* these numbers, line by line? Here is the last
+# program, which has only two choices left.
 
 # %%
-left = ids.flatten()[24:].tolist()
-show_figure(journey(range(24, N), left, block=BLOCK, n_experts=E, e=left[0]))
+places = range((blocks - 1) * BLOCK, N)
+left = ids.flatten()[places[0] :].tolist()
+show_figure(journey(places, left, block=BLOCK, n_experts=E, e=left[0]))
 
 # %% [markdown]
 # **What to see.** Two experts come in, one count goes out. All that happens in between costs no
@@ -257,14 +256,14 @@ from moe_teach.bench.compile_only import compile_report
 types = {"ids_ptr": "*i32", "counts_ptr": "*i32", "n": "i32", "n_experts": "i32"}
 for block in (8, 128, 4096):
     needs = compile_report(count, "count", types, {"BLOCK": block}, target="sm_90")
-    print(f"block {block:4}: {needs.registers:2} registers a thread,", end=" ")
-    print(f"{needs.shared_bytes:2} bytes of shared memory, {triton.cdiv(block, 128):2} choices a thread")
+    print(f"block {block:4}, {triton.cdiv(block, 128):2} choices a thread:", end=" ")
+    print(f"{needs.registers:2} registers a thread, {needs.shared_bytes:2} bytes of shared memory")
 
 # %% [markdown]
-# A thread is one of the 4 · 32 = 128 lanes that the machine really has. Give it 32 choices to hold,
-# and it takes more registers; 65,536 of them (256 KB) are all that an SM has for its programs. The
-# 16 bytes of shared memory are four sums, one from each warp. A block of 8 fits into one warp and
-# needs none.
+# A *thread* is one of the 4 · 32 lanes that four warps really have; lanes of a kernel, you may have
+# as many as you like, and threads share them out. Give a thread 32 choices to hold, and it takes
+# more registers; an SM has 65,536 (256 KB) for all its programs. The 16 bytes of shared memory are
+# four sums, one from each warp. A block of 8 fits into one warp and needs none.
 #
 # ### The race that the interpreter hides
 
@@ -471,8 +470,8 @@ combine[(T,)](y, gates, slot, out, D, K=K, BLOCK_D=triton.next_power_of_2(D))
 # %% [markdown]
 # ## Proof, part one: the same answer
 #
-# The library's definition of dispatch and combine, from chapter 04, is the oracle. It knows nothing
-# of kernels. Integers are compared first, and exactly.
+# The library's definition of dispatch and combine, from chapter 04, is the *oracle*: it gives the
+# right answer, and knows nothing of kernels. Integers are compared first, and exactly.
 
 # %% tags=["nbval-check-output"]
 from moe_teach.ops.dispatch import combine as combine_by_definition
@@ -713,8 +712,8 @@ check("9.q5", ...)
 # %% [markdown]
 # **Step 2: a tile.** Rows *and* columns. `row[:, None]` is a block of rows stood up as a column,
 # `column[None, :]` a block of columns laid down as a line, and their sum is a tile: one offset for
-# each pair. Masks make a tile in the same way, joined by `&` (Python's `and` would keep only the
-# second). Here is the last tile of our 26 rows of 6 columns.
+# each pair. Masks make a tile in the same way, joined by `&` (Python's `and` would keep only
+# one of them). Here is the last tile of our 26 rows of 6 columns.
 
 # %%
 show_figure(tile(rows=range(24, 28), columns=range(8), stride=D, shape=(N, D)))
@@ -787,7 +786,7 @@ assert torch.equal(part, g[:, None] * y) and not wide[:, D:].any()
 print("PASS: rows", *strides, "numbers apart; what stands beside them is as it was")
 
 # %% [markdown]
-# Every kernel of the library has this shape: blocks, masks in both axes, strides.
+# Most kernels of the library have this shape: blocks, masks in both axes, strides.
 #
 # ## What the interpreter cannot show
 #
@@ -1003,4 +1002,5 @@ TileMap()
 # In the [exercises of this chapter](../exercises/09_triton_dispatch.ipynb) you write the five
 # kernels in the form in which they are used: with choices that were turned away, in tiles, with
 # strides and wide offsets, in half precision. The check launches each of them under the watcher, so
-# a mistake is a sentence and not a crash.
+# a mistake is a sentence and not a crash. After that you test kernels that others have written, and
+# at last you spare memory its traffic, as far as you can.

@@ -1,9 +1,11 @@
 # %% [markdown]
 # # 07 Modern MoE: exercises
 #
-# Six pieces of the models of today: count the designs that cost the same, cut experts into parts,
-# keep one always on, limit a token to a few groups, follow DeepSeek-V3's rule from logits to gates,
-# and balance inside every sequence. Then that rule goes into your own layer.
+# Six pieces of the models of today: count the designs that cost the same, make a mixture out of a
+# dense layer, keep one expert always on, limit a token to a few groups, follow DeepSeek-V3's rule
+# when not everybody is in service, and balance inside every sequence. Then that rule goes into your
+# own layer. At last you catch routers that were published with a fault, and fill machines that have
+# little room as well as you can.
 
 # %%
 import math
@@ -388,3 +390,121 @@ for step in range(201):
     moe.update_bias(routing, rate=0.005)
 assert excess[200] < excess[0] / 3
 print("PASS: the excess is less than a third of what it was")
+
+# %% [markdown]
+# ## Exercise 7.8: Find what is wrong: a router with a clean record
+#
+# Somebody has written DeepSeek-V3's rule for a server. It agrees with the rule on the example below
+# (and on a thousand more of this kind), and it keeps one tensor less than yours of 7.5. With a
+# newly trained model the answers are rubbish, and nobody knows why.
+
+
+# %%
+def lean_route(
+    logits: Tensor, expert_bias: Tensor, top_k: int, n_groups: int, top_groups: int, scale: float
+) -> tuple[Tensor, Tensor]:
+    """DeepSeek-V3's rule, without a second tensor of scores."""
+    size = logits.shape[1] // n_groups
+    ranking = torch.sigmoid(logits.float()) + expert_bias
+    worth = ranking.reshape(-1, n_groups, size).topk(2)[0].sum(2)
+    groups = worth.topk(top_groups)[1]
+    members = (groups[:, :, None] * size + torch.arange(size)).flatten(1)
+    values, places = ranking.gather(1, members).topk(top_k)
+    expert_ids = members.gather(1, places)
+    gates = values - expert_bias[expert_ids]
+    return scale * gates / gates.sum(1, keepdim=True), expert_ids
+
+
+# %%
+from moe_teach.chapters.ch07_modern_moe.deepseek_rule import route as rule  # 7.5, known to be right
+
+example = torch.randn(64, 16), 0.1 * torch.randn(16)
+seen, right = (router(*example, 4, 4, 2, 2.5) for router in (lean_route, rule))
+torch.testing.assert_close(seen, right)
+print("64 tokens, and for each of them the same experts and the same gates")
+
+# %% [markdown]
+# Find inputs that show what is wrong, with this router and with others: write `find_fault(route)`.
+# It tries a router on inputs of your choice and returns a list of those on which it breaks the
+# rule: an empty one if it never does. It is tried on the router above, on others that were
+# published with a fault, and on some that are right.
+#
+# - Always 16 experts in 4 groups, of which a token may open 2, and 4 experts per token. Call
+#   `route(logits, expert_bias, 4, 4, 2, 2.5)`, and `rule` the same way.
+# - An input is `(logits, expert_bias)`, (T, 16) and (16,), float32, T at most 64, logits within ±30
+#   and biases within ±20. It must be **fair**: the rule gives the same in float64, so no ties.
+# - Other servers may give the experts of a token in another order, and gates that differ in the
+#   last digits. That is no fault. Gates that differ by more than 0.001 are.
+
+
+# %%
+def find_fault(route: Callable) -> list[tuple[Tensor, Tensor]]:
+    """Return the inputs (logits, expert_bias), 20 at most, on which a router breaks the rule."""
+    ### BEGIN SOLUTION
+    found = []
+    random = torch.Generator().manual_seed(0)
+    # Around zero; biases far below and far above it; tiny scores beside a large bias.
+    for shift, bias in ((0.0, 0.0), (0.0, -5.0), (0.0, 7.0), (-12.0, 8.0)):
+        logits = shift + torch.randn(64, 16, generator=random)
+        expert_bias = bias + torch.randn(16, generator=random) / 2
+        tables = []
+        for router in (route, rule):
+            gates, ids = router(logits, expert_bias, 4, 4, 2, 2.5)
+            tables.append(torch.zeros(64, 16).scatter_add(1, ids, gates.float()))
+        if not torch.allclose(*tables, rtol=0.0, atol=0.001):
+            found.append((logits, expert_bias))
+    return found
+    ### END SOLUTION
+
+
+# %%
+check("7.8", find_fault)
+
+# %% [markdown]
+# ## Exercise 7.9: Open task: full machines
+#
+# "At most two groups for each token" limits what a *token* asks for. What a machine minds is how
+# many tokens *come*: its buffers are made once, for a fixed number of rows. So take another limit.
+# Experts lie on `n_groups` machines, neighbours together. **No machine may be sent more than `room`
+# tokens of the batch**; a token counts once on every machine on which it uses an expert. How many
+# machines a token uses is up to you, and it needs `top_k` different experts in any case.
+#
+# Keep as much **gate mass** as you can: the sum of the scores of all chosen experts, in percent of
+# what a free top-k would have. Measured with 128 tokens, 48 experts on 8 machines, 6 experts per
+# token, and room for 32 tokens on each machine, which is two machines for each token on average.
+# Some tokens are sure and some are not, and some experts are liked by everybody.
+#
+# The plain way, tokens in turn, each on its two best machines that still have room, keeps 73 %.
+# **Your goal is 80 %.** It is known that nothing can keep more than 82.65 %.
+
+
+# %%
+def route_in_room(scores: Tensor, top_k: int, n_groups: int, room: int) -> Tensor:
+    """Choose top_k experts for every token so that no machine is sent more than `room` tokens.
+
+    scores: (T, E), a softmax for each token; n_groups divides E, and a machine holds at least top_k
+    experts; n_groups * room is at least 2 * T, or every machine has room for T.
+    Returns expert_ids (T, K), different integers in each row, in any order.
+    """
+    ### BEGIN SOLUTION
+    n_tokens, n_experts = scores.shape
+    best = scores.topk(top_k, dim=-1).indices
+    wanted = torch.zeros_like(scores).scatter(-1, best, scores.gather(-1, best))
+    need = wanted.unflatten(-1, (n_groups, -1)).sum(dim=-1)  # what a closed machine would cost
+    left, waiting = [room] * n_groups, n_tokens
+    is_open = torch.zeros(n_tokens, n_groups, dtype=torch.bool)
+    for pair in need.flatten().argsort(descending=True).tolist():
+        token, machine = divmod(pair, n_groups)
+        is_first = not bool(is_open[token].any())
+        # One place stays in reserve for every token that has none yet.
+        if left[machine] and (is_first or sum(left) > waiting):
+            is_open[token, machine] = True
+            left[machine] -= 1
+            waiting -= is_first
+    closed = ~is_open.repeat_interleave(n_experts // n_groups, dim=-1)
+    return scores.masked_fill(closed, -1.0).topk(top_k, dim=-1).indices
+    ### END SOLUTION
+
+
+# %%
+check("7.9", route_in_room)

@@ -35,8 +35,12 @@ def lines_figure(
     batches: Sequence[int],
     panels: Mapping[str, Mapping[str, Curve]],
     titles: Sequence[str],
+    is_log: bool = False,
 ) -> Figure:
-    """Curves over the batch size (log axis): one panel a y label, one marked line a name."""
+    """Curves over the batch size (log axis): one panel a y label, one marked line a name.
+
+    `is_log` draws the values on a logarithmic axis as well.
+    """
     drawing, all_axes = figure(5.2 * len(panels), 3.6, ncols=len(panels), squeeze=False)
     for axes, title, (label, curves) in zip(all_axes[0], titles, panels.items(), strict=True):
         for number, (name, values) in enumerate(curves.items()):
@@ -50,6 +54,9 @@ def lines_figure(
             )  # fmt: skip  (smaller marks on top, so that equal curves both show)
         axes.set(xlabel="tokens decoded together (batch)", ylabel=label, title=title)
         axes.set_xscale("log", base=2)
+        if is_log:
+            axes.set_yscale("log")
+            axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axes.legend(fontsize=8)
     said = (
@@ -61,8 +68,10 @@ def lines_figure(
 
 def _course(batches: Sequence[int], name: str, values: Curve) -> str:
     """Tell one curve in words: its ends, and its highest and lowest point in between."""
-    ends = {0, len(values) - 1}
-    turns = sorted({int(np.argmax(values)), int(np.argmin(values))} - ends)
+    ends = {values[0], values[-1]}
+    turns = sorted(
+        at for at in (int(np.argmax(values)), int(np.argmin(values))) if values[at] not in ends
+    )
     first, *over, last = [
         f"{values[at]:.3g} at {batches[at]}" for at in (0, *turns, len(values) - 1)
     ]

@@ -96,6 +96,8 @@ def _draw_catalog(axes: Any, points: Sequence[CostPoint], highlight: str) -> Non
     )  # fmt: skip
     cost = axes.secondary_yaxis("right", functions=(lambda b: 2 * b, lambda g: g / 2))
     cost.set_ylabel("cost: about so many GFLOP a token (2 x active)")
+    cost.spines["right"].set_color(INK)  # an axis that comes later does not know the style
+    cost.tick_params(which="both", color=INK)
     axes.legend(title="line: active / total", loc="upper left", fontsize=8, title_fontsize=8)
     marks = [(p.total / 1e9, p.active / 1e9, p.name) for p in points]
     _label(axes, marks, gaps=[13 if p.name == highlight else 8 for p in points])

@@ -22,14 +22,23 @@ _BySeed = Mapping[str, Sequence[Sequence[float]]]  # error -> length -> one numb
 _ON_A_MAP = "#111111"  # borders and labels stand on pale regions, on a dark page too
 
 
+def the_square(truth: np.ndarray) -> Figure:
+    """Draw the square as it is."""
+    return described(
+        paint({"the truth": truth}),
+        "A square of six patches with straight, sharp borders; inside a patch the colour changes "
+        "smoothly, and each patch has colours of its own.",
+    )
+
+
 def surprise(truth: np.ndarray, blend: np.ndarray, alone: np.ndarray) -> Figure:
     """Draw the square as it is, as the team paints it, and as its top experts do."""
     panels = {"the truth": truth, "all 12 blended": blend, "top expert alone": alone}
     return described(
         paint(panels),
         "Three squares painted in colours. The truth is six smooth patches with sharp borders. The "
-        "blend of all experts looks much like it, with soft borders; the top expert alone paints "
-        "patches of quite different colours.",
+        "blend of all experts looks much like it, with soft borders; the top experts alone paint "
+        "patches with other borders, and some in quite different colours.",
     )
 
 

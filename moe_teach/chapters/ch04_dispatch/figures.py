@@ -80,6 +80,7 @@ def buffers(tokens_per_expert: Any, capacity: int) -> Figure:
         face = shades[look] if look == 0 else "none"
         style = {"edgecolor": shades[look], "hatch": HATCHES[look], "facecolor": face}
         edges = np.where(height > 0, 1.0, 0.0)  # a part of no rows leaves no line behind
+        label = label if height.any() else None
         axes.bar(experts, height, bottom=bottom, label=label, width=0.75, lw=edges, **style)
     axes.axhline(capacity, color=INK, ls="--", lw=1.2)
     beside = axes.get_yaxis_transform()  # x in widths of the panel, y in rows
@@ -125,10 +126,10 @@ def signature(lost: Any, dropped: Mapping[str, Any]) -> Figure:
     drawing, axes = figure(10.0, 3.8, ncols=2)
     _drop_map(drawing, axes[0], np.asarray(lost))
     _drop_lines(axes[1], dropped)
+    means = {policy: np.asarray(shares).mean(axis=0) for policy, shares in dropped.items()}
     ends = [
-        f"{policy} {np.mean(shares, 0)[0]:.0%} in the first text and {np.mean(shares, 0)[-1]:.0%} "
-        "in the last"
-        for policy, shares in dropped.items()
+        f"{policy} {by_text[0]:.0%} in the first text and {by_text[-1]:.0%} in the last"
+        for policy, by_text in means.items()
     ]
     alt = "A map of one batch, text by text, of who lost choices; beside it the choices dropped by "
     return described(drawing, f"{alt}text under each policy, on average: {'; '.join(ends)}.")
@@ -165,7 +166,7 @@ def _drop_lines(axes: Any, dropped: Mapping[str, Any]) -> None:
         style = {"marker": MARKERS[i], "ms": 4, "ls": ("-", "--", ":")[i % 3]}
         axes.plot(rows, shares.mean(0), color=shade, label=policy, **style)
     n_seeds = np.asarray(next(iter(dropped.values()))).shape[0]
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     axes.set(title=f"Dropped, by text (band: {n_seeds} seeds)", xlabel="text of the batch")
     axes.set(ylabel="choices dropped", ylim=(-0.02, None))
     axes.legend(fontsize=9)

@@ -3,8 +3,10 @@
 from moe_teach.chapters.ch07_modern_moe import (
     deepseek_moe,
     equal_flop_config,
+    find_fault,
     group_limited_topk,
     questions,
+    route_in_room,
     sequence_balance_loss,
     shared_expert_moe,
     sigmoid_bias_route,
@@ -19,5 +21,7 @@ EXERCISES = (
     sigmoid_bias_route.EXERCISE,
     sequence_balance_loss.EXERCISE,
     deepseek_moe.EXERCISE,
+    find_fault.EXERCISE,
+    route_in_room.EXERCISE,
 )
 QUESTIONS = questions.QUESTIONS

@@ -4,6 +4,7 @@ from moe_teach.chapters.ch09_triton_dispatch import (
     combine_rows,
     copy_and_sign,
     count_choices,
+    finish_layer,
     gather_rows,
     is_right,
     place_choices,
@@ -17,5 +18,6 @@ EXERCISES = (
     gather_rows.EXERCISE,
     combine_rows.EXERCISE,
     is_right.EXERCISE,
+    finish_layer.EXERCISE,
 )
 QUESTIONS = questions.QUESTIONS

@@ -17,10 +17,10 @@ def favourite(
     logits_ptr, expert_ids_ptr, n_tokens, n_experts, stride,
     BLOCK_T: tl.constexpr, EXPERTS: tl.constexpr,
 ):
-    token = tl.program_id(0) * BLOCK_T + tl.arange(0, BLOCK_T)
-    expert = tl.arange(0, EXPERTS)
-    inside = (token < n_tokens)[:, None] & (expert < n_experts)[None, :]
-    at = token[:, None] * stride + expert[None, :]
+    token = BLOCK_T * tl.program_id(0) + tl.arange(0, BLOCK_T)
+    e = tl.arange(0, EXPERTS)
+    inside = (token < n_tokens)[:, None] & (e < n_experts)[None, :]
+    at = token[:, None] * stride + e[None, :]
     logits = tl.load(logits_ptr + at, mask=inside, other=0.0)
     best = tl.argmax(logits, axis=1)
     tl.store(expert_ids_ptr + token, best, mask=token < n_tokens)
@@ -53,7 +53,7 @@ RIGHT = {
     ),
     "looks for the smallest id among the largest logits": changed(
         _RIGHT,
-        (_BEST, f"{_LARGEST}best = tl.min(tl.where(equal, expert[None, :], EXPERTS), axis=1)"),
+        (_BEST, f"{_LARGEST}best = tl.min(tl.where(equal, e[None, :], EXPERTS), axis=1)"),
     ),
     "takes one token and one expert after the other": _ONE_BY_ONE,
 }
@@ -89,7 +89,7 @@ BROKEN = {
         Broken(
             changed(
                 _RIGHT,
-                (_BEST, f"{_LARGEST}best = tl.max(tl.where(equal, expert[None, :], -1), axis=1)"),
+                (_BEST, f"{_LARGEST}best = tl.max(tl.where(equal, e[None, :], -1), axis=1)"),
             ),
             Why(
                 "Of equal logits it takes the largest id.",
@@ -106,7 +106,7 @@ BROKEN = {
             ),
         ),
         Broken(
-            changed(_RIGHT, ("tl.program_id(0) * BLOCK_T + ", "")),
+            changed(_RIGHT, ("BLOCK_T * tl.program_id(0) + ", "")),
             Why(
                 "All its programs work on the first block of tokens.",
                 "Launch it with more tokens than BLOCK_T, into ids that are no experts before.",

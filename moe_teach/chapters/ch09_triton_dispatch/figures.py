@@ -14,6 +14,7 @@ from matplotlib.patches import Rectangle
 
 from moe_teach.plots.style import FAINT, HATCHES, INK, PALETTE, colours, described, figure
 
+Number = float | int
 ON_FILL = "#222222"  # text on a pastel ground, which is light on every page
 _LANE = 0.42  # inches of a lane's side
 _OFF = "hatched: switched off by the mask"
@@ -139,7 +140,7 @@ def _grid(axes: Any, grid: np.ndarray, tallest: int) -> None:
     _bare(axes)
 
 
-def _cell(axes: Any, left: float, top: float, text: str, shade: str, *, off: bool) -> None:
+def _cell(axes: Any, left: Number, top: Number, text: str, shade: str, *, off: bool) -> None:
     look = (
         {"fc": "none", "ec": FAINT, "hatch": HATCHES[1]}
         if off

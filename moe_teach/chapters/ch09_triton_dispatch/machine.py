@@ -11,7 +11,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 
-from moe_teach.chapters.ch09_triton_dispatch.figures import ON_FILL, pastel
+from moe_teach.chapters.ch09_triton_dispatch.figures import ON_FILL, Number, pastel
 from moe_teach.plots.style import FAINT, HATCHES, INK, PALETTE, described, figure
 
 BLUE, ORANGE, GREEN, RED = PALETTE[:4]
@@ -98,7 +98,7 @@ def _near(axes: Any) -> None:
     _note(axes, 77, 1.9, "warps meet in shared memory only", size=8.5)
 
 
-def _lanes_of_warp(axes: Any, left: float) -> None:
+def _lanes_of_warp(axes: Any, left: Number) -> None:
     """Draw the 32 lanes of a warp, eight in a row."""
     for lane in range(32):
         corner = (left + lane % 8, 40.4 - lane // 8 * 2.6)
@@ -117,41 +117,17 @@ def journey(at: Sequence[int], ids: Sequence[int], block: int, n_experts: int, e
     held = [str(expert) for expert in ids] + [str(n_experts)] * (block - len(ids))
     hits = [str(int(expert == str(e))) for expert in held]
     mine = str(sum(map(int, hits)))
-    drawing, axes = figure(8.6, 4.0)
-    axes.set(xlim=(0, 100), ylim=(-6, 44))
-    axes.axis("off")
-    for x, title, colour in (
-        (16, "the line", INK),
-        (46.5, "HBM", BLUE),
-        (79.5, "registers", ORANGE),
-    ):
-        _note(axes, x, 42, title, size=11, colour=colour)
+    drawing, axes = _frame_of_journey()
     steps = (
-        ("at = ... + tl.arange(0, BLOCK)", None, every, ""),
+        ("at = ... + tl.arange(0, BLOCK)", [], every, ""),
         ("ids = tl.load(ids_ptr + at, ...)", [str(i) for i in ids], held, "right"),
-        (f"ids == e,  with e = {e}", None, hits, ""),
-        ("mine = tl.sum(...)", None, [mine], ""),
+        (f"ids == e,  with e = {e}", [], hits, ""),
+        ("mine = tl.sum(...)", [], [mine], ""),
         (f"tl.store(counts_ptr + {program} * E + {e})", [mine], [mine], "left"),
     )
-    for row, (line, memory, registers, way) in enumerate(steps):
-        y = 33.5 - row * 8
-        _note(axes, 0, y + 2, line, size=8.5, align="left", family="monospace")
-        idle = len(ids) if len(registers) == block else block
-        _cells(axes, 66, y, registers, ORANGE, idle)
-        if memory:
-            _cells(axes, 44, y, memory, BLUE, block)
-            ends = (44.6 + 3.4 * len(memory), y + 1.9), (65.4, y + 1.9)
-            _arrow(axes, *(ends if way == "right" else ends[::-1]))
+    for row, step in enumerate(steps):
+        _step(axes, 33.5 - row * 8, *step, len(ids) if len(step[2]) == block else block)
     _note(axes, 71, 11.4, "the lanes meet; several warps: in shared memory", size=8, align="left")
-    _cells(axes, 44, -5, [""], ORANGE, 0)
-    _note(
-        axes,
-        48.5,
-        -3.1,
-        "switched off by the mask: holds what `other` says",
-        align="left",
-        size=8.5,
-    )
     return described(
         drawing,
         f"Program {program} of the count, line by line: the places are made in registers, "
@@ -160,7 +136,33 @@ def journey(at: Sequence[int], ids: Sequence[int], block: int, n_experts: int, e
     )
 
 
-def _cells(axes: Any, x: float, y: float, texts: Sequence[str], colour: str, idle: int) -> None:
+def _frame_of_journey() -> tuple[Figure, Any]:
+    """Open the picture of a journey: three columns, and what a hatched lane is."""
+    drawing, axes = figure(8.6, 4.0)
+    axes.set(xlim=(0, 100), ylim=(-6, 44))
+    axes.axis("off")
+    columns = ((16, "the line", INK), (46.5, "HBM", BLUE), (79.5, "registers", ORANGE))
+    for x, title, colour in columns:
+        _note(axes, x, 42, title, size=11, colour=colour)
+    _cells(axes, 44, -5, [""], ORANGE, 0)
+    said = "switched off by the mask: holds what `other` says"
+    _note(axes, 48.5, -3.1, said, align="left", size=8.5)
+    return drawing, axes
+
+
+def _step(
+    axes: Any, y: Number, line: str, memory: Sequence[str], held: Sequence[str], way: str, idle: int
+) -> None:
+    """Draw one line of a kernel: what it moves between memory and registers, which way."""
+    _note(axes, 0, y + 2, line, size=8.5, align="left", family="monospace")
+    _cells(axes, 66, y, held, ORANGE, idle)
+    _cells(axes, 44, y, memory, BLUE, idle)
+    ends = (44.6 + 3.4 * len(memory), y + 1.9), (65.4, y + 1.9)
+    if memory:
+        _arrow(axes, *(ends if way == "right" else ends[::-1]))
+
+
+def _cells(axes: Any, x: Number, y: Number, texts: Sequence[str], colour: str, idle: int) -> None:
     for place, text in enumerate(texts):
         off = place >= idle
         look = (
@@ -173,7 +175,7 @@ def _cells(axes: Any, x: float, y: float, texts: Sequence[str], colour: str, idl
         _note(axes, x + 3.4 * place + 1.55, y + 1.8, text, size=8.5, colour=shade)
 
 
-def _box(axes: Any, frame: tuple[float, ...], colour: str, text: str, size: float = 9.5) -> None:
+def _box(axes: Any, frame: tuple[Number, ...], colour: str, text: str, size: Number = 9.5) -> None:
     left, low, wide, high = frame
     shape = "round,pad=0,rounding_size=0.7"
     look = {"fc": pastel(colour), "ec": colour, "lw": 1.2}
@@ -182,7 +184,7 @@ def _box(axes: Any, frame: tuple[float, ...], colour: str, text: str, size: floa
 
 
 def _arrow(
-    axes: Any, start: tuple[float, float], end: tuple[float, float], both: bool = False
+    axes: Any, start: tuple[Number, Number], end: tuple[Number, Number], both: bool = False
 ) -> None:
     style = "<|-|>" if both else "-|>"
     axes.add_patch(
@@ -191,7 +193,7 @@ def _arrow(
 
 
 def _note(
-    axes: Any, x: float, y: float, text: str, *, size: float = 9.5, colour: str = INK,
+    axes: Any, x: Number, y: Number, text: str, *, size: Number = 9.5, colour: str = INK,
     align: str = "center", **font: Any,
 ) -> None:  # fmt: skip
     axes.text(x, y, text, ha=align, va="center", fontsize=size, color=colour, **font)

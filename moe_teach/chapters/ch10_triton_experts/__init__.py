@@ -5,8 +5,10 @@ from moe_teach.chapters.ch10_triton_experts import (
     ffn_roofline,
     find_tile_kernel,
     gathered_matmul_kernel,
+    grouped_product,
     kernel_layer,
     questions,
+    tile_order,
     weight_gradient_kernel,
 )
 
@@ -17,5 +19,7 @@ EXERCISES = (
     weight_gradient_kernel.EXERCISE,
     ffn_roofline.EXERCISE,
     kernel_layer.EXERCISE,
+    grouped_product.EXERCISE,
+    tile_order.EXERCISE,
 )
 QUESTIONS = questions.QUESTIONS

@@ -1,5 +1,6 @@
 """Chapter 10, exercise 10.6: the reader's kernels, launched in their order, are a layer."""
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -7,11 +8,11 @@ from torch import Tensor
 from torch.nn.functional import silu
 
 from moe_teach.chapters.ch10_triton_experts.inputs import normal
+from moe_teach.chapters.ch10_triton_experts.own_kernels import demand_own_kernels
 from moe_teach.chapters.ch10_triton_experts.stand_in_kernels import OF_EXERCISE, stand_ins
 from moe_teach.judging.exercise import (
     Exercise,
     Words,
-    WrongAnswer,
     generator,
     require,
     require_tensor,
@@ -70,7 +71,7 @@ def _defined(
     return (gates[..., None] * chosen).sum(dim=1)
 
 
-def _near(got: Tensor, expected: Tensor) -> bool:
+def _near(expected: Tensor, got: Tensor) -> bool:
     return bool((got - expected).abs().max() <= 1e-5 * (1 + expected.abs().max()))
 
 
@@ -155,7 +156,7 @@ def _kernels_mixture(answer: Any, seed: int) -> None:
         (
             sentence
             for sentence in _slips(tried[0][1])
-            if all(_near(got, _slips(given)[sentence]) for got, given, _ in tried)
+            if all(_near(_slips(given)[sentence], got) for got, given, _ in tried)
         ),
         "Follow one token: its choices, their rows, the tile of each row, and the places that "
         "`down` writes.",
@@ -163,7 +164,7 @@ def _kernels_mixture(answer: Any, seed: int) -> None:
     for got, given, sizes in tried:
         expected = _defined(**given)
         require(
-            _near(got, expected),
+            _near(expected, got),
             "The launches fit, and the layer says something else than its weights define.",
             cause=cause,
             expected=expected,
@@ -176,33 +177,6 @@ def _kernels_mixture(answer: Any, seed: int) -> None:
 def _kernels_yours(answer: Any, seed: int) -> None:
     if seed:  # a program costs the interpreter 10 ms, and other numbers show nothing new
         return
-    from moe_teach.analysis.kernel_watch import KernelFault, watch
-
-    sizes = (5, 6, 4, 2, 5)
-    given = _case(sizes, seed)
+    given = _case((5, 6, 4, 2, 5), seed)
     expected = _defined(**given)
-    for name, item in (*OF_EXERCISE.items(), ("", "")):
-        parts = {other: part for other, part in stand_ins().items() if name and other != name}
-        who = f"With your own `{name}`, the answer to {item}, in it" if name else "With all of them"
-        seen = got = None
-        said = ""
-        try:
-            with watch(adopt=True) as seen:
-                got = answer(**given, **parts)
-        except WrongAnswer:
-            raise
-        except KernelFault as fault:
-            said = str(fault)
-        except Exception as error:
-            said = f"It raises {type(error).__name__}: {error}"
-        require(
-            got is not None and _near(got, expected),
-            f"Your launches are right. {who} the layer is not. {said}".rstrip(),
-            cause="The kernel changed since its check passed, or the launch hands it a size that "
-            "the formulas forgave.",
-            cure=f'check("{item}", mine("{item}")) looks at it alone.',
-            expected=expected,
-            got=got if got is not None else Words("an error"),
-        )
-        for race in seen.races():
-            raise WrongAnswer(f"{who}: {race.sentence}")
+    demand_own_kernels(partial(answer, **given), OF_EXERCISE, partial(_near, expected), expected)

@@ -1,4 +1,4 @@
-"""Exercise 10.6: the five kernels as plain functions that look closely at how they are launched.
+"""Exercises 10.6 and 10.7: the kernels as plain functions that look closely at their launches.
 
 Each is launched as a kernel is, `count[(grid,)](...)`, takes the same parameters, and does with
 formulas what the kernel does program by program. What a kernel would do in silence with a wrong
@@ -6,7 +6,7 @@ launch is a sentence here.
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 from moe_teach.judging.exercise import WrongAnswer, require
 
 OF_EXERCISE = {"count": "9.2", "place": "9.3", "tiles": "10.2", "matmul": "10.1", "down": "10.3"}
+OF_THE_WAY_BACK = {"tiles": "10.2", "matmul": "10.1", "gradient": "10.4"}
 
 
 class StandIn:
@@ -151,6 +152,8 @@ def _matmul(
     stride_e, stride_f, stride_d, BLOCK_ROWS, BLOCK_F, BLOCK_D,
 ) -> None:  # fmt: skip
     _demand_plain("matmul", x=x_ptr, out=out_ptr, token_idx=token_idx_ptr)
+    _demand_rows("matmul", D, x=x_ptr)
+    _demand_rows("matmul", F, out=out_ptr)
     shape = (int(tile_expert_ptr.max()) + 1, F, D)
     w = torch.as_strided(w_ptr, shape, (stride_e, stride_f, stride_d), w_ptr.storage_offset())
     _demand_columns("matmul", grid, F, BLOCK_F)
@@ -177,6 +180,37 @@ def _down(
         out_ptr.view(-1, D)[place] = gates_ptr.view(-1)[place, None] * answers
 
 
+def _gradient(
+    grid, rows_ptr, dout_ptr, expert_offsets_ptr, dw_ptr, D, F, BLOCK_ROWS, BLOCK_F, BLOCK_D
+) -> None:
+    ends = expert_offsets_ptr.tolist()
+    _demand_plain("gradient", rows=rows_ptr, dout=dout_ptr, dw=dw_ptr)
+    _demand_rows("gradient", D, rows=rows_ptr, dw=dw_ptr)
+    _demand_rows("gradient", F, dout=dout_ptr)
+    for name, tensor in (("rows", rows_ptr), ("dout", dout_ptr)):
+        demand(
+            "gradient",
+            len(tensor) == ends[-1],
+            f"the experts have {ends[-1]} rows, and `{name}` has {len(tensor)}.",
+            "Row n of `rows` and row n of `dout` belong together: both are sorted by expert.",
+        )
+    wanted = (len(ends), -(-F // BLOCK_F), -(-D // BLOCK_D))
+    said = f"its grid is (experts, blocks of F, blocks of D), {wanted} here, and not {tuple(grid)}."
+    demand("gradient", tuple(grid) == wanted, said)
+    demand("gradient", dw_ptr.numel() == len(ends) * F * D, "`dw` must hold E x F x D numbers.")
+    for e, (begin, end) in enumerate(zip([0, *ends], ends, strict=False)):
+        dw_ptr.view(-1, F, D)[e] = dout_ptr[begin:end].T @ rows_ptr[begin:end]
+
+
+def _demand_rows(kernel: str, width: int, **tensors: Tensor) -> None:
+    for name, tensor in tensors.items():
+        demand(
+            kernel,
+            tensor.ndim < 2 or tensor.shape[-1] == width,
+            f"rows of `{name}` are {tensor.shape[-1]} long, and the launch says {width}.",
+        )
+
+
 def _demand_columns(kernel: str, grid: Any, width: int, block: int) -> None:
     demand(
         kernel,
@@ -187,8 +221,9 @@ def _demand_columns(kernel: str, grid: Any, width: int, block: int) -> None:
 
 
 WORK = {"count": _count, "place": _place, "tiles": _tiles, "matmul": _matmul, "down": _down}
+WORK |= {"gradient": _gradient}
 
 
-def stand_ins() -> dict[str, StandIn]:
-    """Give five fresh stand-ins, by the name of their part."""
-    return {name: StandIn(name, work) for name, work in WORK.items()}
+def stand_ins(names: Iterable[str] = OF_EXERCISE) -> dict[str, StandIn]:
+    """Give fresh stand-ins, by the name of their part."""
+    return {name: StandIn(name, WORK[name]) for name in names}

@@ -171,9 +171,10 @@ check("6.4", balance_report)
 # %% [markdown]
 # ## Exercise 6.5: The bug clinic
 #
-# Twelve patients, A to L. Their charts are in the lesson's section "The bug clinic"; here you can
-# draw them again with `clinic.show("A")`, for another seed with `clinic.show("A", seed=1)`, and
-# read all findings as numbers with `clinic.table()`. `clinic.vocabulary()` lists the diagnoses.
+# Twelve patients, A to L. Their charts are in [lesson 06c](../notebooks/06c_bug_clinic.ipynb); here
+# you can draw one again with `clinic.show("A")`, for another seed with `clinic.show("A", seed=1)`,
+# several with `clinic.compare("ABCD")`, and read all findings as numbers with `clinic.table()`.
+# `clinic.vocabulary()` lists the diagnoses.
 # There are more diagnoses than patients, and at most one fault to a patient.
 #
 # A wrong diagnosis is answered with an observation that speaks against it.

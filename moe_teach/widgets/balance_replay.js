@@ -114,6 +114,20 @@ const percent = (share) => `${(100 * share).toFixed(share < 0.0995 ? 1 : 0)} %`;
 const listed = (numbers) => numbers.join(", ");
 const visible = (token) => (token.trim() ? token.replace(/\n/g, "↵") : token.replace(/\n/g, "↵").replace(/ /g, "␣") || "∅");
 
+/** Name every mark that the panels use, and no other. */
+export function keyWords(methods) {
+  const experts = Math.max(...methods.map(({ loads }) => loads[0].length));
+  const borders = ["dashed", "double", "dotted"].slice(0, Math.ceil(experts / HUES) - 1);
+  const again = borders.map((border, i) =>
+    `${border} border: ${HUES * (i + 1)} to ${Math.min(HUES * (i + 2), experts) - 1}, in the same colours`);
+  const skill = methods.some(({ skills }) => skills) ? ["◆: the loss of its tokens"] : [];
+  return [
+    "Colour and number: the expert", ...again, "┆: the fair share", ...skill,
+    "†: dead, less than a tenth of the fair share", "dotted outline: the route changed at this record",
+    "ring: the token that is followed", "tall bar: many routes changed",
+  ].join(" · ");
+}
+
 /** What a panel says about its load, in words. */
 export function loadWords({ load, dead, violation }) {
   const evenly = violation < 0.1 ? "Even: the busiest" : "The busiest";
@@ -371,8 +385,7 @@ function render({ model, el }) {
   const grid = make("div", { class: "panels" }, ...panels.map(({ node }) => node));
   const origin = make("p", { class: "origin" }, note);
   origin.hidden = !note;
-  const key = make("p", { class: "note" },
-    "Colour and number: the expert · dotted outline: the route changed at this record · †: dead, less than a tenth of the fair share");
+  const key = make("p", { class: "note" }, keyWords(methods));
   const root = make("div", { class: "moe-widget moe-balance-replay", role: "group", "aria-label": "Balance replay" },
     make("div", { class: "body" }, origin, controls.node, grid, key, status));
   controls.input.addEventListener("keydown", (event) => {

@@ -187,7 +187,7 @@ function expertRows(method) {
     if (method.skills) row.append(make("span", { class: "track thin" }, dot), loss);
     return { row, bar, share, dot, loss, fair: track.lastChild };
   });
-  const heads = ["", "load, and the fair share ┆", "", ...(method.skills ? ["loss of its tokens", ""] : [])];
+  const heads = ["", "load, fair share ┆", "", ...(method.skills ? ["loss of its tokens", ""] : [])];
   const node = make("div", { class: `experts${method.skills ? " skilled" : ""}`, role: "list", "aria-label": "experts" },
     make("div", { class: "expert head", "aria-hidden": "true" }, ...heads.map((head) => make("span", {}, head))),
     ...parts.map(({ row }) => row));
@@ -382,7 +382,7 @@ function render({ model, el }) {
   const controls = buildControls(player, methods.map(({ name }) => name), (name) => change("method", name));
   const panels = methods.map((method) => buildPanel(method, data.text, (token) => change("token", token)));
   const status = make("p", { class: "moe-spoken", role: "status" });
-  const grid = make("div", { class: "panels" }, ...panels.map(({ node }) => node));
+  const grid = make("div", { class: `panels of-${panels.length}` }, ...panels.map(({ node }) => node));
   const origin = make("p", { class: "origin" }, note);
   origin.hidden = !note;
   const key = make("p", { class: "note" }, keyWords(methods));

@@ -242,7 +242,7 @@ MIXTRAL = {
 
 
 # %%
-def count_active(sizes: Sizes) -> int:
+def count_at_work(sizes: Sizes) -> int:
     """Count the parameters that work on one token, the input table included."""
     d_model, n_layers, n_dense = sizes["d_model"], sizes["n_layers"], sizes["n_dense_layers"]
     tables = sizes["vocab_size"] * d_model * (1 if sizes["is_tied"] else 2)
@@ -257,7 +257,7 @@ def count_active(sizes: Sizes) -> int:
     return tables + attention + norms + n_dense * dense + (n_layers - n_dense) * (router + at_work)
 
 
-print(f"{count_active(MIXTRAL):,} (the lesson: 12,879,925,248)")
+print(f"{count_at_work(MIXTRAL):,} (the lesson: 12,879,925,248)")
 
 # %% [markdown]
 # It is wrong for other models, and it is not the only one: most of the counters with other faults

@@ -91,8 +91,8 @@ check("2.2", soft_mixture)
 # $$E = \frac{1}{T} \sum_t \sum_i p_{ti}\, \lVert d_t - o_{ti} \rVert^2, \qquad
 # p_{ti} = \mathrm{softmax}_i(\text{logits}_t)$$
 #
-# Autograd is switched off while your answer runs. (You may use it on paper: on a small case of your
-# own, it tells whether you are right.)
+# Autograd is switched off while your answer is checked. On a small case of your own it may tell you
+# whether you are right.
 
 
 # %%

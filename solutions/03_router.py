@@ -1,7 +1,8 @@
 # %% [markdown]
 # # 03 The router: exercises
 #
-# Six small functions. Together they are a router, and the tools to distrust one.
+# Six small functions: together they are a router, and the tools to distrust one. Then a mistake
+# that you have to find, and a task without a right answer.
 #
 # Everywhere T and E are at least 1, and `top_k` lies between 1 and E. A tensor may be a transposed
 # view, whose rows do not lie side by side in memory: `reshape` copes with that, `.view` does not.

@@ -1,9 +1,10 @@
 # %% [markdown]
 # # 06 Load balancing: exercises
 #
-# Four small functions: two losses, one rule that is no loss, and the report that tells whether any
-# of them works. Then a clinic: broken layers that you diagnose from their plots. In the end your
-# own layer collapses in your own loop, and your own cures help it.
+# Four functions: two losses, one rule that is no loss, and the report that tells whether any of
+# them works. Then a clinic: broken layers that you diagnose from their plots. After that your own
+# layer collapses in your own loop, and your own cures help it. The last task is open: find a better
+# rule.
 
 # %%
 import math
@@ -115,33 +116,51 @@ def bias_update(expert_bias: Tensor, expert_ids: Tensor, rate: float) -> Tensor:
 check("6.3", bias_update)
 
 # %% [markdown]
-# ## Exercise 6.4: Read a load
+# ## Exercise 6.4: Read a training log
 #
-# The three numbers that every training log of an MoE should show. With the load of an expert its
-# share of all choices, and the **fair share** 1/E:
+# The lesson read one load. A training leaves one for each step, and a few numbers have to sum them
+# up. `counts` says how many choices fell on each expert at each step. Steps differ in size, and a
+# step without any choice (all padding) says nothing: leave it out. An expert is **dead** where it
+# has *less* than a tenth of the fair share 1/E.
+#
+# Of the load over **all steps together**:
 #
 # - `"max_violation"`: the busiest expert's load over the fair share, minus 1. Even is 0.
 # - `"entropy"`: $-\sum_i f_i \ln f_i$ over the loads $f_i$, divided by $\ln E$. Even is 1, collapse
-#   is 0, and an expert without tokens adds nothing. A single expert counts as even.
-# - `"dead"`: how many experts have **less** than a tenth of the fair share.
+#   is 0, and an expert without choices adds nothing. A single expert counts as even.
+# - `"dead"`: how many experts are dead in it.
+#
+# Of **each step**:
+#
+# - `"step_violation"`: the violation of each step's own load, and of these the mean; every step
+#   counts once, large or small.
+# - `"resting"`: how many experts are alive over all steps together and dead in more than half of
+#   the steps. They take turns.
 
 
 # %%
-def balance_report(expert_ids: Tensor, n_experts: int) -> dict[str, float | int]:
-    """Say how evenly the choices are spread.
+def balance_report(counts: Tensor) -> dict[str, float | int]:
+    """Say how evenly a training spread its choices, and whether its experts took turns.
 
-    expert_ids: (T, K) integers, the chosen experts, in any memory layout; T is at least 1.
-    n_experts: E, chosen or not.
-    Returns {"max_violation": float, "entropy": float, "dead": int}, plain Python numbers.
+    counts: (S, E) integers, the choices of each expert at each step, in any memory layout; some
+    rows may be all 0, but not all of them.
+    Returns {"max_violation": float, "step_violation": float, "entropy": float, "dead": int,
+    "resting": int}, plain Python numbers.
     """
     ### BEGIN SOLUTION
-    counts = torch.bincount(expert_ids.flatten(), minlength=n_experts).double()
-    load = counts / counts.sum()
+    rows = counts[counts.sum(dim=1) > 0].double()
+    n_experts = rows.shape[1]
+    load = rows.sum(dim=0) / rows.sum()  # counts are added: a large step weighs more
+    loads = rows / rows.sum(dim=1, keepdim=True)
+    dead = load < 0.1 / n_experts
+    often = (loads < 0.1 / n_experts).double().mean(dim=0) > 0.5
     entropy = torch.special.entr(load).sum() / math.log(n_experts) if n_experts > 1 else 1.0
     return {
         "max_violation": float(load.max() * n_experts - 1),
+        "step_violation": float((loads.amax(dim=1) * n_experts - 1).mean()),
         "entropy": float(entropy),
-        "dead": int((load < 0.1 / n_experts).sum()),
+        "dead": int(dead.sum()),
+        "resting": int((often & ~dead).sum()),
     }
     ### END SOLUTION
 

@@ -34,7 +34,7 @@ EXERCISE = Exercise(
 )
 
 
-def count_active(sizes: Sizes) -> int:
+def count_at_work(sizes: Sizes) -> int:
     """Count the parameters that work on one token, the input table included."""
     d_model, n_layers, n_dense = sizes["d_model"], sizes["n_layers"], sizes["n_dense_layers"]
     tables = sizes["vocab_size"] * d_model * (1 if sizes["is_tied"] else 2)
@@ -92,13 +92,13 @@ def _verdict(answer: Any, counter: Counter) -> bool:
 
 @EXERCISE.stage("a yes or a no")
 def _is_a_verdict(answer: Any, _seed: int) -> None:
-    for counter in (RIGHT[0], count_active):
+    for counter in (RIGHT[0], count_at_work):
         _verdict(answer, counter)
 
 
 @EXERCISE.stage("right counters are trusted")
 def _trusts_right_ones(answer: Any, _seed: int) -> None:
-    also = ", and trusts the wrong one of the cell" if _verdict(answer, count_active) else ""
+    also = ", and trusts the wrong one of the cell" if _verdict(answer, count_at_work) else ""
     for counter in RIGHT:
         require(
             _verdict(answer, counter),
@@ -116,7 +116,7 @@ def _trusts_right_ones(answer: Any, _seed: int) -> None:
 @EXERCISE.stage("the counter of the cell")
 def _turns_the_shown_one_away(answer: Any, _seed: int) -> None:
     require(
-        not _verdict(answer, count_active),
+        not _verdict(answer, count_at_work),
         "Your test trusts the counter of the cell above, which is wrong for some models.",
         cause="On Mixtral it is right. Whatever your test asks, it does not reach the sizes where "
         "the two part.",

@@ -3,7 +3,7 @@
 import random
 
 from moe_teach.chapters.ch01_why_sparse.counters import MIXTRAL, count_layer_by_layer
-from moe_teach.chapters.ch01_why_sparse.trust import EXERCISE, count_active
+from moe_teach.chapters.ch01_why_sparse.trust import EXERCISE, count_at_work
 
 AWKWARD = {
     "n_layers": 7,
@@ -33,7 +33,7 @@ def asks_about_mixtral_only(counter):
 
 @EXERCISE.wrong(stage="right counters are trusted", says="and trusts the wrong one")
 def believes_the_counter_of_the_cell(counter):
-    return counter(AWKWARD) == count_active(AWKWARD)
+    return counter(AWKWARD) == count_at_work(AWKWARD)
 
 
 @EXERCISE.wrong(stage="experts", says="however many there are")

@@ -37,8 +37,8 @@ def surprise(truth: np.ndarray, blend: np.ndarray, alone: np.ndarray) -> Figure:
     return described(
         paint(panels),
         "Three squares painted in colours. The truth is six smooth patches with sharp borders. The "
-        "blend of all experts looks much like it, with soft borders; the top expert alone paints "
-        "patches of quite different colours.",
+        "blend of all experts looks much like it, with soft borders; the top experts alone paint "
+        "patches with other borders, and some in quite different colours.",
     )
 
 

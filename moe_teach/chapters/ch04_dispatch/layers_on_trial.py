@@ -21,6 +21,7 @@ class Suspect:
 
 
 def by_expert(x: Tensor, gates: Tensor, expert_ids: Tensor, experts: Experts) -> Tensor:
+    """Right: let every expert look for its tokens."""
     y = torch.zeros_like(x, dtype=torch.float32)
     for e, expert in enumerate(experts):
         token, choice = torch.where(expert_ids == e)
@@ -31,6 +32,7 @@ def by_expert(x: Tensor, gates: Tensor, expert_ids: Tensor, experts: Experts) ->
 
 
 def by_sorting(x: Tensor, gates: Tensor, expert_ids: Tensor, experts: Experts) -> Tensor:
+    """Right: sort the choices by expert, and collect by slot."""
     top_k = expert_ids.shape[1]
     order = expert_ids.flatten().argsort(stable=True)
     counts = torch.bincount(expert_ids.flatten(), minlength=len(experts)).tolist()
@@ -41,6 +43,7 @@ def by_sorting(x: Tensor, gates: Tensor, expert_ids: Tensor, experts: Experts) -
 
 
 def by_everybody(x: Tensor, gates: Tensor, expert_ids: Tensor, experts: Experts) -> Tensor:
+    """Right: ask every expert about every token, and mix with gates of zero."""
     weights = torch.zeros(len(x), len(experts)).scatter_add(1, expert_ids, gates)
     answers = torch.stack([expert(x).float() for expert in experts], dim=1)
     return torch.einsum("te,ted->td", weights, answers).to(x.dtype)
@@ -71,6 +74,7 @@ def counts_in_the_dtype_of_x(x, gates, expert_ids, experts):
 
 
 def overwrites(x, gates, expert_ids, experts):
+    """Broken: write the rows of one token over one another."""
     order = expert_ids.flatten().argsort(stable=True)
     token = order // expert_ids.shape[1]
     counts = torch.bincount(expert_ids.flatten(), minlength=len(experts)).tolist()
@@ -82,11 +86,13 @@ def overwrites(x, gates, expert_ids, experts):
 
 
 def numbers_the_busy(x, gates, expert_ids, experts):
+    """Broken: number only the experts that somebody chose."""
     present = expert_ids.unique()
     return by_everybody(x, gates, torch.searchsorted(present, expert_ids), experts)
 
 
 def weighs_the_rows(x, gates, expert_ids, experts):
+    """Broken: multiply by the gate on the way in."""
     y = torch.zeros_like(x, dtype=torch.float32)
     for e, expert in enumerate(experts):
         token, choice = torch.where(expert_ids == e)
@@ -95,10 +101,12 @@ def weighs_the_rows(x, gates, expert_ids, experts):
 
 
 def makes_the_gates_sum_to_one(x, gates, expert_ids, experts):
+    """Broken: divide the gates of a token by their sum."""
     return by_expert(x, gates / gates.sum(dim=1, keepdim=True), expert_ids, experts)
 
 
 def has_room_for_twice_the_mean(x, gates, expert_ids, experts):
+    """Broken: turn away what exceeds a capacity factor of 2."""
     room = -(-2 * expert_ids.numel() // len(experts))
     chosen = one_hot(expert_ids.flatten(), len(experts))
     place = ((chosen.cumsum(dim=0) - chosen) * chosen).sum(dim=1).view_as(expert_ids)
@@ -106,16 +114,19 @@ def has_room_for_twice_the_mean(x, gates, expert_ids, experts):
 
 
 def hurries_with_one_token(x, gates, expert_ids, experts):
+    """Broken: mix only the first choice where a token is alone."""
     if len(x) == 1:
         gates, expert_ids = gates[:, :1], expert_ids[:, :1]
     return by_expert(x, gates, expert_ids, experts)
 
 
 def mixes_in_the_order_of_the_experts(x, gates, expert_ids, experts):
+    """Broken: sort the experts of a token and leave its gates."""
     return by_expert(x, gates, expert_ids.sort(dim=1).values, experts)
 
 
 def leaves_x_changed(x, gates, expert_ids, experts):
+    """Broken: change x in place, as jitter has done."""
     y = by_expert(x, gates, expert_ids, experts)
     x.mul_(0.99)
     return y

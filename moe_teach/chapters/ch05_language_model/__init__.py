@@ -1,6 +1,7 @@
 """Chapter 05: its exercises and the lesson's questions, in their order."""
 
 from moe_teach.chapters.ch05_language_model import (
+    budget_recipe,
     evaluate_model,
     initial_loss_test,
     iso_flop_hidden,
@@ -19,5 +20,6 @@ EXERCISES = (
     sign_flip_test.EXERCISE,
     train_loop.EXERCISE,
     evaluate_model.EXERCISE,
+    budget_recipe.EXERCISE,
 )
 QUESTIONS = questions.QUESTIONS

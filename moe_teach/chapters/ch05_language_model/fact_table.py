@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy, embedding
 from moe_teach.judging.exercise import generator
 
 N_ROWS, N_VALUES = 40, 16
-BUDGET = 600_000_000  # FLOPs of training: forward and backward
+BUDGET = 400_000_000  # FLOPs of training: forward and backward
 RANGES = {
     "width": (4, 128),
     "n_experts": (1, 64),

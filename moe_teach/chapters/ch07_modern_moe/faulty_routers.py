@@ -25,14 +25,15 @@ def lean_route(
     logits: Tensor, expert_bias: Tensor, top_k: int, n_groups: int, top_groups: int, scale: float
 ) -> tuple[Tensor, Tensor]:
     """DeepSeek-V3's rule, without a second tensor of scores."""
-    ranking = logits.float().sigmoid() + expert_bias
-    groups = ranking.unflatten(-1, (n_groups, -1))
-    best = groups.topk(2, dim=-1).values.sum(dim=-1).topk(top_groups, dim=-1).indices
-    is_open = torch.zeros(groups.shape[:2], dtype=torch.bool).scatter(-1, best, True)
-    open_ranking = groups.masked_fill(~is_open[..., None], -torch.inf).flatten(1)
-    values, expert_ids = open_ranking.topk(top_k, dim=-1)
+    size = logits.shape[1] // n_groups
+    ranking = torch.sigmoid(logits.float()) + expert_bias
+    worth = ranking.reshape(-1, n_groups, size).topk(2)[0].sum(2)
+    groups = worth.topk(top_groups)[1]
+    members = (groups[:, :, None] * size + torch.arange(size)).flatten(1)
+    values, places = ranking.gather(1, members).topk(top_k)
+    expert_ids = members.gather(1, places)
     gates = values - expert_bias[expert_ids]
-    return scale * gates / gates.sum(dim=-1, keepdim=True), expert_ids
+    return scale * gates / gates.sum(1, keepdim=True), expert_ids
 
 
 def _weighed(scores: Tensor, ids: Tensor, scale: float) -> tuple[Tensor, Tensor]:

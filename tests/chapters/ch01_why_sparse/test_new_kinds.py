@@ -13,7 +13,7 @@ from moe_teach.chapters.ch01_why_sparse.plan_steps_answers import (
     fills_one_step_after_another,
     keeps_the_order_of_arrival,
 )
-from moe_teach.chapters.ch01_why_sparse.trust import count_active
+from moe_teach.chapters.ch01_why_sparse.trust import count_at_work
 from moe_teach.config import AttentionConfig, ModelConfig, MoEConfig, RouterConfig
 from moe_teach.cost import n_params_active
 from moe_teach.judging.engine import SEEDS
@@ -57,10 +57,10 @@ def test_every_faulty_counter_is_wrong_somewhere(fault):
 
 
 def test_the_counter_to_find_fault_with_is_right_on_mixtral_only_and_is_the_one_shown():
-    assert count_active(MIXTRAL) == 12_879_925_248
-    assert all(count_active(drawn(seed)) != by_the_library(drawn(seed)) for seed in range(8))
+    assert count_at_work(MIXTRAL) == 12_879_925_248
+    assert all(count_at_work(drawn(seed)) != by_the_library(drawn(seed)) for seed in range(8))
     text = SOLUTIONS.read_text(encoding="utf-8")
-    assert inspect.getsource(count_active) in text
+    assert inspect.getsource(count_at_work) in text
     shown = re.search(r"^MIXTRAL = (\{.*?^\})", text, re.DOTALL | re.MULTILINE)
     assert shown is not None and eval(shown[1]) == MIXTRAL
 

@@ -173,14 +173,20 @@ def train_balanced(model, optimizer, batches, n_steps, lr, cure="none", strength
     return torch.tensor(rows)
 """,
     "7.5 sigmoid_bias_route": """
-def sigmoid_bias_route(logits, expert_bias, top_k, n_groups=1, top_groups=1, gate_scale=2.5):
+def sigmoid_bias_route(logits, expert_bias, top_k, n_groups=1, top_groups=1, gate_scale=2.5,
+                       alive=None):
     raw = torch.sigmoid(logits.to(torch.float32))
     biased = raw + expert_bias
     T, E = biased.shape
     per = E // n_groups
-    worth = torch.stack([
-        g.sort(dim=1, descending=True).values[:, :2].sum(1) for g in biased.split(per, dim=1)
-    ], dim=1)
+    if alive is not None:
+        biased = torch.where(alive, biased, -math.inf)
+    worth = []
+    for g in biased.split(per, dim=1):
+        best = g.sort(dim=1, descending=True).values[:, :2]
+        both = best.where(best.isfinite(), 0).sum(1)
+        worth.append(both.where(best[:, 0].isfinite(), -math.inf))
+    worth = torch.stack(worth, dim=1)
     best = worth.argsort(dim=1, descending=True)[:, :top_groups]
     closed = torch.ones(T, n_groups, dtype=torch.bool).scatter(1, best, False)
     biased = biased.masked_fill(closed.repeat_interleave(per, dim=1), -math.inf)

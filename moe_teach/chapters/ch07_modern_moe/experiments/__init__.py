@@ -169,6 +169,13 @@ EXPERIMENTS = (
         seeds=(10,),
     ),
     Experiment(
+        name="07_rates_longest",
+        purpose="two designs in 9,000 steps at two rates, on one seed: both reach the ceiling",
+        settings=search(AT_9000, (9000,), (0.04, 0.08)),
+        run=memorise_for,
+        seeds=(10,),
+    ),
+    Experiment(
         name="07_horizons",
         purpose="bits stored in 900 and 2,700 steps, each design at its best rate",
         settings=chosen(LONGER | BESIDE, BEST),

@@ -538,6 +538,122 @@ for step in range(6):
 print("PASS: your kernels learn what torch learns")
 
 # %% [markdown]
+# ## Exercise 10.8: Find what is wrong: A test that everything passes
+#
+# Somebody wants programs that follow one another to share a block of columns, so they number all
+# programs in one row. The kernel comes with its launch and its test, and the test passes.
+
+# %%
+from moe_teach.analysis.kernel_watch import watch
+from moe_teach.ops.grouped_mm import grouped_mm
+
+
+@triton.jit
+def their_kernel(
+    rows_ptr, w_ptr, out_ptr, expert_ptr, begin_ptr, end_ptr, n_tiles, n_columns, D, F,
+    stride_e, stride_f, stride_d,
+    BLOCK_N: tl.constexpr, BLOCK_F: tl.constexpr, BLOCK_D: tl.constexpr,
+):  # fmt: skip
+    """out[n] = w[e] @ rows[n]; program p owns one tile of rows and one block of columns."""
+    p = tl.program_id(0)
+    t, j = p % n_columns, p // n_tiles
+    e = tl.load(expert_ptr + t).to(tl.int64)
+    n = tl.load(begin_ptr + t).to(tl.int64) + tl.arange(0, BLOCK_N)
+    f = j * BLOCK_F + tl.arange(0, BLOCK_F)
+    is_row, is_f = n[:, None] < tl.load(end_ptr + t), f[None, :] < F
+    acc = tl.zeros((BLOCK_N, BLOCK_F), tl.float32)
+    for start in range(0, D, BLOCK_D):
+        d = start + tl.arange(0, BLOCK_D)
+        rows_at = rows_ptr + n[:, None] * D + d[None, :]
+        w_at = w_ptr + e * stride_e + f[None, :] * stride_f + d[:, None] * stride_d
+        rows = tl.load(rows_at, mask=is_row & (d[None, :] < D), other=0.0)
+        w = tl.load(w_at, mask=is_f & (d[:, None] < D), other=0.0)
+        acc = tl.dot(rows, w, acc, input_precision="ieee")
+    tl.store(out_ptr + n[:, None] * F + f[None, :], acc, mask=is_row & is_f)
+
+
+# %%
+def their_multiply(rows: Tensor, w: Tensor, expert_offsets: Tensor) -> Tensor:
+    """Launch their kernel; the table has room for 64 tiles, and those left over have no rows."""
+    table, t, begin = torch.zeros(3, 64, dtype=torch.int32), 0, 0
+    for e, end in enumerate(expert_offsets.tolist()):
+        for first in range(begin, end, 16):
+            table[:, t] = torch.tensor([e, first, min(first + 16, end)])
+            t += 1
+        begin = end
+    (n_rows, d_model), d_ff = rows.shape, w.shape[1]
+    n_tiles, n_columns = triton.cdiv(n_rows, 16) + len(w), triton.cdiv(d_ff, 16)
+    out = torch.full((n_rows, d_ff), torch.nan, dtype=rows.dtype)
+    sizes = (n_tiles, n_columns, d_model, d_ff, *w.stride(), 16, 16, 16)
+    their_kernel[(n_tiles * n_columns,)](rows.contiguous(), w, out, *table.unbind(), *sizes)
+    return out
+
+
+# %%
+def their_test(multiply) -> bool:
+    """Say whether a way of multiplying is right."""
+    for seed in range(3):
+        random = torch.Generator().manual_seed(seed)
+        rows, w = torch.randn(32, 32, generator=random), torch.randn(2, 64, 32, generator=random)
+        ends = torch.tensor([16, 32], dtype=torch.int32)
+        expected = grouped_mm(rows, w, ends, backend="reference")
+        if not torch.allclose(multiply(rows, w, ends), expected, atol=1e-4):
+            return False
+    return True
+
+
+print("their test says:", their_test(their_multiply))
+
+# %% [markdown]
+# It is wrong all the same. **Write a better test.** Yours gets any `multiply(rows, w,
+# expert_offsets)` of this kind, launches it on cases of your choice, and says True or False. A
+# right one multiplies
+#
+# - for any rows of each expert, any D and F, and any strides of w;
+# - for float32, float16 and bfloat16 with sums in float32, and for float32 with full precision;
+# - with every element of the result written by one program.
+#
+# The check hands your test four right kernels, which differ in their tiles and in the order of
+# their sums, and nine wrong ones: this one, and eight that somebody else might have written. They
+# are yours to imagine. At most 64 tiles and 64 blocks of columns, please, and small cases: each
+# program takes the interpreter some 10 ms.
+#
+# `with watch(adopt=True) as seen:` watches all tensors that kernels meet inside it, and `seen`
+# tells afterwards what it saw (`help(type(seen))` lists everything). What a kernel raises under the
+# watch may pass through your test: it counts as False.
+
+
+# %%
+def is_right(multiply) -> bool:
+    """Say whether a way of multiplying ragged rows by their experts' matrices is right.
+
+    multiply: takes rows (N, D), w (E, F, D) and expert_offsets (E,) int32, and returns out (N, F)
+    in the dtype of rows, with out[n] = w[e] @ rows[n]; it launches a Triton kernel.
+    """
+    ### BEGIN SOLUTION
+    random = torch.Generator().manual_seed(0)
+    signs = torch.tensor([1.0] * 16 + [-1.0] * 16)  # up past the largest float16, and back
+    for counts, d_model, dtype in (([20, 0, 3], 20, torch.float32), ([2, 1], 32, torch.float16)):
+        rows = torch.randn(sum(counts), d_model, generator=random)
+        w = torch.randn(len(counts), d_model, 40, generator=random).mT  # stored turned round
+        if dtype == torch.float16:
+            rows, w = 300 + rows, 300 * signs.expand(len(counts), 40, 32)
+        rows, w, ends = rows.to(dtype), w.to(dtype), torch.tensor(counts).cumsum(0).int()
+        with watch(adopt=True) as seen:
+            got = multiply(rows, w, ends)
+        if seen.races() or seen.narrow_dots:
+            return False
+        truth = grouped_mm(rows.double(), w.double(), ends, backend="reference")
+        if not torch.allclose(got.double(), truth, atol=1e-4, rtol=1e-2 if d_model > 20 else 1e-4):
+            return False
+    return True
+    ### END SOLUTION
+
+
+# %%
+check("10.8", is_right)
+
+# %% [markdown]
 # ## Exercise 10.9: Open task: Who goes next to whom
 #
 # Programs that run one after another should share what they fetch; the lesson left it at that. Here

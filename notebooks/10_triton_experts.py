@@ -73,9 +73,9 @@ check("10.q1", ...)
 # $$\text{out}[I, J] = \sum_{\text{steps } S} x[I, S] \; w[J, S]^{\mathsf T}$$
 #
 # Three words about the machine; chapter 09 has a picture of it. What a program works with lies in
-# **registers**: the fastest memory, the smallest, and nobody else's. Tiles that are about to be
-# multiplied wait in **shared memory**, some hundred kilobytes beside each of the GPU's processors.
-# The **tensor cores** are circuits that multiply two small tiles at once.
+# **registers**: the fastest memory, and nobody else's. Tiles that are about to be multiplied wait
+# in **shared memory**, some hundred kilobytes beside each of the GPU's processors. The **tensor
+# cores** are circuits that multiply two small tiles at once.
 #
 # `tl.dot(x, w, acc)` multiplies a tile of x by a tile of w and adds the product to acc; on a GPU
 # that is a matter for the tensor cores. All sides are powers of two. The interpreter takes any; on

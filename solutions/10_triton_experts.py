@@ -1,14 +1,16 @@
 # %% [markdown]
 # # 10 Triton experts: exercises
 #
-# Four kernels and a bill. Together with the lesson's SwiGLU kernel they are a layer of experts that
-# copies no row, pads no row, and learns; the bill says how fast any machine can run it. The last
-# exercise launches your kernels of this chapter and of chapter 09 one after the other: a layer.
+# Four kernels and a bill (10.1 to 10.5). Together with the lesson's SwiGLU kernel they are a layer
+# of experts that copies no row and pads no row; the bill says how fast any machine can run it. 10.6
+# launches your kernels of this chapter and of chapter 09 one after the other: a layer. 10.7 makes
+# it learn. 10.8 asks how you would know that a kernel is wrong; 10.9 is an open task with a figure.
 #
 # Every kernel here is run by Triton's **interpreter** on the CPU, program by program, under a
 # watch: what would write into somebody else's memory on a GPU is a sentence here. All blocks are
-# tiny, and all sizes awkward. Matrices multiply with `tl.dot(a, b, acc, input_precision="ieee")`,
-# which adds the product of two tiles to `acc`.
+# tiny, and all sizes awkward; tiles of 4, which NVIDIA's compiler refuses (page 10b), are fine in
+# the interpreter, and the addresses are the same. Matrices multiply with `tl.dot(a, b, acc,
+# input_precision="ieee")`, which adds the product of two tiles to `acc`.
 
 # %%
 import os
@@ -39,7 +41,8 @@ from moe_teach.ops.triton_host import tl, triton
 # blocks. Sum in float32, whatever the inputs are.
 #
 # The tensors can be **large**: more than $2^{31}$ numbers in `x`, in `out` and in all of `w`, while
-# tokens, rows and experts are int32. Widen them before you multiply.
+# tokens, rows and experts are int32. Widen them before you multiply. One expert's own matrix is
+# small: within it 32 bits are enough.
 
 
 # %%
@@ -531,7 +534,7 @@ for step in range(6):
         loss.backward()
         with torch.no_grad():
             for weights in model.parameters():
-                weights -= 0.5 * weights.grad
+                weights -= 0.2 * weights.grad
         losses.append(loss.item())
     print(f"step {step}: loss {losses[0]:.6f} by torch, {losses[1]:.6f} by your kernels")
     torch.testing.assert_close(losses[0], losses[1], atol=1e-5, rtol=1e-4)
@@ -548,6 +551,7 @@ from moe_teach.analysis.kernel_watch import watch
 from moe_teach.ops.grouped_mm import grouped_mm
 
 
+# %% tags=["play"]
 @triton.jit
 def their_kernel(
     rows_ptr, w_ptr, out_ptr, expert_ptr, begin_ptr, end_ptr, n_tiles, n_columns, D, F,
@@ -572,7 +576,7 @@ def their_kernel(
     tl.store(out_ptr + n[:, None] * F + f[None, :], acc, mask=is_row & is_f)
 
 
-# %%
+# %% tags=["play"]
 def their_multiply(rows: Tensor, w: Tensor, expert_offsets: Tensor) -> Tensor:
     """Launch their kernel; the table has room for 64 tiles, and those left over have no rows."""
     table, t, begin = torch.zeros(3, 64, dtype=torch.int32), 0, 0
@@ -582,19 +586,18 @@ def their_multiply(rows: Tensor, w: Tensor, expert_offsets: Tensor) -> Tensor:
             t += 1
         begin = end
     (n_rows, d_model), d_ff = rows.shape, w.shape[1]
-    n_tiles, n_columns = triton.cdiv(n_rows, 16) + len(w), triton.cdiv(d_ff, 16)
-    out = torch.full((n_rows, d_ff), torch.nan, dtype=rows.dtype)
-    sizes = (n_tiles, n_columns, d_model, d_ff, *w.stride(), 16, 16, 16)
-    their_kernel[(n_tiles * n_columns,)](rows.contiguous(), w, out, *table.unbind(), *sizes)
+    n_columns, out = triton.cdiv(d_ff, 16), torch.full((n_rows, d_ff), torch.nan, dtype=rows.dtype)
+    sizes = (t, n_columns, d_model, d_ff, *w.stride(), 16, 16, 16)
+    their_kernel[(t * n_columns,)](rows.contiguous(), w, out, *table.unbind(), *sizes)
     return out
 
 
-# %%
+# %% tags=["play"]
 def their_test(multiply) -> bool:
     """Say whether a way of multiplying is right."""
     for seed in range(3):
         random = torch.Generator().manual_seed(seed)
-        rows, w = torch.randn(32, 32, generator=random), torch.randn(2, 64, 32, generator=random)
+        rows, w = torch.randn(32, 32, generator=random), torch.randn(2, 32, 32, generator=random)
         ends = torch.tensor([16, 32], dtype=torch.int32)
         expected = grouped_mm(rows, w, ends, backend="reference")
         if not torch.allclose(multiply(rows, w, ends), expected, atol=1e-4):
@@ -610,7 +613,8 @@ print("their test says:", their_test(their_multiply))
 # right one multiplies
 #
 # - for any rows of each expert, any D and F, and any strides of w;
-# - for float32, float16 and bfloat16 with sums in float32, and for float32 with full precision;
+# - for float32 and float16, with sums in float32, and float32 with full precision (bfloat16 is left
+#   out: the interpreter cannot multiply it);
 # - with every element of the result written by one program.
 #
 # The check hands your test four right kernels, which differ in their tiles and in the order of
@@ -633,18 +637,19 @@ def is_right(multiply) -> bool:
     ### BEGIN SOLUTION
     random = torch.Generator().manual_seed(0)
     signs = torch.tensor([1.0] * 16 + [-1.0] * 16)  # up past the largest float16, and back
-    for counts, d_model, dtype in (([20, 0, 3], 20, torch.float32), ([2, 1], 32, torch.float16)):
+    cases = (([20, 0, 3], 20, torch.float32, 1e-4), ([2, 1], 32, torch.float16, 1e-2))
+    for counts, d_model, dtype, tolerance in cases:
         rows = torch.randn(sum(counts), d_model, generator=random)
-        w = torch.randn(len(counts), d_model, 40, generator=random).mT  # stored turned round
+        w = torch.randn(len(counts), d_model, 56, generator=random).mT  # stored turned round
         if dtype == torch.float16:
-            rows, w = 300 + rows, 300 * signs.expand(len(counts), 40, 32)
+            rows, w = 300 + rows, 300 * signs.expand(len(counts), 56, 32)
         rows, w, ends = rows.to(dtype), w.to(dtype), torch.tensor(counts).cumsum(0).int()
-        with watch(adopt=True) as seen:
+        with watch(adopt=True) as record:
             got = multiply(rows, w, ends)
-        if seen.races() or seen.narrow_dots:
+        if record.races() or record.narrow_dots:
             return False
         truth = grouped_mm(rows.double(), w.double(), ends, backend="reference")
-        if not torch.allclose(got.double(), truth, atol=1e-4, rtol=1e-2 if d_model > 20 else 1e-4):
+        if not torch.allclose(got.double(), truth, atol=tolerance, rtol=tolerance):
             return False
     return True
     ### END SOLUTION

@@ -20,7 +20,7 @@ EXERCISE = Exercise(
     hints=(
         "The test above tries one shape. List what in it is even, square, full or alike, and take "
         "that away piece by piece: each may be what somebody's kernel silently relies on.",
-        "Rows like 20, 0, 3: more than one tile, nobody, a rest. D = 20 and F = 40. A w that is "
+        "Rows like 20, 0, 3: more than one tile, nobody, a rest. D = 20 and F = 56. A w that is "
         "stored turned round: w.mT.contiguous().mT. Then the kinds of numbers: a float16 input "
         "with sums that rise above 65,504 and come back. Then what no number shows: `with watch("
         "adopt=True) as seen:` and look at `seen`.",
@@ -54,8 +54,8 @@ def _said(got: Any) -> bool:
     require(
         isinstance(got, bool),
         "The test must say True or False.",
-        cause="A test that asserts returns None at its end.",
-        cure="Return True at the end, and False where a kernel is found out.",
+        cause="A comparison of tensors gives a tensor.",
+        cure="Return True at the end, and False where a kernel is found out; bool(...) makes one.",
         expected=Words("True or False"),
         got=got,
     )

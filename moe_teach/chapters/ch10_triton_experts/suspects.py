@@ -95,7 +95,7 @@ def launched(
         found = tiles(expert_offsets, blocks[0])
         table = torch.zeros(3, ROOM, dtype=torch.int32)
         table[:, : len(found)] = torch.tensor(found, dtype=torch.int32).view(-1, 3).T
-        n_tiles, n_columns = _up(n_rows, blocks[0]) + len(w), columns(d_ff, blocks[1])
+        n_tiles, n_columns = len(found), columns(d_ff, blocks[1])
         out = torch.full((n_rows, d_ff), float("nan"), dtype=rows.dtype)
         sizes = (n_tiles, n_columns, n_rows, d_model, d_ff, *w.stride(), *blocks)
         kernel[(n_tiles * n_columns,)](rows.contiguous(), w, out, *table.unbind(), *sizes)
@@ -129,7 +129,7 @@ def right() -> dict[str, Suspect]:
 def shown() -> Suspect:
     """Build the kernel that the text of the exercise shows."""
     wrong = launched(("t, j = p % n_tiles, p // n_tiles", "t, j = p % n_columns, p // n_tiles"))
-    return Suspect(wrong, "there are as many tiles as blocks of columns", "60 columns")
+    return Suspect(wrong, "there are as many tiles as blocks of columns", "three tiles and F = 56")
 
 
 def wrong_numbers() -> list[Suspect]:
@@ -141,7 +141,7 @@ def wrong_numbers() -> list[Suspect]:
         Suspect(launched(plain), "w lies in memory as it is numbered", "a w stored turned round"),
         Suspect(launched(tiles=_renumbered), "every expert has rows", "rows for 20, 0, 3"),
         Suspect(launched(tiles=_by_tile), "no expert has more than a tile", "rows for 20, 0, 3"),
-        Suspect(launched(columns=_down), "F is a multiple of the block", "F = 40"),
+        Suspect(launched(columns=_down), "F is a multiple of the block", "F = 56"),
     ]
 
 

@@ -27,8 +27,9 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/python tools/set_up.py --torch $(TORCH) $(CONSTRAINTS)
 	@touch $@
 
-lab: $(STAMP) ## set everything up and open the course in JupyterLab
-	$(BIN)/jupyter lab $(AS_ROOT) notebooks/00_start_here.ipynb
+lab: $(STAMP) ## set everything up and open your copies of the course (in desk/) in JupyterLab
+	@$(BIN)/moe-teach desk
+	$(BIN)/jupyter lab $(AS_ROOT) desk/notebooks/00_start_here.ipynb
 
 lab-check: $(STAMP) browser ## run chapter 00 in the same JupyterLab through a real browser
 	$(BIN)/python -m moe_teach.lab_check
@@ -80,5 +81,5 @@ constraints: $(STAMP) ## make the pins satisfy pyproject.toml on every system; U
 	grep -vE '^(nvidia|cuda)-' constraints.tmp > constraints.txt
 	rm constraints.tmp
 
-clean: ## remove what was built (the notebooks and your progress stay)
+clean: ## remove what was built (your desk and your progress stay)
 	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache

@@ -65,7 +65,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     verbs = parser.add_subparsers(title="verbs", metavar="VERB")
     _add(verbs, "check", "say which exercises passed, as last recorded", _check, ids="*")
-    _add(verbs, "progress", "show the overview of all exercises", _progress)
+    _add(verbs, "progress", "show all chapters at a glance, or one", _progress, chapters="?")
+    _add(verbs, "desk", "lay out your own copies of the notebooks, in the folder desk", _desk)
     hints = _add(verbs, "hint", "show the next hint, or hint LEVEL", _hint, ids=1)
     hints.add_argument("level", nargs="?", type=int, metavar="LEVEL")
     _add(verbs, "solution", "show a solution with its explanation", _solution, ids=1)
@@ -129,10 +130,10 @@ def _check(arguments: argparse.Namespace) -> int:
     return DONE if all(done.of(item.id).state == "passed" for item in items) else FAILED
 
 
-def _progress(_arguments: argparse.Namespace) -> int:
+def _progress(arguments: argparse.Namespace) -> int:
     from moe_teach.course import progress
 
-    print(progress())
+    print(progress(arguments.chapters))
     return DONE
 
 
@@ -155,6 +156,13 @@ def _reset(arguments: argparse.Namespace) -> int:
 
     for item in [registry.find(i) for i in arguments.ids]:
         print(reset(item.id))
+    return DONE
+
+
+def _desk(_arguments: argparse.Namespace) -> int:
+    from moe_teach.course.learner.desk import hand_out
+
+    print("\n".join(hand_out(repository(), repository() / "desk")) or "Your desk is up to date.")
     return DONE
 
 

@@ -51,7 +51,9 @@ def repository() -> Path:
     """Find the clone; raise a `LookupError` in a sentence where there is none."""
     folder = clone()
     if folder is None:
-        raise LookupError("Authors' verbs work in a clone of the repository; there is none here.")
+        raise LookupError(
+            "This verb works in a clone of the course's repository, and there is none here."
+        )
     return folder
 
 

@@ -59,13 +59,14 @@ w_router = torch.tensor(
         [-0.3, 0.0, 0.0, 3.0],  # content
     ]
 )
-logits = x @ w_router.T
+logits = x @ w_router.T  # a score of each expert for each token
 logits.shape
 
 # %% [markdown]
-# Now a rule that many models use. Turn the logits into probabilities, keep the most probable
-# experts of every token, here two, and rescale their probabilities so that they sum to one. What
-# remains are the **gates**: the weights with which the two experts' answers will be mixed.
+# Now a rule that many models use. Turn the scores, called **logits**, into probabilities, keep the
+# most probable experts of every token, here two, and rescale their probabilities so that they sum
+# to one. What remains are the **gates**: the weights with which the two experts' answers will be
+# mixed. `Routing` does no work of its own: it keeps the four results of one routing together.
 
 # %%
 from moe_teach.types import Routing
@@ -108,8 +109,9 @@ def mix(x: Tensor, routing: Routing, w_experts: Tensor) -> Tensor:
 y = mix(x, routing, w_experts)
 
 # %% [markdown]
-# And here is the surprise. We **destroy** the numbers expert: every one of its 16 parameters
-# becomes "not a number". Then we read the sentence again.
+# Now we **destroy** the numbers expert: every one of its 16 parameters becomes "not a number",
+# which spoils whatever it is added to. Then we read the sentence again. How many of the twelve
+# answers will be spoilt? Decide before you look.
 
 # %% tags=["nbval-check-output"]
 destroyed = w_experts.clone()
@@ -119,9 +121,10 @@ print(int(same.sum()), "of", len(tokens), "tokens did not notice at all")
 print("noticed:", [token for token, kept in zip(tokens, same.tolist(), strict=True) if not kept])
 
 # %% [markdown]
-# Two of twelve tokens noticed. For the other ten the answer is the same to the last bit, although
-# a third of all expert parameters is gone. Those parameters took no part, so they cost no work.
-# That is the whole trick, and also where all the trouble of the next chapters comes from.
+# That is the surprise. Two of twelve tokens noticed. For the other ten the answer is the same to
+# the last bit, although a third of all expert parameters is gone. Those parameters took no part, so
+# they cost no work. That is the whole trick, and also where all the trouble of the next chapters
+# comes from.
 
 # %% [markdown]
 # ## Predict, then run
@@ -152,11 +155,7 @@ from moe_teach.chapters.ch00_start_here.figures import routing_picture
 from moe_teach.plots.style import show_figure
 
 picture = routing_picture(tokens, routing, EXPERT_NAMES)
-show_figure(
-    picture,
-    alt="Twelve tokens against three experts: every token has two discs whose gates sum to one; "
-    "only 1991 and 4 have a disc in the row of the numbers expert.",
-)
+show_figure(picture)
 
 # %% [markdown]
 # What the picture claims is checked here: every token is read by exactly two experts, the gates
@@ -182,25 +181,34 @@ active = n_router + 2 * n_expert
 print(f"stored {total}, active for one token {active}: {active / total:.1%}")
 
 # %% [markdown]
-# You will meet these two numbers, total and active, for every published model in chapter 01. They
-# are also why sparse models are bought and sold: total parameters cost memory, active parameters
-# cost time.
+# One of these two numbers says how much memory the model needs. Which one? Replace the three dots
+# by your answer and run the cell. A check without an answer shows the question.
+
+# %%
+check("0.q2", ...)
+
+# %% [markdown]
+# You will meet the same two numbers, total and active, for every published model in chapter 01.
+#
+# ## Who decides?
+#
+# The token `1991` went to the numbers expert. Somebody must have decided that.
+
+# %%
+check("0.q3", ...)
 
 # %% [markdown]
 # ## Play
 #
 # Write a sentence of your own, with spaces between the tokens, and run the cell. Can you find a
-# token that sends more than half of its weight to the numbers expert without being a number? (You
-# cannot. The router is the only one who decides, and it looks at four features only.)
+# token that sends more than half of its weight to the numbers expert without being a number? If
+# you find none, look at the four features: can a word look like a number to this router at all?
 
 # %%
-mine = "Write 3 words , or 30 , and see where they go !"
-mine_tokens = mine.split()
-mine_routing = choose(features(mine_tokens) @ w_router.T, top_k=2)
-show_figure(
-    routing_picture(mine_tokens, mine_routing, EXPERT_NAMES),
-    alt="The routing picture of a sentence of your own, with the same hand-written router.",
-)
+yours = "Write 3 words , or 30 , and see where they go !"
+your_tokens = yours.split()
+your_routing = choose(features(your_tokens) @ w_router.T, top_k=2)
+show_figure(routing_picture(your_tokens, your_routing, EXPERT_NAMES))
 
 # %% [markdown]
 # ## A control that must fail
@@ -236,7 +244,8 @@ assert torch.allclose(theirs.gates, routing.gates)
 print("PASS: the library chooses the same experts with the same gates")
 
 # %% [markdown]
-# Lessons never retype library code. They show the real thing with `show`:
+# Lessons never retype library code. They show the real thing with `show`. Of this record you know
+# four fields; `kept` and `claimed` belong to later chapters.
 
 # %%
 from moe_teach.course import show
@@ -253,18 +262,6 @@ show(Routing)
 #   may need any of them. Chapter 01 is about that bill, and so is the planned chapter 14.
 # - **Our loop is slow.** Two nested Python loops save multiplications and waste time. Making the
 #   saving real is the subject of chapter 04.
-
-# %% [markdown]
-# ## Two more questions
-#
-# Replace the three dots by your answer and run the cell. A check without an answer shows the
-# question.
-
-# %%
-check("0.q2", ...)
-
-# %%
-check("0.q3", ...)
 
 # %% [markdown]
 # ## How the exercises work

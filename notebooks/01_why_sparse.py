@@ -1,9 +1,9 @@
 # %% [markdown]
 # # 01 Why sparse?
 #
-# **Claim: a sparse model stores much and uses little. Memory follows the total parameters,
-# computing follows the active ones, and the price of a token follows neither alone.** You will
-# count, solve and time your way to each half of that sentence.
+# **Claim: a sparse model stores much and uses little, and its memory, its computing and its speed
+# do not all follow the same one of these two numbers.** You will count, solve and time your way to
+# which follows which.
 #
 # Two popular articles made many people curious about mixtures of experts. One reports a model of
 # 72 billion parameters that uses 12 billion for a token. The other says that 200 billion
@@ -173,8 +173,15 @@ for total_b, active_b in ((70.6, 70.6), (72.0, 8.0)):
 # %% [markdown]
 # ## Claim: "the cost of a model one-eighth that size"
 #
-# Two of sixteen is one eighth. But only the experts are chosen; the shared part works for
-# everybody. If a part $s$ of all parameters is shared, the active share is
+# Two of sixteen is one eighth, and two of eight is one quarter. You have counted a model with two
+# of eight. Does it use one quarter?
+
+# %%
+check("1.q2", ...)
+
+# %% [markdown]
+# Only the experts are chosen; the shared part works for everybody. If a part $s$ of all parameters
+# is shared, the active share is
 #
 # $$\frac{\text{active}}{\text{total}} = s + (1 - s)\,\frac{K}{E}.$$
 #
@@ -189,12 +196,8 @@ for share in (0.0, 0.05, 0.10, 0.20):
 
 # %% [markdown]
 # One eighth is the limit for a model that shares nothing: no attention, no embeddings. With a
-# tenth shared, it is already less than one fifth. Now a number for you:
-
-# %%
-check("1.q2", ...)
-
-# %% [markdown]
+# tenth shared, more than one fifth works.
+#
 # ## Every published model at once
 #
 # The catalog holds models from Switch to DeepSeek-V4 with their public configurations. Each total
@@ -210,20 +213,15 @@ for name in ("Grok-1", "Kimi K2", "GLM-4.5"):
 
 # %% [markdown]
 # This is the figure of the chapter. To the left, every model: what it stores, what a token uses,
-# and on the right-hand axis what a token costs in computing. A dense model sits on the solid
-# line. To the right, when "one-eighth" is true.
+# and on the right-hand axis what a token costs in computing. A dense model sits on the solid line.
+# To the right, what becomes of "one-eighth" when more is shared.
 
 # %%
 from moe_teach.chapters.ch01_why_sparse.figures import catalog_figure, points_of
 from moe_teach.plots.style import show_figure
 
 points = points_of(CATALOG.values())
-show_figure(
-    catalog_figure(points, highlight=ARTICLE_MODEL.name),
-    alt="Left: total against active parameters of 29 models on logarithmic axes; the sparse "
-    "ones lie far below the diagonal of the dense ones. Right: total over active falls from 8 to "
-    "3.3 as the shared part grows from 0 to 20 percent; the 72B model stands at 6.0.",
-)
+show_figure(catalog_figure(points, highlight=ARTICLE_MODEL.name))
 
 # %% tags=["nbval-check-output"]
 for point in points:
@@ -244,11 +242,7 @@ print("PASS: every sparse model uses more than its share of experts")
 # %%
 from moe_teach.chapters.ch01_why_sparse.figures import promise_figure
 
-show_figure(
-    promise_figure(points),
-    alt="For each sparse model an open square at top_k / n_experts and a filled circle at active / "
-    "total; the circle is always to the right, most of all for Llama-4 Maverick and Switch.",
-)
+show_figure(promise_figure(points))
 
 # %% [markdown]
 # ### The second control
@@ -302,19 +296,15 @@ machine = Machine(  # assumptions, not facts: put your own numbers here
 )
 
 # %%
-from moe_teach.chapters.ch01_why_sparse.figures import bars_figure
+from moe_teach.chapters.ch01_why_sparse.cost_figures import bars_figure
 
 models = siblings.values()
 panels = {
     "resident weights (GB, bfloat16)": [weight_bytes(m) / 1e9 for m in models],
-    "computing (GFLOP a token)": [forward_flops(m) / 1e9 for m in models],
+    "computing, no context (GFLOP a token)": [forward_flops(m) / 1e9 for m in models],
     "speed limit (tokens/s, one user)": [decode_tokens_per_second(m, machine, 1) for m in models],
 }
-show_figure(
-    bars_figure(list(siblings), panels),
-    alt="Three bar charts. The sparse model needs the memory of the dense 72B model, and has the "
-    "computing and the speed limit of the dense 12B model.",
-)
+show_figure(bars_figure(list(siblings), panels))
 
 # %% [markdown]
 # **What to see.** The sparse model has the memory of the big one, and the computing and the
@@ -323,8 +313,24 @@ show_figure(
 # nothing and needs six times the memory. Whether it also has the *knowledge* of the big one, no
 # count can tell: you train models and find out in chapter 05.
 #
-# ## What happens when many users come at once
+# The computing is a little less than two FLOPs for each active parameter, because the input table
+# and the norms multiply no matrix. It grows with the context, for a token attends to all that came
+# before it, and there sparsity changes nothing:
+
+# %% tags=["nbval-check-output"]
+for context in (0, 4096, 32_768):
+    flops = [forward_flops(model, context=context) / 1e9 for model in models]
+    print(f"{context:6} tokens of context:", *(f"{value:6.1f}" for value in flops), "GFLOP")
+
+# %% [markdown]
+# ## When many users come at once
 #
+# So far one user had the machine. Now sixteen sequences decode together. Guess first:
+
+# %%
+check("1.q3", ...)
+
+# %% [markdown]
 # A dense model reads its weights once a step, for all sequences together. A sparse model reads
 # every expert that *somebody* chose. One token misses a given expert with probability $1 - K/E$,
 # so a batch of $B$ tokens wakes on average
@@ -358,11 +364,11 @@ for batch, expected, counted in zip(BATCHES, formula, drawn, strict=True):
     assert abs(counted - expected) < 0.2
 
 # %% [markdown]
-# Eight users already wake two thirds of the model. So the bytes of a step grow with the batch
-# until all experts are awake, while a dense model's stay put:
+# Eight users already wake two thirds of the experts. What does that do to the bytes that a step
+# must read?
 
 # %%
-from moe_teach.chapters.ch01_why_sparse.figures import lines_figure
+from moe_teach.chapters.ch01_why_sparse.cost_figures import lines_figure
 from moe_teach.cost import bytes_per_decode_step
 
 labels = [name.replace("\n", " ") for name in siblings]
@@ -377,10 +383,8 @@ show_figure(
             "different experts woken": {"formula": formula, "drawn by lot": drawn},
             "weights read in a step (GB)": read,
         },
-        ["Experts woken by a batch", "Bytes: from the small to the big model"],
-    ),
-    alt="Left: experts woken rise from 2 at batch 1 to 16 at batch 64, formula and draws on one "
-    "curve. Right: bytes a step of the sparse model rise from the dense 12B line to the 72B line.",
+        ["Experts woken by a batch", "Bytes of a step"],
+    )
 )
 
 # %% tags=["nbval-check-output"]
@@ -389,6 +393,9 @@ print("weights read in one step:", ", ".join(f"{row[b]:.0f} GB at batch {b}" for
 assert read[labels[1]] == sorted(read[labels[1]])
 
 # %% [markdown]
+# **What to see.** The bytes of a dense model stay put. Those of the sparse one grow with the batch,
+# from the small model's to the big one's, until all experts are awake.
+#
 # ## Claim: "cost per query falls in proportion"
 #
 # Let the two limits of the machine decide: a step takes the longer of reading its bytes and doing
@@ -407,7 +414,8 @@ predicted = {"sparse / dense 12B": middle / small, "dense 72B / sparse": big / m
 # %% [markdown]
 # That is a prediction from a data sheet. Now measure the same on *your* computer: one
 # feed-forward layer with 16 experts against dense layers of the used and of the stored size. The
-# by-hand version below visits each woken expert once.
+# by-hand version below visits each woken expert once. (`by_mode` gives the second size where
+# `MOE_TEACH_FAST` is set, for a quick look; the text speaks of the first.)
 
 # %%
 from moe_teach.course import by_mode
@@ -487,25 +495,12 @@ to_small = np.median(seconds[:, :, 1] / seconds[:, :, 0], axis=0)
 to_big = np.median(seconds[:, :, 2] / seconds[:, :, 1], axis=0)
 
 # %%
-show_figure(
-    lines_figure(MANY, {"ratio of step times": predicted}, ["Predicted: the invented machine"]),
-    alt="Predicted ratios over the batch size. Sparse over dense 12B starts at 1, rises to about 6 "
-    "near batch 64 and falls back; dense 72B over sparse does the opposite.",
-)
-show_figure(
-    lines_figure(
-        timed,
-        {
-            "ratio of step times": {
-                "sparse / dense, used size": to_small,
-                "dense, stored size / sparse": to_big,
-            }
-        },
-        ["Measured: one layer on this computer"],
-    ),
-    alt="Measured ratios on this computer: the sparse layer is near the small dense one at batch 1 "
-    "and several times slower at middle batch sizes.",
-)
+measured = {"sparse / dense, used size": to_small, "dense, stored size / sparse": to_big}
+for title, batches, curves in (
+    ("Predicted: the invented machine", MANY, predicted),
+    ("Measured: one layer on this computer", timed, measured),
+):
+    show_figure(lines_figure(batches, {"ratio of step times": curves}, [title]))
 
 # %%
 ratios = zip(timed, to_small, to_big, strict=True)
@@ -523,74 +518,14 @@ for batch, above, below in ratios:
 # So "cost falls in proportion" is true of the FLOPs. It is true of the time only at the two ends.
 # Chapters 04 and 10 fight for the middle, and so does the planned chapter 15.
 #
-# ## Money
-#
-# Seconds become money through a price by the hour. The weights of the dense 12B model need one of
-# the two accelerators of our invented machine, the others need both, and that matters as much as
-# speed.
-
-# %% tags=["nbval-check-output"]
-from moe_teach.cost import usd_per_million_tokens
-
-half = Machine(
-    memory_bytes=80e9, bandwidth_bytes_per_s=2e12, peak_flops_per_s=4e14, usd_per_hour=2.5
-)
-for label, model in zip(labels, models, strict=True):
-    used = half if half.holds(model) else machine
-    prices = [
-        usd_per_million_tokens(used.usd_per_hour, decode_tokens_per_second(model, used, batch))
-        for batch in (1, 16, 1024)
-    ]
-    print(f"{label:15} on {used.memory_bytes / 80e9:.0f}:", *(f"{usd:8.3f}" for usd in prices))
-print("USD for a million tokens at batch 1, 16 and 1024: lower bounds, no cache, no idle time")
-
-# %% [markdown]
-# Batching changes the price far more than sparsity does. And the cheapest token comes from
-# whoever keeps the machine full.
-#
-# ### Claim: "no cost per token after the hardware"
-#
-# Someone who buys a machine pays for power and care, every hour, used or not. Someone who rents
-# pays only for hours of use. The break-even point therefore hangs on the share of hours in use.
-# Prices are invented again:
-
-# %%
-from moe_teach.cost import break_even_hours
-
-purchase_usd, running_usd_per_hour = 60_000.0, 1.0  # assumptions
-shares_in_use = (1.0, 0.5, 0.2)
-hours = np.linspace(0, 50_000, 101)
-
-paid = {"buy": purchase_usd + running_usd_per_hour * hours}
-meets = {}
-for used_share in shares_in_use:
-    name = f"rent, in use {used_share:.0%} of the time"
-    rent = machine.usd_per_hour * used_share
-    paid[name] = rent * hours
-    meets[name] = break_even_hours(purchase_usd, running_usd_per_hour, rent)
-
-# %%
-from moe_teach.chapters.ch01_why_sparse.figures import break_even_figure
-
-show_figure(
-    break_even_figure(hours, paid, meets),
-    alt="Cost over time of buying and of renting at three shares of use: buying wins after 15,000 "
-    "hours at full use and 40,000 hours at half use, and never at one fifth.",
-)
-
-# %% tags=["nbval-check-output"]
-for name, hour in meets.items():
-    print(f"{name:29}", "never" if hour == float("inf") else f"{hour / 8760:.1f} years")
-assert meets["rent, in use 20% of the time"] == float("inf")
-
-# %% [markdown]
-# A private machine has reasons that no break-even shows: data that may not leave the house, a
-# model that nobody can change or withdraw. But a token on it is not free.
+# What seconds cost, on whose machine, and when buying one pays, is a subject of its own: see
+# [01b What a token costs](01b_what_a_token_costs.ipynb).
 #
 # ## Play with it
 #
-# The calculator does all of this at once, for every model of the catalog. Try the three things it
-# proposes.
+# The calculator does all of this at once, for every sparse decoder of the catalog whose layers are
+# alike. Its FLOPs include the context (4,096 tokens at first), which the bars above left out. Try
+# the three things that it proposes.
 
 # %%
 from moe_teach.widgets.cost_calculator import CostCalculator
@@ -612,13 +547,11 @@ check("1.q4", ...)
 # - *200B over sixteen experts, two active: the cost of a model one-eighth that size.* **Does not
 #   hold**, unless nothing is shared. With 10 % shared it is 1/4.7, and no model of the catalog
 #   comes within 5 % of its own promise.
-# - *Cost per query falls in proportion.* FLOPs do, to about a sixth. Time and money do so for one
-#   user or for very many, and **not in between**.
+# - *Cost per query falls in proportion.* FLOPs do, to about a sixth. Time does so for one user or
+#   for very many, and **not in between**. [01b](01b_what_a_token_costs.ipynb) asks about money.
 # - *Latency improves.* Against a dense model of the same total size, **yes**; against one of the
 #   same active size, **no**.
 # - *More memory, less computing.* **Holds**: the memory of 72B, the computing of 12B.
-# - *No cost per token after the hardware.* **Does not hold**: there are power and idle hours, and
-#   buying may never pay.
 #
 # ## What could be wrong with this result?
 #
@@ -626,8 +559,6 @@ check("1.q4", ...)
 #   wait for each other and run at a fraction of the peak.
 # - **Uniform routing is an assumption.** Real routers are skewed and neighbours agree, so a batch
 #   wakes fewer experts than the formula says (exercise 1.5; the planned chapter 15 measures it).
-# - **The cache is left out of the price.** With long contexts it competes with the weights for
-#   memory and for bandwidth, and experts do not help.
 # - **Our measurement is one layer of random weights on a few cores.** It shows the shape of the
 #   curve and nothing about an accelerator.
 # - **The depth and width of the 72B model are ours.** Another shape with the same two numbers has
@@ -635,15 +566,9 @@ check("1.q4", ...)
 # - **Equal parameters are not equal quality.** Nothing in this chapter says that 72B/12B knows as
 #   much as a dense 72B.
 #
-# ## One more question
-
-# %%
-check("1.q3", ...)
-
-# %% [markdown]
 # ## Now you
 #
 # In the [exercises of this chapter](../exercises/01_why_sparse.ipynb) you write the parameter
-# counter, the active counter, the FLOPs of a whole answer, the solver, the experts that a skewed
-# batch wakes, and the break-even. The next chapter goes back to 1991, to the first mixture of
-# experts.
+# counter, the active counter, the FLOPs of a whole answer, the solver and the experts that a skewed
+# batch wakes. Then you find out which of somebody's counters may be trusted, and who should decode
+# with whom. The next chapter goes back to 1991, to the first mixture of experts.

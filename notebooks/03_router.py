@@ -7,6 +7,10 @@
 # You will swap two words of a configuration and watch a router stop learning. Then you take the
 # rule apart: what is chosen, what is mixed, and where the gradient goes. Numbers of real models
 # appear with their source; every other number is printed by a cell of this page.
+#
+# Two things of notation: `by_mode(full=..., fast=...)` gives the first number, or the second where
+# `MOE_TEACH_FAST=1` shortens the course. Letters behind a tensor are its shape: T tokens, D
+# features of a token, E experts, K experts chosen for a token.
 
 # %%
 import math
@@ -22,10 +26,9 @@ from moe_teach.chapters.ch03_router.figures import (
     walk_across_a_tie,
 )
 from moe_teach.config import RouterConfig
-from moe_teach.course import by_mode, check, show
+from moe_teach.course import by_mode, check
 from moe_teach.nn.router import Router
-from moe_teach.ops.route import gates_of, route_reference, score, top_experts, topk_gates
-from moe_teach.ops.route.variants import noisy_logits
+from moe_teach.ops.route import score, top_experts, topk_gates
 from moe_teach.plots.style import show_figure
 from moe_teach.types import Routing
 
@@ -144,14 +147,24 @@ torch.testing.assert_close(routing.gates, gates)
 print("PASS: by hand and by library, the same experts and the same gates")
 
 # %% [markdown]
-# This is the whole router. Read it slowly; each remaining section of the lesson is about one of its
-# lines. `ranking` decides who is chosen, `probs` decides the gates.
+# What you saw is the whole router, but for two more choices. In the order in which things happen:
+#
+# | | the rule | more below |
+# | --- | --- | --- |
+# | `logits` | one product for each token and expert | *Float32 for the scores* |
+# | `probs` | a softmax over all experts, or a sigmoid of each | *Sigmoid: no competition* |
+# | ranking | `probs`, plus a bias for each expert where there is one | *A bias that chooses* |
+# | `expert_ids` | the k largest of the ranking | *Ties* |
+# | `gates` | `probs` of the chosen, divided by their sum if so told | *The gradient audit* |
+#
+# The ranking decides **who** is chosen, `probs` decide **how much** each counts. In a
+# configuration `normalize_gates` says whether gates are divided by their sum; with `topk_first`
+# the gates are a softmax over the chosen logits alone. The first four names are what a `Routing`
+# record holds:
 
 # %%
-show(route_reference)
-
-# %%
-show(gates_of)
+print({name: tuple(getattr(routing, name).shape) for name in
+       ("logits", "probs", "gates", "expert_ids")})  # fmt: skip
 
 # %% [markdown]
 # ## Softmax before or after top-k
@@ -300,12 +313,7 @@ entropies = {
 }
 
 # %%
-show_figure(
-    audit_and_entropy(norms, KS, temperatures, entropies),
-    alt="Left: a table of gradient norms, gate rule by k. At k = 1 the softmax after top-k has "
-    "exactly 0 and both renormalised rules have only rounding; all other cells are alive. Right: "
-    "the entropy of the gates rises from 0 to 1 with temperature for k = 2, 4 and 8.",
-)
+show_figure(audit_and_entropy(norms, KS, temperatures, entropies))
 
 # %% tags=["nbval-check-output"]
 dead = {name for name, row in norms.items() if row[0] < 1e-6 * max(row)}
@@ -356,11 +364,7 @@ losses = {
     label: [train(RouterConfig(n_experts=4, top_k=1, **rule), s, n_steps)["loss"] for s in seeds]
     for label, rule in zip(LABELS, RULES.values(), strict=False)
 }
-show_figure(
-    training_by_rule(losses),
-    alt="Final loss of top-1 layers by gate rule, one mark per seed. Both living rules end far "
-    "below both dead rules, for every seed.",
-)
+show_figure(training_by_rule(losses))
 
 # %% tags=["nbval-check-output"]
 alive = [*losses["softmax\nraw"], *losses["sigmoid\nraw"]]
@@ -372,6 +376,11 @@ print("PASS: every living top-1 router ends below every dead one, for every seed
 # On this task it matters: the kinds hang on two of eight features, and a random router does not
 # know which. Do not expect the same gap everywhere. Where any fixed split of the tokens is good
 # enough, a router that never learns can keep up, and you would not notice that yours is one.
+#
+# It happens to real projects. In 2026 somebody trained minimind's mixture of 198 million parameters
+# and its dense model of 64 million on the same text, and the dense one was better. The default was
+# k = 1 with renormalised gates: the only thing that ever taught that router was its balancing loss
+# (jingyaogong/minimind, issue 858; mended in 859).
 #
 # ## Control: an audit that cannot fail is worth nothing
 #
@@ -397,12 +406,10 @@ assert cut == [0.0] * len(KS), "the audit missed a dead router"
 # ## Noise, in training only
 #
 # A new router prefers some experts by accident, and the others are never tried. Noise lets the
-# runner-up win now and then. Two recipes: **noisy top-k** adds normal noise of learned size to the
-# logits (Shazeer et al. 2017, eq. 4); **jitter** multiplies the input by uniform noise near 1
-# (Switch uses ±1 %).
-
-# %%
-show(noisy_logits)
+# runner-up win now and then. Two recipes. **Noisy top-k** has a second matrix beside the router's,
+# and adds normal noise of the size that this matrix asks for to the logits (Shazeer et al. 2017,
+# eq. 4). **Jitter** multiplies the input by uniform noise near 1 (Switch uses ±1 %). You write the
+# first in exercise 3.2.
 
 
 # %%
@@ -473,9 +480,7 @@ _, dense, _ = walk(top_k=8)
 show_figure(
     walk_across_a_tie(
         positions.numpy(), {"top 2 of 8": sparse.numpy(), "all 8": dense.numpy()}, margins.numpy()
-    ),
-    alt="Above: the output of a top-2 layer along a walk of its input jumps at several places, the "
-    "output with all experts is smooth. Below: the margin is zero exactly where the output jumps.",
+    )
 )
 
 # %% [markdown]
@@ -653,4 +658,5 @@ check("3.q3", ...)
 # - A gradient audit costs one backward pass. Run it before you train, and make sure it can fail.
 # - Score in float32, break ties by rule, and compare ids before floats.
 #
-# In the exercises you write three routing rules, the audit, and the margin report.
+# In the exercises you write three routing rules, the audit, the margin report and a judge of single
+# choices. Then you hunt a published mistake, and press a router into three bits.

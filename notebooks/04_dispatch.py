@@ -1,12 +1,12 @@
 # %% [markdown]
 # # 04 Dispatch
 #
-# **Claim: five ways of sending tokens to their experts give the same answer, and two of them
-# compute rows that nobody needs. A sixth way turns tokens away, and that changes the answer.**
+# **Claim: five ways of sending tokens to their experts give the same answer, for very different
+# amounts of work. A sixth way turns tokens away, and that changes the answer.**
 #
 # A router's choices are ragged: some experts are wanted by many tokens, some by few. Computers like
 # rectangles. In this chapter you build every common way out of that conflict, count what each one
-# wastes to the last operation, and see who pays when the rectangle is too small.
+# costs to the last operation, and see who pays when the rectangle is too small.
 
 # %%
 import torch
@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from moe_teach.config import RouterConfig
-from moe_teach.course import by_mode, check, show
+from moe_teach.course import by_mode, check
 from moe_teach.nn.experts import Experts
 from moe_teach.nn.moe import MoE
 from moe_teach.nn.router import Router
@@ -26,7 +26,7 @@ from moe_teach.types import ExpertWeights, Routing
 #
 # Here is a batch of 32 texts with 64 tokens each. All tokens share a common part, as the tokens of
 # a real text do, so the router likes some experts more than others. Text 0 is **copied** to text
-# 31. (A **row**, in this lesson, is always one token's vector on its way to one expert.)
+# 31.
 
 # %%
 N_TEXTS, N_POSITIONS, D_MODEL, N_EXPERTS, TOP_K = 32, 64, 32, 8, 2
@@ -62,9 +62,26 @@ print("same tokens:", torch.equal(x[0], x[31]), "  same answers:", torch.allclos
 
 # %% [markdown]
 # The same tokens, the same weights, the same call, and two different answers. Nothing is broken:
-# this layer has a **capacity**, as the layers of GShard and Switch do, and the last text stood at
-# the end of the queue. By the end of the chapter you can say exactly who is turned away, and why
+# this layer has a **capacity**, as the layers of GShard and Switch do. Each expert serves so many
+# choices and no more. By the end of the chapter you can say exactly who is turned away, and why
 # DeepSeek-V3, for one, turns nobody away.
+#
+# ## Six words
+#
+# Each of them means one thing from here on, and nothing else.
+#
+# | word | what it is |
+# | --- | --- |
+# | **text** | one sequence of the batch; here there are 32 |
+# | **choice** | one of the K experts of a token |
+# | **row** | one token's vector on its way to one expert, so each choice asks for a row |
+# | **slot** | the number of the row that belongs to a choice |
+# | **place** | a seat for one row at one expert, numbered from 0; a *padded* place stays empty |
+# | **capacity** | how many places each expert has |
+#
+# And the letters of shapes: T tokens, K choices of each, E experts, C places of each, N = T · K
+# rows, D the width of a token, F the inner width of an expert. A comment such as `# (T, K)` gives
+# the shape of what stands before it.
 #
 # ## Predict
 #
@@ -76,8 +93,8 @@ check("4.q1", ...)
 # %% [markdown]
 # ## One expert
 #
-# An expert is a small feed-forward network. Nearly all models of the wave use the SwiGLU form
-# (Shazeer 2020, arXiv 2002.05202, eq. 6), with three matrices:
+# An expert is a small feed-forward network. Nearly all open models since Mixtral use the SwiGLU
+# form (Shazeer 2020, arXiv 2002.05202, eq. 6), with three matrices:
 #
 # $$E(x) = W_{\text{down}} \bigl( \text{silu}(W_{\text{gate}}\, x) \odot W_{\text{up}}\, x \bigr)$$
 #
@@ -86,7 +103,7 @@ check("4.q1", ...)
 
 # %%
 def expert(x: Tensor, w_gate: Tensor, w_up: Tensor, w_down: Tensor) -> Tensor:
-    """Run rows through one expert; with an axis E in front of everything, through all."""
+    """Run rows (n, D) through one expert; with an axis E in front of everything, through all."""
     return (F.silu(x @ w_gate.mT) * (x @ w_up.mT)) @ w_down.mT
 
 
@@ -138,8 +155,8 @@ def by_loop(x: Tensor, routing: Routing, w: ExpertWeights) -> Tensor:
 #
 # The accelerators of 2020 wanted dense products of fixed shape. So GShard (arXiv 2006.16668,
 # algorithm 2) gives each expert $C$ places and writes "token $t$ goes to place $c$ of expert $e$"
-# as a tensor of zeros and ones, $(T, E, C)$. First: which place does each choice get? As many as
-# there were earlier choices of the same expert.
+# as a tensor of zeros and ones, $(T, E, C)$. First: which place does each choice get? Its number
+# is how many earlier choices fell on the same expert.
 
 
 # %%
@@ -168,16 +185,16 @@ def by_one_hot(x: Tensor, routing: Routing, w: ExpertWeights) -> Tensor:
     mask = torch.einsum("tke,tkc->tec", to_expert, to_place)
     rows = torch.einsum("tec,td->ecd", mask, x)
     answers = expert(rows, w.w_gate, w.w_up, w.w_down)
-    weights = torch.einsum("tk,tke,tkc->tec", routing.gates, to_expert, to_place)
-    return torch.einsum("tec,ecd->td", weights, answers)
+    mixing = torch.einsum("tk,tke,tkc->tec", routing.gates, to_expert, to_place)
+    return torch.einsum("tec,ecd->td", mixing, answers)
 
 
 # %% [markdown]
 # ### Way 3: padded blocks
 #
-# The same rectangle, but filled by copying instead of multiplying. Row number
-# `expert · C + place` of one long block belongs to each choice; unused rows stay zero and are
-# computed all the same.
+# The same rectangle, but filled by copying instead of multiplying. All places stand in one long
+# block, expert after expert, so the slot of a choice is `expert · C + place`. Places that nobody
+# got stay zero, and are computed all the same.
 
 
 # %%
@@ -185,25 +202,21 @@ def by_padding(x: Tensor, routing: Routing, w: ExpertWeights) -> Tensor:
     """Copy the tokens into a block (E, C, D), compute all of it, and read what was used."""
     place = places(routing.expert_ids, routing.n_experts)
     capacity = int(place.max()) + 1
-    row = routing.expert_ids * capacity + place  # (T, K)
+    slot = routing.expert_ids * capacity + place  # (T, K)
     block = x.new_zeros(routing.n_experts * capacity, x.shape[-1])
-    block[row.flatten()] = x.repeat_interleave(routing.top_k, dim=0)
+    block[slot.flatten()] = x.repeat_interleave(routing.top_k, dim=0)
     block = block.view(routing.n_experts, capacity, -1)
     answers = expert(block, w.w_gate, w.w_up, w.w_down).flatten(0, 1)
-    return (routing.gates[..., None] * answers[row]).sum(dim=1)
+    return (routing.gates[..., None] * answers[slot]).sum(dim=1)
 
 
 # %% [markdown]
 # Here is the block of the small problem: 3 experts, 5 places each.
 
 # %%
-from moe_teach.chapters.ch04_dispatch.figures import buffers, signature, sorting
+from moe_teach.chapters.ch04_dispatch.figures import buffers, costs, signature, sorting
 
-show_figure(
-    buffers(torch.bincount(ids.flatten()), capacity=5),
-    alt="Bars of three experts with 3, 2 and 5 used places of 5; the empty places of the first "
-    "two are padding that is computed for nothing.",
-)
+show_figure(buffers(torch.bincount(ids.flatten()), capacity=5))
 
 # %% [markdown]
 # **What to see.** Ten rows are needed, fifteen are computed. The busiest expert sets the height for
@@ -214,16 +227,12 @@ show_figure(
 # No rectangle at all. Sort the choices by expert, and each expert's rows are one contiguous slice.
 
 # %%
-show_figure(
-    sorting(ids),
-    alt="Ten choices in token order on the left; lines lead to the same ten, sorted by expert, on "
-    "the right. Within an expert the tokens keep their order.",
-)
+show_figure(sorting(ids))
 
 
 # %%
 def sort_choices(expert_ids: Tensor) -> tuple[Tensor, Tensor]:
-    """Give the token of each sorted row (N,) and the row of each choice (T, K)."""
+    """Give the token of each sorted row (N,) and the slot of each choice (T, K)."""
     order = expert_ids.flatten().argsort(stable=True)
     token_idx = order // expert_ids.shape[1]
     slot = order.argsort().view_as(expert_ids)  # the inverse of a sort is a sort of the sort
@@ -232,14 +241,14 @@ def sort_choices(expert_ids: Tensor) -> tuple[Tensor, Tensor]:
 
 # %% tags=["nbval-check-output"]
 token_idx, slot = sort_choices(ids)
-print("token of each row:", token_idx.tolist())
-print("row of each choice:", slot.tolist())
+print("token of each row: ", token_idx.tolist())
+print("slot of each choice:", slot.tolist())
 assert torch.equal(token_idx[slot], torch.arange(5)[:, None].expand(5, 2))
 print("PASS: every choice finds the row that carries its own token")
 
 # %% [markdown]
-# `slot` is what you need on the way back. Each token *collects* its own K answers, so no two tokens
-# write to one place, and the sum does not depend on who was first.
+# `slot` is what you need on the way back. Each token *collects* its own K answers, so no two rows
+# are ever written to one token at once, and the sum does not depend on who was first.
 
 
 # %%
@@ -283,7 +292,7 @@ def by_grouping(x: Tensor, routing: Routing, w: ExpertWeights) -> Tensor:
 # The library has all five, side by side in one file, behind one function. Ten results, one answer.
 
 # %% tags=["nbval-check-output"]
-from moe_teach.ops.five_ways import FIVE_WAYS, routed_ffn_grouped
+from moe_teach.ops.five_ways import FIVE_WAYS
 from moe_teach.ops.routed_ffn import routed_ffn
 
 BY_HAND = (by_loop, by_one_hot, by_padding, by_sorting, by_grouping)
@@ -294,22 +303,44 @@ for name, by_hand in WAYS.items():
     torch.testing.assert_close(routed_ffn(small_x, small, small_w, "swiglu", backend=name), truth)
     print(f"PASS: {by_hand.__name__} and the library's {name!r}")
 
-# %%
-show(routed_ffn_grouped)
-
 # %% [markdown]
-# The record that `dispatch` leaves behind holds the same `token_idx` and `slot` as yours.
-#
 # ### The trap in the loop
 #
-# Why did the loop say `unbind` and not `w.w_up[e]`? Both read the same numbers. But the gradient of
-# `w[e]` is a tensor as large as *all* of `w`, zero everywhere except in slice `e`. Inside a loop
-# that happens once for each expert. Let us count the numbers that such steps write.
+# Why did the loop say `unbind` and not `w.w_up[e]`? Both read the same numbers. To see the
+# difference, we look at what PyTorch does. It hands every operation to a *dispatch mode* before it
+# runs it, if one is active. (The word is PyTorch's: it sends operations to the code that computes
+# them, and we send tokens to experts.) This one writes down the names:
 
 # %%
 from torch.utils._python_dispatch import TorchDispatchMode
 
 
+class Names(TorchDispatchMode):
+    """Writes down the name of every operation that runs."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.seen.append(str(func).removeprefix("aten."))
+        return func(*args, **(kwargs or {}))
+
+
+# %% tags=["nbval-check-output"]
+w = torch.ones(4, 2, 2, requires_grad=True)
+loss = sum(w[e].sum() for e in range(4))
+with Names() as names:
+    loss.backward()
+print(*names.seen)
+
+# %% [markdown]
+# `select_backward` is the gradient of `w[e]`, four times for four experts, and each result is added
+# to the sum of the others. How large is it? As large as *all* of `w`, with zeros everywhere except
+# in slice `e`. Let us count the numbers that such steps write, and those of `unbind`.
+
+
+# %%
 class SliceGradients(TorchDispatchMode):
     """Counts the numbers that the gradients of w[e], or of unbind, write."""
 
@@ -345,8 +376,9 @@ for n_experts in (4, 16, 64):
 #
 # ## Counting the waste
 #
-# Now the five ways on a larger problem. PyTorch can count the FLOPs of every matrix product that
-# runs. It does not know the grouped matmul yet, so we tell it: each row meets one matrix.
+# Now the five ways on a larger problem. PyTorch has a dispatch mode ready, `FlopCounterMode`, that
+# adds up the FLOPs of every matrix product that runs. It does not know the grouped matmul yet, so
+# we tell it: each row meets one matrix.
 
 # %%
 from torch.utils.flop_counter import FlopCounterMode
@@ -385,6 +417,7 @@ def predicted(way: str, routing: Routing, w: ExpertWeights) -> int:
 # %% [markdown]
 # The problem: the same tokens, the same width of an expert, two choices each, and a growing number
 # of experts. The work that is *needed* never changes. Three seeds draw tokens and routers.
+# (`by_mode` takes smaller sizes where somebody only wants to see whether the page runs.)
 
 # %%
 T, D, D_FF = by_mode(full=(512, 128, 128), fast=(256, 64, 64))
@@ -475,9 +508,15 @@ print("experts  ", *(f"{n:7}" for n in MANY))
 for way, taken in seconds.items():
     print(f"{way:9}", *(f"{1e3 * t:7.1f}" for t in taken), " ms")
 
+# %%
+means = {way: [sum(shares) / len(shares) for shares in work[way]] for way in WAYS}
+show_figure(costs(MANY, means, seconds))
+
 # %% [markdown]
-# You will see these numbers as curves in a moment, in the figure of the chapter. First the sixth
-# way.
+# **What to see.** On the left, work above 1 is waste; the three flat lines lie on top of each
+# other. On the right, the same problems on the clock: a way that wastes work may still be quick
+# where the machine likes rectangles, and one that wastes nothing may be slow because it makes many
+# small calls.
 #
 # ## Capacity: turning tokens away
 #
@@ -486,9 +525,14 @@ for way, taken in seconds.items():
 # $$C = \lceil c \cdot T K / E \rceil$$
 #
 # rows (Switch, arXiv 2101.03961, eq. 3; $c$ is the *capacity factor*), and turn away what does not
-# fit. A choice that is turned away adds nothing to the output; the residual connection around the
-# layer carries the token past. The classic queue is the flattened batch, first come first served.
-# You have that rule already: a choice is kept if its **place** is below $C$.
+# fit. A choice that is turned away, or *dropped*, adds nothing to the output; the residual
+# connection around the layer carries the token past. The classic queue is the flattened batch,
+# first come first served. You have that rule already: a choice is kept if its place is below $C$.
+#
+# Whom does that hit? Guess before you look.
+
+# %%
+check("4.q4", ...)
 
 # %% tags=["nbval-check-output"]
 from moe_teach.ops.capacity import apply_capacity, capacity_of
@@ -504,11 +548,7 @@ print(f"{len(tokens)} tokens, C = {C}: kept {kept.sum()} of {kept.numel()} choic
 
 # %%
 counts = torch.bincount(full.expert_ids.flatten(), minlength=N_EXPERTS)
-show_figure(
-    buffers(counts, C),
-    alt="Bars of eight experts against a dashed line at capacity: the popular experts lose what is "
-    "above the line, the others carry padding below it.",
-)
+show_figure(buffers(counts, C))
 
 # %% [markdown]
 # **What to see.** At factor 1.0 the block has exactly as many places as there are choices. Yet it
@@ -530,7 +570,7 @@ for factor in (1.0, 1.25, 1.5, 2.0):
 #
 # Now the whole point. The queue decides. Three policies are common: *first come*; *by gate*, the
 # choices with the largest gates first (batch prioritised routing, arXiv 2106.05974); and *random*,
-# by lot. We count drops for every text of the batch, over five seeds for data and router.
+# by lot. We look up the drops of every text of the batch, over five seeds for data and router.
 
 # %%
 POLICIES = ("first_come", "by_gate", "random")
@@ -538,7 +578,7 @@ DRAWS = range(5)
 
 
 def drops(policy: str, seed: int) -> tuple[Tensor, Routing]:
-    """Give the share of its choices that each token lost (R, S), and the routing."""
+    """Give the share of its choices that each token lost (texts, positions), and the routing."""
     torch.manual_seed(seed)
     router = Router(D_MODEL, RouterConfig(n_experts=N_EXPERTS, top_k=TOP_K))
     with torch.no_grad():
@@ -551,19 +591,8 @@ def drops(policy: str, seed: int) -> tuple[Tensor, Routing]:
 
 # %%
 lost = {policy: [drops(policy, seed)[0] for seed in DRAWS] for policy in POLICIES}
-by_text = {policy: torch.stack(maps).mean(dim=2) for policy, maps in lost.items()}  # (seeds, R)
-show_figure(
-    signature(
-        MANY,
-        seconds,
-        {way: [sum(shares) / len(shares) for shares in work[way]] for way in WAYS},
-        lost["first_come"][0],
-        by_text,
-    ),
-    alt="Left: time and counted work of five dispatchers against the number of experts; only "
-    "one-hot and padded lie above 1 in work. Right: under first come the first texts of a batch "
-    "lose nothing and the last texts most; by gate and random are flat.",
-)
+by_text = {policy: torch.stack(maps).mean(dim=2) for policy, maps in lost.items()}
+show_figure(signature(lost["first_come"][0], by_text))  # by_text: (seeds, texts) for each policy
 
 # %% tags=["nbval-check-output"]
 quarter = N_TEXTS // 4
@@ -578,31 +607,34 @@ for policy, shares in by_text.items():
 print("PASS on 5 seeds: first come spares the first texts; the others treat texts alike")
 
 # %% [markdown]
-# **What to see.** On the left, work that rises is waste; the three flat lines lie on top of each
-# other. Compare it with the time above: a way that wastes work may still be quick where the machine
-# likes rectangles, and one that wastes nothing may be slow because it makes many small calls.
-#
-# On the right, the map is not noise. Whoever shares a batch with you and stands before you takes
-# your place. In a server that batches strangers, *their* texts change *your* answer.
+# **What to see.** The map is not noise. The first texts lose nothing; then expert after expert is
+# full, and whoever comes later finds the popular ones closed. Whoever shares a batch with you and
+# stands before you takes your place. In a server that batches strangers, *their* texts change
+# *your* answer. On the right, the other two policies treat all texts alike.
 #
 # ### Fair to texts, but not free
 #
-# Do the other policies drop less? They cannot. How *many* are dropped is settled by the counts, and
-# no queue changes that. What a policy can choose is *which* ones.
+# Do they also drop fewer?
+
+# %%
+check("4.q3", ...)
 
 # %% tags=["nbval-check-output"]
+print(" " * 20, *(f"{policy:>11}" for policy in POLICIES))
 for seed in SEEDS:
     routings = {policy: drops(policy, seed)[1] for policy in POLICIES}
-    n_lost = {policy: (~r.kept).sum().item() for policy, r in routings.items()}
-    weight = {policy: (r.gates * ~r.kept).sum().item() for policy, r in routings.items()}
-    print(f"seed {seed}: {n_lost}")
-    print("        lost gate", {policy: round(lost) for policy, lost in weight.items()})
-    assert len(set(n_lost.values())) == 1
-    assert weight["by_gate"] == min(weight.values())
+    n_lost = [(~r.kept).sum().item() for r in routings.values()]
+    gate_lost = [(r.gates * ~r.kept).sum().item() for r in routings.values()]
+    print(f"seed {seed}  choices lost", *(f"{n:11}" for n in n_lost))
+    print("        gate lost   ", *(f"{gate:11.1f}" for gate in gate_lost))
+    assert len(set(n_lost)) == 1
+    assert gate_lost[POLICIES.index("by_gate")] == min(gate_lost)
 
 # %% [markdown]
-# By gate loses the least weight, and that is a theorem: in each expert it keeps the largest gates.
-# There is a price, and it is not in the table. Guess, then read on to the laws.
+# How *many* are dropped is settled by the counts: each expert serves as many as it has places for.
+# A policy can only choose *which* ones. By gate loses the least gate, and that is a theorem: at
+# each expert it keeps the largest ones. There is a price, and it is not in the table. Guess, then
+# read on to the laws.
 #
 # ## Laws
 #
@@ -662,7 +694,8 @@ print("broken:", ", ".join(result.name for result in caught))
 assert {result.name for result in caught} >= {"kept once", "router learns"}
 
 # %% [markdown]
-# Now capacity. No line of it is a bug, and still laws must break, on every seed:
+# Now capacity. No line of it is a bug. Which laws must it break all the same, on every seed? Read
+# through the list above and guess.
 
 # %% tags=["nbval-check-output"]
 for policy in POLICIES:
@@ -686,8 +719,9 @@ print(obeys(limited, d_model=D_MODEL)["prefix causality"].seen)
 #
 # ## Play with it
 #
-# Thirty-two tokens of our batch. Change the capacity factor, the policy and the order, add skew,
-# and follow single choices to their places. The three things to try are printed first.
+# Thirty-two tokens of our batch, routed as they were. The router has a preference of its own, so
+# some are dropped before you move anything. Change the capacity factor, the policy and the order,
+# add to the skew, and follow single choices to their places. The three things to try come first.
 
 # %%
 from moe_teach.widgets.dispatch_explorer import DispatchExplorer
@@ -697,58 +731,13 @@ with torch.no_grad():
 print("\n".join(f"{n}. {text}" for n, text in enumerate(DispatchExplorer.what_to_try, start=1)))
 DispatchExplorer.of(routing)
 
-# %%
-check("4.q4", ...)
-
 # %% [markdown]
-# ## Better: make the router even
+# ## A better cure
 #
-# Dropping treats the symptom. The cure is a router that spreads its choices, and the classic
-# medicine is a loss (Switch, arXiv 2101.03961, eq. 4 to 6):
+# Dropping treats the symptom, and so does padding. The disease is a router that likes some experts
+# more than others. Chapter 05 first builds a model of these layers; chapter 06 then teaches its
+# router to spread its choices.
 #
-# $$L = E \sum_i f_i P_i$$
-#
-# with $f_i$ the share of the choices and $P_i$ the mean probability of expert $i$. Chapter 06
-# trains with it. Two boxes, because they confuse people already here.
-#
-# > **Box: two normalisations.** What is a "share of the choices" when each token has $K$ of them?
-# > Divide the counts by $T \cdot K$, and a balanced router scores **1**. Divide by $T$, and it
-# > scores **K**. Megatron and this course do the first, Hugging Face and flaxformer the second. A
-# > published coefficient is worth nothing until you know which.
-
-# %% tags=["nbval-check-output"]
-from moe_teach.ops.losses import importance_loss, load_balance_loss
-
-for top_k in (1, 2, 4):
-    even = torch.full((8, 8), 1 / 8)
-    ids = (torch.arange(8)[:, None] + torch.arange(top_k)) % 8  # each expert equally often
-    balanced = Routing(torch.zeros(8, 8), even, even[:, :top_k], ids)
-    by_choices = load_balance_loss(balanced)
-    per_token = F.one_hot(ids, 8).sum(dim=1).float().mean(dim=0)  # sums to K, not to 1
-    by_tokens = 8 * (per_token * even.mean(dim=0)).sum()
-    print(f"k = {top_k}: balanced scores {by_choices:.0f} (by T K) or {by_tokens:.0f} (by T)")
-
-# %%
-check("4.q3", ...)
-
-# %% [markdown]
-# > **History box: importance.** The loss of 2017 (Shazeer et al., arXiv 1701.06538, eq. 6 and 7)
-# > summed the *gates* of each expert, called the sum its **importance**, and punished its spread.
-# > But equal sums are not equal work: one expert may get few tokens with large gates and another
-# > many with small ones. So the paper added a second loss for the count, its "load", smoothed so
-# > that it has a gradient. GShard (Lepikhin et al. 2020, arXiv 2006.16668; we quote from memory)
-# > put one product, of the count and the mean probability, in the place of the pair. Switch took
-# > it to k = 1, with the factor $E$.
-
-# %% tags=["nbval-check-output"]
-gates = torch.tensor([[0.8], [0.4], [0.4]])
-ids = torch.tensor([[0], [1], [1]])
-probs = torch.tensor([[0.8, 0.2], [0.6, 0.4], [0.6, 0.4]])
-unequal = Routing(probs.log(), probs, gates, ids)
-print("rows:", torch.bincount(ids.flatten()).tolist())
-print(f"importance loss: {importance_loss(unequal):.2f}, as if all were well")
-
-# %% [markdown]
 # ## What could be wrong with this result?
 #
 # - **The router is not trained.** The skew comes from the common part of our tokens. A trained
@@ -766,7 +755,8 @@ print(f"importance loss: {importance_loss(unequal):.2f}, as if all were well")
 #
 # ## Now you
 #
-# In the [exercises of this chapter](../exercises/04_dispatch.ipynb) you write the expert, the sort
-# with dropped choices, the way back, the capacity under three policies, the drop report that would
-# have found the problem of the first page, and the bill of the padding. Then these layers go into a
-# language model, in chapter 05.
+# In the [exercises of this chapter](../exercises/04_dispatch.ipynb) you write an expert that keeps
+# nothing in memory, the sort with dropped choices, the way back, the capacity under three policies,
+# the drop report that would have found the problem of the first page, and the bill of the padding.
+# Then your own parts become a layer, which goes into a language model in chapter 05. At the end
+# you find what is wrong with a layer that passes its demo, and choose without seeing the future.

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from moe_teach.analysis.kernel_watch import KernelFault, watch
-from moe_teach.chapters.ch09_triton_dispatch.figures import lanes, owners
+from moe_teach.chapters.ch09_triton_dispatch.figures import lanes, owners, tile
+from moe_teach.chapters.ch09_triton_dispatch.machine import gpu, journey
 from moe_teach.course import by_mode, check
 from moe_teach.ops.triton_host import INTERPRETED, tl, triton
 from moe_teach.plots.style import show_figure
@@ -59,7 +60,8 @@ print("theirs", theirs.int().tolist())
 #
 # - `tl.program_id(0)`: which program am I?
 # - `tl.arange(0, BLOCK)`: the numbers 0, 1, ... BLOCK - 1, one for each **lane**. BLOCK is a
-#   constant, and a power of two;
+#   power of two, and a `tl.constexpr`: a number that is fixed when the kernel is compiled, and not
+#   when it runs;
 # - `x_ptr + at`: an address for each lane; `tl.load` and `tl.store` read and write there.
 #
 # Blocks have one size, data has any. So the last program needs a **mask** that switches off the
@@ -94,11 +96,7 @@ if can_watch():
     with watch(x=x) as seen:
         add_one_masked[(3,)](x, 10, BLOCK=4)
     stores = [access.elements.tolist() for access in seen.accesses if access.kind == "store"]
-    show_figure(
-        lanes(stores, 4, title="10 numbers in blocks of 4"),
-        alt="Three programs of four lanes each own elements 0 to 3, 4 to 7, and 8 and 9; the last "
-        "two lanes of program 2 are switched off.",
-    )
+    show_figure(lanes(stores, 4, title="10 numbers in blocks of 4"))
     assert stores == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
 
 # %% [markdown]
@@ -143,6 +141,31 @@ if can_watch():
 # %% [markdown]
 # So a kernel must be told the **strides** of its tensors, or be handed contiguous ones. Without the
 # watcher this would have been the quietest mistake of all: a result, and a wrong one.
+#
+# ## The machine
+#
+# Why would anybody cut work into programs like that? Because a GPU is many machines in one. Here is
+# an H100, with four programs on it.
+
+# %%
+show_figure(gpu(n_programs=4))
+
+# %% [markdown]
+# **What to see.** From below:
+#
+# - **HBM** is the GPU's memory. Every tensor of ours lives there, and an address is a place in it.
+# - An **SM** (streaming multiprocessor) runs programs; there are 132, so 132 programs and more are
+#   at work at one moment. Which SM gets which program, and when, is the GPU's choice.
+# - **Registers** hold what a program works with: each `tl.load` fills some, each variable of a
+#   kernel is some, and when the program ends they are gone. There are 256 KB of them on an SM.
+# - 32 lanes that work in step are a **warp**. Triton spreads a block over four warps if you say
+#   nothing else; lanes of different warps meet in **shared memory**, which one program has to
+#   itself.
+# - A **tensor core** multiplies small matrices. This chapter does not need it; chapter 10 does.
+#
+# Two programs never see one another's registers or shared memory. All they share is HBM, and the
+# L2 cache in front of it. (Numbers: NVIDIA, "H100 Tensor Core GPU Architecture", 2022, and the
+# Hopper tuning guide, for the H100 SXM. Other GPUs have the same parts in other sizes.)
 #
 # ## Predict
 #
@@ -213,8 +236,34 @@ print(counts.cpu().numpy())
 assert torch.equal(counts.sum(0), torch.bincount(ids.flatten(), minlength=E))
 
 # %% [markdown]
-# Each program has a row of its own, so no two programs ever meet. Why such care? Why not add
-# everything into *one* row of counters?
+# Each program has a row of its own, so no two programs ever meet. Why such care, and not *one* row
+# of counters for all? In a moment. First: where *are* these numbers, line by line? Here is the last
+# program, which has only two choices left.
+
+# %%
+places = range((blocks - 1) * BLOCK, N)
+left = ids.flatten()[places[0] :].tolist()
+show_figure(journey(places, left, block=BLOCK, n_experts=E, e=left[0]))
+
+# %% [markdown]
+# **What to see.** Two experts come in, one count goes out. All that happens in between costs no
+# trip to memory. And what does the machine need for it? The compiler knows, and it needs no GPU to
+# tell. For three sizes of a block, each on four warps:
+
+# %%
+from moe_teach.bench.compile_only import compile_report
+
+types = {"ids_ptr": "*i32", "counts_ptr": "*i32", "n": "i32", "n_experts": "i32"}
+for block in (8, 128, 4096):
+    needs = compile_report(count, "count", types, {"BLOCK": block}, target="sm_90")
+    print(f"block {block:4}, {triton.cdiv(block, 128):2} choices a thread:", end=" ")
+    print(f"{needs.registers:2} registers a thread, {needs.shared_bytes:2} bytes of shared memory")
+
+# %% [markdown]
+# A *thread* is one of the 4 · 32 lanes that four warps really have; lanes of a kernel, you may have
+# as many as you like, and threads share them out. Give a thread 32 choices to hold, and it takes
+# more registers; an SM has 65,536 (256 KB) for all its programs. The 16 bytes of shared memory are
+# four sums, one from each warp. A block of 8 fits into one warp and needs none.
 #
 # ### The race that the interpreter hides
 
@@ -232,7 +281,7 @@ def count_together(ids_ptr, counts_ptr, n, n_experts, BLOCK: tl.constexpr):
 
 # %%
 right = 0
-tries = by_mode(full=100, fast=10)
+tries = by_mode(full=100, fast=10)  # fewer where the lesson is only tried out
 for _ in range(tries):
     together = torch.zeros(E, dtype=torch.int32, device=DEVICE)
     count_together[(blocks,)](ids, together, N, E, BLOCK=BLOCK)
@@ -316,6 +365,8 @@ check("9.q2", ...)
 # \bigl|\{\, j < i \in \text{block } b : \text{expert}_j = e \,\}\bigr|$$
 #
 # At the same time it leaves its token's number at that row. Choice i belongs to token i // K.
+# `tl.where(condition, a, b)` chooses lane by lane, as `torch.where` does: here, a lane takes its
+# row in the turn of its own expert.
 
 
 # %%
@@ -330,7 +381,7 @@ def place(
         mine = (ids == e).to(tl.int32)
         rank = tl.cumsum(mine, axis=0) - mine
         first = tl.load(base_ptr + tl.program_id(0) * n_experts + e)
-        row += mine * (first + rank)
+        row = tl.where(ids == e, first + rank, row)
     tl.store(slot_ptr + at, row, mask=at < n)
     tl.store(token_idx_ptr + row, at // K, mask=at < n)
 
@@ -419,8 +470,8 @@ combine[(T,)](y, gates, slot, out, D, K=K, BLOCK_D=triton.next_power_of_2(D))
 # %% [markdown]
 # ## Proof, part one: the same answer
 #
-# The library's definition of dispatch and combine, from chapter 04, is the oracle. It knows nothing
-# of kernels. Integers are compared first, and exactly.
+# The library's definition of dispatch and combine, from chapter 04, is the *oracle*: it gives the
+# right answer, and knows nothing of kernels. Integers are compared first, and exactly.
 
 # %% tags=["nbval-check-output"]
 from moe_teach.ops.dispatch import combine as combine_by_definition
@@ -516,12 +567,7 @@ if can_watch():
     shown = {name: owner_in_launch(name) for name in ("counts", "slot", "rows", "out")}
     axes = {"counts": ("expert", "block"), "slot": ("choice", "token")}
     axes |= {"rows": ("column", "row"), "out": ("column", "token")}
-    show_figure(
-        owners(shown, names=axes),
-        alt="Four tensors as grids, each tile with the number of the program that stored it: count "
-        "stores one row of the table per program, place eight slots, gather half a row, combine a "
-        "token. No two tiles overlap and no cell is left out.",
-    )
+    show_figure(owners(shown, names=axes))
 
 # %% tags=["nbval-check-output"]
 if can_watch():
@@ -631,6 +677,117 @@ if can_watch():
 # at the store without its mask: the surplus lanes of row r write into row r + 1, and then program r
 # + 1 comes along and puts it right. In the interpreter. On a GPU nobody promised that order.
 #
+# ## Larger pieces: from a row to a tile
+#
+# `gather` copies half a row, and its program is over. That is little work for a start, and the
+# kernels that people use take larger pieces. Three steps lead there. The task is a small one:
+# multiply each row by a number of its own.
+#
+# $$\text{out}_{r,d} = g_r \; y_{r,d}$$
+#
+# **Step 1: a block of rows.** Nothing says that lanes are columns. Let them be rows, and let the
+# second axis of the grid say which column:
+
+
+# %%
+@triton.jit
+def weigh_column(y_ptr, g_ptr, out_ptr, n_rows, d_model, BLOCK_N: tl.constexpr):
+    row = tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)
+    at = row * d_model + tl.program_id(1)
+    g = tl.load(g_ptr + row, mask=row < n_rows)
+    y = tl.load(y_ptr + at, mask=row < n_rows)
+    tl.store(out_ptr + at, g * y, mask=row < n_rows)
+
+
+# %% tags=["nbval-check-output"]
+g = torch.rand(N, generator=torch.Generator().manual_seed(2)).to(DEVICE)
+weighed = empty(N, D, dtype=torch.float32)
+weigh_column[(triton.cdiv(N, 4), D)](y, g, weighed, N, D, BLOCK_N=4)
+assert torch.equal(weighed, g[:, None] * y)
+print(f"PASS: {triton.cdiv(N, 4) * D} programs, each with 4 rows of one column")
+
+# %%
+check("9.q5", ...)
+
+# %% [markdown]
+# **Step 2: a tile.** Rows *and* columns. `row[:, None]` is a block of rows stood up as a column,
+# `column[None, :]` a block of columns laid down as a line, and their sum is a tile: one offset for
+# each pair. Masks make a tile in the same way, joined by `&` (Python's `and` would keep only
+# one of them). Here is the last tile of our 26 rows of 6 columns.
+
+# %%
+show_figure(tile(rows=range(24, 28), columns=range(8), stride=D, shape=(N, D)))
+
+
+# %%
+@triton.jit
+def weigh(y_ptr, g_ptr, out_ptr, n_rows, d_model, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr):
+    row = tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)
+    column = tl.program_id(1) * BLOCK_D + tl.arange(0, BLOCK_D)
+    at = row[:, None] * d_model + column[None, :]
+    inside = (row < n_rows)[:, None] & (column < d_model)[None, :]
+    g = tl.load(g_ptr + row, mask=row < n_rows)
+    y = tl.load(y_ptr + at, mask=inside)
+    tl.store(out_ptr + at, g[:, None] * y, mask=inside)
+
+
+# %% [markdown]
+# What has it gained? A GPU fetches memory in pieces of 32 bytes, *sectors*: eight float32 numbers,
+# whether you want them all or one. The watcher knows which elements each load of `y` wanted.
+
+
+# %%
+def fetched(kernel, grid: tuple[int, int], **blocks: int) -> int:
+    """Run a weighing kernel and count the sectors of y that its loads touch."""
+    out = empty(N, D, dtype=torch.float32)
+    with watch(y=y, g=g, out=out) as seen:
+        kernel[grid](y, g, out, N, D, **blocks)
+    assert torch.equal(out, g[:, None] * y) and not seen.races()
+    loads = [access.elements for access in seen.accesses if access.buffer == "y"]
+    return sum(len(set((elements // 8).tolist())) for elements in loads)
+
+
+# %% tags=["nbval-check-output"]
+if can_watch():
+    print("step 1:", fetched(weigh_column, (7, 6), BLOCK_N=4), "sectors")
+    print("step 2:", fetched(weigh, (7, 1), BLOCK_N=4, BLOCK_D=8), "sectors")
+    print("all of y:", triton.cdiv(N * D, 8), "sectors")
+
+# %% [markdown]
+# Seven programs instead of 42, and each sector is fetched once. (The caches of a GPU would spare
+# step 1 some of its trips, but not the asking.)
+#
+# **Step 3: strides.** `row * d_model` is true where rows lie one behind the other. The left part of
+# a wider tensor is not like that: its rows are as far apart as the wide ones. So each tensor brings
+# its own distance, and gets offsets of its own:
+
+
+# %%
+@triton.jit
+def weigh_anywhere(
+    y_ptr, g_ptr, out_ptr, n_rows, d_model, stride_y, stride_out,
+    BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
+):  # fmt: skip
+    row = tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)
+    column = tl.program_id(1) * BLOCK_D + tl.arange(0, BLOCK_D)
+    inside = (row < n_rows)[:, None] & (column < d_model)[None, :]
+    g = tl.load(g_ptr + row, mask=row < n_rows)
+    y = tl.load(y_ptr + row[:, None] * stride_y + column[None, :], mask=inside)
+    out_at = row[:, None] * stride_out + column[None, :]
+    tl.store(out_ptr + out_at, g[:, None] * y, mask=inside)
+
+
+# %% tags=["nbval-check-output"]
+wide = torch.zeros(N, 10, device=DEVICE)
+part = wide[:, :D]
+strides = y.stride(0), part.stride(0)
+weigh_anywhere[(7, 1)](y, g, part, N, D, *strides, BLOCK_N=4, BLOCK_D=8)
+assert torch.equal(part, g[:, None] * y) and not wide[:, D:].any()
+print("PASS: rows", *strides, "numbers apart; what stands beside them is as it was")
+
+# %% [markdown]
+# Most kernels of the library have this shape: blocks, masks in both axes, strides.
+#
 # ## What the interpreter cannot show
 #
 # ### Whole numbers that end
@@ -678,7 +835,11 @@ if can_watch():
 
 # %% [markdown]
 # The rule is short: *widen before you multiply*.
-#
+
+# %%
+check("9.q3", ...)
+
+# %% [markdown]
 # ### Sums in another order
 #
 # Combine could be written the other way round: one program for each *row*, which adds itself to its
@@ -712,9 +873,6 @@ for top_k in (1, 2, 3, 4, 5):
 # The differences stand in the last bits. They still matter: a run cannot be repeated, a bug that
 # shows up at step 10,000 cannot be found by running again, and two copies of one model drift apart.
 # Where each token collects its own rows, there is one order, written down in the code.
-
-# %%
-check("9.q3", ...)
 
 # %% [markdown]
 # ## The same source, compiled
@@ -813,17 +971,16 @@ else:
 #
 # The rows are sorted by expert now. Chapter 10 multiplies them, and for that it cuts them into
 # tiles of equal height, one for each program. No tile crosses into the next expert's rows, so the
-# last one of an expert may be part padding. Cut them yourself. The three things to try are printed
-# first.
+# last one of an expert may be part padding. Cut them yourself, but say first what you expect.
+
+# %%
+check("9.q4", ...)
 
 # %%
 from moe_teach.widgets.tile_map import TileMap
 
 print("\n".join(f"{n}. {text}" for n, text in enumerate(TileMap.what_to_try, start=1)))
 TileMap()
-
-# %%
-check("9.q4", ...)
 
 # %% [markdown]
 # ## What could be wrong with this result?
@@ -845,4 +1002,5 @@ check("9.q4", ...)
 # In the [exercises of this chapter](../exercises/09_triton_dispatch.ipynb) you write the five
 # kernels in the form in which they are used: with choices that were turned away, in tiles, with
 # strides and wide offsets, in half precision. The check launches each of them under the watcher, so
-# a mistake is a sentence and not a crash.
+# a mistake is a sentence and not a crash. After that you test kernels that others have written, and
+# at last you spare memory its traffic, as far as you can.

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 00 Start here: exercises
 #
-# Three short ones to get to know the checks. Each needs a few lines of plain Python.
+# Five short ones to get to know the checks. Each needs a few lines of plain Python.
 
 # %%
 from moe_teach.course import check
@@ -84,3 +84,80 @@ def tokens_that_notice(expert_ids: list[list[int]], expert: int) -> list[int]:
 
 # %%
 check("0.3", tokens_that_notice)
+
+# %% [markdown]
+# ## Exercise 0.4: Find what is wrong: the two best experts
+#
+# From here on you will often meet code that looks right, runs, and is wrong. Somebody wrote the
+# choice of the lesson without tensors. It agrees with the lesson on these tokens:
+
+
+# %%
+def two_best(scores: list[float]) -> list[int]:
+    """Choose two experts: those with the two highest scores."""
+    border = sorted(scores)[-2]
+    return [expert for expert, score in enumerate(scores) if score >= border]
+
+
+print("1991:       ", two_best([2.0, 0.8, 0.9]))
+print("4:          ", two_best([2.0, 1.7, 0.0]))
+print("researchers:", two_best([-3.0, -1.3, 3.0]))
+
+# %% [markdown]
+# Whatever the scores are, exactly two experts must come out: whoever calls the function counts on
+# it. Find scores for which the function does not do what it says: a **counterexample**, with as few
+# experts as possible. Call `two_best` in cells of your own as often as you like.
+
+
+# %%
+def counterexample() -> list[float]:
+    """Give scores for which `two_best` does not choose two experts.
+
+    Returns a list of ordinary numbers, one for each expert, as short as possible.
+    """
+    ### BEGIN SOLUTION
+    return [2.0, 1.0, 1.0]
+    ### END SOLUTION
+
+
+# %%
+check("0.4", counterexample)
+
+# %% [markdown]
+# ## Exercise 0.5: Open task: as few experts as possible
+#
+# An open task has no single right answer. Any valid answer is measured, you pass at the goal, and
+# your best figure so far is kept and shown: come back and beat it.
+#
+# The lesson asked two experts about every token. Some tokens did not need two, others could have
+# used three. Row t of `probs` holds the probabilities of all experts for token t. Decide which
+# experts each token asks. What counts as enough is the probability of the experts asked, added up
+# for each token and averaged over all tokens: it must be at least `share`.
+#
+# **Ask as few experts as you can.** The check measures how many experts a token asks on average,
+# with 60 tokens, 8 experts and `share` 0.8. The same number for every token needs 4. The goal is
+# 3.2, and no rule gets below 2.8.
+
+
+# %%
+def choose_experts(probs: list[list[float]], share: float) -> list[list[int]]:
+    """Choose the experts that each token asks.
+
+    probs: T rows with the probabilities of E experts; each row sums to one.
+    share: the probability that the experts asked must hold on average over the tokens, in (0, 1].
+    Returns T lists of expert ids, in any order and without repetition, each with one id or more.
+    """
+    ### BEGIN SOLUTION
+    for border in sorted({prob for row in probs for prob in row}, reverse=True):
+        asked = [
+            [e for e, prob in enumerate(row) if prob >= min(border, max(row))] for row in probs
+        ]
+        kept = sum(probs[token][e] for token, chosen in enumerate(asked) for e in chosen)
+        if kept / len(probs) >= share:
+            break
+    return asked
+    ### END SOLUTION
+
+
+# %%
+check("0.5", choose_experts)

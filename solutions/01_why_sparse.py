@@ -1,14 +1,18 @@
 # %% [markdown]
 # # 01 Why sparse: exercises
 #
-# Six small functions that turn a claim about a model into a number. Plain Python is enough: no
-# tensor, no training, only careful counting.
+# Six small functions that turn a claim about a model into a number, a counter that is not to be
+# trusted, and a puzzle for as long as you like. Plain Python is enough: no tensor, no training,
+# only careful counting.
 
 # %%
-from collections.abc import Sequence
+import random
+from collections.abc import Callable, Sequence
 
 from moe_teach.config import ModelConfig
 from moe_teach.course import check
+
+Sizes = dict[str, int]
 
 # %% [markdown]
 # ## Exercise 1.1: Count a model from its shapes
@@ -180,6 +184,8 @@ check("1.5", expected_distinct)
 # %% [markdown]
 # ## Exercise 1.6: Buy or rent?
 #
+# This one belongs to [the page about money](../notebooks/01b_what_a_token_costs.ipynb).
+#
 # A machine costs `purchase_usd` once and `running_usd_per_hour` for power, cooling and care, every
 # hour, used or not. Renting the same machine costs `rent_usd_per_hour`, but only while you use it:
 # a part `use_share` of all hours.
@@ -207,3 +213,134 @@ def break_even(
 
 # %%
 check("1.6", break_even)
+
+# %% [markdown]
+# ## Exercise 1.7: Find what is wrong: a counter that agrees on Mixtral
+#
+# Somebody counts active parameters for models of several kinds. `sizes` says how many of the layers
+# are dense (they come first, each with a SwiGLU of inner width `d_ff_dense`), how wide the experts
+# are (`d_ff`, the shared ones too, which work for every token beside the `top_k` chosen ones), and
+# whether the output matrix and the input table are one (`is_tied`). Norms, attention and routers
+# are those of exercise 1.1. The counter reproduces Mixtral 8x7B to the last parameter.
+
+# %%
+MIXTRAL = {
+    "n_layers": 32,
+    "n_dense_layers": 0,
+    "d_model": 4096,
+    "vocab_size": 32_000,
+    "is_tied": False,
+    "n_heads": 32,
+    "n_kv_heads": 8,
+    "d_head": 128,
+    "d_ff_dense": 14_336,
+    "d_ff": 14_336,
+    "n_experts": 8,
+    "top_k": 2,
+    "n_shared_experts": 0,
+}
+
+
+# %%
+def count_at_work(sizes: Sizes) -> int:
+    """Count the parameters that work on one token, the input table included."""
+    d_model, n_layers, n_dense = sizes["d_model"], sizes["n_layers"], sizes["n_dense_layers"]
+    tables = sizes["vocab_size"] * d_model * (1 if sizes["is_tied"] else 2)
+    queries_and_output = 2 * d_model * d_model
+    keys_and_values = 2 * d_model * sizes["n_kv_heads"] * (d_model // sizes["n_heads"])
+    norms = (2 * n_layers + 1) * d_model
+    expert = 3 * d_model * sizes["d_ff"]
+    at_work = (sizes["top_k"] + sizes["n_shared_experts"]) * expert
+    router = sizes["n_experts"] * d_model
+    dense = 3 * d_model * sizes["d_ff_dense"]
+    attention = n_layers * (queries_and_output + keys_and_values)
+    return tables + attention + norms + n_dense * dense + (n_layers - n_dense) * (router + at_work)
+
+
+print(f"{count_at_work(MIXTRAL):,} (the lesson: 12,879,925,248)")
+
+# %% [markdown]
+# It is wrong for other models, and it is not the only one: most of the counters with other faults
+# agree on Mixtral just as well. Write a test that tells them apart from the right ones. It receives
+# any counter, asks it about models of its own choice, and says whether it may be trusted. The check
+# gives it three right counters and fourteen wrong ones, which you do not see.
+
+
+# %%
+def trust(counter: Callable[[Sizes], int]) -> bool:
+    """Say whether a counter of active parameters is right for every model of this kind.
+
+    counter: takes a dictionary with the thirteen keys of MIXTRAL and gives an integer. Ask it only
+    about sizes that make sense: positive integers (n_dense_layers and n_shared_experts may be 0),
+    no more dense layers than layers, no more choices than experts.
+    """
+    ### BEGIN SOLUTION
+
+    def mended(sizes: Sizes) -> int:
+        heads = sizes["d_head"] * (sizes["n_heads"] + sizes["n_kv_heads"])
+        n_at_work = sum(sizes[name] for name in ("top_k", "n_shared_experts"))
+        sparse = sizes["n_experts"] + n_at_work * 3 * sizes["d_ff"]
+        n_dense, dense = sizes["n_dense_layers"], 3 * sizes["d_ff_dense"]
+        rows = sizes["vocab_size"] * (2 - sizes["is_tied"]) + 1
+        rows += sizes["n_layers"] * (2 * heads + 2) + n_dense * dense
+        return sizes["d_model"] * (rows + (sizes["n_layers"] - n_dense) * sparse)
+
+    assert mended(MIXTRAL) == 12_879_925_248
+    draw = random.Random(0)
+    for is_tied in (False, True):
+        values = draw.sample(range(2, 99), len(MIXTRAL))  # no two of them equal
+        sizes = dict(zip(MIXTRAL, values, strict=True)) | {"is_tied": is_tied}
+        sizes["n_layers"] += sizes["n_dense_layers"]
+        sizes["n_experts"] += sizes["top_k"]
+        if counter(sizes) != mended(sizes):
+            return False
+    return True
+    ### END SOLUTION
+
+
+# %%
+check("1.7", trust)
+
+# %% [markdown]
+# ## Exercise 1.8: Open task: who should decode together?
+#
+# Sixty-four sequences wait for their next token. Eight fit into one step of decoding, and a step
+# reads every expert that one of its eight needs. In the lesson eight tokens woke 10.5 of 16
+# experts. But who said that the first eight to come must be the first eight to go?
+#
+# Row i of `expert_ids` holds the experts that sequence i needs in the next step, as far as one
+# layer is concerned. Divide the sequences among as few steps as possible, so that the steps **read
+# as few experts as possible**. Sequences have topics, so some need the same experts more often than
+# by chance.
+#
+# The check measures the experts that a step reads on average. Arrival order reads 10.33. The goal
+# is 6.2. A million exchanges of pairs reach 4.67; what the best possible is, we do not know.
+
+
+# %%
+def plan_steps(expert_ids: list[list[int]], n_together: int) -> list[list[int]]:
+    """Say which sequences decode together.
+
+    expert_ids: T rows with the K different experts that each sequence needs.
+    n_together: how many sequences fit into one step, at least one.
+    Returns ceil(T / n_together) steps, each a list of positions of sequences. Every position stands
+    in exactly one step; steps, and positions in a step, may come in any order.
+    """
+    ### BEGIN SOLUTION
+    waiting = list(range(len(expert_ids)))
+    plan = []
+    while waiting:
+        step = [waiting.pop(0)]
+        woken = set(expert_ids[step[0]])
+        while waiting and len(step) < n_together:
+            cheapest = min(waiting, key=lambda i: len(set(expert_ids[i]) - woken))
+            waiting.remove(cheapest)
+            step.append(cheapest)
+            woken |= set(expert_ids[cheapest])
+        plan.append(step)
+    return plan
+    ### END SOLUTION
+
+
+# %%
+check("1.8", plan_steps)

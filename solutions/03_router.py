@@ -1,7 +1,8 @@
 # %% [markdown]
 # # 03 The router: exercises
 #
-# Six small functions. Together they are a router, and the tools to distrust one.
+# Six small functions: together they are a router, and the tools to distrust one. Then a mistake
+# that you have to find, and a task without a right answer.
 #
 # Everywhere T and E are at least 1, and `top_k` lies between 1 and E. A tensor may be a transposed
 # view, whose rows do not lie side by side in memory: `reshape` copes with that, `.view` does not.
@@ -189,26 +190,159 @@ def stable_topk_with_margin(scores: Tensor, top_k: int) -> tuple[Tensor, Tensor]
 check("3.5", stable_topk_with_margin)
 
 # %% [markdown]
-# ## Exercise 3.6: How many tokens changed their experts?
+# ## Exercise 3.6: Rounding, or a mistake?
 #
-# Two routings of the same tokens: which share of the tokens now goes to **other experts**? The
-# order inside a row does not count. Without tokens the answer is `0.0`.
+# You wrote a fast router, and it chooses other experts than the slow one for 40 of 100,000 tokens.
+# Is this rounding, or a bug? A small margin alone proves nothing: a token may stand on the edge
+# between experts 3 and 5, and the fast router may have taken expert 9.
+#
+# So judge each choice by itself. `logits` are the numbers you trust; those of the fast router may
+# be off by at most `delta` for a token, each of them, up or down. Give each token a verdict:
+#
+# - **0**: this is a best choice. Nobody outside has a larger logit than anybody inside.
+# - **1**: it is not, and logits that are off by at most `delta` may have led to exactly this set.
+# - **2**: no such logits lead to it. Somebody made a mistake.
+#
+# The order within a row says nothing. In floating point, compute the difference of two logits
+# first, and compare it then.
 
 
 # %%
-def changed_share(expert_ids_a: Tensor, expert_ids_b: Tensor) -> float:
-    """Compare two choices of experts, token by token.
+def judge_choices(logits: Tensor, expert_ids: Tensor, delta: Tensor) -> Tensor:
+    """Say of each token whether its choice is best, explained by rounding, or a mistake.
 
-    expert_ids_a, expert_ids_b: (T, K) integers from 0 on, of any size, distinct within a row.
-    Returns the share of tokens, 0.0 to 1.0, whose set of experts differs.
+    logits: (T, E), finite, of any size. expert_ids: (T, K), distinct within a row, in any order.
+    delta: (T,), at least 0.
+    Returns verdicts (T,), integers: 0, 1 or 2.
     """
     ### BEGIN SOLUTION
-    if len(expert_ids_a) == 0:
-        return 0.0
-    differs = expert_ids_a.sort(dim=-1).values != expert_ids_b.sort(dim=-1).values
-    return differs.any(dim=-1).float().mean().item()
+    is_chosen = torch.zeros_like(logits, dtype=torch.bool).scatter(1, expert_ids, True)
+    weakest_inside = logits.masked_fill(~is_chosen, torch.inf).amin(dim=-1)
+    strongest_outside = logits.masked_fill(is_chosen, -torch.inf).amax(dim=-1)
+    gap = strongest_outside - weakest_inside  # minus infinity where everybody was chosen
+    return (gap > 0).long() + (gap > 2 * delta).long()
     ### END SOLUTION
 
 
 # %%
-check("3.6", changed_share)
+check("3.6", judge_choices)
+
+# %% [markdown]
+# ## Exercise 3.7: Find what is wrong: a router with closed experts
+#
+# Somebody wrote the router below for machines that fail: experts on a broken machine are
+# **closed**, and nobody may be sent there. It promises, for biases of any size and wherever at
+# least `top_k` experts are open:
+#
+# 1. only open experts are chosen, the `top_k` with the largest score plus bias, best first;
+# 2. the gates are the scores of the chosen, without bias, divided by their sum;
+# 3. `logits`, `expert_bias` and `is_open` are left as they were.
+#
+# It runs, and in the example expert 1 is closed and duly left out. It breaks a promise all the
+# same, and so do some others that you will not see.
+
+
+# %%
+def somebodys_route(
+    logits: Tensor, expert_bias: Tensor, is_open: Tensor, top_k: int
+) -> tuple[Tensor, Tensor]:
+    """Choose among the open experts by score plus bias; weigh by the score alone."""
+    scores = logits.sigmoid()
+    ranking = (scores + expert_bias).masked_fill(~is_open, 0.0)
+    expert_ids = ranking.topk(top_k, dim=-1).indices
+    gates = scores.gather(-1, expert_ids)
+    return gates / gates.sum(dim=-1, keepdim=True), expert_ids
+
+
+# %%
+example = torch.tensor([[0.5, 3.0, 1.0, -0.5]]), torch.tensor([0.1, 0.0, -0.1, 0.2])
+somebodys_route(*example, torch.tensor([True, False, True, True]), top_k=2)
+
+# %% [markdown]
+# Write a **test**: it tries a router on inputs of your own and says whether it kept its promises on
+# all of them. The check hands it three routers that keep them, in other ways than you might expect,
+# and ten that do not, the one above among them. A good test trusts no name and no example.
+
+
+# %%
+def route_test(route: Callable[[Tensor, Tensor, Tensor, int], tuple[Tensor, Tensor]]) -> bool:
+    """Say whether a router keeps its promises on all inputs that this test tries.
+
+    route: logits (T, E) float32, expert_bias (E,) float32, is_open (E,) bool, top_k -> gates (T, K)
+    of any float dtype, expert_ids (T, K) of any integer dtype.
+    """
+    ### BEGIN SOLUTION
+    random = torch.Generator().manual_seed(0)
+    for n_tokens, n_open, top_k in ((1, 1, 1), (5, 4, 1), (64, 40, 6)):
+        for bias in (-20.0, 0.0, 20.0):
+            logits = torch.randn(n_tokens, n_open + 9, generator=random)
+            expert_bias = bias + torch.randn(n_open + 9, generator=random)
+            is_open = torch.arange(n_open + 9) < n_open
+            given = logits.clone(), expert_bias.clone(), is_open.clone()
+            gates, expert_ids = route(*given, top_k)
+
+            probs = logits.sigmoid()
+            order = torch.where(is_open, probs + expert_bias, -torch.inf)
+            best = order.topk(top_k, dim=-1).indices
+            own = probs.gather(-1, best)
+            right_gates = own / own.sum(dim=-1, keepdim=True)
+            if not torch.equal(expert_ids.long(), best):
+                return False
+            if not torch.allclose(gates.float(), right_gates):
+                return False
+            if not all(map(torch.equal, given, (logits, expert_bias, is_open))):
+                return False
+    return True
+    ### END SOLUTION
+
+
+# %%
+check("3.7", route_test)
+
+# %% [markdown]
+# ## Exercise 3.8: Open task: a router in three bits
+#
+# There is no single right answer here: reach the goal, and then see how far beyond it you get. The
+# course keeps your best.
+#
+# A router is small, but it is read for every token. Store its matrix in **codes** of `n_bits` bits:
+# integers from $-2^{n-1}$ to $2^{n-1} - 1$, with one float for each expert, its `scale`. Read back,
+# the matrix is `codes * scale[:, None]`. With 3 bits every number is one of eight: -4, ..., 3.
+#
+# **The goal:** of 2,048 fresh tokens, as many as possible keep both of their k = 2 experts, out of
+# 24. You get the matrix `w`, and 512 tokens `x` from the same source to look at.
+#
+# - The plain way: the largest number of each row becomes the largest code, and every number is
+#   rounded to the nearest code. It keeps **24.7 %** of the tokens.
+# - The goal is **64 %**. The matrix as it was keeps 100 %. What three bits can keep at best nobody
+#   knows; a patient search of the course's own gets to about 74 %.
+#
+# One thing to start from: the matrix need not be right, only the choices. What could you change in
+# all rows at once, and every token would still go to the same experts?
+
+
+# %%
+def quantise_router(w: Tensor, x: Tensor, n_bits: int) -> tuple[Tensor, Tensor]:
+    """Store a router's matrix in a few bits, so that tokens keep their experts.
+
+    w: (E, D), float32; a row may be all zeros. x: (T, D), tokens to look at. n_bits: 2 to 8.
+    Returns codes (E, D), any integer dtype, from -2 ** (n_bits - 1) to 2 ** (n_bits - 1) - 1, and
+    scale (E,), finite floats.
+    """
+    ### BEGIN SOLUTION
+    low, high = -(2 ** (n_bits - 1)), 2 ** (n_bits - 1) - 1
+    w = w - w.mean(dim=0)  # the same vector off every row changes no choice
+    scale = 0.7 * w.abs().amax(dim=1).clamp_min(1e-12) / high  # the largest may be clipped
+    codes = (w / scale[:, None]).round().clamp(low, high)
+    seen = x.T @ x  # an error d of a row costs d @ seen @ d on these tokens
+    for _ in range(3):
+        for c in range(w.shape[1]):
+            missing = (w - codes * scale[:, None]) @ seen[:, c]
+            step = missing / (seen[c, c] * scale).clamp_min(1e-12)
+            codes[:, c] = (codes[:, c] + step).round().clamp(low, high)
+    return codes.to(torch.int8), scale
+    ### END SOLUTION
+
+
+# %%
+check("3.8", quantise_router)

@@ -1,9 +1,10 @@
 # %% [markdown]
 # # 06 Load balancing: exercises
 #
-# Four small functions: two losses, one rule that is no loss, and the report that tells whether any
-# of them works. Then a clinic: broken layers that you diagnose from their plots. In the end your
-# own layer collapses in your own loop, and your own cures help it.
+# Four functions: two losses, one rule that is no loss, and the report that tells whether any of
+# them works. Then a clinic: broken layers that you diagnose from their plots. After that your own
+# layer collapses in your own loop, and your own cures help it. The last task is open: find a better
+# rule.
 
 # %%
 import math
@@ -16,29 +17,45 @@ from moe_teach.course import check, clinic, mine
 from moe_teach.types import Routing
 
 # %% [markdown]
-# ## Exercise 6.1: The balancing loss
+# ## Exercise 6.1: The balancing loss of real batches
 #
-# Write the loss of the Switch Transformer (Fedus et al. 2021, arXiv 2101.03961, equations 4 to 6)
-# for any k: **E times the sum over the experts of load times mean probability**. The load of an
-# expert is its share of all $T \cdot K$ choices; the mean probability is its average over the
-# tokens. Even routing must give exactly 1, whatever E and k are.
+# The lesson's loss, **E times the sum over the experts of load times mean probability**, was made
+# for a batch that is full and comes in one piece. A trainer's batches are neither:
 #
-# The gradient reaches the router through the probabilities.
+# - **Padding.** Short sequences are filled up. `real` says which positions hold a token. A padded
+#   position makes no work and must count nowhere. What stands in `probs` and `expert_ids` there
+#   means nothing, and `probs` may even be `nan`. A batch of padding alone costs 0.
+# - **Micro-batches.** A batch that is too large for the memory comes in pieces, one after the
+#   other. `earlier` holds how many choices fell on each expert in the pieces before this one. Then
+#   the load is that of **all** choices so far, this piece included. The mean probability is that of
+#   this piece alone: the graphs of the others are gone.
+#
+# Without both it is the lesson's loss: even routing gives exactly 1, whatever E and k are. The
+# gradient reaches the router through the probabilities.
 
 
 # %%
-def load_balance_loss(probs: Tensor, expert_ids: Tensor) -> Tensor:
+def load_balance_loss(
+    probs: Tensor, expert_ids: Tensor, real: Tensor | None = None, earlier: Tensor | None = None
+) -> Tensor:
     """Measure how load and probability pile up on the same experts.
 
     probs: (T, E), the softmax over all experts; expert_ids: (T, K) integers, the chosen experts,
     some perhaps never chosen, in any memory layout (a slice of a longer list). T is at least 1.
+    real: (T,) bool, False where a position is padding; None: all are tokens.
+    earlier: (E,) integers, choices of earlier micro-batches, not all 0; None: there were none.
     Returns a tensor with one number: 1 when even, up to E when one expert has everything.
     """
     ### BEGIN SOLUTION
-    n_experts = probs.shape[-1]
-    counts = torch.bincount(expert_ids.flatten(), minlength=n_experts)  # idle experts count as 0
-    load = counts / expert_ids.numel()
-    return n_experts * (load * probs.mean(dim=0)).sum()
+    if real is None:
+        real = torch.ones(len(probs), dtype=torch.bool, device=probs.device)
+    own = probs[real]
+    counts = torch.bincount(expert_ids[real].flatten(), minlength=probs.shape[-1])
+    if earlier is not None:
+        counts = counts + earlier  # a new tensor: the caller keeps its own
+    load = counts / counts.sum().clamp_min(1)
+    mean_probs = own.sum(dim=0) / max(len(own), 1)
+    return probs.shape[-1] * (load * mean_probs).sum()
     ### END SOLUTION
 
 
@@ -99,33 +116,51 @@ def bias_update(expert_bias: Tensor, expert_ids: Tensor, rate: float) -> Tensor:
 check("6.3", bias_update)
 
 # %% [markdown]
-# ## Exercise 6.4: Read a load
+# ## Exercise 6.4: Read a training log
 #
-# The three numbers that every training log of an MoE should show. With the load of an expert its
-# share of all choices, and the **fair share** 1/E:
+# The lesson read one load. A training leaves one for each step, and a few numbers have to sum them
+# up. `counts` says how many choices fell on each expert at each step. Steps differ in size, and a
+# step without any choice (all padding) says nothing: leave it out. An expert is **dead** where it
+# has *less* than a tenth of the fair share 1/E.
+#
+# Of the load over **all steps together**:
 #
 # - `"max_violation"`: the busiest expert's load over the fair share, minus 1. Even is 0.
 # - `"entropy"`: $-\sum_i f_i \ln f_i$ over the loads $f_i$, divided by $\ln E$. Even is 1, collapse
-#   is 0, and an expert without tokens adds nothing. A single expert counts as even.
-# - `"dead"`: how many experts have **less** than a tenth of the fair share.
+#   is 0, and an expert without choices adds nothing. A single expert counts as even.
+# - `"dead"`: how many experts are dead in it.
+#
+# Of **each step**:
+#
+# - `"step_violation"`: the violation of each step's own load, and of these the mean; every step
+#   counts once, large or small.
+# - `"resting"`: how many experts are alive over all steps together and dead in more than half of
+#   the steps. They take turns.
 
 
 # %%
-def balance_report(expert_ids: Tensor, n_experts: int) -> dict[str, float | int]:
-    """Say how evenly the choices are spread.
+def balance_report(counts: Tensor) -> dict[str, float | int]:
+    """Say how evenly a training spread its choices, and whether its experts took turns.
 
-    expert_ids: (T, K) integers, the chosen experts, in any memory layout; T is at least 1.
-    n_experts: E, chosen or not.
-    Returns {"max_violation": float, "entropy": float, "dead": int}, plain Python numbers.
+    counts: (S, E) integers, the choices of each expert at each step, in any memory layout; some
+    rows may be all 0, but not all of them.
+    Returns {"max_violation": float, "step_violation": float, "entropy": float, "dead": int,
+    "resting": int}, plain Python numbers.
     """
     ### BEGIN SOLUTION
-    counts = torch.bincount(expert_ids.flatten(), minlength=n_experts).double()
-    load = counts / counts.sum()
+    rows = counts[counts.sum(dim=1) > 0].double()
+    n_experts = rows.shape[1]
+    load = rows.sum(dim=0) / rows.sum()  # counts are added: a large step weighs more
+    loads = rows / rows.sum(dim=1, keepdim=True)
+    dead = load < 0.1 / n_experts
+    often = (loads < 0.1 / n_experts).double().mean(dim=0) > 0.5
     entropy = torch.special.entr(load).sum() / math.log(n_experts) if n_experts > 1 else 1.0
     return {
         "max_violation": float(load.max() * n_experts - 1),
+        "step_violation": float((loads.amax(dim=1) * n_experts - 1).mean()),
         "entropy": float(entropy),
-        "dead": int((load < 0.1 / n_experts).sum()),
+        "dead": int(dead.sum()),
+        "resting": int((often & ~dead).sum()),
     }
     ### END SOLUTION
 
@@ -338,12 +373,12 @@ print("PASS: without a cure at most half are in use; each cure brings experts ba
 # Each band is one expert, over the steps of the last seed. Its height is its share of the choices.
 
 # %% tags=["play"]
-from moe_teach.chapters.ch06_load_balancing.figures import YOUR_BALANCE, load_over_training
+from moe_teach.chapters.ch06_load_balancing.figures import load_over_training
 from moe_teach.plots.style import show_figure
 
 notes = {cure: f"{in_use[cure][-1]} of 8 in use" for cure in CURES}
 counts = {cure: table.numpy() for cure, table in tables.items()}
-show_figure(load_over_training(counts, notes), alt=YOUR_BALANCE)
+show_figure(load_over_training(counts, notes))
 
 # %% [markdown]
 # **What to see.** Without a cure one or two experts take nearly everything within some tens of

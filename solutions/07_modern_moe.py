@@ -1,9 +1,11 @@
 # %% [markdown]
 # # 07 Modern MoE: exercises
 #
-# Six pieces of the models of today: count the designs that cost the same, cut experts into parts,
-# keep one always on, limit a token to a few groups, follow DeepSeek-V3's rule from logits to gates,
-# and balance inside every sequence. Then that rule goes into your own layer.
+# Six pieces of the models of today: count the designs that cost the same, make a mixture out of a
+# dense layer, keep one expert always on, limit a token to a few groups, follow DeepSeek-V3's rule
+# when not everybody is in service, and balance inside every sequence. Then that rule goes into your
+# own layer. At last you catch routers that were published with a fault, and fill machines that have
+# little room as well as you can.
 
 # %%
 import math
@@ -59,36 +61,45 @@ def equal_flop_config(
 check("7.1", equal_flop_config)
 
 # %% [markdown]
-# ## Exercise 7.2: Cut experts into parts
+# ## Exercise 7.2: Make a mixture out of a dense layer
 #
-# A SwiGLU expert is a sum over its hidden units:
-# $E(x) = \sum_f w^{down}_{\cdot f}\,\text{silu}(w^{gate}_f x)\,(w^{up}_f x)$. A sum can be cut
-# anywhere. Cut every expert into `split` parts of equal width, so that **the outputs of its parts
-# add up to the output of the whole**, exactly. The parts of expert `e` are the new experts
-# `e * split` to `e * split + split - 1`; which hidden units go to which part is up to you.
+# The lesson cuts experts that are there. Experts can also be *made*, out of a dense SwiGLU layer
+# that is trained already, so that nothing that it has learned is lost. Cut its F hidden units into
+# `split` parts. Copy the whole set of parts `copies` times. That makes copies · split experts, of
+# which a token shall use `split`.
+#
+# The layer that they go into is a plain one: softmax over all experts, the best `split`, and the
+# gates of a token divided by their sum. It has no `gate_scale`, and you cannot change it. At first
+# it has to say **exactly what the dense layer says, of every token**. So give the router rows by
+# which a token is given all parts of *one* copy, and the experts weights with which these parts add
+# up to the right sum. Each copy has a direction; a token goes to the copy whose direction it points
+# along most ($x \cdot d_c$ is largest). Which hidden units go to which part is up to you.
 
 
 # %%
-def split_experts(
-    w_gate: Tensor, w_up: Tensor, w_down: Tensor, split: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Cut each of E experts into `split` parts whose outputs sum to the old expert's output.
+def upcycle(
+    w_gate: Tensor, w_up: Tensor, w_down: Tensor, split: int, directions: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Make copies * split experts, and a router, out of a dense layer.
 
-    w_gate, w_up: (E, F, D); w_down: (E, D, F), in any memory layout; split divides F.
-    Returns the same three for E * split experts: (E*split, F/split, D) twice, and
-    (E*split, D, F/split). The parts of one expert stand side by side.
+    w_gate, w_up: (F, D); w_down: (D, F), in any memory layout; split divides F.
+    directions: (copies, D), one for each copy.
+    Returns w_gate and w_up (copies*split, F/split, D), w_down (copies*split, D, F/split), and the
+    router's matrix (copies*split, D). Experts c*split to c*split + split - 1 are copy c. The copies
+    share no memory: they will be trained.
     """
     ### BEGIN SOLUTION
-    n_experts, d_ff, d_model = w_up.shape
-    rows = (n_experts * split, d_ff // split, d_model)
-    # In w_down the hidden units are the last axis: cut it, then bring the parts to the experts.
-    down = w_down.unflatten(-1, (split, d_ff // split)).movedim(2, 1).flatten(0, 1)
-    return w_gate.reshape(rows), w_up.reshape(rows), down
+    d_ff, d_model = w_up.shape
+    rows, copies = (split, d_ff // split, d_model), len(directions)
+    # In w_down the hidden units are the last axis. Each gate will be 1 / split: undo that here.
+    down = w_down.unflatten(-1, (split, d_ff // split)).movedim(1, 0) * split
+    parts = [w.repeat(copies, 1, 1) for w in (w_gate.reshape(rows), w_up.reshape(rows), down)]
+    return *parts, directions.repeat_interleave(split, dim=0)
     ### END SOLUTION
 
 
 # %%
-check("7.2", split_experts)
+check("7.2", upcycle)
 
 # %% [markdown]
 # ## Exercise 7.3: An expert that is always on
@@ -180,15 +191,20 @@ def group_limited_topk(scores: Tensor, top_k: int, n_groups: int, top_groups: in
 check("7.4", group_limited_topk)
 
 # %% [markdown]
-# ## Exercise 7.5: DeepSeek-V3's rule, from logits to gates
+# ## Exercise 7.5: DeepSeek-V3's rule, with experts out of service
 #
-# Now the whole rule (arXiv 2412.19437, eq. 12 to 16, and its group limit).
+# The lesson took one token through the whole rule (arXiv 2412.19437, eq. 12 to 16, and its group
+# limit). Write it for all tokens at once, and for a day on which not all machines run: `alive` says
+# which experts are in service.
 #
 # 1. Score each expert alone, by a sigmoid, in float32.
-# 2. Add the bias: this ranking, and nothing else, decides groups and experts (as in 7.4).
+# 2. Add the bias: this ranking, and nothing else, decides groups and experts (as in 7.4), among
+#    the experts **in service**. A group is worth the sum of its two best of them, or its only one.
+#    A group that has none cannot be opened.
 # 3. The gates are the **unbiased** scores of the chosen, divided by their sum, times `gate_scale`.
 #
-# You may write the group part again or call your own function of 7.4.
+# Rankings may be negative, all of them. Any `top_groups` groups in which somebody works hold at
+# least `top_k` experts in service, so the token always finds enough.
 
 
 # %%
@@ -199,19 +215,24 @@ def sigmoid_bias_route(
     n_groups: int = 1,
     top_groups: int = 1,
     gate_scale: float = 2.5,
+    alive: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Route as DeepSeek-V3 does.
+    """Route as DeepSeek-V3 does, past experts that are out of service.
 
     logits: (T, E), any float dtype and memory layout; expert_bias: (E,) float32, of any sign and
-    size, for the choice only.
+    size, for the choice only; alive: (E,) bool, or None where all experts are in service.
     Returns gates (T, K) in float32, each row summing to gate_scale, and expert_ids (T, K), best
     biased score first.
     """
     ### BEGIN SOLUTION
     scores = logits.float().sigmoid()
     ranking = scores + expert_bias
+    if alive is not None:
+        ranking = ranking.masked_fill(~alive, -torch.inf)
     groups = ranking.unflatten(-1, (n_groups, -1))
-    worth = groups.topk(min(2, groups.shape[-1]), dim=-1).values.sum(dim=-1)
+    first_two = groups.topk(min(2, groups.shape[-1]), dim=-1).values
+    second = first_two[..., 1:]  # minus infinity here must not swallow the first
+    worth = first_two[..., 0] + second.masked_fill(second.isneginf(), 0.0).sum(dim=-1)
     best = worth.topk(top_groups, dim=-1).indices
     is_open = torch.zeros_like(worth, dtype=torch.bool).scatter(-1, best, True)
     ranking = groups.masked_fill(~is_open[..., None], -torch.inf).flatten(1)
@@ -369,3 +390,121 @@ for step in range(201):
     moe.update_bias(routing, rate=0.005)
 assert excess[200] < excess[0] / 3
 print("PASS: the excess is less than a third of what it was")
+
+# %% [markdown]
+# ## Exercise 7.8: Find what is wrong: a router with a clean record
+#
+# Somebody has written DeepSeek-V3's rule for a server. It agrees with the rule on the example below
+# (and on a thousand more of this kind), and it keeps one tensor less than yours of 7.5. With a
+# newly trained model the answers are rubbish, and nobody knows why.
+
+
+# %%
+def lean_route(
+    logits: Tensor, expert_bias: Tensor, top_k: int, n_groups: int, top_groups: int, scale: float
+) -> tuple[Tensor, Tensor]:
+    """DeepSeek-V3's rule, without a second tensor of scores."""
+    size = logits.shape[1] // n_groups
+    ranking = torch.sigmoid(logits.float()) + expert_bias
+    worth = ranking.reshape(-1, n_groups, size).topk(2)[0].sum(2)
+    groups = worth.topk(top_groups)[1]
+    members = (groups[:, :, None] * size + torch.arange(size)).flatten(1)
+    values, places = ranking.gather(1, members).topk(top_k)
+    expert_ids = members.gather(1, places)
+    gates = values - expert_bias[expert_ids]
+    return scale * gates / gates.sum(1, keepdim=True), expert_ids
+
+
+# %%
+from moe_teach.chapters.ch07_modern_moe.deepseek_rule import route as rule  # 7.5, known to be right
+
+example = torch.randn(64, 16), 0.1 * torch.randn(16)
+seen, right = (router(*example, 4, 4, 2, 2.5) for router in (lean_route, rule))
+torch.testing.assert_close(seen, right)
+print("64 tokens, and for each of them the same experts and the same gates")
+
+# %% [markdown]
+# Find inputs that show what is wrong, with this router and with others: write `find_fault(route)`.
+# It tries a router on inputs of your choice and returns a list of those on which it breaks the
+# rule: an empty one if it never does. It is tried on the router above, on others that were
+# published with a fault, and on some that are right.
+#
+# - Always 16 experts in 4 groups, of which a token may open 2, and 4 experts per token. Call
+#   `route(logits, expert_bias, 4, 4, 2, 2.5)`, and `rule` the same way.
+# - An input is `(logits, expert_bias)`, (T, 16) and (16,), float32, T at most 64, logits within ±30
+#   and biases within ±20. It must be **fair**: the rule gives the same in float64, so no ties.
+# - Other servers may give the experts of a token in another order, and gates that differ in the
+#   last digits. That is no fault. Gates that differ by more than 0.001 are.
+
+
+# %%
+def find_fault(route: Callable) -> list[tuple[Tensor, Tensor]]:
+    """Return the inputs (logits, expert_bias), 20 at most, on which a router breaks the rule."""
+    ### BEGIN SOLUTION
+    found = []
+    random = torch.Generator().manual_seed(0)
+    # Around zero; biases far below and far above it; tiny scores beside a large bias.
+    for shift, bias in ((0.0, 0.0), (0.0, -5.0), (0.0, 7.0), (-12.0, 8.0)):
+        logits = shift + torch.randn(64, 16, generator=random)
+        expert_bias = bias + torch.randn(16, generator=random) / 2
+        tables = []
+        for router in (route, rule):
+            gates, ids = router(logits, expert_bias, 4, 4, 2, 2.5)
+            tables.append(torch.zeros(64, 16).scatter_add(1, ids, gates.float()))
+        if not torch.allclose(*tables, rtol=0.0, atol=0.001):
+            found.append((logits, expert_bias))
+    return found
+    ### END SOLUTION
+
+
+# %%
+check("7.8", find_fault)
+
+# %% [markdown]
+# ## Exercise 7.9: Open task: full machines
+#
+# "At most two groups for each token" limits what a *token* asks for. What a machine minds is how
+# many tokens *come*: its buffers are made once, for a fixed number of rows. So take another limit.
+# Experts lie on `n_groups` machines, neighbours together. **No machine may be sent more than `room`
+# tokens of the batch**; a token counts once on every machine on which it uses an expert. How many
+# machines a token uses is up to you, and it needs `top_k` different experts in any case.
+#
+# Keep as much **gate mass** as you can: the sum of the scores of all chosen experts, in percent of
+# what a free top-k would have. Measured with 128 tokens, 48 experts on 8 machines, 6 experts per
+# token, and room for 32 tokens on each machine, which is two machines for each token on average.
+# Some tokens are sure and some are not, and some experts are liked by everybody.
+#
+# The plain way, tokens in turn, each on its two best machines that still have room, keeps 73 %.
+# **Your goal is 80 %.** It is known that nothing can keep more than 82.65 %.
+
+
+# %%
+def route_in_room(scores: Tensor, top_k: int, n_groups: int, room: int) -> Tensor:
+    """Choose top_k experts for every token so that no machine is sent more than `room` tokens.
+
+    scores: (T, E), a softmax for each token; n_groups divides E, and a machine holds at least top_k
+    experts; n_groups * room is at least 2 * T, or every machine has room for T.
+    Returns expert_ids (T, K), different integers in each row, in any order.
+    """
+    ### BEGIN SOLUTION
+    n_tokens, n_experts = scores.shape
+    best = scores.topk(top_k, dim=-1).indices
+    wanted = torch.zeros_like(scores).scatter(-1, best, scores.gather(-1, best))
+    need = wanted.unflatten(-1, (n_groups, -1)).sum(dim=-1)  # what a closed machine would cost
+    left, waiting = [room] * n_groups, n_tokens
+    is_open = torch.zeros(n_tokens, n_groups, dtype=torch.bool)
+    for pair in need.flatten().argsort(descending=True).tolist():
+        token, machine = divmod(pair, n_groups)
+        is_first = not bool(is_open[token].any())
+        # One place stays in reserve for every token that has none yet.
+        if left[machine] and (is_first or sum(left) > waiting):
+            is_open[token, machine] = True
+            left[machine] -= 1
+            waiting -= is_first
+    closed = ~is_open.repeat_interleave(n_experts // n_groups, dim=-1)
+    return scores.masked_fill(closed, -1.0).topk(top_k, dim=-1).indices
+    ### END SOLUTION
+
+
+# %%
+check("7.9", route_in_room)

@@ -62,9 +62,14 @@ class LawReport:
         rows = "".join(
             f"<tr><td>{_SIGNS[result.outcome]} {result.outcome}</td>"
             f'<td style="text-align:left"><b>{escape(result.name)}</b><br>'
-            f"{escape(result.sentence)}</td>"
-            f'<td style="text-align:left">{escape(result.seen)}</td></tr>'
+            f"{escape(result.sentence)}{_seen(result)}</td></tr>"
             for result in self.results
         )
-        head = "<tr><th>outcome</th><th>law</th><th>what was seen</th></tr>"
+        head = "<tr><th>outcome</th><th>law</th></tr>"
         return f"<table><thead>{head}</thead><tbody>{rows}</tbody></table>"
+
+
+def _seen(result: LawResult) -> str:
+    """Write what was seen under the law: a column of its own would be empty where laws hold."""
+    said = "seen: " if result.outcome in ("broken", "raised") else ""
+    return f"<br><i>{said}{escape(result.seen)}</i>" if result.seen else ""

@@ -9,6 +9,7 @@ pass say so; see `moe_teach.analysis.subject.Subject` for what can be passed by 
 """
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import torch
 from torch import nn
@@ -19,6 +20,7 @@ from moe_teach.analysis.law_report import LawReport, LawResult
 from moe_teach.analysis.outer_laws import OUTER_LAWS
 from moe_teach.analysis.subject import Layer, NotTold, Subject
 from moe_teach.analysis.verdict import CannotHold, LawBroken
+from moe_teach.nn.mode import in_evaluation
 
 LAWS: tuple[Law, ...] = (*OUTER_LAWS, *INNER_LAWS)
 
@@ -36,15 +38,9 @@ def obeys(layer: Layer, *, d_model: int, laws: Sequence[Law] | None = None, **kn
             `Subject`.
     """
     subject = Subject.of(layer, d_model=d_model, **known)
-    was_training = isinstance(layer, nn.Module) and layer.training
-    if was_training:
-        layer.eval()
-    try:
-        with torch.random.fork_rng(devices=[]):
-            return LawReport(tuple(_result(law, subject) for law in laws or LAWS))
-    finally:
-        if was_training:
-            layer.train()
+    asleep = in_evaluation(layer) if isinstance(layer, nn.Module) else nullcontext()
+    with asleep, torch.random.fork_rng(devices=[]):
+        return LawReport(tuple(_result(law, subject) for law in laws or LAWS))
 
 
 def _result(law: Law, subject: Subject) -> LawResult:

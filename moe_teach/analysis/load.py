@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from moe_teach.config import refuse
 from moe_teach.data.batches import Batch, text_mask
+from moe_teach.nn.mode import in_evaluation
 from moe_teach.ops.balance import counts, load, load_entropy, max_violation
 from moe_teach.types import Routing
 
@@ -203,17 +204,13 @@ def loads_of(
     Raises:
         ValueError: there is no batch, or no layer with experts.
     """
-    was_training = model.training
     device = next(model.parameters()).device
     tally = LoadTally(domains)
-    model.eval()
-    try:
+    with in_evaluation(model):
         for batch in batches:
             here = batch.to(device)
             of_row = None if domains is None else here.domain_ids
             tally.add(here.through(model).routings, of_row, text_mask(here.targets, here.real))
-    finally:
-        model.train(was_training)
     return tally.read()
 
 

@@ -43,5 +43,5 @@ def demand_close(got: Tensor, expected: Tensor, what: str, why: str = "") -> Non
     limit = rounding * (1 + expected.detach().abs().max()) if gap.numel() else 1.0
     if gap.numel() and not bool((gap <= limit).all()):  # also true for NaN
         where = int(gap.reshape(len(gap) if gap.dim() else 1, -1).amax(dim=-1).argmax())
-        place = f", most at row {where}" if gap.dim() else ""
+        place = f", most at token {where}" if gap.dim() else ""
         raise LawBroken(f"{what}: off by up to {gap.max().item():.3g}{place}. {why}".strip())

@@ -4,6 +4,7 @@
     clinic.vocabulary()     # the diagnoses
     clinic.show("health")   # the chart of a sound layer
     clinic.show("A")        # the chart of a patient, beside the healthy findings
+    clinic.compare("ABCD")  # several patients on one sheet, small
     clinic.table()          # the main findings of all patients as numbers
 
 The faults and who knows the answers stand in the chapter's room, `ch06_load_balancing/clinic`:
@@ -18,7 +19,9 @@ from moe_teach.chapters.ch06_load_balancing.clinic.ward import behind, cases
 from moe_teach.course.learner.notes import Note
 from moe_teach.course.learner.session import by_mode
 
-__all__ = ["cases", "examined", "show", "table", "vocabulary"]
+FEW = 48  # colours of a sheet: they are flat, and a page shows several
+
+__all__ = ["cases", "compare", "examined", "show", "table", "vocabulary"]
 
 
 def vocabulary() -> Note:
@@ -40,13 +43,24 @@ def examined(case: str, seed: int = 0) -> Chart:
 def show(case: str, seed: int = 0) -> None:
     """Draw the chart of a patient; another seed means other weights and other tokens."""
     # Imported when first drawn: the checks judge a diagnosis without matplotlib.
-    from moe_teach.chapters.ch06_load_balancing.clinic.sheet import chart_sheet, in_words
+    from moe_teach.chapters.ch06_load_balancing.clinic.sheet import chart_sheet
     from moe_teach.plots.style import show_figure
 
-    name = f"case {case}" if case in cases() else case
     chart, health = examined(case, seed), examined("health", seed)
-    # Few colours: a dozen of these stand on one page.
-    show_figure(chart_sheet(name, chart, health), alt=in_words(name, chart), max_colours=96)
+    show_figure(chart_sheet(_named(case), chart, health), max_colours=FEW)
+
+
+def compare(letters: str, seed: int = 0) -> None:
+    """Draw several patients on one sheet, a row each, for example `compare("ABCD")`."""
+    from moe_teach.chapters.ch06_load_balancing.clinic.sheet import ward_sheet
+    from moe_teach.plots.style import show_figure
+
+    charts = {_named(case): examined(case, seed) for case in letters}
+    show_figure(ward_sheet(charts, examined("health", seed)), max_colours=FEW)
+
+
+def _named(case: str) -> str:
+    return f"case {case}" if case in cases() else case
 
 
 def table(seed: int = 0) -> Note:

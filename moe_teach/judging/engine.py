@@ -181,15 +181,10 @@ def _raised(
         )
     if isinstance(error, KeyboardInterrupt):
         return replace(failed, state="raised", message="The check was interrupted before its end.")
-    said = raised.plainly(error)
     if trial.course_passes(stage, seed):
-        return replace(
-            failed,
-            message=f"The check could not use what {name} gave it ({said}).",
-            cause="It is of another kind or shape than the check goes on with.",
-            cure="Compare kind and shape with the contract in the docstring.",
-        )
-    message = f"{said} (stage {failed.stage!r} of exercise {failed.item_id})"
+        message, cause, cure = raised.outside(error, name, trial.exercise.limit)
+        return replace(failed, message=message, cause=cause, cure=cure)
+    message = raised.of_the_course(error, stage.name, failed.item_id, trial.exercise.limit)
     return replace(failed, state="course problem", message=message)
 
 

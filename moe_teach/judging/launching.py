@@ -6,7 +6,6 @@ it in the interpreter under `watch`, which compares every address with the tenso
 the checks of all chapters are loaded on machines that have none.
 """
 
-import importlib.util
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -15,8 +14,9 @@ import torch
 from torch import Tensor
 
 from moe_teach.judging.calling import readable
-from moe_teach.judging.exercise import Words, WrongAnswer, require
+from moe_teach.judging.exercise import WrongAnswer, require
 from moe_teach.judging.filing import file_source
+from moe_teach.judging.kernels import demand_kernel
 from moe_teach.judging.launched import Run
 from moe_teach.judging.reasons import Why
 
@@ -54,15 +54,31 @@ def launch(
         WrongAnswer: for an access outside the tensors or a store to an input.
         Exception: the kernel's own, freed of the interpreter's wrapping.
     """
-    _demand_kernel(kernel, tuple(arguments))
+    demand_kernel(kernel, tuple(arguments))
+    return call(kernel[grid], arguments, outputs=outputs, causes=causes, grid=grid)
+
+
+def call(
+    function: Callable[..., Any],
+    arguments: Mapping[str, Any],
+    *,
+    outputs: Iterable[str],
+    causes: Causes | None = None,
+    **told: Any,
+) -> Run:
+    """Call a function that launches kernels by itself, under the watcher, as `launch` would.
+
+    It gets the arguments by name, and may launch kernels on their tensors only. `told` is what
+    feedback shows beside them.
+    """
     buffers = {_short(name): value for name, value in arguments.items() if _is_tensor(value)}
     written = {name: buffers[name] for name in outputs}
     asked = {name: _before(v) for name, v in arguments.items() if _short(name) not in written}
-    given = {"grid": grid, **readable(asked)}
+    given = {**told, **readable(asked)}
     fresh = {name: _twin(value) for name, value in written.items() if _is_modest(value)}
 
     def run(given_arguments: Mapping[str, Any], *, poison: bool) -> Any:
-        return _watched(kernel, grid, given_arguments, poison, causes or {}, given)
+        return _watched(function, given_arguments, poison, causes or {}, given)
 
     seen = run(arguments, poison=True)
     _demand_inputs_untouched(seen, written, given)
@@ -73,8 +89,7 @@ def launch(
 
 
 def _watched(
-    kernel: Any,
-    grid: tuple[int, ...],
+    function: Callable[..., Any],
     arguments: Mapping[str, Any],
     poison: bool,
     causes: Causes,
@@ -85,7 +100,7 @@ def _watched(
     buffers = {_short(name): value for name, value in arguments.items() if _is_tensor(value)}
     try:
         with watch(poison=poison, **buffers) as seen:
-            kernel[grid](**arguments)
+            function(**arguments)
     except Exception as error:
         raise _in_words(_root(error), causes, given) from None
     return seen
@@ -177,36 +192,6 @@ def kernel_from(source: str, name: str) -> Any:
 def source_of(kernel: Any) -> str:
     """Give the source text of a kernel, from its decorator to its last line."""
     return inspect.getsource(kernel.fn)
-
-
-def _demand_kernel(kernel: Any, names: tuple[str, ...]) -> None:
-    require(
-        importlib.util.find_spec("triton") is not None,
-        "Triton is not installed here, and it cannot be on macOS and Windows: open this exercise "
-        "on Linux, on Colab or on Binder.",
-    )
-    kind = type(kernel).__name__
-    require(
-        hasattr(kernel, "fn") and hasattr(kernel, "arg_names"),
-        "This is not a kernel.",
-        cure="Keep the line `@triton.jit` above the function, and pass the function itself.",
-        got=Words(f"a {kind}"),
-    )
-    require(
-        kind == "InterpretedFunction",
-        # No mistake of the answer, so nobody shall have to ask three times.
-        "This kernel was compiled for a GPU, and the check cannot look over its shoulder there. "
-        'Restart Python, set os.environ["TRITON_INTERPRET"] = "1" before Triton is imported (the '
-        "import cell of the exercises does), and define the kernel again.",
-        got=Words(f"a {kind}"),
-    )
-    require(
-        tuple(kernel.arg_names) == names,
-        "The check cannot launch the kernel as the stub was written: its parameters are others.",
-        cure="Keep the stub's parameters, their names and their order.",
-        expected=Words(", ".join(names)),
-        got=Words(", ".join(kernel.arg_names)),
-    )
 
 
 def _root(error: BaseException) -> Any:

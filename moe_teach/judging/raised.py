@@ -26,6 +26,33 @@ def words(error: BaseException, name: str, limit: float | int) -> tuple[str, str
     return symptom, f"{cause}." if cure else cause, cure
 
 
+def outside(error: BaseException, name: str, limit: float | int) -> tuple[str, str, str]:
+    """Say what an error is that came outside of `name`, where the course's own answer has none."""
+    if isinstance(error, TookTooLong):
+        return (
+            f"{name} comes back, and this stage asks it so often that {limit:g} seconds were not "
+            "enough for all of it.",
+            "Each call is slow, in the answer itself or in a part that it was given.",
+            "Time one call. Is there a loop over tokens where one operation serves them all? If "
+            "the machine has other work to do, check again later.",
+        )
+    return (
+        f"The check could not use what {name} gave it ({plainly(error)}).",
+        "It is of another kind or shape than the check goes on with.",
+        "Compare kind and shape with the contract in the docstring.",
+    )
+
+
+def of_the_course(error: BaseException, stage: str, item: str, limit: float | int) -> str:
+    """Say what an error is that the course's own answer has as well."""
+    if isinstance(error, TookTooLong):
+        return (
+            f"Not even the course's own answer is through the stage {stage!r} of {item} within "
+            f"{limit:g} seconds: this machine has other work to do. Check again later."
+        )
+    return f"{plainly(error)} (stage {stage!r} of exercise {item})"
+
+
 def plainly(error: BaseException) -> str:
     """Give an error's kind and its own text, cut where it becomes long."""
     try:
@@ -183,8 +210,8 @@ _OF_TRITON: tuple[tuple[str, str], ...] = (
     ),
     (
         r"has no attribute 'to'$",
-        "A `tl.constexpr` is a plain Python number with no dtype of its own. Only tensors have "
-        "`.to`; tl.full makes one of a number.",
+        "This is a plain Python number, as a `tl.constexpr` is, and in the interpreter the counter "
+        "of a loop too. Only tensors have `.to`; tl.cast(number, tl.int64) takes both.",
     ),
     (
         r"must have equal reduction dimensions|input shapes? should have M >= ",

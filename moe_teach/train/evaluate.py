@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from moe_teach.config import refuse
 from moe_teach.data.batches import NO_TARGET, Batch, text_mask
+from moe_teach.nn.mode import in_evaluation
 from moe_teach.nn.model import Model
 from moe_teach.ops.balance import load, tokens_per_expert
 from moe_teach.types import Routing
@@ -45,10 +46,8 @@ def evaluate(
     Raises:
         ValueError: if there is nothing to measure.
     """
-    was_training = model.training
-    model.eval()
     tally = _Tally()
-    try:
+    with in_evaluation(model):
         for batch in batches:
             here = brought(batch, model)
             output = here.through(model)
@@ -59,8 +58,6 @@ def evaluate(
                 reduction="none",
             )
             tally.add(losses, here, output.routings)
-    finally:
-        model.train(was_training)
     return tally.read(domains)
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from moe_teach.config import refuse
+from moe_teach.nn.mode import in_evaluation
 from moe_teach.nn.model import Model
 from moe_teach.nn.moe import MoE
 from moe_teach.nn.router import Router
@@ -88,18 +89,16 @@ def _demand_causal(model: nn.Module, use_cache: bool) -> None:
 @contextmanager
 def _speaking(model: nn.Module) -> Iterator[None]:
     """Put the model in evaluation mode for a while, and take the capacity off every layer."""
-    was_training = model.training
     layers = [module for module in model.modules() if isinstance(module, MoE)]
     factors = [layer.capacity_factor for layer in layers]
-    model.eval()
     try:
         for layer in layers:
             layer.capacity_factor = None
-        yield
+        with in_evaluation(model):
+            yield
     finally:
         for layer, factor in zip(layers, factors, strict=True):
             layer.capacity_factor = factor
-        model.train(was_training)
 
 
 def _choose(

@@ -9,6 +9,7 @@ import traitlets
 
 from moe_teach.config import refuse
 from moe_teach.ops.balance import load_entropy, max_violation
+from moe_teach.widgets import still
 from moe_teach.widgets.base import CourseWidget
 from moe_teach.widgets.replay_record import Replay, example
 
@@ -108,6 +109,25 @@ class BalanceReplay(CourseWidget):
         )
         end = f" {self.note}" if self.note else ""
         return f"The load of every expert at step {self.step}. {said}.{end}"
+
+    def picture(self) -> str:
+        """Draw the load of every expert under each method, with the fair share as a line."""
+        rows, strokes = self._rows(), []
+        most = max(float(load.max()) for _, _, load in rows)
+        for i, (name, n_experts, load) in enumerate(rows):
+            left, base = 12 + 272 * (i % 2), 150 + 140 * (i // 2)
+            width = 240 / n_experts
+            for expert, share in enumerate(load):
+                height = 84 * float(share) / most
+                colour = still.colour_of(expert)
+                strokes.append(
+                    still.box(left + expert * width, base - height, width - 3, height, colour)
+                )
+            fair = base - 84 / n_experts / most
+            strokes.append(still.line([(left, fair), (left + 240, fair)], dash="3 3"))
+            strokes.append(still.label(left, base - 92, name, weight=600))
+        title = f"Load of every expert at step {self.step}; dashed: the fair share"
+        return still.sheet(560, 160 + 140 * ((len(rows) - 1) // 2), title, *strokes)
 
     def _rows(self) -> list[tuple[str, int, np.ndarray]]:
         """Give each method's name, number of experts and load at the present step."""

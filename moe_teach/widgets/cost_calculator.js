@@ -111,9 +111,12 @@ export function segments(parts, whole) {
   });
 }
 
-const LETTER = 0.0135; // the width of a letter, where the bar is as narrow as it gets on a wide page
+const LETTER = 0.018; // the width of a letter, where the bar is as narrow as a column of a small page
 
-/** Give each mark of a bar a side for its label; one that would meet another's goes without. */
+/** Give each mark of a bar a side for its label; one that would meet another's goes without.
+ *
+ * A mark without a label is drawn short, so that it crosses none.
+ */
 export function labelled(pointers) {
   const taken = [];
   return pointers.map(({ kind, at, label }) => {
@@ -126,7 +129,8 @@ export function labelled(pointers) {
   });
 }
 
-const CHART = { width: 560, height: 190, left: 46, right: 132, top: 12, bottom: 30 };
+const CHART = { width: 560, height: 190, left: 46, right: 152, top: 12, bottom: 30 };
+const SAMPLE = 20; // the length of the piece of line beside a curve's name
 const BATCHES = [0, 10]; // powers of two
 
 /** Where the curve's axes put a batch and a price; both axes are logarithmic. */
@@ -295,7 +299,11 @@ function bar(title) {
     );
     marks.replaceChildren(
       ...labelled(pointers).map(({ kind, at, side, label }) =>
-        make("i", { "data-kind": kind, "data-side": side, style: `left:${percent(at)}` }, make("b", {}, label)),
+        make(
+          "i",
+          { "data-kind": kind, "data-side": side, "data-bare": label === "", style: `left:${percent(at)}` },
+          make("b", {}, label),
+        ),
       ),
     );
     note.replaceChildren(...small);
@@ -361,7 +369,8 @@ function chart(choose) {
         "data-kind": kind,
         d: points.map((p, n) => `${n ? "L" : "M"}${scale.x(p.batch).toFixed(1)} ${scale.y(p.usd).toFixed(1)}`).join(""),
       }),
-      text(end + 10, ends[i] + 4, label, { class: "name", "data-kind": kind }),
+      draw("path", { "data-kind": kind, d: `M${end + 10} ${ends[i]}h${SAMPLE}` }),
+      text(end + 16 + SAMPLE, ends[i] + 4, label, { class: "name", "data-kind": kind }),
     ]);
     const x = scale.x(Math.min(1024, batch));
     const here = [draw("line", { class: "here", x1: x, x2: x, y1: top, y2: height - bottom })];

@@ -4,7 +4,6 @@ The arithmetic runs in the browser, so that a page without a kernel still answer
 to `moe_teach.cost` for every preset.
 """
 
-from html import escape
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,6 +12,7 @@ import traitlets
 from moe_teach import cost
 from moe_teach.catalog import ARTICLE_MODEL, CATALOG
 from moe_teach.config import ModelConfig
+from moe_teach.widgets import still
 from moe_teach.widgets.base import CourseWidget
 from moe_teach.widgets.cost_presets import DEVICES, SIZES, presets, resized
 
@@ -37,10 +37,10 @@ class CostCalculator(CourseWidget):
         "curve of the cost of a million tokens against the batch size."
     )
     what_to_try: ClassVar[tuple[str, str, str]] = (
-        "Stay with the 72B/12B model and read the memory bar: what must be resident is six times "
-        "what the 12B suggest.",
-        "Make the experts wider, then narrower, and watch where the active part ends: it reaches "
-        "the mark of top-k / experts only if almost nothing is shared.",
+        "Stay with the 72B/12B model and read the memory bar: how many times what the 12B suggest "
+        "must be resident?",
+        "Make the experts wider, then narrower, and watch where the active part ends: when does it "
+        "come close to the mark of top-k / experts?",
         "Set the context to 0 and drag the batch in the curve from 1 to 1,024: at which batch is "
         "the sparse model closest in cost to a dense model of its full size? Then bring the "
         "context back: a curve ends where the cache no longer fits.",
@@ -132,18 +132,14 @@ class CostCalculator(CourseWidget):
         """Draw parameters stored and used as two bars."""
         config = self.config
         total, active = cost.n_params_total(config), cost.n_params_active(config)
-        rows = (("stored", total, "#d9dce1"), ("used by a token", active, "#0072b2"))
-        bars = "".join(
-            f'<text x="16" y="{64 + 40 * i}">{label}</text>'
-            f'<rect x="130" y="{48 + 40 * i}" width="{330 * count / total:.1f}" height="22" '
-            f'rx="3" fill="{colour}"/>'
-            f'<text x="470" y="{64 + 40 * i}">{count / 1e9:.1f}B</text>'
-            for i, (label, count, colour) in enumerate(rows)
-        )
-        return (
-            '<svg xmlns="http://www.w3.org/2000/svg" width="540" height="124" '
-            'font-family="sans-serif" font-size="14" fill="#16181d">'
-            '<rect width="540" height="124" rx="10" fill="#ffffff" stroke="#d9dce1"/>'
-            f'<text x="16" y="28" font-weight="600">{escape(self._name())}: parameters</text>'
-            f"{bars}</svg>"
-        )
+        strokes = []
+        for i, (words, count) in enumerate((("stored", total), ("used by a token", active))):
+            top = 46 + 34 * i
+            strokes.append(still.label(8, top + 15, words))
+            strokes.append(
+                still.box(
+                    120, top, 330 * count / total, 22, still.COLOURS[0], full=1 - 0.8 * (i == 0)
+                )
+            )
+            strokes.append(still.label(460, top + 15, f"{count / 1e9:.1f}B"))
+        return still.sheet(540, 116, f"{self._name()}: parameters", *strokes)

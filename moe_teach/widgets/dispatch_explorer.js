@@ -167,7 +167,7 @@ function buildControls(change) {
       policy.update(state.policy);
       order.update(state.order);
       again.disabled = state.policy !== "random" && state.order !== "shuffled";
-      draws.textContent = again.disabled ? "nothing is drawn" : `draw ${state.seed}`;
+      draws.textContent = again.disabled ? "no lots are drawn" : `draw ${state.seed}`;
     },
   };
 }
@@ -215,7 +215,7 @@ function buildPicture(select) {
       const focused = places.findIndex((node) => node.contains(document.activeElement));
       const longest = Math.max(...experts.map(({ dropped }) => capacity + dropped.length));
       const size = Math.min(26, (WIDTH - LEFT - GAP - 4) / Math.max(longest, tokens.length));
-      const top = ROW + 22;
+      const top = ROW + 32;
       svg.setAttribute("viewBox", `0 0 ${WIDTH} ${top + experts.length * ROW + 24}`);
       shown = tokens;
       places = tokens.map((row, place) => tokenCell(row, place, size, state.selected));
@@ -224,6 +224,8 @@ function buildPicture(select) {
       const bottom = top + experts.length * ROW;
       svg.replaceChildren(
         draw("text", { x: LEFT - 8, y: 19, class: "name" }, "batch"), ...places,
+        draw("text", { x: WIDTH - 4, y: ROW + 14, class: "note key" },
+          "solid: all choices kept · dashed: some dropped · dotted: no expert at all"),
         ...rows,
         draw("path", { class: "limit", d: `M${line} ${top - 6}V${bottom + 2}` }),
         draw("text", { x: Math.min(line, WIDTH - 500), y: bottom + 16, class: "note" }, `capacity ${capacity}`),

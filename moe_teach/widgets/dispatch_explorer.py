@@ -12,6 +12,7 @@ from moe_teach.config import refuse
 from moe_teach.ops.capacity import apply_capacity, capacity_of
 from moe_teach.ops.route import score, topk_gates
 from moe_teach.types import Routing
+from moe_teach.widgets import still
 from moe_teach.widgets.base import CourseWidget
 
 MOST_TOKENS, MOST_EXPERTS = 64, 16  # more cells could not be told apart
@@ -123,6 +124,34 @@ class DispatchExplorer(CourseWidget):
         dropped = int((~kept).sum())
         padded = n_experts * self.capacity - int(kept.sum())
         return f"{text}: {dropped} of {kept.numel()} choices are dropped, {padded} places padded."
+
+    def picture(self) -> str:
+        """Draw the places of every expert: filled, empty, and behind the line what is dropped."""
+        if self.policy == "random" or self.order == "shuffled":
+            return ""
+        routing, strokes = self.routing(), []
+        kept, n_experts, room = routing.kept, len(self.logits[0]), self.capacity
+        assert kept is not None
+        served = [[(t, k) for t, k in (routing.expert_ids == e).nonzero().tolist()]
+                  for e in range(n_experts)]  # fmt: skip
+        cell = 440 / max(room + 1, *(len(choices) + 1 for choices in served))
+        for expert, choices in enumerate(served):
+            top, colour = 40 + 24 * expert, still.colour_of(expert)
+            strokes.append(still.label(8, top + 14, f"expert {expert}"))
+            full = [t for t, k in choices if kept[t, k]]
+            lost = [t for t, k in choices if not kept[t, k]]
+            for place in range(room):
+                strength = 0.75 if place < len(full) else 0.05
+                strokes.append(
+                    still.box(76 + place * cell, top, cell - 2, 19, colour, full=strength)
+                )
+            for place in range(len(lost)):
+                left = 80 + (room + place) * cell
+                strokes.append(still.line([(left, top + 2), (left + cell - 4, top + 17)], colour))
+                strokes.append(still.line([(left, top + 17), (left + cell - 4, top + 2)], colour))
+        edge, bottom = 77 + room * cell, 40 + 24 * n_experts
+        strokes.append(still.line([(edge, 34), (edge, bottom)], dash="4 3"))
+        return still.sheet(540, bottom + 8, "Places; crosses behind the line are dropped", *strokes)
 
     @traitlets.validate("capacity_factor", "skew")
     def _is_in_range(self, proposal: Any) -> float:

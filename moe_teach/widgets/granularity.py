@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import traitlets
 
 from moe_teach.config import refuse
+from moe_teach.widgets import still
 from moe_teach.widgets.base import CourseWidget
 
 Number = float | int
@@ -104,6 +105,26 @@ class Granularity(CourseWidget):
                 mean = sum(row["kilobits"]) / len(row["kilobits"])
                 return f"{text} Measured: {mean:.1f} kilobits over {len(row['kilobits'])} seeds."
         return f"{text} Nobody measured this one."
+
+    def picture(self) -> str:
+        """Draw all parts as a row of boxes: those always on, those chosen, those at rest."""
+        now, strokes = self.design, []
+        n_parts = self.n_experts * self.split
+        if n_parts > still.MOST_MARKS:
+            return ""
+        width = 520 / n_parts
+        groups = ((self.n_shared, still.COLOURS[2], 1.0), (now["top_k"], still.COLOURS[0], 1.0))
+        groups += ((n_parts - self.n_shared - now["top_k"], still.INK, 0.12),)
+        start = 0
+        for count, colour, full in groups:
+            for part in range(start, start + count):
+                left, gap = 12 + part * width, min(2, width / 4)
+                strokes.append(still.box(left, 36, width - gap, 44, colour, full=full))
+            start += count
+        words = f"{self.n_shared} always on, {now['top_k']} chosen for this token, the rest idle"
+        strokes.append(still.label(12, 102, f"{words}; {now['routes']:,} routes"))
+        title = f"{n_parts} parts of width {now['d_ff']}"
+        return still.sheet(560, 116, title, *strokes)
 
     @traitlets.validate("split")
     def _comes_out_even(self, proposal: Any) -> int:

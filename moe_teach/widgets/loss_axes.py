@@ -8,6 +8,7 @@ import numpy as np
 import traitlets
 
 from moe_teach.config import refuse
+from moe_teach.widgets import still
 from moe_teach.widgets.base import CourseWidget
 from moe_teach.widgets.curve_record import (
     AXES,
@@ -110,6 +111,27 @@ class LossAxes(CourseWidget):
         )
         end = f" {self.note}" if self.note else ""
         return f"Loss at {amount(self.budget, self.axis)}: {places or 'nobody was measured'}.{end}"
+
+    def picture(self) -> str:
+        """Draw the mean curve of every name on the present axis, and the budget."""
+        groups, strokes = by_name(self.curves()), []
+        end = furthest(self.curves(), self.axis)
+        losses = [loss for curve in self.curves() for loss in curve.loss]
+        low, high = min(losses), max(losses)
+        for i, (name, runs) in enumerate(groups.items()):
+            start = max(run.ends(self.axis)[0] for run in runs)
+            spots = np.linspace(start, reach(runs, self.axis), 60)
+            means = np.mean([[run.at(self.axis, spot) for spot in spots] for run in runs], axis=0)
+            across, down = 12 + 340 * spots / end, 40 + 180 * (high - means) / (high - low or 1)
+            colour, dash = still.colour_of(i), still.DASHES[i % len(still.DASHES)]
+            strokes.append(still.line(list(zip(across, down, strict=True)), colour, dash))
+            strokes.append(still.line([(366, 46 + 20 * i), (390, 46 + 20 * i)], colour, dash))
+            strokes.append(still.label(396, 50 + 20 * i, name))
+        here = 12 + 340 * self.budget / end
+        strokes.append(still.line([(here, 36), (here, 224)], dash="3 3"))
+        said = f"up to {amount(end, self.axis)}; dashed: {amount(self.budget, self.axis)}"
+        strokes.append(still.label(12, 242, said))
+        return still.sheet(600, 252, "Loss, the mean over seeds", *strokes)
 
     def _start_over(self, change: Any) -> None:
         self.budget = reach(self.curves(), change["new"])

@@ -9,8 +9,10 @@ import traitlets
 
 from moe_teach.config import RouterConfig, refuse
 from moe_teach.nn.router import Router
+from moe_teach.widgets import still
 from moe_teach.widgets.base import CourseWidget
 
+REACH = 2.0  # of the plane from its middle, in the still picture
 MOST_EXPERTS = 8  # one colour each; more could not be told apart
 
 
@@ -99,6 +101,42 @@ class RouterPlayground(CourseWidget):
             router.expert_bias.copy_(torch.tensor(self.expert_bias))
         return router.eval()
 
+    def picture(self) -> str:
+        """Draw the plane with the borders of its regions, and the gates of the token."""
+        router, strokes = self.router(), [still.dashes(self._borders())]
+        with torch.no_grad():
+            here = router(torch.tensor([self.token]))
+        for expert, point in enumerate(self.experts):
+            x, y = _place(point)
+            strokes.append(still.line([_place([0.0, 0.0]), (x, y)], still.colour_of(expert)))
+            strokes.append(still.dot(x, y, 9, still.colour_of(expert)))
+            strokes.append(still.label(x, y + 4, str(expert), anchor="middle", colour="#ffffff"))
+        x, y = _place(self.token)
+        strokes += [still.dot(x, y, 6, still.INK), still.label(x + 9, y + 4, "token")]
+        gates = zip(here.expert_ids[0].tolist(), here.gates[0].tolist(), strict=True)
+        for i, (expert, gate) in enumerate(gates):
+            strokes.append(still.label(330, 60 + 34 * i, f"gate of expert {expert}: {gate:.2f}"))
+            strokes.append(still.box(330, 66 + 34 * i, 190 * gate, 9, still.colour_of(expert)))
+        title = f"Regions by chosen experts (k = {self.top_k})"
+        return still.sheet(560, 344, title, *strokes)
+
+    def _borders(self) -> list[tuple[float, float, float, float]]:
+        """Find where the chosen set changes, on a fine grid: short strokes between its cells."""
+        cells = 60
+        middle = (torch.arange(cells) + 0.5) / cells * 2 * REACH - REACH
+        y, x = torch.meshgrid(middle, middle, indexing="ij")
+        with torch.no_grad():
+            ids = self.router()(torch.stack([x.flatten(), y.flatten()], dim=1)).expert_ids
+        chosen = ids.sort(dim=1).values.view(cells, cells, -1)
+        half, strokes = REACH / cells, []
+        for down, across in (chosen[:, 1:] != chosen[:, :-1]).any(-1).nonzero().tolist():
+            edge, at = float(middle[across]) + half, float(middle[down])
+            strokes.append((*_place([edge, at - half]), *_place([edge, at + half])))
+        for down, across in (chosen[1:] != chosen[:-1]).any(-1).nonzero().tolist():
+            edge, at = float(middle[down]) + half, float(middle[across])
+            strokes.append((*_place([at - half, edge]), *_place([at + half, edge])))
+        return strokes
+
     @traitlets.validate("token", "experts")
     def _are_points(self, proposal: Any) -> list[Any]:
         value = proposal["value"]
@@ -149,3 +187,9 @@ class RouterPlayground(CourseWidget):
         if len(self.expert_bias) != n_experts:
             self.expert_bias = (self.expert_bias + [0.0] * n_experts)[:n_experts]
         self.top_k = min(self.top_k, n_experts)
+
+
+def _place(point: list[float]) -> tuple[float, float]:
+    """Give the place of a point of the plane in the still picture."""
+    x, y = (max(-REACH, min(REACH, value)) for value in point)
+    return 160 + 148 * x / REACH, 184 - 148 * y / REACH

@@ -237,7 +237,8 @@ function render({ model, el }) {
   const parts = [buildControls(change), buildPicture(change), buildNumbers()];
   const [controls, picture, numbers] = parts.map(({ node }) => node);
   const key = make("p", { class: "key" },
-    "hatched: padding · strong: the programs that run together · a vector: one row, or one row of a matrix, of length D");
+    "hatched: padding · strong: a wave, the programs that run together · thick frame: the program you look at · "
+    + "an expert without rows has no tile · a vector: one row, or one row of a matrix, of length D");
   const root = make("div", { class: "moe-widget moe-tile-map", role: "group", "aria-label": "Tile map" },
     controls, status, picture, key, numbers);
   const update = () => {

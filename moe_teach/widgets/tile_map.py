@@ -7,6 +7,7 @@ from typing import Any, ClassVar, NamedTuple
 import traitlets
 
 from moe_teach.config import refuse
+from moe_teach.widgets import still
 from moe_teach.widgets.base import CourseWidget
 
 ORDERS = ("along the columns", "down the rows", "in groups of 4")
@@ -137,6 +138,27 @@ class TileMap(CourseWidget):
             f"computed are padding, {now['loaded']:,} vectors are loaded where "
             f"{now['least']:,} would be the least."
         )
+
+    def picture(self) -> str:
+        """Draw the sorted rows and beside them the tiles, their padding faint."""
+        if len(self.programs) > still.MOST_MARKS:
+            return ""
+        tiles, columns = self.row_tiles, -(-self.n_columns // self.block_columns)
+        scale = 250 / (len(tiles) * self.block_rows)
+        height, width = self.block_rows * scale, min(420 / columns, 90)
+        strokes = []
+        for row, tile in enumerate(tiles):
+            top, own = 44 + row * height, tile.n_rows * scale
+            colour = still.colour_of(tile.expert)
+            strokes.append(still.box(12, top, 24, own, colour))
+            if row == 0 or tiles[row - 1].expert != tile.expert:
+                strokes.append(still.label(44, top + 11, f"expert {tile.expert}"))
+            for column in range(columns):
+                left = 116 + column * width
+                strokes.append(still.box(left, top, width - 2, height, colour, full=0.08))
+                strokes.append(still.box(left, top, width - 2, own, colour, full=0.6))
+        title = f"{len(self.programs)} programs, one for each tile; pale is padding"
+        return still.sheet(560, 304, title, *strokes)
 
     def _width(self, column: int) -> int:
         return min(self.block_columns, self.n_columns - column * self.block_columns)

@@ -283,12 +283,20 @@ def test_the_layer_is_left_as_it_was() -> None:
     assert torch.equal(torch.random.get_rng_state(), random_state)
 
 
+def test_the_table_has_no_column_that_stays_empty_where_all_laws_hold() -> None:
+    held = obeys(a_moe(WAYS["softmax"]), d_model=D_MODEL)._repr_html_()
+    broken = obeys(a_moe(WAYS["softmax"], capacity_factor=1.0), d_model=D_MODEL)._repr_html_()
+
+    assert held.count("<th>") == 2 and "<td></td>" not in held
+    assert "<i>seen: " in broken and "at token" in broken
+
+
 def test_the_table_reads_the_same_every_time() -> None:
     layer = a_moe(WAYS["softmax"], capacity_factor=1.0)
     first, again = obeys(layer, d_model=D_MODEL), obeys(layer, d_model=D_MODEL)
 
     assert str(first) == str(again) and not first
     assert {result.name for result in first} == NAMES
-    assert "✗ batch invariance" in str(first) and "<table>" in first._repr_html_()
+    assert "✗ batch invariance" in str(first)
     with pytest.raises(KeyError, match="There is no law called 'gravity'"):
         first["gravity"]

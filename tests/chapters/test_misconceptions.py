@@ -21,6 +21,6 @@ def test_each_number_of_a_misconception_gets_its_own_sentence(question: Question
 
 
 def test_the_numbers_that_learners_gave_are_known() -> None:
-    given = {"3.q2": 1, "4.q2": 2048, "4.q3": 0.00025, "5.q2": 1280, "6.q2": 2.6, "7.q2": 35960}
+    given = {"3.q2": 1, "4.q2": 2048, "4.q3": 0, "5.q2": 1280, "6.q2": 2.6, "7.q2": 35960}
     known = {question.id: question.misconceptions for question in QUESTIONS}
     assert all(number in known[name] for name, number in (given | {"10.q1": 512}).items())

@@ -94,5 +94,6 @@ test("no label of a bar stands on another", () => {
   assert.deepEqual(labels(0.02, 0.1), ["not 25.8 GB", ""]);
   assert.deepEqual(labels(0.02, 0.3), ["not 25.8 GB", "not 25.8 GB"]);
   assert.deepEqual(labels(0.5, 0.7), ["not 25.8 GB", ""]); // they would grow towards each other
+  assert.deepEqual(labels(0.04, 0.19), ["not 25.8 GB", ""]); // on the narrowest page they would meet
   assert.equal(m.labelled([{ kind: "a", at: 0.9, label: "x" }])[0].side, "left");
 });

@@ -1,6 +1,7 @@
 """Whatever a learner's code does, a check comes back with one of five states and a sentence."""
 
 import signal
+import time
 import warnings
 
 import pytest
@@ -115,6 +116,40 @@ def test_a_value_the_check_cannot_use_is_the_answers_fault(double, learner):
     outcome = run(double, learner("def double(x):\n    return [1]"))
     assert outcome.state == "wrong"
     assert "could not use" in outcome.message
+
+
+@pytest.fixture
+def asked_often():
+    """An exercise that asks its answer for the same small thing ten times."""
+    exercise = Exercise(id="9.3", name="double", title="Often", hints=(), explanation="", limit=0.3)
+
+    @exercise.stage("ten times")
+    def _often(answer, seed):
+        for _ in range(10):
+            time.sleep(answer(torch.ones(1)))
+
+    return exercise
+
+
+def slow(x):
+    return 0.1  # for which the check waits, outside of the answer
+
+
+def fast(x):
+    return 0.0
+
+
+def test_a_check_that_runs_out_of_time_between_the_calls_says_that_it_was_time(asked_often):
+    outcome = run_exercise(asked_often, slow, reference=lambda _: fast)
+    assert (outcome.state, outcome.stage) == ("wrong", "ten times")
+    assert "double comes back" in outcome.message and "0.3 seconds" in outcome.message
+    assert "TookTooLong" not in outcome.message
+
+
+def test_a_machine_too_slow_for_the_courses_own_answer_is_no_fault_of_the_learner(asked_often):
+    outcome = run_exercise(asked_often, slow, reference=lambda _: slow)
+    assert outcome.state == "course problem"
+    assert "Check again later" in outcome.message and "TookTooLong" not in outcome.message
 
 
 def test_a_bug_in_the_check_is_never_the_learners_fault():

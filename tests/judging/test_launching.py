@@ -10,7 +10,7 @@ from moe_teach.analysis.kernel_watch import vast
 from moe_teach.judging import launching
 from moe_teach.judging.engine import run_exercise
 from moe_teach.judging.exercise import Exercise, WrongAnswer
-from moe_teach.judging.launching import Runs, kernel_from, launch, source_of
+from moe_teach.judging.launching import Runs, call, kernel_from, launch, source_of
 from moe_teach.judging.reasons import Why
 
 COPY = """\
@@ -308,3 +308,25 @@ def test_an_output_that_nobody_touches_is_named_as_a_task():
     with pytest.raises(WrongAnswer, match=r"anything to `out`\.$") as caught:
         done.demand_written("out", "Why?")
     assert caught.value.cause == "Is there a `tl.store` for it? Why?"
+
+
+def test_a_function_that_launches_kernels_itself_is_watched_as_a_launch_is():
+    kernel, short = variant(), variant("mask=at < n)", "mask=at < n + 1)")
+    given = {"x": torch.arange(5), "out": torch.full((5,), -7)}
+
+    done = call(
+        lambda x, out: kernel[(2,)](x, out, 5, BLOCK=4), given, outputs=("out",), case="five"
+    )
+
+    assert done.outputs["out"].tolist() == [0, 1, 2, 3, 4]
+    assert done.given["case"] == "five" and "out" not in done.given
+    with pytest.raises(WrongAnswer, match="ends at element 4"):
+        call(lambda x, out: short[(2,)](x, out, 5, BLOCK=4), given, outputs=("out",))
+
+
+def test_a_function_may_not_let_kernels_store_to_its_inputs():
+    kernel = variant()
+    given = {"x": torch.arange(5), "out": torch.full((5,), -7)}
+
+    with pytest.raises(WrongAnswer, match="which is an input"):
+        call(lambda x, out: kernel[(2,)](out, x, 5, BLOCK=4), given, outputs=("out",))

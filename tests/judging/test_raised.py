@@ -84,7 +84,8 @@ def kernel(x_ptr, out_ptr, n, BLOCK: tl.constexpr):
         ("tl.store(out_ptr + tl.arange(0, 3), 1)", "power of two"),
         ("tl.store(out_ptr + tl.arange(0, n), 1)", "tl.constexpr"),
         ("tl.store(out_ptr, tl.sum(tl.zeros((n,), tl.float32)))", "tl.constexpr"),
-        ("tl.store(out_ptr, BLOCK.to(tl.int64))", "plain Python number"),
+        ("tl.store(out_ptr, BLOCK.to(tl.int64))", "as a `tl.constexpr` is"),
+        ("for e in range(n): tl.store(out_ptr, e.to(tl.int64))", "the counter of a loop"),
         ("tl.store(out_ptr, tl.sum(tl.dot(tile, tile)))", "(M, K) by (K, N)"),
         ("tl.dot(tile, tl.trans(tile).to(tl.float16))", "one dtype"),
         ("tl.store(out_ptr + lane, lane + tl.arange(0, 8))", "broadcast like tensors"),
@@ -104,6 +105,17 @@ def test_an_error_of_triton_names_its_likely_cause(line, words):
     with pytest.raises(Exception) as caught:
         launch(kernel, (1,), given, outputs=("out",))
     assert words in likely_cause(caught.value)
+
+
+def test_the_cure_for_a_plain_number_widens_the_counter_of_a_loop():
+    pytest.importorskip("triton")
+    from moe_teach.judging.launching import kernel_from, launch
+
+    line = "for e in range(n): tl.store(out_ptr + e, tl.cast(e, tl.int64) << tl.cast(32, tl.int64))"
+    given = {"x_ptr": torch.arange(4), "out_ptr": torch.zeros(4).long(), "n": 4, "BLOCK": 4}
+    launch(kernel_from(KERNEL.format(line=line), "kernel"), (1,), given, outputs=("out",))
+
+    assert given["out_ptr"].tolist() == [e << 32 for e in range(4)]
 
 
 def test_no_cause_is_claimed_for_an_error_that_nobody_knows():

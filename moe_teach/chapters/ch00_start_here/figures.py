@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from moe_teach.plots.style import colours, figure
+from moe_teach.plots.style import FAINT, INK, colours, described, figure
 from moe_teach.types import Routing
 
 _LARGEST = 950.0  # area in points squared of a gate of one
@@ -38,7 +38,20 @@ def routing_picture(
             expert = int(routing.expert_ids[token, choice])
             gate = float(routing.gates[token, choice])
             _disc(axes, token, expert, gate, kept, colours(n_experts)[expert])
-    return drawing
+    return described(drawing, _in_words(tokens, routing, names))
+
+
+def _in_words(tokens: Sequence[str], routing: Routing, names: Sequence[str]) -> str:
+    chosen = (
+        f"{token} to "
+        + " and ".join(
+            f"{names[expert]} {gate:.2f}" for expert, gate in zip(ids, gates, strict=True)
+        )
+        for token, ids, gates in zip(
+            tokens, routing.expert_ids.tolist(), routing.gates.tolist(), strict=True
+        )
+    )
+    return f"Tokens against experts, one disc for each choice and its gate: {'; '.join(chosen)}."
 
 
 def _grid(axes: Axes, tokens: Sequence[str], names: Sequence[str]) -> None:
@@ -48,7 +61,7 @@ def _grid(axes: Axes, tokens: Sequence[str], names: Sequence[str]) -> None:
     axes.set_yticks(range(len(names)), names)
     axes.set_xlabel("token (in reading order)")
     axes.set_ylabel("expert")
-    axes.grid(color="#dddddd", linewidth=0.8)
+    axes.grid(color=FAINT, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["left", "bottom"]].set_visible(False)
     axes.tick_params(length=0)
@@ -60,7 +73,7 @@ def _disc(axes: Axes, token: int, expert: int, gate: float, kept: bool, colour: 
         [token], [expert], s=max(_LARGEST * gate, 20.0), color=face, edgecolors=colour, alpha=0.55
     )
     if not kept:
-        axes.scatter([token], [expert], s=60, marker="x", color="black")
+        axes.scatter([token], [expert], s=60, marker="x", color=INK)
     axes.annotate(
         "<0.01" if gate < 0.005 else f"{gate:.2f}",
         (token, expert),

@@ -6,8 +6,10 @@ from moe_teach.chapters.ch01_why_sparse import (
     count_active,
     count_parts,
     expected_distinct,
+    plan_steps,
     questions,
     solve_model,
+    trust,
 )
 
 EXERCISES = (
@@ -17,5 +19,7 @@ EXERCISES = (
     solve_model.EXERCISE,
     expected_distinct.EXERCISE,
     break_even.EXERCISE,
+    trust.EXERCISE,
+    plan_steps.EXERCISE,
 )
 QUESTIONS = questions.QUESTIONS

@@ -1,9 +1,9 @@
-"""Figures of chapter 01: what models store, what they use, what that costs.
+"""Figures of chapter 01: what every model stores, and what a token uses of it.
 
 The drawing functions take plain numbers and the records below; they know no model.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +13,10 @@ from matplotlib.transforms import Bbox
 
 from moe_teach.catalog import ModelCard
 from moe_teach.cost import active_share, n_params_active, n_params_total, shared_share
-from moe_teach.plots.style import HATCHES, MARKERS, PALETTE, figure
+from moe_teach.plots.style import INK, MARKERS, PALETTE, described, figure
 
-BLUE, ORANGE, GREEN, RED = PALETTE[:4]
-GREY = "0.45"
-Curve = Sequence[float] | np.ndarray
+BLUE, ORANGE, _, RED = PALETTE[:4]
+PUZZLE = "the puzzle of this chapter"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,22 +64,30 @@ def catalog_figure(points: Sequence[CostPoint], highlight: str) -> Figure:
     _draw_catalog(left, points, highlight)
     chosen = next(point for point in points if point.name == highlight)
     _draw_one_eighth(right, chosen)
-    return drawing
+    n_dense = sum(point.is_dense for point in points)
+    return described(
+        drawing,
+        f"Left: total against active parameters of {len(points)} models on logarithmic axes; "
+        f"{n_dense} dense ones stand on the diagonal, {len(points) - n_dense} sparse ones below "
+        f"it. Right: with 2 of 16 experts, total over active falls from 8 to "
+        f"{1 / active_share(0.2, 16, 2):.1f} as the shared part grows from 0 to 20 percent; "
+        f"{chosen.name} shares {100 * chosen.shared:.1f} percent and stands at "
+        f"{chosen.total / chosen.active:.1f}.",
+    )
 
 
 def _draw_catalog(axes: Any, points: Sequence[CostPoint], highlight: str) -> None:
     ends = np.array([0.4, 6000.0])
     for one_over, style in ((1, "-"), (4, "--"), (8, "-."), (32, ":")):
         text = "dense: all of it" if one_over == 1 else f"1/{one_over}"
-        axes.plot(ends, ends / one_over, style, color=GREY, linewidth=0.9, label=text)
-    for point in points:
-        colour, marker, size = BLUE, MARKERS[0], 40
-        if point.is_dense:
-            colour, marker, size = GREY, MARKERS[1], 40
-        if point.name == highlight:
-            colour, marker, size = RED, MARKERS[7], 190
-        place = (point.total / 1e9, point.active / 1e9)
-        axes.scatter(*place, s=size, color=colour, marker=marker, zorder=3)
+        axes.plot(ends, ends / one_over, style, color=INK, linewidth=0.9, label=text)
+    for label, colour, marker, size in (
+        ("sparse", BLUE, MARKERS[0], 40),
+        ("dense", INK, MARKERS[1], 40),
+        (PUZZLE, RED, MARKERS[7], 190),
+    ):
+        stored, used = _places(points, label, highlight)
+        axes.scatter(stored, used, s=size, color=colour, marker=marker, zorder=3, label=label)
     axes.set(
         xscale="log", yscale="log", xlim=(0.45, 5500), ylim=(0.15, 130),
         xlabel="stored: total parameters (billions)",
@@ -89,9 +96,21 @@ def _draw_catalog(axes: Any, points: Sequence[CostPoint], highlight: str) -> Non
     )  # fmt: skip
     cost = axes.secondary_yaxis("right", functions=(lambda b: 2 * b, lambda g: g / 2))
     cost.set_ylabel("cost: about so many GFLOP a token (2 x active)")
-    axes.legend(title="active / total", loc="upper left", fontsize=8, title_fontsize=8)
+    cost.spines["right"].set_color(INK)  # an axis that comes later does not know the style
+    cost.tick_params(which="both", color=INK)
+    axes.legend(title="line: active / total", loc="upper left", fontsize=8, title_fontsize=8)
     marks = [(p.total / 1e9, p.active / 1e9, p.name) for p in points]
     _label(axes, marks, gaps=[13 if p.name == highlight else 8 for p in points])
+
+
+def _places(points: Sequence[CostPoint], label: str, highlight: str) -> tuple[list[float], ...]:
+    """Give total and active billions of the points that this entry of the legend stands for."""
+    chosen = [
+        point
+        for point in points
+        if label == (PUZZLE if point.name == highlight else "dense" if point.is_dense else "sparse")
+    ]
+    return [point.total / 1e9 for point in chosen], [point.active / 1e9 for point in chosen]
 
 
 _SIDES = ((1, 0, "left"), (-1, 0, "right"), (0, 1.3, "center"), (0, -1.3, "center"))
@@ -126,7 +145,7 @@ def _label(axes: Any, marks: Sequence[tuple[float, float, str]], gaps: Sequence[
 def _draw_one_eighth(axes: Any, chosen: CostPoint) -> None:
     shares = np.linspace(0.0, 0.3, 61)
     axes.plot(100 * shares, [1 / active_share(s, 16, 2) for s in shares], color=BLUE)
-    axes.axhline(8, color=GREY, linestyle="--", linewidth=0.9)
+    axes.axhline(8, color=INK, linestyle="--", linewidth=0.9)
     axes.text(30, 8.08, "the promise: 1/8", ha="right", va="bottom", fontsize=8)
     axes.plot(100 * chosen.shared, chosen.total / chosen.active, MARKERS[7], color=RED, ms=14)
     axes.annotate(
@@ -143,7 +162,7 @@ def _draw_one_eighth(axes: Any, chosen: CostPoint) -> None:
     axes.set(
         xlabel="shared by all tokens (% of the total)",
         ylabel="total / active",
-        title='2 of 16 experts: is it "one-eighth"?',
+        title='2 of 16 experts:\nis it "one-eighth"?',
         ylim=(2, 8.9),
     )
 
@@ -154,9 +173,9 @@ def promise_figure(points: Sequence[CostPoint]) -> Figure:
     drawing, axes = figure(7.5, 0.27 * len(sparse) + 1.2)
     rows = range(len(sparse))
     promised, true = [p.routed for p in sparse], [p.active / p.total for p in sparse]
-    axes.hlines(rows, promised, true, color=GREY, linewidth=1.2)
+    axes.hlines(rows, promised, true, color=INK, linewidth=1.2)
     axes.scatter(
-        promised, rows, facecolors="white", edgecolors=ORANGE, s=42, marker=MARKERS[1], zorder=3,
+        promised, rows, facecolors="none", edgecolors=ORANGE, s=42, marker=MARKERS[1], zorder=3,
         label="promise: top_k / n_experts",
     )  # fmt: skip
     axes.scatter(true, rows, color=BLUE, s=42, zorder=4, label="true: active / total")
@@ -166,64 +185,11 @@ def promise_figure(points: Sequence[CostPoint]) -> Figure:
     )  # fmt: skip
     axes.set_yticklabels([p.name for p in sparse])
     axes.legend(loc="lower right", fontsize=9)
-    return drawing
-
-
-def bars_figure(names: Sequence[str], panels: Mapping[str, Sequence[float]]) -> Figure:
-    """One small bar chart for each quantity in `panels` (its key is the axis label with unit)."""
-    drawing, all_axes = figure(3.2 * len(panels), 3.2, ncols=len(panels), squeeze=False)
-    for axes, (label, values) in zip(all_axes[0], panels.items(), strict=True):
-        for number, value in enumerate(values):
-            axes.bar(number, value, color=PALETTE[number], hatch=HATCHES[number], edgecolor="white")
-            axes.text(number, value, f"{value:.3g}", ha="center", va="bottom", fontsize=9)
-        axes.set(xticks=range(len(names)), ylabel=label)
-        axes.set_xticklabels(names, fontsize=8)
-        axes.margins(y=0.12)
-    return drawing
-
-
-def lines_figure(
-    batches: Sequence[int],
-    panels: Mapping[str, Mapping[str, Curve]],
-    titles: Sequence[str],
-) -> Figure:
-    """Curves over the batch size (log axis): one panel a y label, one marked line a name."""
-    drawing, all_axes = figure(5.2 * len(panels), 3.6, ncols=len(panels), squeeze=False)
-    for axes, title, (label, curves) in zip(all_axes[0], titles, panels.items(), strict=True):
-        for number, (name, values) in enumerate(curves.items()):
-            axes.plot(
-                batches,
-                values,
-                marker=MARKERS[number],
-                ms=max(8 - 2 * number, 4),
-                color=PALETTE[number],
-                label=name,
-            )  # fmt: skip  (smaller marks on top, so that equal curves both show)
-        axes.set(xlabel="tokens decoded together (batch)", ylabel=label, title=title)
-        axes.set_xscale("log", base=2)
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        axes.legend(fontsize=8)
-    return drawing
-
-
-def break_even_figure(hours: Curve, usd: Mapping[str, Curve], meets: Mapping[str, float]) -> Figure:
-    """What each way has cost after so many hours; `meets` marks where a name meets the first."""
-    drawing, axes = figure(7.0, 3.8)
-    for number, (name, amounts) in enumerate(usd.items()):
-        axes.plot(hours, np.asarray(amounts) / 1000, color=PALETTE[number], label=name,
-                  linestyle=("-", "--", "-.", ":")[number % 4])  # fmt: skip
-    first = next(iter(usd.values()))
-    for number, name in enumerate(usd):
-        if name in meets and meets[name] <= max(hours):
-            height = np.interp(meets[name], hours, first) / 1000
-            axes.plot(meets[name], height, MARKERS[number], color=PALETTE[number], ms=9)
-            axes.annotate(
-                f"{meets[name]:,.0f} h", (meets[name], height), (6, -13),
-                textcoords="offset points", fontsize=9,
-            )  # fmt: skip
-    axes.set(
-        xlabel="hours on the calendar since the purchase", ylabel="paid so far (thousand USD)",
-        title="Buying pays only for those who use it", ylim=(0, None),
-    )  # fmt: skip
-    axes.legend(fontsize=9, loc="upper left")
-    return drawing
+    widest = max(sparse, key=lambda p: (p.active / p.total) / p.routed)
+    return described(
+        drawing,
+        f"For each of {len(sparse)} sparse models an open square at top_k / n_experts and a filled "
+        "circle at active / total, on a logarithmic axis; the circle is always to the right. They "
+        f"are farthest apart for {widest.name}: {widest.routed:.4f} and "
+        f"{widest.active / widest.total:.4f}.",
+    )

@@ -88,4 +88,26 @@ QUESTIONS = (
         },
         hints=("Move the slider for experts and watch two numbers at once.",),
     ),
+    Question(
+        id="1.q5",
+        prompt="At batch 1 a million tokens cost 8.01 USD on the dense 12B (one accelerator) and "
+        "8.02 USD on the sparse 72B/12B (two accelerators). What about batch 16?",
+        choices={
+            "a": "still the same: both use 12 billion parameters for a token",
+            "b": "the sparse one costs twice as much, because it needs two accelerators",
+            "c": "the sparse one costs more than five times as much",
+            "d": "the sparse one is cheaper, because its users share the experts",
+        },
+        answer="c",
+        because="Sixteen users wake 14 of the 16 experts, so a step reads 5.5 times the bytes for "
+        "the same sixteen tokens: 2.75 against 0.50 USD. The dense model divides one reading among "
+        "sixteen.",
+        replies={
+            "a": "They compute the same. But what does a step read, and for how many?",
+            "b": "Two accelerators cost twice as much and read twice as fast: at batch 1 that "
+            "cancelled.",
+            "d": "Experts are shared only by users that happen to choose the same ones.",
+        },
+        hints=("Chapter 01 drew the bytes of a step against the batch.",),
+    ),
 )

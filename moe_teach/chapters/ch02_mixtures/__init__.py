@@ -1,9 +1,11 @@
 """Chapter 02: its exercises and the lesson's questions, in their order."""
 
 from moe_teach.chapters.ch02_mixtures import (
-    competitive_loss,
+    accepts,
+    competitive_gradients,
     expert,
     mixture_nll,
+    own_error,
     questions,
     soft_mixture,
     sparse_mixture,
@@ -13,9 +15,11 @@ from moe_teach.chapters.ch02_mixtures import (
 EXERCISES = (
     expert.EXERCISE,
     soft_mixture.EXERCISE,
-    competitive_loss.EXERCISE,
+    competitive_gradients.EXERCISE,
     mixture_nll.EXERCISE,
     top_k_mask.EXERCISE,
     sparse_mixture.EXERCISE,
+    accepts.EXERCISE,
+    own_error.EXERCISE,
 )
 QUESTIONS = questions.QUESTIONS

@@ -1,4 +1,4 @@
-"""Chapter 02: the race of the errors again, fifteen times as long and at five learning rates.
+"""Chapter 02: the race of the errors again, fifteen times as long and at seven learning rates.
 
 World, model and errors are those that the lesson builds by hand. The learning rate is constant, so
 one run of 6,000 steps holds the shorter ones. All seeds of an error train at once, as a stack of
@@ -22,7 +22,7 @@ CENTRES = torch.tensor(
     [[0.55, 0.6], [-0.2, 0.65], [-0.7, 0.1], [-0.4, -0.6], [0.25, -0.1], [0.65, -0.55]]
 )
 LENGTHS = (400, 1200, 4000, 6000)
-RATES = (0.025, 0.05, 0.1, 0.2, 0.4)
+RATES = (0.025, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 SEEDS = tuple(range(8))
 SEARCH_SEEDS = (100, 101, 102, 103)
 
@@ -54,11 +54,11 @@ def draw_world(seed: int) -> tuple[World, World]:
     return train, new
 
 
-def draw_start(seed: int) -> tuple[Tensor, Tensor]:
+def draw_start(seed: int, n_experts: int = N_EXPERTS) -> tuple[Tensor, Tensor]:
     """Draw first experts (E, 3, 3) and a first router (E, 3)."""
     random = torch.Generator().manual_seed(1000 + seed)
-    experts = torch.randn(N_EXPERTS, 3, 3, generator=random)
-    return experts, 0.1 * torch.randn(N_EXPERTS, 3, generator=random)
+    experts = torch.randn(n_experts, 3, 3, generator=random)
+    return experts, 0.1 * torch.randn(n_experts, 3, generator=random)
 
 
 def forward(experts: Tensor, router: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -135,7 +135,7 @@ def race(horizon: Horizon, seed: int) -> dict[str, Any]:
 def _stack(
     name: str, lr: float, seeds: tuple[int, ...], marks: tuple[int, ...]
 ) -> list[dict[str, Any]]:
-    train, new = (_stacked(side) for side in zip(*map(draw_world, seeds), strict=True))
+    train, new = (stacked(side) for side in zip(*map(draw_world, seeds), strict=True))
     starts = zip(*map(draw_start, seeds), strict=True)
     experts, router = (torch.stack(part).requires_grad_() for part in starts)
     optimiser = torch.optim.Adam([experts, router], lr=lr)
@@ -152,7 +152,8 @@ def _stack(
     ]
 
 
-def _stacked(worlds: tuple[World, ...]) -> World:
+def stacked(worlds: tuple[World, ...]) -> World:
+    """Stack worlds, one for each run."""
     return World(*(torch.stack(field) for field in zip(*worlds, strict=True)))
 
 

@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from moe_teach.judging.compare import close, is_tensor
-from moe_teach.judging.exercise import require, require_tensor
+from moe_teach.judging.exercise import generator, require, require_tensor
 
 
-def _scalar(got: Any, **example: Any) -> None:
+def require_scalar(got: Any, **example: Any) -> None:
+    """Reject what is not one number."""
     require_tensor(got, example)
     require(
         got.dim() == 0,
@@ -22,8 +23,23 @@ def _scalar(got: Any, **example: Any) -> None:
     )
 
 
-def _own_errors(outputs: Tensor, targets: Tensor) -> Tensor:
+def own_errors(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Give the squared error of every expert on its own, (T, E)."""
     return (targets[:, None, :] - outputs).square().sum(dim=-1)
+
+
+SIZES = ((1, 1, 1), (1, 3, 2), (5, 4, 1), (3, 3, 3), (7, 11, 3))  # tokens, experts, outputs
+
+
+def inputs(sizes: tuple[int, int, int], seed: int) -> dict[str, Tensor]:
+    """Draw outputs (T, E, O), logits (T, E) and targets (T, O)."""
+    n_tokens, n_experts, d_out = sizes
+    draw = generator(seed)
+    return {
+        "outputs": torch.randn(n_tokens, n_experts, d_out, generator=draw),
+        "logits": torch.randn(n_tokens, n_experts, generator=draw),
+        "targets": torch.randn(n_tokens, d_out, generator=draw),
+    }
 
 
 def strided(tensor: Tensor) -> Tensor:
@@ -58,8 +74,13 @@ def require_no_slip(tries: list[tuple[Mistakes, dict[str, Any]]]) -> None:
         require(not explains, symptom, cause=cause, cure=cure, **(telling or [{}])[0])
 
 
-def edges(given: dict[str, Any]) -> Iterator[tuple[str, str, str, dict[str, Any]]]:
-    """Give the inputs in other kinds: what they are, what likely breaks, what helps, and they."""
+def edges(
+    given: dict[str, Any], logits: str = "logits"
+) -> Iterator[tuple[str, str, str, dict[str, Any]]]:
+    """Give the inputs in other kinds: what they are, what likely breaks, what helps, and they.
+
+    `logits` is the name of the argument that is exponentiated.
+    """
 
     def turned(change: Any) -> dict[str, Any]:
         return {name: change(v) if is_tensor(v) else v for name, v in given.items()}
@@ -77,17 +98,19 @@ def edges(given: dict[str, Any]) -> Iterator[tuple[str, str, str, dict[str, Any]
         turned(strided),
     )
     yield (
-        "logits that are hundreds apart",
-        "`exp` of a large logit is infinite in float32, and one maximum over all tokens leaves "
+        f"{logits} that are hundreds apart",
+        "`exp` of a large number is infinite in float32, and one maximum over all tokens leaves "
         "zeros.",
-        "`softmax` and `log_softmax` subtract the largest logit of each token first: use them.",
-        {**given, "logits": far_apart(given["logits"])},
+        "`softmax` and `log_softmax` subtract the largest one of each token first: use them.",
+        {**given, logits: far_apart(given[logits])},
     )
 
 
-def require_edges(answer: Any, expected: Any, given: dict[str, Any]) -> None:
+def require_edges(
+    answer: Any, expected: Any, given: dict[str, Any], logits: str = "logits"
+) -> None:
     """Reject an answer that loses its way, or its precision, on inputs of another kind."""
-    for what, cause, cure, inputs in edges(given):
+    for what, cause, cure, inputs in edges(given, logits):
         got, right = answer(*inputs.values()), expected(*inputs.values())
         is_precise = right.dtype != torch.float64 or got.dtype == torch.float64
         require(

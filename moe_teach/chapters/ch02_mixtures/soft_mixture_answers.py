@@ -5,60 +5,75 @@ import torch
 from moe_teach.chapters.ch02_mixtures.soft_mixture import EXERCISE
 
 
-@EXERCISE.wrong(stage="shape", says="one vector per token")
-def sums_over_the_outputs(outputs, logits):
-    return (logits.softmax(-1)[..., None] * outputs).sum(-1)
+@EXERCISE.wrong(stage="shape", says="sum over dimension 0")
+def weighs_without_a_sum(blends, totals):
+    return totals.softmax(0)[..., None] * blends
 
 
-@EXERCISE.wrong(stage="values", says="were used as gates")
-def logits_as_gates(outputs, logits):
-    return (logits[..., None] * outputs).sum(1)
+@EXERCISE.wrong(stage="values", says="plain mean")
+def plain_mean(blends, totals):
+    return blends.mean(0) + 0 * totals.sum()
 
 
-@EXERCISE.wrong(stage="values", says="do not take the mean")
-def mean_over_the_experts(outputs, logits):
-    return (logits.softmax(-1)[..., None] * outputs).mean(1)
+@EXERCISE.wrong(stage="values", says="need not even be positive")
+def totals_as_weights(blends, totals):
+    return (totals[..., None] * blends).sum(0)
 
 
-@EXERCISE.wrong(stage="values", says="the *last* dimension")
-def softmax_over_the_tokens(outputs, logits):
-    return (logits.softmax(0)[..., None] * outputs).sum(1)
+@EXERCISE.wrong(stage="values", says="over the tokens")
+def softmax_over_the_tokens(blends, totals):
+    return (totals.softmax(-1)[..., None] * blends).sum(0)
+
+
+@EXERCISE.wrong(stage="values", says="do not sum to one")
+def forgets_to_divide(blends, totals):
+    return (totals.exp()[..., None] * blends).sum(0)
+
+
+@EXERCISE.wrong(stage="values", says="another blend")
+def loudest_machine_alone(blends, totals):
+    return blends[totals.argmax(0), torch.arange(blends.shape[1])] + 0 * totals.sum()
+
+
+@EXERCISE.wrong(stage="silent machines", says="0 times NaN is NaN")
+def multiplies_junk_by_zero(blends, totals):
+    return (totals.softmax(0)[..., None] * blends).sum(0)
 
 
 @EXERCISE.wrong(stage="other inputs", says="infinite in float32")
-def exponentials_as_they_are(outputs, logits):
-    powers = logits.exp()
-    return ((powers / powers.sum(-1, keepdim=True))[..., None] * outputs).sum(1)
+def exponentials_as_they_are(blends, totals):
+    powers = totals.exp()[..., None]
+    return (powers * blends.nan_to_num()).sum(0) / powers.sum(0)
 
 
-@EXERCISE.wrong(stage="gradient", says="carries no gradient")
-def cuts_the_graph(outputs, logits):
-    return (logits.softmax(-1)[..., None] * outputs).sum(1).detach()
+@EXERCISE.wrong(stage="other inputs", says="rounded to float32")
+def answers_in_float32(blends, totals):
+    return by_matmul(blends.float(), totals.float())
 
 
-@EXERCISE.wrong(stage="gradient", says="not connected with `logits`")
-def gates_that_cannot_learn(outputs, logits):
-    return (logits.detach().softmax(-1)[..., None] * outputs).sum(1)
+@EXERCISE.wrong(stage="gradient", says="gradient of `totals` is another one")
+def cleans_up_after_the_product(blends, totals):
+    weighed = totals.softmax(0)[..., None] * blends
+    return weighed.masked_fill(totals.isneginf()[..., None], 0.0).sum(0)
+
+
+@EXERCISE.wrong(stage="gradient", says="not connected with `totals`")
+def weights_that_cannot_learn(blends, totals):
+    return by_matmul(blends, totals.detach())
 
 
 @EXERCISE.right
-def by_batched_matmul(outputs, logits):
-    return (logits.softmax(-1)[:, None, :] @ outputs)[:, 0]
+def by_matmul(blends, totals):
+    heard = blends.nan_to_num().transpose(0, 1)  # (T, M, O)
+    return (totals.softmax(0).T[:, None] @ heard)[:, 0]
 
 
 @EXERCISE.right
-def expert_by_expert_in_float64(outputs, logits):
-    powers = logits.double().exp()
-    total = sum(powers[:, e, None] * outputs[:, e] for e in range(logits.shape[1]))
-    return total / powers.sum(-1, keepdim=True)
-
-
-@EXERCISE.wrong(stage="shape", says="came as a NumPy array")
-def blend_as_an_array(outputs, logits):
-    return torch.einsum("te,teo->to", logits.softmax(-1), outputs).numpy()
-
-
-@EXERCISE.wrong(stage="shape", says="in place")
-def weighs_the_callers_outputs(outputs, logits):
-    outputs *= logits.softmax(-1)[..., None]
-    return outputs.sum(1)
+def machine_by_machine(blends, totals):
+    loudest = totals.amax(0).double()
+    above = below = 0.0
+    for theirs, total in zip(blends, totals, strict=True):
+        power = (total.double() - loudest).exp()[:, None]
+        above = above + power * torch.where(power > 0, theirs, 0.0)
+        below = below + power
+    return above / below

@@ -18,7 +18,7 @@ EXERCISE = Exercise(
     difficulty=3,
     importance=5,
     minutes=20,
-    needs=("2.2", "2.5"),
+    needs=("2.5",),
     hints=(
         "Loop over the experts, not over the tokens. For each expert find the tokens that chose it "
         "and at which place of their list.",

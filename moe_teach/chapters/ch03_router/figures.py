@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
+from matplotlib.patches import Patch, Rectangle
 
-from moe_teach.plots.style import MARKERS, PALETTE, figure
+from moe_teach.plots.style import FAINT, INK, MARKERS, PALETTE, described, figure
 
 Numbers = Sequence[float] | Sequence[int] | np.ndarray
 
@@ -32,7 +32,7 @@ def audit_and_entropy(
         right.plot(
             temperatures, values, color=PALETTE[i], marker=MARKERS[i], markersize=4, label=name
         )
-    right.axvline(1.0, color="0.6", linewidth=1, linestyle=":")
+    right.axvline(1.0, color=INK, linewidth=1, linestyle=":", label="logits as they are")
     right.set(
         xscale="log",
         ylim=(-0.03, 1.03),
@@ -41,7 +41,22 @@ def audit_and_entropy(
         title="Entropy of the gates",
     )
     right.legend(loc="lower right")
-    return drawing
+    return described(drawing, _audit_in_words(norms, ks))
+
+
+def _audit_in_words(norms: Mapping[str, Numbers], ks: Sequence[int]) -> str:
+    largest = max(float(np.max(row)) for row in norms.values())
+    dead = [
+        f"{name} at k = {k}"
+        for name, row in norms.items()
+        for k, norm in zip(ks, row, strict=True)
+        if not norm > DUST * largest
+    ]
+    return (
+        "Left: a table of gradient norms, gate rule by k. No gradient but rounding reaches "
+        f"{'; '.join(dead) or 'nobody'}. Right: the entropy of the gates rises from near 0 to 1 "
+        "with temperature, for each k."
+    )
 
 
 def audit_label(norm: float, largest: float) -> str:
@@ -73,21 +88,31 @@ def _draw_audit(axes: Axes, norms: Mapping[str, Numbers], ks: Sequence[int]) -> 
     axes.set_yticks(range(len(norms)), list(norms))
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
+    kinds = [
+        Patch(facecolor=PALETTE[0], alpha=0.16, label="a gradient arrives"),
+        Patch(
+            facecolor="none",
+            edgecolor=INK,
+            hatch="///",
+            linewidth=0,
+            label="none, or rounding only",
+        ),
+    ]
+    axes.legend(handles=kinds, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
 
 
 def _draw_living(axes: Axes, column: int, row: int, text: str) -> None:
     corner = (column - 0.47, row - 0.47)
-    axes.add_patch(Rectangle(corner, 0.94, 0.94, facecolor=PALETTE[0], alpha=0.3, linewidth=0))
+    axes.add_patch(Rectangle(corner, 0.94, 0.94, facecolor=PALETTE[0], alpha=0.16, linewidth=0))
     axes.text(column, row, text, ha="center", va="center")
 
 
 def _draw_dead(axes: Axes, column: int, row: int, text: str) -> None:
-    corner = (column - 0.5, row - 0.5)
+    corner = (column - 0.47, row - 0.47)
     axes.add_patch(
-        Rectangle(corner, 1, 1, hatch="///", facecolor="white", edgecolor="0.75", linewidth=0)
+        Rectangle(corner, 0.94, 0.94, hatch="///", facecolor="none", edgecolor=FAINT, linewidth=0)
     )
-    label = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
-    axes.text(column, row, text, ha="center", va="center", fontsize=9, weight="bold", bbox=label)
+    axes.text(column, row, text, ha="center", va="center", fontsize=9, weight="bold")
 
 
 def training_by_rule(losses: Mapping[str, Numbers]) -> Figure:
@@ -100,10 +125,15 @@ def training_by_rule(losses: Mapping[str, Numbers]) -> Figure:
     axes.set_xticks(range(len(losses)), list(losses))
     axes.set(
         ylabel="final loss / variance of the target",
-        ylim=(0, None),
+        ylim=(0, 1.1 * max(float(np.max(values)) for values in losses.values())),
         title="One mark per seed; the bar is the median",
     )
-    return drawing
+    ends = ", ".join(
+        f"{name.replace(chr(10), ' ')} {np.median(values):.2f}" for name, values in losses.items()
+    )
+    return described(
+        drawing, f"Final losses of top-1 layers, one mark per seed; their medians: {ends}."
+    )
 
 
 def walk_across_a_tie(
@@ -122,4 +152,9 @@ def walk_across_a_tie(
     bottom.set(
         xlabel="position of the token on its walk", ylabel="margin\n(logits)", ylim=(0, None)
     )
-    return drawing
+    return described(
+        drawing,
+        "Above: along a straight walk of its input, the output of a layer that chooses jumps at "
+        "several places, and with all experts it is smooth. Below: the margin of the choice falls "
+        "to zero exactly where the output jumps.",
+    )

@@ -2,6 +2,7 @@
 
 from moe_teach.chapters.ch04_dispatch import (
     capacity_dispatch,
+    choose_now,
     combine,
     drop_report,
     my_moe,
@@ -9,6 +10,7 @@ from moe_teach.chapters.ch04_dispatch import (
     questions,
     sort_dispatch,
     swiglu_expert,
+    turns_away,
 )
 
 EXERCISES = (
@@ -19,5 +21,7 @@ EXERCISES = (
     drop_report.EXERCISE,
     padding_bill.EXERCISE,
     my_moe.EXERCISE,
+    turns_away.EXERCISE,
+    choose_now.EXERCISE,
 )
 QUESTIONS = questions.QUESTIONS

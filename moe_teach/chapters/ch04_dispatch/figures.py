@@ -17,7 +17,7 @@ from matplotlib.ticker import (
     StrMethodFormatter,
 )
 
-from moe_teach.plots.style import HATCHES, MARKERS, colours, figure
+from moe_teach.plots.style import HATCHES, INK, MARKERS, colours, described, figure
 
 _LOST_MAP = "cividis"  # readable with every common colour vision, dark to light in grey print
 _MOST_LINES = 64  # more crossing lines than this are a grey mat, not a picture
@@ -49,16 +49,20 @@ def sorting(expert_ids: Any) -> Figure:
         _card(axes, 0, int(choice), f"{token} → expert {expert}", shades[expert])
         _card(axes, 1, row, f"expert {expert} ← {token}", shades[expert])
         axes.plot([0.31, 0.69], [choice, row], color=shades[expert], lw=1.4)
-    return drawing
+    return described(
+        drawing,
+        f"{chosen.size} choices in token order on the left; lines lead to the same ones, sorted by "
+        "expert, on the right. Within an expert the tokens keep their order.",
+    )
 
 
 def _card(axes: Any, x: int, y: int, text: str, colour: str) -> None:
-    box = {"boxstyle": "round,pad=0.25", "facecolor": "white", "edgecolor": colour, "linewidth": 2}
+    box = {"boxstyle": "round,pad=0.25", "facecolor": "none", "edgecolor": colour, "linewidth": 2}
     axes.text(x, y, text, ha="center", va="center", fontsize=9, bbox=box)
 
 
 def buffers(tokens_per_expert: Any, capacity: int) -> Figure:
-    """Draw one bar per expert: rows that fit, places that stay empty, rows that find no place.
+    """Draw one bar per expert: choices with a place, places that stay empty, choices without one.
 
     `tokens_per_expert` (E,) counts the choices of each expert; `capacity` is C in rows.
     """
@@ -73,41 +77,62 @@ def buffers(tokens_per_expert: Any, capacity: int) -> Figure:
     drawing, axes = figure(7.0, 3.2)
     shades = colours(4)
     for label, height, bottom, look in parts:
-        face = shades[look] if look == 0 else "white"
+        face = shades[look] if look == 0 else "none"
         style = {"edgecolor": shades[look], "hatch": HATCHES[look], "facecolor": face}
         edges = np.where(height > 0, 1.0, 0.0)  # a part of no rows leaves no line behind
+        label = label if height.any() else None
         axes.bar(experts, height, bottom=bottom, label=label, width=0.75, lw=edges, **style)
-    axes.axhline(capacity, color="black", ls="--", lw=1.2)
+    axes.axhline(capacity, color=INK, ls="--", lw=1.2)
     beside = axes.get_yaxis_transform()  # x in widths of the panel, y in rows
     axes.annotate(f"C = {capacity}", (1.01, capacity), xycoords=beside, va="center")
     most = max(counts.max(), capacity)
     axes.set(xlabel="expert", ylabel="rows", xticks=experts, ylim=(0, 1.06 * most))
-    drawing.legend(loc="outside upper center", ncols=3, fontsize=9, frameon=False)
-    return drawing
+    drawing.legend(loc="outside upper center", ncols=3, fontsize=9)
+    bars = "; ".join(
+        f"expert {e} uses {used[e]} places, leaves {empty[e]} empty and drops {counts[e] - used[e]}"
+        for e in experts
+    )
+    return described(drawing, f"One bar for each expert, with {capacity} places: {bars}.")
 
 
-def signature(
-    n_experts: Sequence[int],
-    seconds: Mapping[str, Any],
-    work: Mapping[str, Any],
-    lost: Any,
-    dropped: Mapping[str, Any],
-) -> Figure:
-    """Draw the figure of chapter 04: cost of five dispatchers, and drops by batch position.
+def costs(n_experts: Sequence[int], work: Mapping[str, Any], seconds: Mapping[str, Any]) -> Figure:
+    """Draw what five dispatchers cost: work, and the time that it took.
 
-    `seconds` and `work` give, by dispatcher, one value per entry of `n_experts`; `work` is FLOPs
-    over needed FLOPs. `lost` (R, S) is the share of each token's choices that was dropped, R
-    texts by S positions. `dropped` gives, by policy, an array (seeds, R) of dropped shares.
+    Both give, by dispatcher, one value per entry of `n_experts`; `work` is FLOPs over needed FLOPs.
     """
-    drawing, axes = figure(10.5, 6.4, nrows=2, ncols=2)
-    _lines(axes[0, 0], n_experts, {k: 1e3 * np.asarray(v) for k, v in seconds.items()})
-    axes[0, 0].set(title="Time, forward and backward", ylabel="milliseconds (your machine)")
-    _lines(axes[1, 0], n_experts, work)
-    axes[1, 0].set(title="Work, counted", ylabel="FLOPs / needed FLOPs", xlabel="number of experts")
-    axes[1, 0].legend(fontsize=9, ncols=2, frameon=False)
-    _drop_map(drawing, axes[0, 1], np.asarray(lost))
-    _drop_lines(axes[1, 1], dropped)
-    return drawing
+    drawing, axes = figure(10.0, 3.8, ncols=2)
+    _lines(axes[0], n_experts, work)
+    axes[0].set(title="Work, counted", ylabel="FLOPs / needed FLOPs", xlabel="number of experts")
+    _lines(axes[1], n_experts, {k: 1e3 * np.asarray(v) for k, v in seconds.items()})
+    axes[1].set(title="Time, forward and backward", ylabel="milliseconds (your machine)")
+    axes[1].set_xlabel("number of experts")
+    handles, labels = axes[0].get_legend_handles_labels()
+    drawing.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=9)
+    said = [
+        f"{way} runs {work[way][-1]:.2f} times the needed FLOPs and takes "
+        f"{1e3 * seconds[way][-1]:.1f} ms"
+        for way in work
+    ]
+    alt = "Work and time of the dispatchers against the number of experts. With "
+    return described(drawing, f"{alt}{n_experts[-1]} experts {'; '.join(said)}.")
+
+
+def signature(lost: Any, dropped: Mapping[str, Any]) -> Figure:
+    """Draw the figure of chapter 04: whom a capacity turns away, by the place in the batch.
+
+    `lost` (R, S) is the share of each token's choices that was dropped, R texts by S positions.
+    `dropped` gives, by policy, an array (seeds, R) of dropped shares.
+    """
+    drawing, axes = figure(10.0, 3.8, ncols=2)
+    _drop_map(drawing, axes[0], np.asarray(lost))
+    _drop_lines(axes[1], dropped)
+    means = {policy: np.asarray(shares).mean(axis=0) for policy, shares in dropped.items()}
+    ends = [
+        f"{policy} {by_text[0]:.0%} in the first text and {by_text[-1]:.0%} in the last"
+        for policy, by_text in means.items()
+    ]
+    alt = "A map of one batch, text by text, of who lost choices; beside it the choices dropped by "
+    return described(drawing, f"{alt}text under each policy, on average: {'; '.join(ends)}.")
 
 
 def _lines(axes: Any, n_experts: Sequence[int], series: Mapping[str, Any]) -> None:
@@ -141,37 +166,7 @@ def _drop_lines(axes: Any, dropped: Mapping[str, Any]) -> None:
         style = {"marker": MARKERS[i], "ms": 4, "ls": ("-", "--", ":")[i % 3]}
         axes.plot(rows, shares.mean(0), color=shade, label=policy, **style)
     n_seeds = np.asarray(next(iter(dropped.values()))).shape[0]
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     axes.set(title=f"Dropped, by text (band: {n_seeds} seeds)", xlabel="text of the batch")
     axes.set(ylabel="choices dropped", ylim=(-0.02, None))
-    axes.legend(fontsize=9, frameon=False)
-
-
-WHO_GOES_WHERE = (
-    "Two tables of shares, four kinds of tokens by four experts, before and after training, and a "
-    "list of the layer's parts with their authors. Before, every kind is spread over several "
-    "experts; after, most kinds have one expert that they prefer."
-)
-
-
-def who_goes_where(before: Any, after: Any, authors: Mapping[str, str]) -> Figure:
-    """Draw who goes to which expert before and after training, and who wrote each part.
-
-    `before` and `after` (kinds, E) hold the share of each kind's choices on each expert; `authors`
-    maps each part of the layer to its author.
-    """
-    drawing, axes = figure(9.6, 3.2, ncols=3, width_ratios=(1, 1, 0.8))
-    for panel, title, table in zip(axes, ("before", "after"), (before, after), strict=False):
-        shares = np.asarray(table)
-        panel.imshow(shares, cmap=_LOST_MAP, vmin=0, vmax=1, aspect="auto")
-        for (kind, expert), share in np.ndenumerate(shares):
-            ink = "black" if share > 0.55 else "white"
-            panel.text(expert, kind, f"{share:.0%}", ha="center", va="center", color=ink)
-        panel.set(title=f"{title} training", xlabel="expert", ylabel="kind of the token")
-        panel.set(xticks=range(shares.shape[1]), yticks=range(shares.shape[0]))
-    axes[2].set_axis_off()
-    axes[2].set_title("written by")
-    marks = {"you": "●", "the course": "○"}
-    for row, (part, author) in enumerate(authors.items()):
-        axes[2].text(0.1, 0.85 - 0.2 * row, f"{marks[author]}  {part}: {author}", fontsize=11)
-    return drawing
+    axes.legend(fontsize=9)

@@ -46,20 +46,18 @@ QUESTIONS = (
     ),
     Question(
         id="4.q3",
-        prompt="A model with k = 4 was trained with a balancing coefficient of 0.001, in a library "
-        "where perfect balance scores k. Which coefficient has the same effect in our convention, "
-        "where perfect balance scores 1?",
-        answer=0.004,
-        tolerance=1e-6,
+        version=2,
+        prompt="A batch at capacity factor 1.0 loses 1,000 choices under first come, first served. "
+        "Serve the same batch by gate, the largest first, with the same capacity. How many choices "
+        "are lost?",
+        answer=1000,
         misconceptions={
-            0.00025: "Divided instead of multiplied. Their loss is the larger one, so the same "
-            "push needs a *larger* coefficient on ours.",
-            0.001: "The same coefficient would push k times more weakly: perfect balance scores 4 "
-            "there and 1 here.",
+            0: "Then nobody would be turned away. But the popular experts are chosen as often as "
+            "before, and have no more places.",
         },
-        because="Their loss is k times ours, for every routing and so for its gradient too. Equal "
-        "effect needs a coefficient k times as large: 4 · 0.001.",
-        hints=("Coefficient times loss must be the same number in both conventions.",),
+        because="An expert that is chosen n times and has C places serves the smaller of the two, "
+        "whoever stands first. So the counts settle how many are lost, and a queue only who.",
+        hints=("How many does one expert serve that is chosen 700 times and has 512 places?",),
     ),
     Question(
         id="4.q4",
@@ -79,6 +77,6 @@ QUESTIONS = (
             "b": "That is the policy 'by gate'. First come does not look at gates.",
             "d": "Unpopular experts have places left, so nobody is turned away there.",
         },
-        hints=("Raise the extra skew in the widget and look at where the dropped choices stand.",),
+        hints=("When the last token comes, which experts still have a place?",),
     ),
 )

@@ -4,10 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
-from moe_teach.plots.style import HATCHES, MARKERS, PALETTE, figure
+from moe_teach.plots.style import FAINT, HATCHES, INK, MARKERS, PALETTE, described, figure
 
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 
@@ -37,15 +40,16 @@ def ladder(rungs: Mapping[str, float | Sequence[float]], unit: str = "nats per b
     for row, value in enumerate(rungs.values()):
         losses = np.atleast_1d(value)
         middle, learned = float(np.median(losses)), len(losses) > 1
-        colour = PALETTE[0] if learned else "0.75"
-        axes.barh(row, middle, color=colour, hatch=HATCHES[0 if learned else 1], edgecolor="white")
+        colour = PALETTE[5] if learned else FAINT
+        axes.barh(row, middle, color=colour, hatch=HATCHES[0 if learned else 1], edgecolor=INK)
         if learned:
-            axes.plot(losses, np.full(len(losses), row), "|", color="black", markersize=11)
+            axes.plot(losses, np.full(len(losses), row), "|", color=PALETTE[3], markersize=11)
         axes.text(max(losses) + 0.06, row, f"{middle:.2f}", va="center")
     axes.set_yticks(range(len(rungs)), list(rungs))
     axes.invert_yaxis()
     axes.set(xlabel=f"loss ({unit}); marks are seeds", xlim=(0, 1.12 * _largest(rungs)))
-    return drawing
+    steps = ", ".join(f"{name} {np.median(value):.2f}" for name, value in rungs.items())
+    return described(drawing, f"A ladder of losses in {unit}: {steps}.")
 
 
 def three_axes(runs: Sequence[Runs], live: Sequence[Runs] = ()) -> Figure:
@@ -73,9 +77,31 @@ def three_axes(runs: Sequence[Runs], live: Sequence[Runs] = ()) -> Figure:
     top = max([*(losses.max() for losses in later), *ends], default=None)
     panels[0].set(ylabel="loss on the answers (nats per byte)", ylim=(None, top))
     drawing.legend(
-        *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=min(5, len(runs))
+        *_legend(panels[0], live), loc="outside lower center", ncols=min(4, len(runs) + 2)
     )
-    return drawing
+    return described(drawing, _in_words(runs))
+
+
+def _legend(axes: Axes, live: Sequence[Runs]) -> tuple[list[Artist], list[str]]:
+    """Add to the names of the runs what a band is and what the reader's own lines are."""
+    handles, labels = axes.get_legend_handles_labels()
+    handles.append(Patch(facecolor=FAINT))
+    labels.append("band: from the best seed to the worst")
+    if live:
+        mark = {"marker": "*", "markersize": 12, "markeredgecolor": "none"}
+        handles.append(Line2D([], [], color=INK, linewidth=2.6, **mark))
+        labels.append("your runs, each over its model's line")
+    return handles, labels
+
+
+def _in_words(runs: Sequence[Runs]) -> str:
+    ends = "; ".join(
+        f"{run.name} ends at {np.median([curve[-1] for curve in run.losses]):.2f} nats after "
+        f"{run.steps[-1]:,} steps, {run.steps[-1] * run.flops_per_step / 1e12:.2f} TFLOP and "
+        f"{run.steps[-1] * run.seconds_per_step:.0f} seconds"
+        for run in runs
+    )
+    return f"The same losses against steps, active FLOPs and seconds (medians of seeds): {ends}."
 
 
 def loss_by_experts(
@@ -95,13 +121,13 @@ def loss_by_experts(
     for i, (name, values) in enumerate(anchors.items(), start=1):
         _draw_anchor(axes, name, values, i)
     medians = [float(np.median(losses[n])) for n in numbers]
-    axes.plot(numbers, medians, color=PALETTE[0])
+    axes.plot(numbers, medians, color=PALETTE[0], label="median of the seeds")
     for n in numbers:
         spread = n * 2.0 ** np.linspace(-0.07, 0.07, len(losses[n]))
-        axes.plot(spread, losses[n], MARKERS[0], color=PALETTE[0], markersize=6)
+        label = "a stored seed" if n == numbers[0] else None
+        axes.plot(spread, losses[n], MARKERS[0], color=PALETTE[0], markersize=6, label=label)
     if live:
-        axes.plot(*_points(live), "*", color="black", markersize=15, label="your seed")
-        axes.legend(loc="lower left")
+        axes.plot(*_points(live), "*", color=INK, markersize=15, label="your seed")
     axes.set_xscale("log", base=2)
     axes.set_xticks(numbers, [str(n) for n in numbers])
     axes.set(
@@ -109,7 +135,15 @@ def loss_by_experts(
         ylabel="loss on the answers (nats per byte)",
         title="Equal work for a token, more and more parameters to choose from",
     )
-    return drawing
+    axes.plot([], [], color=FAINT, linewidth=9, label="a dense model's seeds")
+    axes.legend(loc="lower left")
+    path = ", ".join(f"{n}: {middle:.2f}" for n, middle in zip(numbers, medians, strict=True))
+    bands = ", ".join(f"{name} {np.median(values):.2f}" for name, values in anchors.items())
+    return described(
+        drawing,
+        f"Median loss by number of experts ({path}), with one mark per seed, and two bands for "
+        f"dense models ({bands}).",
+    )
 
 
 def gains(groups: Mapping[str, Mapping[str, tuple[Sequence[float], float]]]) -> Figure:
@@ -121,26 +155,37 @@ def gains(groups: Mapping[str, Mapping[str, tuple[Sequence[float], float]]]) -> 
     """
     drawing, panels = figure(10.0, 3.9, ncols=len(groups), sharey=True, squeeze=False)
     for axes, (text, models) in zip(panels[0], groups.items(), strict=True):
-        axes.axhline(0, color="0.4", linewidth=1)
+        axes.axhline(0, color=INK, linewidth=1)
         for i, (values, half_width) in enumerate(models.values()):
             spread = np.linspace(-0.14, 0.14, len(values))
             axes.plot(i + spread, values, MARKERS[i], color=PALETTE[i], markersize=7)
             axes.errorbar(
-                i, float(np.mean(values)), half_width, color="black", capsize=7, linewidth=1.4
+                i, float(np.mean(values)), half_width, color=INK, capsize=7, linewidth=1.4
             )
         axes.set_xticks(range(len(models)), list(models))
         axes.set(title=text, xlim=(-0.6, len(models) - 0.4))
     panels[0][0].set(ylabel="gain over the dense model\nof equal active size (nats)")
-    return drawing
+    marks = Line2D([], [], color=INK, linestyle="", marker="o", markersize=7)
+    interval = Line2D([], [], color=INK, linestyle="", marker="|", markersize=14)
+    drawing.legend(
+        [marks, interval],
+        ["the gain of one seed", "95 % interval of the mean"],
+        loc="outside lower center",
+        ncols=2,
+    )
+    found = "; ".join(
+        f"{text}: "
+        + ", ".join(f"{name} {np.mean(v):+.2f} ± {half:.2f}" for name, (v, half) in models.items())
+        for text, models in groups.items()
+    )
+    return described(drawing, f"Gains over the dense model in nats, mean and interval. {found}.")
 
 
 def _draw_anchor(axes: Axes, name: str, values: Sequence[float], place: int) -> None:
     middle = float(np.median(values))
     axes.axhspan(min(values), max(values), color=PALETTE[place], alpha=0.18, linewidth=0)
     axes.axhline(middle, color=PALETTE[place], linestyle=LINES[place])
-    axes.annotate(
-        name, (1.01, middle), xycoords=("axes fraction", "data"), va="center", color="black"
-    )
+    axes.annotate(name, (1.01, middle), xycoords=("axes fraction", "data"), va="center")
 
 
 def _draw_band(axes: Axes, run: Runs, price: float, place: int) -> None:
@@ -162,11 +207,11 @@ def _draw_band(axes: Axes, run: Runs, price: float, place: int) -> None:
 def _draw_live(axes: Axes, run: Runs, price: float, place: int) -> None:
     for curve in run.losses:
         x = np.asarray(run.steps[: len(curve)]) * price
-        axes.plot(x, curve, color="black", linewidth=2.6)
+        axes.plot(x, curve, color=INK, linewidth=3.4)
         axes.plot(
             x, curve, color=PALETTE[place], linewidth=1.2, linestyle=LINES[place % len(LINES)]
         )
-        axes.plot(x[-1:], curve[-1:], "*", color="black", markersize=12)
+        axes.plot(x[-1:], curve[-1:], "*", color=INK, markersize=12)
 
 
 def _points(values: Mapping[int, float]) -> tuple[list[int], list[float]]:
@@ -175,12 +220,6 @@ def _points(values: Mapping[int, float]) -> tuple[list[int], list[float]]:
 
 def _largest(rungs: Mapping[str, float | Sequence[float]]) -> float:
     return max(float(np.max(np.atleast_1d(value))) for value in rungs.values())
-
-
-YOUR_CURVE = (
-    "Loss on the facts against training steps. Two bands reach from the best stored seed to the "
-    "worst, for the dense model and for 16 experts; the curve of your own model is drawn over them."
-)
 
 
 def your_curve(
@@ -200,7 +239,11 @@ def your_curve(
         median = np.median(values, axis=0)
         label = f"{name} ({len(values)} stored seeds)"
         axes.plot(stored_steps, median, color=colour, ls=LINES[index], label=label)
-    axes.plot(steps, losses, color="black", marker="*", markersize=9, label="your model, your loop")
+    axes.plot(steps, losses, color=INK, marker="*", markersize=9, label="your model, your loop")
     axes.set(xlabel="training steps", ylabel="loss (nats per byte of the answers)")
     axes.legend(fontsize=9)
-    return drawing
+    return described(
+        drawing,
+        "Loss on the facts against training steps. Bands reach from the best stored seed to the "
+        f"worst, for {' and '.join(stored)}; your own curve is drawn over them.",
+    )

@@ -60,8 +60,8 @@ QUESTIONS = (
         },
         answer="b",
         because="The random control has the same weights and the same work and no gain, so a "
-        "stable assignment matters. The hash has one without learning. (How far it is *ahead* is a "
-        "matter of its gate: see the next cells.) Half a minute of training on bytes says nothing "
+        "stable assignment matters. The hash has one without learning, and how far it is ahead is "
+        "a matter of its gate. Half a minute of training on bytes says nothing "
         "about a thousand billion tokens.",
         replies={
             "a": "The random router is a router too, and it loses to the dense model.",

@@ -1,89 +1,100 @@
-"""Chapter 06, exercise 6.4: three numbers that say whether a router is balanced."""
+"""Chapter 06, exercise 6.4: what the counts of a whole training say about its balance."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from moe_teach.chapters.ch06_load_balancing.inputs import (
-    call_with_idle_experts,
-    even_ids,
-    ids_of_counts,
-    random_ids,
-)
-from moe_teach.chapters.ch06_load_balancing.report_slips import DEAD as _DEAD
+from moe_teach.chapters.ch06_load_balancing.report_slips import DEAD, RESTING, is_dead
 from moe_teach.chapters.ch06_load_balancing.report_slips import WORDS as _W
-from moe_teach.judging.exercise import Exercise, require
+from moe_teach.judging.exercise import Exercise, generator, require
 from moe_teach.judging.reasons import Why
 
 EXERCISE = Exercise(
     id="6.4",
     name="balance_report",
-    title="Read a load",
-    points=2,
-    difficulty=2,
+    title="Read a training log",
+    version=2,
+    points=3,
+    difficulty=3,
     importance=5,
-    minutes=15,
+    minutes=20,
     hints=(
-        "All three numbers are read off the load, the share of the choices for each of the E "
-        "experts. Make it first, with zeros for those whom nobody chose.",
-        "MaxVio is `load.max() / (1 / E) - 1`. `torch.special.entr(load)` is -f ln f and knows "
-        "that 0 ln 0 is 0. Dead means load < 0.1 / E.",
-        'load = bincount(...).double() / expert_ids.numel(); "max_violation": float(load.max() * E '
-        '- 1); "entropy": entr(load).sum() / math.log(E), 1.0 if E is 1; "dead": int((load < 0.1 / '
-        "E).sum())",
+        "First leave out the steps without a choice. Three of the numbers are read off one load, "
+        "that of all steps together; two need the load of each step.",
+        "All steps together: add the *counts*, then divide. Each step: divide each row by its own "
+        "sum. `torch.special.entr(load)` is -f ln f and knows that 0 ln 0 is 0.",
+        "rows = counts[counts.sum(1) > 0].double(); loads = rows / rows.sum(1, keepdim=True); load "
+        "= rows.sum(0) / rows.sum(); dead = load < 0.1 / E; resting = ~dead & ((loads < 0.1 / "
+        "E).double().mean(0) > 0.5)",
     ),
-    explanation="The three look at different ends. MaxVio sees the busiest expert, the one the "
-    "others wait for in parallel training. Dead experts are paid for in memory and give nothing. "
-    "Entropy sums everything up, and hides both: of 64 experts 6 can be dead while it still says "
-    "0.976.",
+    explanation="Wang et al. (2024) tell MaxVio of a batch from MaxVio of all batches, and the two "
+    "answer different questions. A machine waits for the busiest expert of *this* step; memory is "
+    "wasted on whoever is idle over *all* of them. A router whose batches swing from expert to "
+    "expert looks even in the sum: no expert is dead, and at every step most of them rest. That is "
+    "what lesson 06b saw at step 15 with the balancing loss. And an entropy near 1 hides dead "
+    "experts: of 64 experts 6 can be dead while it still says 0.976.",
 )
 
-KEYS = ("max_violation", "entropy", "dead")
-SIZES = ((2, 2, 1), (3, 5, 2), (7, 11, 3), (31, 13, 1), (97, 5, 1), (5, 4, 4))  # T, E, K
-COLLAPSE, EVEN = [7, 0, 0], [4, 4, 4, 4, 4]  # tokens of each expert
-# The fair shares are 20, 50 and 10 tokens, so a tenth of them is 2, 5 and 1: some experts stand
-# exactly there, one token below, one above, and below two tenths.
+KEYS = ("max_violation", "step_violation", "entropy", "dead", "resting")
+SIZES = ((1, 2), (2, 5), (3, 11), (7, 13), (5, 31), (4, 257))  # steps, experts
+TURNS = [[9, 0, 0], [0, 9, 0], [0, 0, 9]]  # even in the sum, collapsed at every step
+ONE_BIG = [[1, 0, 0], [20, 30, 40], [0, 1, 0]]  # steps of very different size
+EVEN = [[1] * 257] * 3
+COLLAPSE = [[7, 0, 0], [11, 0, 0]]
+# The fair shares are 20, 50 and 10 choices, so a tenth of them is 2, 5 and 1: some experts stand
+# exactly there, one choice below, one above, and below two tenths.
 BORDERS = ([70, 3, 2, 1, 2, 60, 20, 2], [1, 4, 9, 186, 100, 5, 90, 5], [1, 19])
-ONE_IDLE = [4, 5, 5, 5, 0]  # further below the fair share than anybody is above it
 FEW_ALIVE = [0, 0, 100, 50, 0, 7, 3, 0]  # 3 is less than a tenth of the mean of these four
+HALF = [[5, 5], [10, 0], [5, 5], [10, 0]]  # expert 1 rests in exactly half of the steps
+MOST = [[5, 5, 0], [10, 0, 0], [10, 0, 0], [3, 40, 0]]
 
 
-def _case(sizes: tuple[int, int, int], seed: int) -> dict[str, Any]:
-    return {"expert_ids": random_ids(*sizes, seed), "n_experts": sizes[1]}
+def _random(sizes: tuple[int, int], seed: int) -> dict[str, Any]:
+    """Draw counts that differ much, some of them 0; in memory the rows do not touch."""
+    random = generator(seed)
+    n_steps, n_experts = sizes
+    size = torch.randint(1, 60, (1, n_steps), generator=random)
+    counts = (torch.rand(n_experts, n_steps, generator=random) ** 4 * size).long()
+    counts[0] += 1
+    return {"counts": counts.T}
 
 
-def _counted(counts: list[int], seed: int) -> dict[str, Any]:
-    return {"expert_ids": ids_of_counts(counts, seed), "n_experts": len(counts)}
+def _told(*rows: list[int]) -> dict[str, Any]:
+    return {"counts": torch.tensor(rows)}
 
 
-def _load(given: dict[str, Any]) -> Tensor:
-    ids = given["expert_ids"].flatten()
-    return torch.bincount(ids, minlength=given["n_experts"]).double() / ids.numel()
+def _cases(seed: int) -> list[dict[str, Any]]:
+    told = (_told(*rows) for rows in (ONE_BIG, TURNS, COLLAPSE, EVEN))
+    return [*told, *(_random(sizes, seed) for sizes in SIZES)]
 
 
-def _entropy(load: Tensor) -> float:
-    return float(torch.special.entr(load).sum())
+def _loads(given: dict[str, Any]) -> tuple[Tensor, Tensor]:
+    """Give the load of all steps together (E,), and of each step (S, E)."""
+    rows = given["counts"].double()
+    rows = rows[rows.sum(dim=1) > 0]
+    return rows.sum(dim=0) / rows.sum(), rows / rows.sum(dim=1, keepdim=True)
 
 
 @EXERCISE.stage("a dictionary")
 def _report_form(answer: Any, seed: int) -> None:
-    for sizes in ((3, 3, 1), (5, 5, 2)):
-        given = {"expert_ids": even_ids(*sizes), "n_experts": sizes[1]}
+    for given in (_told([1, 1, 1]), _told([2, 1], [1, 2])):
         got = answer(**given)
         require(
             isinstance(got, dict) and set(got) == set(KEYS),
-            'This is not a dictionary with the keys "max_violation", "entropy" and "dead".',
-            cure='Return {"max_violation": ..., "entropy": ..., "dead": ...}.',
+            f"This is not a dictionary with the keys {', '.join(map(repr, KEYS))}.",
+            cure="Return {" + ", ".join(f'"{key}": ...' for key in KEYS) + "}.",
             got=got,
             example=given,
         )
+        floats, ints = KEYS[:3], KEYS[3:]
         require(
-            all(isinstance(got[key], float | int) for key in KEYS) and type(got["dead"]) is int,
-            'The values are not plain Python numbers: a float for "max_violation" and "entropy", '
-            'an int for "dead".',
+            all(isinstance(got[key], float | int) for key in floats)
+            and all(type(got[key]) is int for key in ints),
+            'The values are not plain Python numbers: an int for "dead" and "resting", a float '
+            "for the others.",
             cause="Tensors come out of torch functions, also where they hold one number.",
             cure="`float(...)` and `int(...)` turn a tensor with one number into one.",
             got=got,
@@ -91,92 +102,133 @@ def _report_form(answer: Any, seed: int) -> None:
         )
 
 
-@EXERCISE.stage("idle experts")
-def _report_idle(answer: Any, seed: int) -> None:
-    given = {"expert_ids": torch.tensor([[0], [1], [0]]), "n_experts": 5}
-    got = call_with_idle_experts(
-        answer, given, "They need a load, 0: give bincount `minlength=n_experts`."
-    )
-    require(
-        not math.isnan(got["entropy"]),
-        "With an idle expert the entropy is not a number.",
-        cause="0 * log(0) is none in floating point, and its limit is 0.",
-        cure="`torch.special.entr` knows that; or leave the idle experts out of this sum.",
-        got=got,
-        example=given,
-    )
-
-
 @EXERCISE.stage("max_violation")
 def _report_violation(answer: Any, seed: int) -> None:
-    cases = [*(_case(sizes, seed) for sizes in SIZES), _counted(COLLAPSE, seed)]
-    for given in (*cases, _counted(EVEN, seed), _counted(ONE_IDLE, seed)):
-        load, n_experts = _load(given), given["n_experts"]
-        top, mean = float(load.max()), 1 / n_experts
-        expected, got = top / mean - 1, answer(**given)["max_violation"]
+    for given in _cases(seed):
+        (load, loads), n_experts = _loads(given), given["counts"].shape[1]
+        top = float(load.max())
         alive = float(load[load > 0].mean())
-        top_k, idlest = given["expert_ids"].shape[1], float(load.min())
         slips = (
-            (top / mean, _W["no minus"]),
-            (top - mean, _W["difference"]),
-            ((top - mean) * given["expert_ids"].numel(), _W["of counts"]),
+            (float(loads.mean(dim=0).max()) * n_experts - 1, _W["each step alike"]),
+            (float(loads.max(dim=1).values.mean()) * n_experts - 1, _W["of steps"]),
+            (top * n_experts, _W["no minus"]),
+            (top - 1 / n_experts, _W["difference"]),
             (top / alive - 1, _W["alive"]),
-            (top / idlest - 1 if idlest else math.inf, _W["idlest"]),
-            (top / mean * top_k - 1, _W["by tokens"]),
-            (float((load / mean - 1).abs().max()), _W["both sides"]),
+            (float((load * n_experts - 1).abs().max()), _W["both sides"]),
         )
-        _require_value(got, expected, slips, "max_violation", given)
+        got = answer(**given)["max_violation"]
+        _require_value(got, top * n_experts - 1, slips, "max_violation", given)
+
+
+@EXERCISE.stage("step_violation")
+def _report_steps(answer: Any, seed: int) -> None:
+    for given in _cases(seed):
+        (load, loads), n_experts = _loads(given), given["counts"].shape[1]
+        each = loads.max(dim=1).values * n_experts - 1
+        weights = given["counts"].sum(dim=1).double()
+        slips = (
+            (float(load.max()) * n_experts - 1, _W["of all"]),
+            (float(each.max()), _W["worst"]),
+            (float(each.median()), _W["middle"]),
+            (float((each * weights).sum() / weights.sum()), _W["weighed"]),
+            (float(each.sum()), _W["summed"]),
+        )
+        got = answer(**given)["step_violation"]
+        _require_value(got, float(each.mean()), slips, "step_violation", given)
+
+
+@EXERCISE.stage("steps without a choice")
+def _report_empty(answer: Any, seed: int) -> None:
+    for rows in ([[3, 1], [0, 0]], [[0, 0, 0], *TURNS, [0, 0, 0]], [[0, 0], *HALF]):
+        given, without = _told(*rows), _told(*(row for row in rows if sum(row)))
+        got, expected = answer(**given), answer(**without)
+        require(
+            all(got[key] == expected[key] for key in KEYS),
+            "A step without any choice changes the report, and it says nothing about balance.",
+            cause="Nothing divided by nothing is not a number; and a step that is not there must "
+            "not be counted when something is averaged over the steps.",
+            cure="Take those rows out before anything else: `counts[counts.sum(dim=1) > 0]`.",
+            expected=expected,
+            got=got,
+            example=given,
+        )
 
 
 @EXERCISE.stage("entropy")
 def _report_entropy(answer: Any, seed: int) -> None:
-    one = {"expert_ids": torch.zeros(3, 1, dtype=torch.long), "n_experts": 1}
+    one = _told([3], [2])
     try:
-        alone = answer(**one)
+        alone = answer(**one)["entropy"]
     except ZeroDivisionError:
-        alone = {"entropy": math.nan}
+        alone = math.nan
     require(
-        abs(alone["entropy"] - 1) < 1e-6,
+        abs(alone - 1) < 1e-6,
         "A single expert is even, entropy 1, and something else came out.",
         cause="ln 1 is 0, and nothing divided by nothing is no number.",
         cure="Answer 1.0 for a single expert, without a division.",
         expected=1.0,
-        got=alone["entropy"],
+        got=alone,
         example=one,
     )
-    _require_value(alone["max_violation"], 0.0, {}, "max_violation", one)
-    cases = [*(_case(sizes, seed) for sizes in SIZES), _counted(COLLAPSE, seed)]
-    for given in (*cases, _counted(EVEN, seed)):
-        load, n_experts = _load(given), given["n_experts"]
-        nats, n_alive = _entropy(load), int((load > 0).sum())
-        got = answer(**given)["entropy"]
+    for given in _cases(seed):
+        (load, loads), n_experts = _loads(given), given["counts"].shape[1]
+        nats, n_alive = float(torch.special.entr(load).sum()), int((load > 0).sum())
+        most = math.log(n_experts)
+        each = float(torch.special.entr(loads).sum(dim=1).mean())
         slips = (
+            (math.nan, _W["0 ln 0"]),
+            (float(-(load * (load + 1e-6).log()).sum()) / most, _W["something added"]),
+            (each / most, _W["entropy of steps"]),
             (nats, _W["nats"]),
             (nats / math.log(2), _W["bits"]),
             (nats / math.log2(n_experts), _W["two bases"]),
-            (nats / n_experts / math.log(n_experts), _W["mean"]),
-            (-nats / math.log(n_experts), _W["sign"]),
+            (-nats / most, _W["sign"]),
             (nats / math.log(n_alive) if n_alive > 1 else 1.0, _W["alive entropy"]),
         )
-        _require_value(got, nats / math.log(n_experts), slips, "entropy", given)
+        _require_value(answer(**given)["entropy"], nats / most, slips, "entropy", given)
+
+
+def _count_cases(seed: int) -> list[dict[str, Any]]:
+    """Give counts in which every limit matters, and random ones."""
+    told = [_told(row) for row in ([50, 50, 49, 49, 1, 0, 0], [3], FEW_ALIVE, *BORDERS)]
+    several = [_told(*rows) for rows in (TURNS, HALF, MOST, ONE_BIG)]
+    return [*told, *several, *(_random(sizes, seed) for sizes in SIZES)]
 
 
 @EXERCISE.stage("dead")
 def _report_dead(answer: Any, seed: int) -> None:
-    # 199 tokens: one expert with a single token is under a tenth of the fair share, not idle.
-    told = [
-        _counted(counts, seed) for counts in ([50, 50, 49, 49, 1, 0, 0], [3], FEW_ALIVE, *BORDERS)
-    ]
-    pairs = torch.tensor([[0, 1]] * 3 + [[1 + t % 4, 1 + (t + 1) % 4] for t in range(97)])
-    # A tenth of the fair share of 200 choices is 4; of 100 tokens it would be 2.
-    told.append({"expert_ids": pairs, "n_experts": 5})
-    cases = [*told, *(_case(sizes, seed) for sizes in SIZES)]
-    got = [answer(**given)["dead"] for given in cases]
-    expected = [int((_load(given) < 0.1 / given["n_experts"]).sum()) for given in cases]
+    cases = _count_cases(seed)
+    expected = [int(is_dead(_loads(given)[0]).sum()) for given in cases]
     symptom = '"dead" is not how many experts have less than a tenth of the fair share.'
-    why = Why("Another limit was taken.", "Count the experts whose load is below 0.1 / E.")
-    for slip, words in _DEAD:
-        if got == [_called_dead(slip, given) for given in cases]:
+    _require_counts(answer, "dead", cases, expected, symptom, DEAD)
+
+
+@EXERCISE.stage("resting")
+def _report_resting(answer: Any, seed: int) -> None:
+    cases = _count_cases(seed)
+    expected = []
+    for load, loads in map(_loads, cases):
+        often = is_dead(loads).double().mean(dim=0) > 0.5
+        expected.append(int((often & ~is_dead(load)).sum()))
+    symptom = (
+        '"resting" is not how many experts are alive over all steps and dead in more than half of '
+        "them."
+    )
+    _require_counts(answer, "resting", cases, expected, symptom, RESTING)
+
+
+def _require_counts(
+    answer: Any,
+    key: str,
+    cases: list[dict[str, Any]],
+    expected: list[int],
+    symptom: str,
+    known: Any,
+) -> None:
+    got = [answer(**given)[key] for given in cases]
+    why = Why("Another limit was taken.", "Less than 0.1 / E of the choices is dead.")
+    for slip, words in known:
+        if got == [int(slip(*_loads(given)).sum()) for given in cases]:
             why = words
             break
     for number, right, given in zip(got, expected, cases, strict=True):
@@ -184,23 +236,15 @@ def _report_dead(answer: Any, seed: int) -> None:
         require(number == right, symptom, **why._asdict(), **shown)
 
 
-def _called_dead(slip: Callable[..., Tensor], given: dict[str, Any]) -> int:
-    return int(slip(_load(given), given["n_experts"], given["expert_ids"].shape[1]).sum())
-
-
 def _require_value(
-    got: Any,
-    expected: float | int,
-    slips: Iterable[tuple[float, Why]],
-    key: str,
-    given: dict[str, Any],
+    got: Any, expected: float | int, slips: Iterable[tuple[float, Why]], key: str, given: Any
 ) -> None:
-    symptom, why = f'"{key}" is not what its definition says, on this small example.', _W[key]
+    why = _W[key]
     for value, words in slips:
-        is_it = got == value or abs(got - value) < 1e-5
-        if is_it and abs(value - expected) > 1e-5:
+        is_it = abs(got - value) < 2e-6 or (math.isnan(got) and math.isnan(value))
+        if is_it and not abs(value - expected) < 1e-5:
             why = words
             break
-    is_right = abs(got - expected) < 1e-5
     shown = {"expected": expected, "got": got, "example": given}
-    require(is_right, symptom, **why._asdict(), **shown)
+    symptom = f'"{key}" is not what its definition says, on this small example.'
+    require(abs(got - expected) < 1e-5, symptom, **why._asdict(), **shown)

@@ -1,4 +1,4 @@
-"""Figures about the balance of a router: load over training, its price, and what it costs."""
+"""The figures of lesson 06, the toy: load over training, its price, causes and cures over time."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,11 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
-from moe_teach.plots.style import HATCHES, MARKERS, PALETTE, figure
+from moe_teach.plots.horizons import over_lengths
+from moe_teach.plots.style import FAINT, HATCHES, INK, MARKERS, PALETTE, described, figure
 
 Numbers = Sequence[float] | Sequence[int] | np.ndarray
-BANDS = (*PALETTE[:7], "#999999")  # black is for outlines; a large black area hides its neighbours
+BANDS = (*PALETTE[:7], "#BBBBBB")
 NAMED = 0.06  # a band thinner than this share has no room for its expert's number
 
 
@@ -36,7 +38,9 @@ def load_over_training(counts: Mapping[str, np.ndarray], notes: Mapping[str, str
         axes.set_ylabel("share of the rows")
     for axes in grid[-1]:
         axes.set_xlabel("training step")
-    return drawing
+    drawing.supxlabel("each band is one expert, with its number where it ends", fontsize=9)
+    ends = "; ".join(f"{name}: {notes[name]}" for name in counts)
+    return described(drawing, f"The share of every expert over training, stacked. {ends}.")
 
 
 def smoothed(table: np.ndarray, n_windows: int = 40) -> tuple[np.ndarray, np.ndarray]:
@@ -84,7 +88,22 @@ def trade_off(prices: Mapping[str, Sequence[Price]], anchors: Mapping[str, Numbe
             _draw_anchor(axes, label if column == 0 else "", accuracy)
         axes.set(title=name, xlabel="MaxVio on test tokens", xlim=(-0.45, None))
     panels[0][0].set_ylabel("accuracy on test tokens")
-    return drawing
+    marks = (
+        Line2D([], [], color=INK, marker="o", linewidth=1, label="median, with its strength"),
+        Line2D([], [], color=FAINT, linewidth=1.5, label="range of the seeds"),
+        Line2D([], [], color=INK, linewidth=1, linestyle=":", label="to compare with"),
+    )
+    drawing.legend(handles=marks, loc="outside lower center", ncols=3, fontsize=9)
+    return described(drawing, " ".join(_price_in_words(*item) for item in prices.items()))
+
+
+def _price_in_words(name: str, points: Sequence[Price]) -> str:
+    said = "; ".join(
+        f"at {point.strength:g} MaxVio {np.median(point.imbalance):.1f}, accuracy "
+        f"{np.median(point.accuracy):.2f}"
+        for point in points
+    )
+    return f"{name}: {said}."
 
 
 def _draw_price(axes: Axes, price: Price, column: int) -> tuple[float, float]:
@@ -93,88 +112,16 @@ def _draw_price(axes: Axes, price: Price, column: int) -> tuple[float, float]:
         [[middle - min(values)], [max(values) - middle]]
         for middle, values in ((x, price.imbalance), (y, price.accuracy))
     ]
-    axes.errorbar(x, y, xerr=reach[0], yerr=reach[1], color="0.75", linewidth=0.8, zorder=1)
+    axes.errorbar(x, y, xerr=reach[0], yerr=reach[1], color=FAINT, linewidth=1.5, zorder=1)
     axes.plot(x, y, MARKERS[column], color=PALETTE[column], markersize=6)
     return x, y
 
 
 def _draw_anchor(axes: Axes, label: str, accuracy: Numbers) -> None:
     y = float(np.median(accuracy))
-    axes.axhline(y, color="0.55", linewidth=1, linestyle=":")
-    axes.text(1.0, y, label, fontsize=8, color="0.3", ha="right", va="bottom",
+    axes.axhline(y, color=INK, linewidth=1, linestyle=":")
+    axes.text(1.0, y, label, fontsize=8, ha="right", va="bottom",
               transform=axes.get_yaxis_transform())  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Course:
-    """How one way of balancing went: a value for each seed at each of `steps`, (seeds, steps).
-
-    `losses` are the validation losses at the end, one for each seed; `live` are the reader's own
-    values and loss, where there are any.
-    """
-
-    steps: Numbers
-    dead: np.ndarray
-    violation: np.ndarray
-    losses: Numbers
-    live: tuple[Numbers, Numbers, Numbers] | None = None  # steps, dead, violation
-
-
-def utilisation(courses: Mapping[str, Course], n_experts: int) -> Figure:
-    """Draw dead experts and MaxVio over training beside the loss at the end.
-
-    Thick lines are means over the seeds, bands the full range over them, dashed lines the reader's
-    own run. `n_experts` counts all experts of all layers.
-    """
-    drawing, (left, middle, right) = figure(10.4, 3.9, ncols=3, width_ratios=(1, 1, 0.9))
-    for i, (name, course) in enumerate(courses.items()):
-        for axes, table, own in ((left, course.dead, 1), (middle, course.violation, 2)):
-            _draw_course(axes, course, np.asarray(table, dtype=float), own, i, name)
-        spread = np.linspace(-0.18, 0.18, len(course.losses))
-        right.plot(course.losses, i + spread, MARKERS[i], color=PALETTE[i], markersize=5)
-        right.vlines(float(np.mean(course.losses)), i - 0.33, i + 0.33, color=PALETTE[i])
-    left.set(xlabel="training step", ylabel=f"dead experts, of {n_experts}", title="Not in use")
-    middle.set(xlabel="training step", ylabel="MaxVio, mean of the layers", title="Overworked")
-    left.set_ylim(-0.5, n_experts)
-    right.set_yticks(range(len(courses)), list(courses))
-    right.invert_yaxis()
-    right.set(xlabel="nats per byte on held-back text", title="The loss, each seed")
-    drawing.legend(
-        *left.get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False
-    )
-    return drawing
-
-
-def _draw_course(
-    axes: Axes, course: Course, table: np.ndarray, own: int, i: int, name: str
-) -> None:
-    style = {"color": PALETTE[i], "marker": MARKERS[i], "markersize": 4}
-    axes.fill_between(
-        course.steps, table.min(axis=0), table.max(axis=0), color=PALETTE[i], alpha=0.15
-    )
-    axes.plot(course.steps, table.mean(axis=0), label=name, **style)
-    if course.live is not None:
-        axes.plot(course.live[0], course.live[own], "--", color=PALETTE[i], linewidth=1.2)
-
-
-def likeness_and_dead(
-    steps: Numbers, likeness: Mapping[str, np.ndarray], dead: Mapping[str, np.ndarray]
-) -> Figure:
-    """Draw how alike tokens look to the routers above how many experts are dead.
-
-    Both hold a table for each method, (seeds, steps): thin lines are seeds, thick ones means.
-    """
-    drawing, panels = figure(7.4, 4.6, nrows=2, sharex=True)
-    for axes, tables in zip(panels, (likeness, dead), strict=True):
-        for i, (name, table) in enumerate(tables.items()):
-            axes.plot(steps, np.asarray(table).T, color=PALETTE[i], linewidth=0.6, alpha=0.6)
-            mean = np.mean(table, axis=0)
-            style = {"color": PALETTE[i], "marker": MARKERS[i], "markersize": 5}
-            axes.plot(steps, mean, label=name, **style)
-    panels[0].set(ylabel="cosine of two tokens", ylim=(0, 1.02), title="How alike tokens look")
-    panels[1].set(xlabel="training step", ylabel="dead experts", ylim=(0, None))
-    panels[0].legend(frameon=False, loc="upper right")
-    return drawing
 
 
 def push_per_expert(load: Numbers, push: Numbers) -> Figure:
@@ -182,17 +129,29 @@ def push_per_expert(load: Numbers, push: Numbers) -> Figure:
     drawing, (left, right) = figure(7.6, 2.8, ncols=2)
     experts = range(len(load))
     left.bar(experts, load, color=PALETTE[0])
-    left.axhline(1 / len(load), color="0.3", linewidth=1, linestyle=":", label="fair share")
+    left.axhline(1 / len(load), color=INK, linewidth=1, linestyle=":", label="fair share")
     left.set(xlabel="expert", ylabel="share of the choices", title="Load")
     left.legend(frameon=False)
     right.bar(experts, push, color=PALETTE[1], hatch=HATCHES[1], edgecolor="white")
-    right.axhline(0, color="0.3", linewidth=1)
+    right.axhline(0, color=INK, linewidth=1)
     right.set(xlabel="expert", ylabel="- gradient, mean over tokens", title="Push on the logits")
-    return drawing
+    busy = int(np.argmax(load))
+    return described(
+        drawing,
+        f"Left: the load of {len(load)} experts; expert {busy} has most. Right: the mean push of "
+        "the balancing loss on their logits: downwards for those above the fair share, upwards "
+        "for the others.",
+    )
 
 
-YOUR_BALANCE = (
-    "The share of every expert over 250 steps of training, in three panels. Without a cure one or "
-    "two experts take nearly all tokens; with the balancing loss and with the bias the shares are "
-    "spread over the experts."
-)
+def over_time(
+    lengths: Sequence[int], label: str, curves: Mapping[str, Sequence[Sequence[float | int]]]
+) -> Figure:
+    """Draw one quantity of the toy at several lengths of training, with its medians in words."""
+    drawing = over_lengths(lengths, {label: curves})
+    said = "; ".join(
+        f"{name} {', '.join(f'{np.median(seeds):.3g}' for seeds in values)}"
+        for name, values in curves.items()
+    )
+    steps = ", ".join(f"{length:,}" for length in lengths)
+    return described(drawing, f"{label}, medians of the seeds after {steps} steps. {said}.")

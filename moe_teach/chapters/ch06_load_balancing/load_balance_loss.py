@@ -1,10 +1,18 @@
-"""Chapter 06, exercise 6.1: the loss that makes busy experts dear."""
+"""Chapter 06, exercise 6.1: the loss that makes busy experts dear, for batches as they come."""
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from moe_teach.chapters.ch06_load_balancing.balance_words import (
+    EARLIER,
+    OTHER,
+    PADDING,
+    factors,
+    slips,
+)
 from moe_teach.chapters.ch06_load_balancing.inputs import (
     balance,
     call_with_idle_experts,
@@ -14,30 +22,36 @@ from moe_teach.chapters.ch06_load_balancing.inputs import (
     random_probs,
 )
 from moe_teach.judging.compare import close
-from moe_teach.judging.exercise import Exercise, require
+from moe_teach.judging.exercise import Exercise, generator, require
 from moe_teach.judging.gradients import require_gradients
-from moe_teach.judging.reasons import Why, likely
+from moe_teach.judging.reasons import likely
 
 EXERCISE = Exercise(
     id="6.1",
     name="load_balance_loss",
-    title="The balancing loss",
-    points=2,
+    title="The balancing loss of real batches",
+    version=2,
+    points=3,
     difficulty=3,
     importance=5,
-    minutes=15,
+    minutes=20,
     hints=(
-        "Two vectors with one entry per expert, multiplied entry by entry and summed: how much an "
-        "expert was chosen, and how probable it was on average. The first is counted.",
-        "`torch.bincount(expert_ids.flatten(), minlength=E)` counts all k choices; divide by "
-        "`expert_ids.numel()`. The mean probability is `probs.mean(dim=0)`.",
-        "n_experts = probs.shape[-1]; load = bincount(...) / expert_ids.numel(); return n_experts "
-        "* (load * probs.mean(dim=0)).sum()",
+        "Two vectors with one entry per expert, multiplied and summed. For each of them ask: over "
+        "which positions, and over which micro-batches, is it taken? They differ.",
+        "Take the rows of real tokens first, `probs[real]` and `expert_ids[real]`, and forget the "
+        "others. Counts may be added over micro-batches, shares may not. And what is divided by "
+        "may be 0.",
+        "counts = bincount(expert_ids[real].flatten(), minlength=E), plus `earlier` if there is "
+        "one, as a new tensor; load = counts / counts.sum().clamp_min(1); mean = "
+        "probs[real].sum(0) / real.sum().clamp_min(1); return E * (load * mean).sum()",
     ),
-    explanation="The count has no gradient, so the load works as a fixed price for each expert: "
-    "the busier, the dearer its probability. Dividing by T * K and not by T makes even routing "
-    "cost 1 for every k. Published code differs here (Hugging Face and flaxformer divide by T, "
-    "and even routing costs k), so a coefficient only has a meaning beside its formula.",
+    explanation="The count has no gradient, so the load works as a fixed price for each expert, "
+    "and a price may come from anywhere: from earlier micro-batches, or from other machines. The "
+    "mean probability carries the gradient and can only come from here. Balance inside every small "
+    "batch is a harder demand than balance over all of them; Qwen's study (Qiu et al. 2025, arXiv "
+    "2501.11873) measures what the difference does. Padding is no token: counted, it pays for "
+    "experts who serve nobody. And dividing by T * K and not by T makes even routing cost 1 for "
+    "every k; published code differs here, so a coefficient only has a meaning beside its formula.",
 )
 
 EVEN = ((1, 1, 1), (6, 3, 2), (6, 3, 1), (7, 7, 3))  # tokens, experts, top_k: everyone equally busy
@@ -62,58 +76,15 @@ def _balance_even(answer: Any, seed: int) -> None:
         )
         example = {"probs": probs, "expert_ids": ids}
         got, one = one_number(answer(probs, ids), example), torch.ones(())
-        slips = (*_factors(n_tokens, n_experts, top_k), *_slips(probs, ids))
+        known = (*factors(n_tokens, n_experts, top_k), *slips(probs, ids))
         require(
             abs(float(got) - 1) < 1e-4,
             "All experts are equally busy here, so the loss must be 1 for any probabilities.",
-            **likely(got, one, slips, _OTHER),
+            **likely(got, one, known, OTHER),
             expected=1.0,
             got=got,
             example=example,
         )
-
-
-_OTHER = Why(
-    "One of the two vectors is another one: the load, or the mean probability.",
-    "The loss is E times the sum over all experts of (share of the choices) times (mean "
-    "probability over all tokens).",
-)
-
-
-def _factors(n_tokens: int, n_experts: int, top_k: int) -> tuple[tuple[Tensor, Why], ...]:
-    """What comes out for even routing when a factor is wrong, and what to say to it."""
-    slips = {
-        float(top_k): Why(
-            "It is k times too large: each token makes k choices.",
-            "The load is the count divided by T * K and not by T.",
-        ),
-        1 / n_experts: Why(
-            "It is E times too small: the factor E in front is missing, or a mean over the experts "
-            "stands where their sum belongs.",
-            "Multiply by E, and sum.",
-        ),
-        float(n_tokens): Why(
-            "It is T times too large: the probabilities were summed over the tokens.",
-            "Average them.",
-        ),
-        float(n_tokens * top_k): Why(
-            "It is T * K times too large: the load is a share, not a count.",
-            "Divide by the number of choices.",
-        ),
-        float(n_experts): Why(
-            "It is E times too large: the loads of all experts must sum to 1.",
-            "Divide the counts by the number of choices.",
-        ),
-        1 / top_k: Why(
-            "It is k times too small: the choices were divided by k twice.",
-            "Divide the counts by all T * K choices, once.",
-        ),
-        0.0: Why(
-            "Something was subtracted, or `//` rounded the load down.",
-            "Even routing costs 1 in this normalisation, not 0.",
-        ),
-    }
-    return tuple((torch.tensor(value), words) for value, words in slips.items())
 
 
 @EXERCISE.stage("idle experts")
@@ -137,82 +108,11 @@ def _balance_value(answer: Any, seed: int) -> None:
         require(
             close(got, expected),
             "Even routing is right and uneven routing is not.",
-            **likely(got, expected, _slips(probs, ids), _OTHER),
+            **likely(got, expected, slips(probs, ids), OTHER),
             expected=expected,
             got=got,
             example=example,
         )
-
-
-def _slips(probs: Tensor, ids: Tensor) -> tuple[tuple[Tensor, Why], ...]:
-    """Values of known mistakes, and what to say to them."""
-    return (*_slips_of_the_load(probs, ids), *_slips_of_the_means(probs, ids))
-
-
-def _slips_of_the_load(probs: Tensor, ids: Tensor) -> tuple[tuple[Tensor, Why], ...]:
-    n_experts, gates = probs.shape[-1], probs.gather(1, ids)
-    by_gate = torch.zeros(n_experts).index_add(0, ids.flatten(), gates.flatten())
-    return (
-        (
-            balance(probs, ids[:, :1]),
-            Why(
-                "Only the first choice of each token was counted, and all k choices make work.",
-                "Count the whole of `expert_ids`.",
-            ),
-        ),
-        (
-            n_experts * (by_gate / by_gate.sum() * probs.mean(dim=0)).sum(),
-            Why(
-                "The load was weighed by the gates. A choice is one row of work, whatever its "
-                "gate.",
-                "Count the choices.",
-            ),
-        ),
-        (
-            n_experts * _load(ids, n_experts).square().sum(),
-            Why(
-                "The load was multiplied with itself, and so nothing depends on the probabilities.",
-                "One of the two factors is the mean probability.",
-            ),
-        ),
-    )
-
-
-def _slips_of_the_means(probs: Tensor, ids: Tensor) -> tuple[tuple[Tensor, Why], ...]:
-    n_experts = probs.shape[-1]
-    return (
-        (
-            n_experts * probs.mean(dim=0).square().sum(),
-            Why(
-                "Mean probability was multiplied with itself. A router can be undecided in every "
-                "token and still send all to one.",
-                "The load is what was *chosen*: count `expert_ids`.",
-            ),
-        ),
-        (
-            balance(probs.softmax(dim=-1), ids),
-            Why(
-                "The probabilities went through a second softmax, which makes them all alike.",
-                "`probs` is a softmax already: use it as it is.",
-            ),
-        ),
-        (
-            n_experts * (_met(ids, n_experts) * probs).sum(dim=-1).mean(),
-            Why(
-                "Choices and probabilities met token by token, before the means were taken.",
-                "Average both over the tokens first, then multiply.",
-            ),
-        ),
-    )
-
-
-def _met(ids: Tensor, n_experts: int) -> Tensor:
-    """The share of each token's own choices that fell on each expert: (T, E)."""
-    return torch.nn.functional.one_hot(ids, n_experts).float().mean(dim=1)
-
-
-def _load(ids: Tensor, n_experts: int) -> Tensor:
-    return _met(ids, n_experts).mean(dim=0)
 
 
 @EXERCISE.stage("gradient")
@@ -223,3 +123,114 @@ def _balance_gradient(answer: Any, seed: int) -> None:
             "expert_ids": random_ids(n_tokens, n_experts, top_k, seed),
         }
         require_gradients(answer, balance, given, seed=seed)
+
+
+def _padded(n_tokens: int, n_experts: int, top_k: int, seed: int) -> dict[str, Any]:
+    """Make a batch in which about every third position is padding: its probabilities are none."""
+    probs = random_probs(n_tokens, n_experts, seed)
+    real = torch.rand(n_tokens, generator=generator(seed)) > 0.35
+    real[0] = n_tokens < 2 or not bool(real[1:].all())  # at least one position is padding
+    real[-1] = True
+    probs[~real] = math.nan
+    ids = random_ids(n_tokens, n_experts, top_k, seed)
+    ids[~real] = n_experts - 1
+    return {"probs": probs, "expert_ids": ids, "real": real}
+
+
+def right(
+    probs: Tensor, expert_ids: Tensor, real: Tensor | None = None, earlier: Tensor | None = None
+) -> Tensor:
+    """Give the loss as the text asks for it."""
+    real = torch.ones(len(probs), dtype=torch.bool) if real is None else real
+    counts = torch.bincount(expert_ids[real].flatten(), minlength=probs.shape[-1])
+    counts = counts if earlier is None else counts + earlier
+    mean = probs[real].sum(dim=0) / real.sum().clamp_min(1)
+    return probs.shape[-1] * (counts / counts.sum().clamp_min(1) * mean).sum()
+
+
+@EXERCISE.stage("padding")
+def _balance_padding(answer: Any, seed: int) -> None:
+    for sizes in SIZES[1:]:
+        example = _padded(*sizes, seed)
+        probs, ids, real = example.values()
+        got, expected = one_number(answer(**example), example), right(**example)
+        share = real.sum() / len(real)
+        clean = probs.nan_to_num(0)
+        require(
+            not bool(got.isnan()),
+            "Some positions are padding, and what comes out is not a number.",
+            **PADDING["none"]._asdict(),
+            expected=expected,
+            got=got,
+            example=example,
+        )
+        known = (
+            (balance(probs[real], ids[real]) * share, PADDING["mean"]),
+            (balance(clean, ids) / share, PADDING["load"]),
+            (balance(clean, ids), PADDING["both"]),
+        )
+        require(
+            close(got, expected),
+            "Where some positions are padding, another number comes out than for the real tokens "
+            "alone.",
+            **likely(got, expected, known, PADDING["other"]),
+            expected=expected,
+            got=got,
+            example=example,
+        )
+
+
+@EXERCISE.stage("padding alone")
+def _balance_nobody(answer: Any, seed: int) -> None:
+    for n_tokens, n_experts, top_k in SIZES[:3]:
+        probs = random_probs(n_tokens, n_experts, seed)
+        ids = random_ids(n_tokens, n_experts, top_k, seed)
+        example = {"probs": probs, "expert_ids": ids, "real": torch.zeros(n_tokens).bool()}
+        got = one_number(answer(**example), example)
+        require(
+            float(got) == 0,
+            "A batch of padding alone must cost 0.",
+            cause="Something was divided by the number of real tokens, and there is none.",
+            cure="`.clamp_min(1)` under the fraction: nothing over one is 0.",
+            expected=0.0,
+            got=got,
+            example=example,
+        )
+
+
+@EXERCISE.stage("earlier choices")
+def _balance_earlier(answer: Any, seed: int) -> None:
+    for sizes in SIZES[1:]:
+        n_experts = sizes[1]
+        past = torch.randint(0, 50, (n_experts,), generator=generator(seed))
+        example = {**_padded(*sizes, seed), "earlier": past}
+        got, expected = one_number(answer(**example), example), right(**example)
+        alone = right(**{**example, "earlier": None})
+        own = example["probs"][example["real"]]
+        of_past = n_experts * (past / past.sum() * own.mean(dim=0)).sum()
+        known = (
+            (alone, EARLIER["ignored"]),
+            ((alone + of_past) / 2, EARLIER["shares"]),
+            (alone + of_past, EARLIER["sum"]),
+            (of_past, EARLIER["only"]),
+        )
+        require(
+            close(got, expected),
+            "With choices of earlier micro-batches the load is another one, and this is not it.",
+            **likely(got, expected, known, EARLIER["other"]),
+            expected=expected,
+            got=got,
+            example=example,
+        )
+
+
+@EXERCISE.stage("gradient of real batches")
+def _balance_all_gradients(answer: Any, seed: int) -> None:
+    for n_tokens, n_experts, top_k in SIZES:
+        given = {
+            "probs": random_probs(n_tokens, n_experts, seed),
+            "expert_ids": random_ids(n_tokens, n_experts, top_k, seed),
+            "real": torch.arange(n_tokens) % 3 != 1,
+            "earlier": torch.randint(0, 50, (n_experts,), generator=generator(seed)),
+        }
+        require_gradients(answer, right, given, seed=seed)

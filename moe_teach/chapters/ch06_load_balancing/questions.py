@@ -1,5 +1,6 @@
-"""Chapter 06: the questions of the lesson."""
+"""Chapter 06: the questions of its lessons. 06b and 06c have theirs in `more_questions`."""
 
+from moe_teach.chapters.ch06_load_balancing.more_questions import MORE
 from moe_teach.judging.questions import Question
 
 QUESTIONS = (
@@ -69,4 +70,28 @@ QUESTIONS = (
         },
         hints=("What does an expert look at when it chooses its tokens?",),
     ),
+    Question(
+        id="6.q4",
+        prompt="Eight experts, two to four in use. Take away one thing alone, with no balancing: "
+        "when will seven or eight experts be in use?",
+        choices={
+            "a": "when all experts learn from all tokens, so that none gets ahead",
+            "b": "when the router is told the errors of all experts, not only of the chosen one",
+            "c": "when the experts see the tokens less their common part",
+            "d": "when the router sees the tokens less their common part",
+        },
+        answer="d",
+        because="A router is a linear map. What all tokens share moves the logits of all of them "
+        "together, whatever a step was for. Nobody has to get richer for that, and the experts "
+        "may see what they like.",
+        replies={
+            "a": "That is the story of the rich who get richer. Look at the row: with all experts "
+            "learning, one or two are in use at 500 steps.",
+            "b": "Then it knows best which expert is ahead, and sends everybody there: one in use "
+            "in every seed.",
+            "c": "The experts do not decide who is asked. Look at the row.",
+        },
+        hints=("Who decides, and what does it look at?",),
+    ),
+    *MORE,
 )

@@ -20,8 +20,14 @@ def chosen(
     worth: Callable[[Tensor], Tensor] | None = None,
     closed: float = -torch.inf,
     interleaved: bool = False,
+    alive: Tensor | None = None,
 ) -> Tensor:
-    """Route by groups, right by default and wrong in the ways that the keywords name."""
+    """Route by groups, right by default and wrong in the ways that the keywords name.
+
+    `alive` (E,) says which experts are in service.
+    """
+    if alive is not None:
+        scores = scores.masked_fill(~alive, -torch.inf)
     n_tokens, n_experts = scores.shape
     group = torch.arange(n_experts) // (n_experts // n_groups)
     if interleaved:
@@ -34,8 +40,10 @@ def chosen(
 
 
 def best_two(members: Tensor) -> Tensor:
-    """The worth of a group in DeepSeek-V3: the sum of its two best."""
-    return members.topk(min(2, members.shape[-1]), dim=-1).values.sum(dim=-1)
+    """The worth of a group in DeepSeek-V3: the sum of its two best, of those in service."""
+    best = members.topk(min(2, members.shape[-1]), dim=-1).values
+    second = best[..., 1:]
+    return best[..., 0] + second.masked_fill(second.isneginf(), 0.0).sum(dim=-1)
 
 
 def route(
@@ -45,10 +53,11 @@ def route(
     n_groups: int = 1,
     top_groups: int = 1,
     gate_scale: float = 2.5,
+    alive: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Route by the whole rule."""
     scores = logits.float().sigmoid()
-    ids = chosen((scores + expert_bias).detach(), top_k, n_groups, top_groups)
+    ids = chosen((scores + expert_bias).detach(), top_k, n_groups, top_groups, alive=alive)
     gates = scores.gather(-1, ids)
     return gate_scale * gates / gates.sum(dim=-1, keepdim=True), ids
 

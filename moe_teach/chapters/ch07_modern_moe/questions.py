@@ -17,10 +17,11 @@ QUESTIONS = (
         answer="b",
         because="Bits are stored in parameters, and there are no more of them. The first cut helps "
         "by three percent at the rate of 0.01, and by about a fifth where each layer has a rate of "
-        "its own. What comes after it is inside or near the noise of the seeds.",
+        "its own. The second adds one or two percent.",
         replies={
             "a": "A route is a choice among what is stored. It adds no place to store more.",
-            "c": "Close, but the first cut gains in every seed. Look at 16 top-2.",
+            "c": "There is no more room, true. But 16 top-2 uses it better than 8 top-1, whatever "
+            "the seed and the rate.",
             "d": "At no length and no rate of this lesson does 32 top-4 store less than 8 top-1.",
         },
         hints=("What did chapter 05 say stored bits depend on?",),

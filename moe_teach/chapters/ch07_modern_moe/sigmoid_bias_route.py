@@ -8,11 +8,11 @@ from torch import Tensor
 from moe_teach.chapters.ch07_modern_moe import deepseek_rule as rule
 from moe_teach.chapters.ch07_modern_moe.deepseek_rule import (
     Case,
-    choose,
     gate_slips,
     route,
     tempting,
 )
+from moe_teach.chapters.ch07_modern_moe.out_of_service import require_living
 from moe_teach.judging.compare import close
 from moe_teach.judging.exercise import Exercise, Words, generator, require, require_gates_and_ids
 from moe_teach.judging.gradients import require_gradients
@@ -21,25 +21,29 @@ from moe_teach.judging.reasons import Why, likely
 EXERCISE = Exercise(
     id="7.5",
     name="sigmoid_bias_route",
-    title="DeepSeek-V3's rule, from logits to gates",
+    title="DeepSeek-V3's rule, with experts out of service",
     points=3,
     difficulty=4,
     importance=5,
     minutes=20,
     needs=("3.3", "7.4"),
+    version=2,
     hints=(
         "Keep two tensors apart from the first line to the last. `scores` are the sigmoids; "
         "`ranking` is scores plus bias. Groups and experts are chosen by one, gates are read from "
         "the other.",
-        "scores = sigmoid(logits in float32); ranking = scores + bias; choose as in 7.4 on "
-        "`ranking`; `scores.gather(-1, expert_ids)` are the raw gates.",
-        "expert_ids = group_limited_topk(ranking, top_k, n_groups, top_groups); gates = "
-        "scores.gather(-1, expert_ids); return gate_scale * gates / gates.sum(-1, keepdim=True), "
-        "expert_ids",
+        "scores = sigmoid(logits in float32); ranking = scores + bias. Who is out of service ranks "
+        "at minus infinity. Now add up the two best of a group with one expert in service, and of "
+        "a group with none: which of the two sums do you want to be minus infinity?",
+        "ranking = ranking.masked_fill(~alive, -torch.inf); best = groups.topk(min(2, size)).values"
+        "; second = best[..., 1:]; worth = best[..., 0] + second.masked_fill(second.isneginf(), "
+        "0.0).sum(-1). The rest as in 7.4; the gates are scores.gather(-1, expert_ids), divided by "
+        "their sum, times gate_scale.",
     ),
     explanation="Everything that steers the load lives in `ranking`, and everything that the layer "
-    "computes lives in `scores`. So balancing can change who works, never how much a chosen "
-    "expert's own opinion of itself weighs.",
+    "computes lives in `scores`. So balancing, or a machine that fails, can change who works, and "
+    "never how much a chosen expert's own opinion of itself weighs. Minus infinity is the right "
+    "wall for a choice, and a trap in a sum: it swallows the living neighbour.",
 )
 
 FREE: tuple[Case, ...] = ((1, 1, 1, 1, 1), (3, 5, 2, 1, 1), (31, 11, 3, 1, 1), (4, 5, 5, 1, 1))
@@ -77,7 +81,7 @@ def _judge(
 ) -> None:
     given = [_inputs(case, seed, shift, spread=spread) for case in cases]
     got = [answer(**call)[1] for call in given]
-    expected = [choose(call, call["logits"].sigmoid() + call["expert_bias"]) for call in given]
+    expected = [route(**call)[1] for call in given]
     wrong = [i for i in range(len(cases)) if not close(got[i], expected[i])]
     if not wrong:
         return
@@ -145,8 +149,7 @@ def _gates(answer: Any, seed: int) -> None:
     for case in (*FREE[1:], *GROUPED):
         given = _inputs(case, seed)
         gates, ids = answer(**given)
-        scores = given["logits"].sigmoid()
-        own = scores.gather(-1, ids)
+        own = given["logits"].sigmoid().gather(-1, ids)
         expected = own / own.sum(dim=-1, keepdim=True)
         require(
             close(gates, expected),
@@ -163,24 +166,16 @@ def _far(answer: Any, seed: int) -> None:
     low = _inputs((9, 7, 3, 1, 1), seed)
     low["logits"] = low["logits"] - 10
     high = _inputs((9, 7, 3, 1, 1), seed)
-    high["logits"] = torch.tensor([1000.0, 1000.0, -1000.0, 1000.0, 90.0, -90.0, 1000.0]).expand(
-        9, 7
-    )
+    row = [1000.0, 1000.0, -1000.0, 1000.0, 90.0, -90.0, 1000.0]
+    high["logits"] = torch.tensor(row).expand(9, 7)
     high["expert_bias"] = 0.1 * high["expert_bias"]
+    small = Why(
+        "A number is added to the sum, or a bound holds it up.", "Divide by the sum as it is."
+    )
+    large = Why("exp(1000) is infinite.", "`torch.sigmoid` goes around it.")
     for given, symptom, why in (
-        (
-            low,
-            "With small scores, around 0.00005, the gates come out wrong.",
-            Why(
-                "A number is added to the sum, or a bound holds it up.",
-                "Divide by the sum as it is.",
-            ),
-        ),
-        (
-            high,
-            "With logits of 1000 and -1000 the result is another one.",
-            Why("exp(1000) is infinite.", "`torch.sigmoid` goes around it."),
-        ),
+        (low, "With small scores, around 0.00005, the gates come out wrong.", small),
+        (high, "With logits of 1000 and -1000 the result is another one.", large),
     ):
         got, expected = answer(**given), route(**given)
         shown = {"expected": expected, "got": got, "example": given}
@@ -206,7 +201,7 @@ def _scale(answer: Any, seed: int) -> None:
         close(got, expected),
         "Called with logits, bias and top_k alone, the result is another one.",
         cause="A default differs from the stub's.",
-        cure="Keep one group, one open group, and gate_scale=2.5.",
+        cure="Keep one group, one open group, gate_scale=2.5, and alive=None.",
         expected=expected,
         got=got,
         example=short,
@@ -218,8 +213,8 @@ def _float32(answer: Any, seed: int) -> None:
     order = torch.randperm(128, generator=generator(seed))[:104].reshape(8, 13)
     for dtype in (torch.bfloat16, torch.float16, torch.float64):
         logits = (0.25 + order / 512).to(dtype)  # neighbours, whose sigmoids bfloat16 cannot tell
-        given = {**_inputs((8, 13, 5, 1, 1), seed), "logits": logits}
-        given["expert_bias"] = torch.zeros(13)
+        no_bias = {"logits": logits, "expert_bias": torch.zeros(13)}
+        given = {**_inputs((8, 13, 5, 1, 1), seed), **no_bias}
         gates, ids = answer(**given)
         kind = str(dtype).removeprefix("torch.")
         require(
@@ -248,3 +243,8 @@ def _gradient(answer: Any, seed: int) -> None:
     for case in (*FREE[1:], *GROUPED[1:3], FREE[0]):
         given = _inputs(case, seed, scale=1.5)
         require_gradients(answer, route, given, seed=seed)
+
+
+@EXERCISE.stage("out of service")
+def _service(answer: Any, seed: int) -> None:
+    require_living(answer, seed)

@@ -3,7 +3,7 @@
 import torch
 from torch.nn.functional import logsigmoid
 
-from moe_teach.chapters.ch07_modern_moe.answer_parts import _best_two, _limited
+from moe_teach.chapters.ch07_modern_moe.answer_parts import _best_two, _limited, _open
 from moe_teach.chapters.ch07_modern_moe.sigmoid_bias_route import EXERCISE
 from moe_teach.ops.route import topk_gates
 from moe_teach.ops.route.variants import group_mask
@@ -161,15 +161,56 @@ def scales_by_one_unasked(logits, expert_bias, top_k, n_groups=1, top_groups=1, 
     return _weigh(scores, ids, gate_scale)
 
 
+def _named(name, worth=None, dead=-torch.inf):
+    """Make an answer that leaves out who is out of service, and values groups by `worth`."""
+
+    def answer(logits, expert_bias, top_k, n_groups=1, top_groups=1, gate_scale=2.5, alive=None):
+        scores = logits.float().sigmoid()
+        ranking = scores + expert_bias
+        closed = ranking if alive is None else ranking.masked_fill(~alive, dead)
+        groups = [r.unflatten(-1, (n_groups, -1)) for r in (ranking, closed)]
+        value = worth(*groups) if worth else _best_two(groups[1])
+        return _weigh(scores, _choose(closed, top_k, n_groups, top_groups, worth=value), gate_scale)
+
+    answer.__name__ = answer.__qualname__ = name
+    return answer
+
+
+def _zeros(before, after):
+    return _best_two(after.masked_fill(after.isneginf(), 0.0))
+
+
+for _name, _words, _how in (
+    ("adds_up_minus_infinity", "its second best is minus infinity", {}),
+    ("ranks_the_dead_at_zero", "rank as 0", {"dead": 0.0}),
+    ("counts_the_dead_as_zero", "An empty group counts as 0", {"worth": _zeros}),
+    ("ranks_groups_with_the_dead", "were ranked with experts that are out",
+     {"worth": lambda before, after: _best_two(before)}),
+):  # fmt: skip
+    EXERCISE.wrong(stage="out of service", says=_words)(_named(_name, **_how))
+
+
+@EXERCISE.wrong(stage="out of service", says="`alive` has no effect")
+def does_not_look_who_is_alive(
+    logits, expert_bias, top_k, n_groups=1, top_groups=1, gate_scale=2.5, alive=None
+):
+    scores = logits.float().sigmoid()
+    return _weigh(scores, _choose(scores + expert_bias, top_k, n_groups, top_groups), gate_scale)
+
+
 @EXERCISE.right
-def token_by_token_in_float64(logits, expert_bias, top_k, n_groups=1, top_groups=1, gate_scale=2.5):
+def token_by_token_in_float64(
+    logits, expert_bias, top_k, n_groups=1, top_groups=1, gate_scale=2.5, alive=None
+):
     size = logits.shape[1] // n_groups
+    alive = [True] * logits.shape[1] if alive is None else alive.tolist()
     routes, gates = [], []
     for row in logits.double().sigmoid():
         ranking = (row + expert_bias).tolist()
-        parts = [sorted(ranking[g * size : (g + 1) * size])[-2:] for g in range(n_groups)]
-        best = sorted(range(n_groups), key=lambda g: -sum(parts[g]))[:top_groups]
-        open_ids = [e for g in best for e in range(g * size, (g + 1) * size)]
+        living = [[e for e in range(g * size, (g + 1) * size) if alive[e]] for g in range(n_groups)]
+        parts = {g: sorted(ranking[e] for e in part)[-2:] for g, part in enumerate(living) if part}
+        best = sorted(parts, key=lambda g: -sum(parts[g]))[:top_groups]
+        open_ids = [e for g in best for e in living[g]]
         routes.append(sorted(open_ids, key=lambda e: -ranking[e])[:top_k])
         own = row[routes[-1]]
         gates.append((gate_scale * own / (own.sum() + 1e-20)).float())
@@ -177,15 +218,32 @@ def token_by_token_in_float64(logits, expert_bias, top_k, n_groups=1, top_groups
 
 
 @EXERCISE.right
-def with_library_parts(logits, expert_bias, top_k, n_groups=1, top_groups=1, gate_scale=2.5):
+def with_library_parts(
+    logits, expert_bias, top_k, n_groups=1, top_groups=1, gate_scale=2.5, alive=None
+):
     scores = logits.float().sigmoid()
-    mask = group_mask(scores + expert_bias, n_groups, top_groups)
-    ranking = (scores + expert_bias).masked_fill(~mask, -torch.inf)
+    ranking = scores + expert_bias
+    if alive is None:
+        mask = group_mask(ranking, n_groups, top_groups)
+    else:
+        groups = ranking.masked_fill(~alive, -torch.inf).unflatten(-1, (n_groups, -1))
+        best = groups.sort(-1, descending=True).values[..., :2]
+        empty = best[..., 0].isneginf()
+        worth = best.masked_fill(best.isneginf(), 0.0).sum(-1).masked_fill(empty, -torch.inf)
+        mask = _open(worth, top_groups).repeat_interleave(groups.shape[-1], dim=-1) & alive
+    ranking = ranking.masked_fill(~mask, -torch.inf)
     return topk_gates(scores, top_k, ranking=ranking, scale=gate_scale)
 
 
 @EXERCISE.right
-def in_log_space(logits, expert_bias, top_k, n_groups=1, top_groups=1, gate_scale=2.5):
+def in_log_space(logits, expert_bias, top_k, n_groups=1, top_groups=1, gate_scale=2.5, alive=None):
     logs = logsigmoid(logits.float())
-    ids = _choose(logs.exp() + expert_bias[None], top_k, n_groups, top_groups)
+    ranking = logs.exp() + expert_bias[None]
+    # Sinks whoever is out of service below all others, and an empty group below all groups.
+    alive = torch.ones(logits.shape[1], dtype=torch.bool) if alive is None else alive
+    groups = ranking.masked_fill(~alive, -torch.inf).unflatten(-1, (n_groups, -1))
+    first = groups.amax(-1)
+    rest = groups.scatter(-1, groups.argmax(-1, keepdim=True), -torch.inf).amax(-1)
+    worth = torch.where(rest.isneginf(), first, first + rest)
+    ids = _limited(groups, worth, top_k, top_groups)
     return logs.gather(-1, ids).softmax(-1) * gate_scale, ids

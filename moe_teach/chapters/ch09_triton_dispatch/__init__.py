@@ -4,7 +4,9 @@ from moe_teach.chapters.ch09_triton_dispatch import (
     combine_rows,
     copy_and_sign,
     count_choices,
+    finish_layer,
     gather_rows,
+    is_right,
     place_choices,
     questions,
 )
@@ -15,5 +17,7 @@ EXERCISES = (
     place_choices.EXERCISE,
     gather_rows.EXERCISE,
     combine_rows.EXERCISE,
+    is_right.EXERCISE,
+    finish_layer.EXERCISE,
 )
 QUESTIONS = questions.QUESTIONS

@@ -19,18 +19,23 @@ EXERCISE = Exercise(
     importance=5,
     minutes=20,
     needs=("9.1",),
+    version=2,  # any number of programs, and each row in one store
     hints=(
-        "Compare every choice of the block with every expert at once. That is a small table of "
-        "yes and no, BLOCK by EXPERTS; its column sums are the counts.",
-        "`expert_ids[:, None] == expert[None, :]` is the table, with `expert = tl.arange(0, "
+        "Compare every choice of the block with every expert at once. That is a tile of yes and "
+        "no, BLOCK by EXPERTS; its column sums are the counts. Around it runs a loop over blocks.",
+        "`expert_ids[:, None] == expert[None, :]` is the tile, with `expert = tl.arange(0, "
         "EXPERTS)`. Lanes behind the end must match no expert: what value should `other` give "
-        "them? Row b of the output starts at `b * n_experts`.",
-        "ids = tl.load(expert_ids_ptr + at, mask=at < n_choices, other=-1); hits = (ids[:, None] "
-        "== expert[None, :]).to(tl.int32); tl.store(counts_ptr + b * n_experts + expert, "
+        "them? A program that starts at its own number and goes on in steps of "
+        "`tl.num_programs(0)` meets nobody.",
+        "for b in range(tl.program_id(0), tl.cdiv(n_choices, BLOCK), tl.num_programs(0)): ids = "
+        "tl.load(expert_ids_ptr + at, mask=at < n_choices, other=-1); hits = (ids[:, None] == "
+        "expert[None, :]).to(tl.int32); tl.store(counts_ptr + b * n_experts + expert, "
         "tl.sum(hits, axis=0), mask=expert < n_experts)",
     ),
     explanation="Every block has a row of its own, so nobody has to wait for anybody: no atomic "
-    "operation, and the same numbers in any order of execution. The rows are added up afterwards. "
+    "operation, and the same numbers in any order of execution and for any number of programs. A "
+    "grid that fits the machine (132 programs on an H100) and a loop over the work is called a "
+    "persistent kernel: it starts once, and what it has loaded before may stay in registers. "
     "`other=-1` does double duty: lanes without a choice look like choices that were turned away.",
 )
 
@@ -58,7 +63,9 @@ def power_of_two(n: int) -> int:
     return 1 << (n - 1).bit_length()
 
 
-def _launch(kernel: Any, expert_ids: Tensor, n_experts: int, block: int) -> Run:
+def _launch(
+    kernel: Any, expert_ids: Tensor, n_experts: int, block: int, n_programs: int | None = None
+) -> Run:
     n = len(expert_ids)
     n_blocks = -(-n // block)
     arguments = {
@@ -75,7 +82,8 @@ def _launch(kernel: Any, expert_ids: Tensor, n_experts: int, block: int) -> Run:
             "Use n_experts for the start of a row, and in the mask of the store.",
         ),
     }
-    return launch(kernel, (n_blocks,), arguments, outputs=("counts",), causes=causes)
+    grid = (n_programs or n_blocks,)
+    return launch(kernel, grid, arguments, outputs=("counts",), causes=causes)
 
 
 def _launches(kernel: Any, seed: int) -> list[Run]:
@@ -184,3 +192,48 @@ def _count_dropped(answer: Any, seed: int) -> None:
             got=run.outputs["counts"],
             example=run.given,
         )
+
+
+@EXERCISE.stage("any number of programs")
+def _count_grid(answer: Any, seed: int) -> None:
+    for n, n_experts, block, n_programs in ((9, 3, 2, 1), (11, 5, 2, 4), (5, 2, 4, 5)):
+        ids = choices(n, n_experts, seed)
+        run = _launch(answer, ids, n_experts, block, n_programs)
+        n_blocks = -(-n // block)
+        said = f"There are {n_blocks} blocks here, and the grid has {n_programs}"
+        run.demand_no_races(
+            f"Two programs count the same block. {said}.",
+            "Start at tl.program_id(0), and go on in steps of tl.num_programs(0).",
+        )
+        run.demand_written(
+            "counts",
+            f"{said}: a program has to take more than one.",
+            "Let each program loop over blocks, in steps of tl.num_programs(0), up to "
+            "tl.cdiv(n_choices, BLOCK).",
+        )
+        expected, got = counts_of(ids, n_experts, block), run.outputs["counts"]
+        require(
+            close(got, expected),
+            f"{said}. Some counts are wrong.",
+            cause="With a program for each block they were right, so something is kept from one "
+            "block to the next.",
+            cure="Begin every turn of the loop with the choices of its own block.",
+            expected=expected,
+            got=got,
+            example=run.given,
+        )
+
+
+@EXERCISE.stage("a row in one store")
+def _count_stores(answer: Any, seed: int) -> None:
+    run = _launch(answer, choices(12, 7, seed), 7, 4)
+    stores = [access for access in run.seen.accesses if access.kind == "store"]
+    require(
+        len(stores) == 3,
+        f"3 rows of 7 counts were written in {len(stores)} stores.",
+        cause="Experts are counted one after the other, and each count is stored alone. With 256 "
+        "experts that is 256 turns and 256 trips to memory.",
+        cure="Compare all choices with all experts in one tile, `expert_ids[:, None] == "
+        "expert[None, :]`, and store its column sums as one block.",
+        example=run.given,
+    )

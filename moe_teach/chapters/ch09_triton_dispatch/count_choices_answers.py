@@ -8,14 +8,15 @@ COUNT = """\
 def kernel(
     expert_ids_ptr, counts_ptr, n_choices, n_experts, BLOCK: tl.constexpr, EXPERTS: tl.constexpr
 ):
-    block = tl.program_id(0)
-    at = block * BLOCK + tl.arange(0, BLOCK)
-    ids = tl.load(expert_ids_ptr + at, mask=at < n_choices, other=-1)
-    expert = tl.arange(0, EXPERTS)
-    hits = (ids[:, None] == expert[None, :]).to(tl.int32)
-    counts = tl.sum(hits, axis=0)
-    tl.store(counts_ptr + block * n_experts + expert, counts, mask=expert < n_experts)
+    for block in range(tl.program_id(0), tl.cdiv(n_choices, BLOCK), tl.num_programs(0)):
+        at = block * BLOCK + tl.arange(0, BLOCK)
+        ids = tl.load(expert_ids_ptr + at, mask=at < n_choices, other=-1)
+        expert = tl.arange(0, EXPERTS)
+        hits = (ids[:, None] == expert[None, :]).to(tl.int32)
+        counts = tl.sum(hits, axis=0)
+        tl.store(counts_ptr + block * n_experts + expert, counts, mask=expert < n_experts)
 """
+_LOOP = "range(tl.program_id(0), tl.cdiv(n_choices, BLOCK), tl.num_programs(0))"
 
 
 @EXERCISE.wrong(stage="memory", says="mask of the store")
@@ -70,7 +71,7 @@ def counts_the_empty_lanes_for_the_first_expert():
 @EXERCISE.wrong(stage="counts", says="column e those with")
 @kernel
 def numbers_the_experts_from_one():
-    return changed(COUNT, ("tl.arange(0, EXPERTS)\n", "tl.arange(0, EXPERTS)\n    ids -= 1\n"))
+    return changed(COUNT, ("tl.arange(0, EXPERTS)\n", "tl.arange(0, EXPERTS)\n        ids -= 1\n"))
 
 
 @EXERCISE.wrong(stage="turned away", says="not for the first expert")
@@ -89,22 +90,61 @@ def clamps_the_turned_away():
 def by_histogram():
     return changed(
         COUNT,
-        ("hits = (ids[:, None] == expert[None, :]).to(tl.int32)\n    ", ""),
+        ("hits = (ids[:, None] == expert[None, :]).to(tl.int32)\n        ", ""),
         ("tl.sum(hits, axis=0)", "tl.histogram(ids, EXPERTS, mask=ids >= 0)"),
     )
 
 
 @EXERCISE.right
 @kernel
+def in_runs_of_neighbours():
+    runs = "range(tl.program_id(0) * share, tl.minimum(tl.program_id(0) * share + share, blocks))"
+    return changed(
+        COUNT,
+        (
+            "    for block in " + _LOOP,
+            "    blocks = tl.cdiv(n_choices, BLOCK)\n"
+            "    share = tl.cdiv(blocks, tl.num_programs(0))\n"
+            "    for block in " + runs,
+        ),
+    )
+
+
+@EXERCISE.wrong(stage="any number of programs", says="has to take more than one")
+@kernel
+def one_block_for_each_program():
+    return changed(COUNT, (_LOOP, "range(tl.program_id(0), tl.program_id(0) + 1)"))
+
+
+@EXERCISE.wrong(stage="everybody once", says="row b of the table and nothing else")
+@kernel
+def walks_through_all_later_blocks():
+    return changed(COUNT, (", tl.num_programs(0))", ")"))
+
+
+@EXERCISE.wrong(stage="any number of programs", says="kept from one block to the next")
+@kernel
+def adds_up_over_its_blocks():
+    return changed(
+        COUNT,
+        ("    for block", "    counts = tl.zeros((EXPERTS,), tl.int32)\n    for block"),
+        ("counts = tl.sum(hits, axis=0)", "counts += tl.sum(hits, axis=0)"),
+    )
+
+
+@EXERCISE.wrong(stage="a row in one store", says="each count is stored alone")
+@kernel
 def expert_by_expert():
-    return """\
-@triton.jit
-def kernel(
-    expert_ids_ptr, counts_ptr, n_choices, n_experts, BLOCK: tl.constexpr, EXPERTS: tl.constexpr
-):
-    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    ids = tl.load(expert_ids_ptr + at, mask=at < n_choices, other=n_experts)
-    for e in range(n_experts):
-        count = tl.sum(tl.where(ids == e, 1, 0))
-        tl.store(counts_ptr + tl.program_id(0) * n_experts + e, count)
-"""
+    return changed(
+        COUNT,
+        ("        expert = tl.arange(0, EXPERTS)\n", "        for e in range(n_experts):\n"),
+        (
+            "        hits = (ids[:, None] == expert[None, :]).to(tl.int32)\n",
+            "            count = tl.sum((ids == e).to(tl.int32))\n",
+        ),
+        ("        counts = tl.sum(hits, axis=0)\n", ""),
+        (
+            "tl.store(counts_ptr + block * n_experts + expert, counts, mask=expert < n_experts)",
+            "    tl.store(counts_ptr + block * n_experts + e, count)",
+        ),
+    )

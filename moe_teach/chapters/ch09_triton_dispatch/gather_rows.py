@@ -34,7 +34,8 @@ EXERCISE = Exercise(
     explanation="Strides are arguments because a kernel sees an address and no shape: handed a "
     "transposed or sliced tensor, a kernel that assumes neighbours reads other numbers, without an "
     "error. The wide index costs nothing you could measure and holds until memory ends; 65,536 "
-    "tokens times 8 choices of width 4,096 are 2^31 numbers already.",
+    "tokens times 8 choices of width 4,096 fill an int32 to its last number, and one token more "
+    "does not fit.",
 )
 
 # rows, columns, block of rows, block of columns, numbers between the rows of x and of rows

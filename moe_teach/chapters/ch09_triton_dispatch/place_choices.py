@@ -20,24 +20,30 @@ EXERCISE = Exercise(
     importance=5,
     minutes=25,
     needs=("9.2",),
+    version=2,  # of `base` only what the choices need
     hints=(
         "A choice needs two numbers: where its block's rows for its expert begin, and how many "
         "choices of the *same* expert stand before it in the block. Their sum is its row.",
-        "Down the columns of the table of 9.2, a running sum (`tl.cumsum`, axis 0) counts the "
-        "choices so far, including the choice itself. Each line of the table has one 1 at most, "
-        "so a sum over the experts picks the number that belongs to the choice.",
-        "hits as in 9.2; earlier = tl.cumsum(hits, axis=0) - hits; row = tl.sum(hits * (earlier + "
-        "base[None, :]), axis=1); store tl.where(ids >= 0, row, -1) for every choice, and "
-        "choice // TOP_K at token_idx_ptr + row, masked by ids >= 0.",
+        "The first is a load whose addresses are made of what was loaded: `base_ptr + block * "
+        "n_experts + expert_ids`, masked where an id is -1. For the second, compare all choices of "
+        "the block with all of them: a tile, BLOCK by BLOCK, of who has the same expert and of who "
+        "stands earlier.",
+        "lane = tl.arange(0, BLOCK); earlier = (ids[:, None] == ids[None, :]) & (lane[None, :] < "
+        "lane[:, None]); row = tl.load(base_ptr + block * n_experts + ids, mask=ids >= 0, other=0) "
+        "+ tl.sum(earlier.to(tl.int32), axis=1); store tl.where(ids >= 0, row, -1) for every "
+        "choice, and choice // TOP_K at token_idx_ptr + row, masked by ids >= 0.",
     ),
     explanation="This is the step for which others sort. The order within an expert is fixed by "
     "arithmetic, so it is the order of the choices on every run and on every machine. Handing out "
     "rows with an atomic counter would be shorter, and then the layout would change from run to "
-    "run: the same sums, in another order.",
+    "run: the same sums, in another order. Comparing choices with choices costs BLOCK times BLOCK, "
+    "whatever the number of experts; a tile of choices by experts costs BLOCK times EXPERTS. With "
+    "many experts and small blocks the first is the smaller one.",
 )
 
 # choices, experts, choices of a token, block
 SIZES = ((1, 1, 1, 4), (3, 2, 1, 4), (10, 3, 2, 4), (21, 12, 3, 8), (6, 2, 2, 2))
+MANY = 40  # experts, far more than a block has choices
 
 
 def _base(counts: Tensor) -> Tensor:
@@ -75,8 +81,9 @@ def _launch(kernel: Any, expert_ids: Tensor, n_experts: int, top_k: int, block: 
             "Subtract the choice itself from the running sum, and mask the store by who was kept.",
         ),
         ("base", "load"): Why(
-            "The table has n_experts columns, one row for each block.",
-            "Begin at block * n_experts, and mask the lanes from n_experts on.",
+            "The table has one row of n_experts for each block. An id of -1 is no expert, and "
+            "lanes behind the end have no choice at all.",
+            "Begin at block * n_experts, and mask the load with expert_ids >= 0.",
         ),
     }
     outputs = ("slot", "token_idx")
@@ -211,5 +218,28 @@ def _require_slots(run: Any, ids: Tensor, slot: Tensor) -> None:
         cure="-1 equals no expert: compare the id as it is, also where a lane has no choice.",
         expected=slot,
         got=got,
+        example=run.given,
+    )
+
+
+@EXERCISE.stage("only what is needed")
+def _place_loads(answer: Any, seed: int) -> None:
+    ids = choices(12, MANY, seed, turned_away=True)
+    run = _launch(answer, ids, MANY, 2, 4)
+    slot, _ = _slots(ids, MANY)
+    _require_slots(run, ids, slot)
+    kept = int((ids >= 0).sum())
+    loads = [a for a in run.seen.accesses if (a.buffer, a.kind) == ("base", "load")]
+    loaded = sum(load.elements.size for load in loads)
+    way = "with a whole row of `base`" if len(loads) <= 3 else "expert after expert"
+    require(
+        loaded <= kept,
+        f"{kept} choices of {MANY} experts were placed, and {loaded} numbers of `base` were "
+        f"loaded, in {len(loads)} load{'s' * (len(loads) > 1)}.",
+        cause=f"The kernel walks through all experts, {way}, and most of them nobody in the block "
+        "has chosen.",
+        cure="Load with one address for each choice, base_ptr + block * n_experts + expert_ids, "
+        "masked where an id is -1. How many chose the same expert before, the choices know among "
+        "themselves.",
         example=run.given,
     )

@@ -42,6 +42,22 @@ QUESTIONS = (
         hints=("First the start of the expert, then the rows of earlier blocks, then the rank.",),
     ),
     Question(
+        id="9.q5",
+        prompt="A GPU fetches memory in pieces of 32 bytes. A program of step 1 wants one column "
+        "of 8 rows; the rows are 512 float32 numbers wide and lie one behind the other. How many "
+        "*bytes* are fetched for the 32 bytes that it wants?",
+        answer=256,
+        because="Neighbours in a column are 2,048 bytes apart, so each of the 8 numbers lies in a "
+        "piece of its own: 8 times 32 bytes. Eight neighbours of one row share a piece.",
+        misconceptions={
+            32: "That would be so if the 8 numbers lay side by side. In a column they are 512 "
+            "numbers apart.",
+            16384: "Nobody fetches whole rows: of each row only the piece with the wanted number.",
+            8: "That is how many pieces. Each has 32 bytes.",
+        },
+        hints=("How far apart are two numbers of one column, and how many share a piece?",),
+    ),
+    Question(
         id="9.q3",
         prompt="Which of these may differ in its last bits from one run to the next, on one and "
         "the same GPU?",
@@ -65,8 +81,9 @@ QUESTIONS = (
     ),
     Question(
         id="9.q4",
-        prompt="In the tile map, make the tiles 64 rows high. Then move all rows to expert 0, the "
-        "worst load there is. What does that do to the padding?",
+        prompt="Six experts have 22, 9, 31, 0, 17 and 17 rows, and each expert's rows are cut into "
+        "tiles that are 64 rows high. Now all rows move to expert 0, the worst load there is. What "
+        "does that do to the padding?",
         choices={
             "a": "It grows: an uneven load leaves more cells empty.",
             "b": "It shrinks: one expert has one last tile, where five experts had five.",
@@ -78,8 +95,9 @@ QUESTIONS = (
         "slots of equal length, as in chapter 04, that an uneven load fills with padding.",
         replies={
             "a": "That holds where every expert gets as many slots as the busiest one needs. Tiles "
-            "are cut expert by expert: count the hatched ones before and after.",
-            "c": "The rows stay, but the tiles that cover them change: count the hatched ones.",
+            "are cut expert by expert: in the tile map, count the hatched cells before and after.",
+            "c": "The rows stay, but the tiles that cover them change: count the hatched cells in "
+            "the tile map.",
         },
     ),
 )

@@ -29,7 +29,7 @@ _STAGE_ICONS = {"passed": "✓", "failed": "✗", "not reached": "·"}
 MONOSPACE = "font-family: var(--jp-code-font-family, ui-monospace, monospace); font-size: 0.92em;"
 _CARD = (
     "border-left: 4px solid {colour}; border-radius: 3px; padding: 8px 14px; margin: 4px 0; "
-    "max-width: 50em; background: rgba(128, 128, 128, 0.09); color: inherit; "
+    "max-width: {width}; background: rgba(128, 128, 128, 0.09); color: inherit; "
     "font-family: var(--jp-content-font-family, system-ui, sans-serif); line-height: 1.45;"
 )
 _NOT_YOURS = (
@@ -177,10 +177,10 @@ def escape_markdown(text: str) -> str:
     return "".join(p for pair in zip(marked, [*pieces[1::2], ""], strict=True) for p in pair)
 
 
-def card(colour: str, label: str, *parts: str) -> str:
+def card(colour: str, label: str, *parts: str, width: str = "50em") -> str:
     """Wrap `parts` (HTML) in a bordered card; `label` names it for screen readers."""
     inner = "".join(parts)
-    style = _CARD.format(colour=colour)
+    style = _CARD.format(colour=colour, width=width)
     return f'<div role="group" aria-label="{escape(label)}" style="{style}">{inner}</div>'
 
 
@@ -199,7 +199,8 @@ def block(title: str, text: str) -> str:
     """Write a titled block of escaped monospaced text."""
     pre = (
         f'<pre style="{MONOSPACE} margin: 2px 0 0; padding: 4px 8px; overflow-x: auto; '
-        'background: rgba(128, 128, 128, 0.12); color: inherit; white-space: pre-wrap;">'
+        "background: rgba(128, 128, 128, 0.12); color: inherit; white-space: pre-wrap; "
+        'word-break: normal; overflow-wrap: anywhere;">'
     )
     return f'<div style="margin-top: 6px;">{escape(title)}{pre}{escape(text)}</pre></div>'
 

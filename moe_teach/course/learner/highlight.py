@@ -30,6 +30,8 @@ def python_html(source: str) -> str:
         pieces.append(f'<span style="{style}">{shown}</span>' if style else shown)
     pre = (
         f'<pre style="{feedback.MONOSPACE} margin: 6px 0 0; padding: 6px 10px; overflow-x: auto; '
+        # JupyterLab would break lines anywhere, in the middle of a word too.
+        "white-space: pre; word-break: normal; overflow-wrap: normal; "
         'background: rgba(128, 128, 128, 0.10); color: inherit; line-height: 1.4;">'
     )
     return f"{pre}{''.join(pieces).rstrip()}</pre>"

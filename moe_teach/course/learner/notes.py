@@ -34,7 +34,8 @@ class Note:
             parts.append(python_html(self.code))
         if self.rows:
             parts.append(feedback.table(self.header, list(self.rows)))
-        return feedback.card(_COLOUR, self.title, *parts)
+        width = "64em" if self.code else "50em"  # the lines of the library fit in, unbroken
+        return feedback.card(_COLOUR, self.title, *parts, width=width)
 
     def _repr_markdown_(self) -> str:
         fence = "`" * 4

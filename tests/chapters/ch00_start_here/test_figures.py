@@ -44,3 +44,8 @@ def test_names_and_tokens_label_the_axes():
 def test_labels_that_do_not_fit_are_refused_in_a_sentence():
     with pytest.raises(ValueError, match="2 tokens and 3 experts"):
         routing_picture(["a"], routing())
+
+
+def test_the_picture_tells_every_choice_in_words():
+    words = routing_picture(["a", "b"], routing(), ["x", "y", "z"]).get_gid()
+    assert words.endswith("a to x 0.73 and y 0.27; b to y 0.50 and z 0.50.")

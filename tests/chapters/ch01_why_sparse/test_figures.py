@@ -4,14 +4,12 @@ import numpy as np
 import pytest
 
 from moe_teach.catalog import ARTICLE_MODEL, CATALOG
-from moe_teach.chapters.ch01_why_sparse.figures import (
+from moe_teach.chapters.ch01_why_sparse.cost_figures import (
     bars_figure,
     break_even_figure,
-    catalog_figure,
     lines_figure,
-    points_of,
-    promise_figure,
 )
+from moe_teach.chapters.ch01_why_sparse.figures import catalog_figure, points_of, promise_figure
 from moe_teach.cost import n_params_active, n_params_total
 from moe_teach.plots.style import MAX_BYTES, to_png
 
@@ -86,3 +84,30 @@ def test_a_break_even_beyond_the_figure_is_not_marked():
 def test_figures_stay_within_the_budget_of_a_page(points):
     drawings = (catalog_figure(points, ARTICLE_MODEL.name), promise_figure(points))
     assert all(len(to_png(drawing)) <= MAX_BYTES for drawing in drawings)
+
+
+def test_marks_and_lines_of_the_catalog_have_a_legend(points):
+    legend = catalog_figure(points, ARTICLE_MODEL.name).axes[0].get_legend()
+    names = [text.get_text() for text in legend.get_texts()]
+    assert {"sparse", "dense", "the puzzle of this chapter"} <= set(names)
+
+
+def test_a_curve_is_told_with_its_ends_and_its_turn():
+    drawing = lines_figure((1, 8, 64), {"ratio": {"a": [1.0, 6.0, 2.0]}}, ["Times"])
+    assert "Times, ratio: a from 1 at 1 over 6 at 8 to 2 at 64" in drawing.get_gid()
+
+
+def test_every_figure_carries_its_own_words(points):
+    hours = [0.0, 100.0]
+    usd = {"buy": [10.0, 20.0], "rent": [0.0, 40.0]}
+    drawings = (
+        catalog_figure(points, ARTICLE_MODEL.name),
+        promise_figure(points),
+        bars_figure(["small\nmodel", "big"], {"memory (GB)": [24.0, 144.0]}),
+        break_even_figure(hours, usd, {"rent": 33.0, "rent little": float("inf")}),
+    )
+    words = [drawing.get_gid() for drawing in drawings]
+    assert f"{len(points)} models" in words[0]
+    assert f"{sum(not p.is_dense for p in points)} sparse models" in words[1]
+    assert words[2] == "Bar charts. memory (GB): 24 for small model, 144 for big."
+    assert words[3].endswith("rent after 33 hours, rent little never.")

@@ -5,9 +5,10 @@ import torch
 
 from moe_teach.analysis.laws import obeys
 from moe_teach.analysis.own_layer import told_about, written_by
-from moe_teach.chapters.ch04_dispatch.figures import who_goes_where
+from moe_teach.chapters.ch04_dispatch.layer_figure import your_layer
 from moe_teach.chapters.ch04_dispatch.my_layer import kinds_by_expert, learn_kinds
 from moe_teach.chapters.ch04_dispatch.my_moe_answers import WithALoopOverTheExperts as Layer
+from moe_teach.plots.style import MAX_BYTES, to_png
 
 
 def test_the_laws_are_told_all_they_need_but_a_bias() -> None:
@@ -40,10 +41,39 @@ def test_a_part_is_the_readers_by_the_package_it_comes_from() -> None:
     assert written_by(part) == "you"
 
 
-def test_the_figure_writes_every_share_and_every_author() -> None:
-    table = torch.eye(4)
-    drawing = who_goes_where(table, table, {"route": "you", "sort": "the course"})
-    words = [text.get_text() for axes in drawing.axes for text in axes.texts]
+@pytest.fixture
+def picture():
+    """The figure of a right layer and of one that forgets the gates."""
 
-    assert words.count("100%") == 8
-    assert words[-2:] == ["●  route: you", "○  sort: the course"]
+    def ungated(y, gates, slot):
+        return Layer(8, 4, 2, 3).mix(y, torch.ones_like(gates), slot)
+
+    layers = {"yours": Layer(8, 4, 2, 3), "ungated": Layer(8, 4, 2, 3, mix=ungated)}
+    reports = {name: obeys(layer, d_model=8, **told_about(layer)) for name, layer in layers.items()}
+    losses = {"yours": [[1.1, 0.25], [1.1, 0.35]], "ungated": [[1.1, 0.5], [1.1, 0.5]]}
+    authors = {"route": "you", "sort": "the course"}
+    return your_layer(authors, reports, losses, torch.full((4, 4), 0.25), torch.eye(4))
+
+
+def _words(drawing) -> list[str]:
+    return [text.get_text() for axes in drawing.axes for text in axes.texts]
+
+
+def test_the_figure_writes_every_share_and_every_author(picture) -> None:
+    words = _words(picture)
+
+    assert words.count("25%") == 16 and words.count("100%") == 4
+    assert "by you" in words and "by the course" in words
+
+
+def test_the_figure_marks_every_law_that_a_layer_breaks(picture) -> None:
+    words = _words(picture)
+
+    assert words.count("✗") >= 2  # the gates in the sum, and the router that no longer learns
+    assert words.count("✓") + words.count("✗") + words.count("–") == 2 * 13
+    assert "Yours breaks no law and learns to a loss of 0.30" in picture.get_gid()
+    assert "kept once" in picture.get_gid()
+
+
+def test_the_figure_fits_the_budget_of_a_figure(picture) -> None:
+    assert len(to_png(picture)) <= MAX_BYTES

@@ -159,3 +159,14 @@ def test_a_chart_is_shown_with_its_findings_in_words(monkeypatch):
 
     assert "case A" in shown[0]["text/plain"] and "Chart of health." in shown[1]["text/plain"]
     assert all(bundle["image/png"].startswith(b"\x89PNG") for bundle in shown)
+
+
+def test_several_patients_are_shown_on_one_sheet(monkeypatch):
+    shown = []
+    monkeypatch.setattr("moe_teach.course.clinic.examine", lambda f, s, n: examine(f, s, 2))
+    monkeypatch.setattr("moe_teach.plots.style.display", lambda *a, **k: shown.append(a[0]))
+
+    clinic.compare("AG")
+
+    (bundle,) = shown
+    assert all(f"Chart of case {case}." in bundle["text/plain"] for case in "AG")

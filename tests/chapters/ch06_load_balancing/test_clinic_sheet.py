@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from moe_teach.chapters.ch06_load_balancing.clinic.chart import Chart
-from moe_teach.chapters.ch06_load_balancing.clinic.sheet import ZERO, chart_sheet, in_words
+from moe_teach.chapters.ch06_load_balancing.clinic.panels import ZERO
+from moe_teach.chapters.ch06_load_balancing.clinic.sheet import chart_sheet, in_words, ward_sheet
 from moe_teach.plots.style import MAX_BYTES, to_png
 
 HEALTHY = Chart(
@@ -65,9 +66,7 @@ def test_a_zero_gradient_is_drawn_on_the_line_of_zero(sheet):
 
 
 def test_the_load_says_in_words_how_busy_the_busiest_is(sheet):
-    (text,) = sheet.axes[0].texts
-
-    assert "2.8 x fair share" in text.get_text() and "in health 1.0" in text.get_text()
+    assert "busiest at the end: 2.8 x fair share" in sheet.axes[0].get_xlabel()
 
 
 def test_violation_reads_the_last_ten_steps_only():
@@ -80,6 +79,35 @@ def test_violation_reads_the_last_ten_steps_only():
 def test_the_sheet_is_cheap_enough_to_show_a_dozen(sheet):
     assert len(to_png(sheet, max_colours=96)) < MAX_BYTES / 2
     assert len(to_png(sheet)) <= MAX_BYTES
+
+
+@pytest.fixture
+def ward():
+    return ward_sheet({"case X": SICK, "case Y": HEALTHY}, HEALTHY)
+
+
+def test_a_ward_has_a_row_for_each_patient_and_a_title_for_each_panel(ward):
+    titles = [axes.get_title()[:1] for axes in ward.axes]
+
+    assert titles == [*"12345678", *[""] * 8]
+    assert [ward.axes[row].get_ylabel() for row in (0, 8)] == ["X", "Y"]
+
+
+def test_patients_of_a_ward_share_their_scales(ward):
+    for above, below in zip(ward.axes[:8], ward.axes[8:], strict=True):
+        assert above.get_ylim() == below.get_ylim()
+
+
+def test_a_ward_writes_numbers_only_where_a_patient_leaves_health(ward):
+    gates_of_the_sick, gates_of_the_sound = ward.axes[3], ward.axes[11]
+
+    assert [text.get_text() for text in gates_of_the_sick.texts][:3] == [".25", ".14", ".21"]
+    assert not gates_of_the_sound.texts
+
+
+def test_a_ward_is_light_and_carries_everybodys_findings_in_words(ward):
+    assert len(to_png(ward, max_colours=48)) < MAX_BYTES / 3
+    assert all(f"Chart of case {name}." in ward.get_gid() for name in "XY")
 
 
 def test_the_words_tell_all_findings():

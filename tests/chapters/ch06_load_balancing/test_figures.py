@@ -4,13 +4,16 @@ import numpy as np
 import pytest
 
 from moe_teach.chapters.ch06_load_balancing.figures import (
-    Course,
     Price,
-    likeness_and_dead,
     load_over_training,
+    over_time,
     push_per_expert,
     smoothed,
     trade_off,
+)
+from moe_teach.chapters.ch06_load_balancing.text_figures import (
+    Course,
+    likeness_and_dead,
     utilisation,
 )
 from moe_teach.plots.style import MAX_BYTES, to_png
@@ -119,3 +122,31 @@ def test_axes_are_labelled_and_figures_small(stacked, courses):
     assert stacked.axes[0].get_ylabel()
     for drawing in (stacked, push, several):
         assert len(to_png(drawing)) <= MAX_BYTES
+
+
+def test_every_mark_is_in_a_legend(courses):
+    tables = {"none": np.array([[0.2, 0.9], [0.4, 0.7]])}
+    prices = {"Switch loss": [Price(1.0, [2, 3], [0.5, 0.7])]}
+
+    def legend(drawing):
+        return " ".join(text.get_text() for text in drawing.legends[0].get_texts())
+
+    said = legend(utilisation(courses, 8))
+    assert all(word in said for word in ("none", "bias", "range of the", "your run", "mean loss"))
+    said = legend(likeness_and_dead([1, 15], tables, tables))
+    assert "none" in said and "one seed" in said
+    said = legend(trade_off(prices, {}))
+    assert all(word in said for word in ("median", "range", "compare"))
+
+
+def test_figures_bring_their_own_words_with_their_numbers(stacked, courses):
+    tables = {"none": np.array([[0.2, 0.9], [0.4, 0.7]])}
+    prices = {"Switch loss": [Price(1.0, [2, 3], [0.5, 0.7])]}
+    curves = {"as it is": [[1, 2, 3], [4, 4, 5]]}
+
+    assert "collapsed: 1 of 4 alive" in stacked.get_gid()
+    assert "expert 1 has most" in push_per_expert([0.1, 0.9], [0.1, -0.1]).get_gid()
+    assert "at 1 MaxVio 2.5, accuracy 0.60" in trade_off(prices, {}).get_gid()
+    assert "as it is 2, 4" in over_time((500, 1500), "in use", curves).get_gid()
+    assert "none: 2.0 dead, MaxVio 1.0, loss 2.350" in utilisation(courses, 8).get_gid()
+    assert "none: cosine 0.30, 0.80" in likeness_and_dead([1, 15], tables, tables).get_gid()

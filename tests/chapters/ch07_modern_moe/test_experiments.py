@@ -1,6 +1,8 @@
 """Chapter 07: its rule is DeepSeek-V3's, its designs cost the same, its experiments repeat."""
 
 import dataclasses
+import inspect
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,6 +11,7 @@ from moe_teach.chapters import ch07_modern_moe as checks
 from moe_teach.chapters.ch07_modern_moe import experiments as chapter
 from moe_teach.chapters.ch07_modern_moe.experiments import memory
 from moe_teach.chapters.ch07_modern_moe.experiments.memory import fixed_choice
+from moe_teach.chapters.ch07_modern_moe.faulty_routers import lean_route
 from moe_teach.config import RouterConfig
 from moe_teach.course import materials
 from moe_teach.course.experiments import stored
@@ -192,12 +195,29 @@ def test_a_horizon_has_a_schedule_of_its_own_length_and_rate():
 
 
 def test_rates_of_the_verdict_are_those_that_the_search_found():
-    short, long = (
+    found = [
         best_rates(stored(name), "kilobits", lowest=False)
-        for name in ("07_rates", "07_rates_longer")
-    )
+        for name in ("07_rates", "07_rates_beside", "07_rates_longer")
+    ]
 
-    assert chapter.BEST[900] == {name: short[900][name] for name in chapter.BEST[900]}
-    for name, rate in chapter.BEST[2700].items():
-        assert rate == long[2700].get(name, short[900][name]), name
+    assert chapter.BEST[900] == found[0][900] | found[1][900]
+    assert chapter.BEST[2700] == found[2][2700]
     assert all(chapter.BEST[2700][name] == rate for name, rate in chapter.BEST_9000.items())
+
+
+def test_every_rate_of_a_verdict_lies_between_two_that_did_worse_or_is_named():
+    """A best rate at the end of a search may have a better neighbour that was never tried."""
+    at_the_end = {
+        (steps, name)
+        for steps, of_length in chapter.BEST.items()
+        for name, rate in of_length.items()
+        if rate in (min(chapter.RATES), max(chapter.RATES))
+    }
+    assert at_the_end == {(2700, "dense, same total")}
+
+
+def test_the_router_of_7_8_is_the_one_that_its_check_tries():
+    source = inspect.getsource(lean_route)
+    page = Path(chapter.__file__).parents[4] / "solutions" / "07_modern_moe.py"
+
+    assert source in page.read_text("utf-8")

@@ -2,7 +2,13 @@
 
 import pytest
 
-from moe_teach.chapters.ch07_modern_moe.figures import designs, granularity, layer_picture, scopes
+from moe_teach.chapters.ch07_modern_moe.figures import (
+    designs,
+    granularity,
+    layer_picture,
+    lengths,
+    scopes,
+)
 from moe_teach.plots.style import MAX_BYTES, to_png
 
 FINER = {
@@ -15,7 +21,7 @@ ANCHORS = {"dense, same active": [12.0, 13.0], "dense, same total": [40.0, 42.0]
 
 @pytest.fixture
 def signature():
-    beside = {"31 top-3 + 1 shared": (4, [46.7, 46.8, 46.9])}
+    beside = {"31 top-3 + 1 shared": (5.6, [46.7, 46.8, 46.9])}
     return granularity(FINER, ANCHORS, beside, yours={"16 top-2": 47.3}, full=98.3)
 
 
@@ -56,13 +62,40 @@ def test_the_signature_also_draws_without_a_run_of_the_reader():
     assert len(to_png(granularity(FINER, ANCHORS))) <= MAX_BYTES
 
 
-def test_designs_are_listed_from_the_top_in_percent_of_the_reference():
-    drawing = designs({"a": [20.0, 20.0], "b": [10.0, 11.0]}, groups=(1,), reference="a")
+def test_designs_are_listed_from_the_top_beside_what_they_stored_at_one_rate():
+    own = {"a": [20.0, 20.0], "b": [10.0, 11.0], "c": [5.0]}
+    drawing = designs(own, {"a": 9.0, "b": 8.0}, groups=(1,), full=98.3)
     (axes,) = drawing.axes
 
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b"]
-    assert texts(axes) == ["100.0 %", "52.5 %"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b", "c"]
+    assert texts(axes) == ["20.0", "10.5", "5.0"]
     assert axes.yaxis_inverted()
+    hollow = [line for line in axes.lines if line.get_marker() == "D"]
+    assert [(*line.get_xdata(), *line.get_ydata()) for line in hollow] == [(9.0, 0), (8.0, 1)]
+
+
+def test_every_mark_of_the_designs_and_of_the_signature_is_in_a_legend(signature):
+    drawing = designs({"a": [20.0]}, {"a": 9.0}, groups=(), full=98.3)
+    for axes in (drawing.axes[0], signature.axes[1]):
+        marks = {line.get_marker() for line in axes.lines} - {"None"}
+        explained = {handle.get_marker() for handle in axes.get_legend().legend_handles}
+        assert marks <= explained
+
+
+def test_every_design_of_the_signature_stands_above_a_tick_of_its_own(signature):
+    axes = signature.axes[1]
+    ticks = {round(float(place), 3) for place in axes.get_xticks()}
+
+    marked = [line for line in axes.lines if line.get_marker() in ("o", "s")]
+    assert {round(float(x), 3) for line in marked for x in line.get_xdata()} == ticks
+    assert len(axes.get_xticklabels()) == len(ticks) == 4
+
+
+def test_lengths_say_the_medians_in_their_alternative_text():
+    drawing = lengths((10, 30), {"a": [[1.0, 2.0, 9.0], [4.0]], "b": [[3.0]]}, full=98.3)
+
+    assert drawing.get_gid().endswith("after 10, 30 steps: a 2.0, 4.0; b 3.0.")
+    assert "98.3" in drawing.axes[0].get_ylabel()
 
 
 def test_scopes_compare_losses_seed_by_seed():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from moe_teach.chapters.ch09_triton_dispatch.figures import lanes, owners
+from moe_teach.chapters.ch09_triton_dispatch.figures import lanes, owners, tile
 from moe_teach.plots.style import MAX_BYTES, to_png
 
 GRID = np.array([[0, 0, 1], [2, 2, -1]])
@@ -62,3 +62,17 @@ def test_the_figures_stay_within_their_budget() -> None:
 
     assert len(to_png(owners({"a": large, "b": large}))) <= MAX_BYTES
     assert len(to_png(lanes([range(8)] * 8, 8))) <= MAX_BYTES
+
+
+def test_a_tile_holds_the_sums_of_its_rows_and_columns_and_hatches_what_lies_outside() -> None:
+    drawing = tile(range(24, 28), range(8), 6, (26, 6))
+    axes = drawing.axes[0]
+
+    assert {"144", "150", "145", "155"} <= set(_words(axes))
+    assert sum(bool(patch.get_hatch()) for patch in axes.patches) == 2 + 2 + (4 * 8 - 2 * 6)
+    assert "12 of them lie inside" in drawing.get_gid()
+
+
+def test_the_alternative_texts_name_what_the_figures_show() -> None:
+    assert "program 1: 4, 6; 2 lanes are off" in lanes([[0, 1, 2, 3], [4, 6]], 4).get_gid()
+    assert "rows, 6 cells by 3 programs, 1 left out" in owners({"rows": GRID}).get_gid()

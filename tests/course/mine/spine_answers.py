@@ -15,11 +15,16 @@ def topk_route(logits, top_k, normalize_gates=True):
     return (weight / weight.sum(1)[:, None] if normalize_gates else weight), order
 """,
     "4.1 swiglu_expert": """
+from torch.utils.checkpoint import checkpoint
+
 def swish(z):
     return z * torch.sigmoid(z)
 
-def swiglu_expert(x, w_gate, w_up, w_down):
+def inner(x, w_gate, w_up, w_down):
     return torch.einsum("nf,df->nd", swish(nnf.linear(x, w_gate)) * nnf.linear(x, w_up), w_down)
+
+def swiglu_expert(x, w_gate, w_up, w_down):
+    return checkpoint(inner, x, w_gate, w_up, w_down, use_reentrant=False)
 """,
     "4.2 sort_dispatch": """
 def sort_dispatch(expert_ids, kept, n_experts):
@@ -116,10 +121,15 @@ def train_loop(model, optimizer, batches, n_steps, lr_at, balance_loss=load_bala
     return history
 """,
     "6.1 load_balance_loss": """
-def load_balance_loss(probs, expert_ids):
+def load_balance_loss(probs, expert_ids, real=None, earlier=None):
     E = probs.size(1)
-    hits = nnf.one_hot(expert_ids.reshape(-1), E).to(probs.dtype).mean(0)
-    return torch.dot(hits, probs.mean(0)) * E
+    if real is not None:
+        probs, expert_ids = probs[real], expert_ids[real]
+    if not len(probs):
+        return probs.sum()
+    hits = nnf.one_hot(expert_ids.reshape(-1), E).to(probs.dtype).sum(0)
+    hits = hits if earlier is None else hits + earlier
+    return torch.dot(hits / hits.sum(), probs.mean(0)) * E
 """,
     "6.3 bias_update": """
 def bias_update(expert_bias, expert_ids, rate):
@@ -163,14 +173,20 @@ def train_balanced(model, optimizer, batches, n_steps, lr, cure="none", strength
     return torch.tensor(rows)
 """,
     "7.5 sigmoid_bias_route": """
-def sigmoid_bias_route(logits, expert_bias, top_k, n_groups=1, top_groups=1, gate_scale=2.5):
+def sigmoid_bias_route(logits, expert_bias, top_k, n_groups=1, top_groups=1, gate_scale=2.5,
+                       alive=None):
     raw = torch.sigmoid(logits.to(torch.float32))
     biased = raw + expert_bias
     T, E = biased.shape
     per = E // n_groups
-    worth = torch.stack([
-        g.sort(dim=1, descending=True).values[:, :2].sum(1) for g in biased.split(per, dim=1)
-    ], dim=1)
+    if alive is not None:
+        biased = torch.where(alive, biased, -math.inf)
+    worth = []
+    for g in biased.split(per, dim=1):
+        best = g.sort(dim=1, descending=True).values[:, :2]
+        both = best.where(best.isfinite(), 0).sum(1)
+        worth.append(both.where(best[:, 0].isfinite(), -math.inf))
+    worth = torch.stack(worth, dim=1)
     best = worth.argsort(dim=1, descending=True)[:, :top_groups]
     closed = torch.ones(T, n_groups, dtype=torch.bool).scatter(1, best, False)
     biased = biased.masked_fill(closed.repeat_interleave(per, dim=1), -math.inf)

@@ -171,6 +171,15 @@ def test_a_newer_answer_is_not_replaced_by_the_proof_of_an_older_one(learner, ex
     assert waiting.find(exercise) is not None
 
 
+def test_the_proof_of_an_assembly_uses_the_answers_that_wait_beside_it(
+    learner, exercise, monkeypatch
+):
+    learner(RIGHT, prove=False)
+    monkeypatch.setattr(waiting, "see_to", lambda _: pytest.fail("A proof must start no proof."))
+    monkeypatch.setenv("MOE_TEACH_MINE", "off")  # as in the process of a proof
+    assert mine("0.1").__code__.co_filename == str(waiting.file_of(exercise))
+
+
 def test_switched_off_nothing_is_written(learner, exercise, monkeypatch):
     monkeypatch.setenv("MOE_TEACH_MINE", "off")
     learner(RIGHT)

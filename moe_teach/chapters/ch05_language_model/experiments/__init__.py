@@ -99,7 +99,7 @@ EXPERIMENTS = (
     ),
     Experiment(
         "05_horizons",
-        "The facts in 800 and 2,400 steps, each model at its best rate.",
+        "The facts in 800, 2,400 and 8,000 steps, each model at its best rate.",
         HORIZONS,
         measure_for,
     ),

@@ -1,5 +1,6 @@
 """The examination: the same eight observations for every patient, cheap and seeded."""
 
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -25,7 +26,7 @@ def examine(patient: type[SetUp], seed: int = 0, n_steps: int = N_STEPS) -> Char
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return Chart(
-            loads=_training(patient, seed, n_steps),
+            loads=tuple(_load(routing) for _, routing in training(patient, seed, n_steps)),
             **_reported(patient()),
             **_gradients(patient, seed),
             **_gates(patient, seed),
@@ -36,22 +37,27 @@ def examine(patient: type[SetUp], seed: int = 0, n_steps: int = N_STEPS) -> Char
         )
 
 
-def _training(patient: type[SetUp], seed: int, n_steps: int) -> tuple[tuple[float, ...], ...]:
-    """Train for a short while and write down the load of every step."""
+def training(patient: type[SetUp], seed: int, n_steps: int) -> Iterator[tuple[float, Routing]]:
+    """Train for a short while; give the task's loss and the routing of every step."""
     set_up = patient()
     layer = set_up.layer(seed)
     x, target = probes.task(seed, n_tokens=128)
     optimiser = torch.optim.Adam(layer.parameters(), lr=LEARNING_RATE)
-    loads = []
     for _ in range(n_steps):
         y, routing = layer(x)
-        loss = set_up.total_loss((x + y - target).square().mean(), routing)
+        task_loss = (x + y - target).square().mean()
         optimiser.zero_grad()
-        loss.backward()
+        set_up.total_loss(task_loss, routing).backward()
         optimiser.step()
         set_up.move_bias(layer.router, routing)
-        loads.append(_load(routing))
-    return tuple(loads)
+        yield task_loss.item(), routing
+
+
+def task_losses(patient: type[SetUp], seed: int = 0, n_steps: int = N_STEPS) -> list[float]:
+    """Give the task's loss at every step of the examination's training."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return [loss for loss, _ in training(patient, seed, n_steps)]
 
 
 def _load(routing: Routing) -> tuple[float, ...]:

@@ -44,10 +44,12 @@ def _why_none(exercise: Exercise) -> str:
 def _yours(exercise: Exercise) -> Any:
     """Give the part; while a newer one is being proved, that one if it passes right here.
 
-    Nobody waits for the proof: a check may be running, and its time with it.
+    Nobody waits for the proof: a check may be running, and its time with it. The proof of an
+    assembly does so too, or it would prove the assembly with the course's parts.
     """
-    if not carrying.is_off() and (part := waiting.find(exercise)) is not None:
-        waiting.see_to(exercise)
+    if (part := waiting.find(exercise)) is not None:
+        if not carrying.is_off():
+            waiting.see_to(exercise)
         with contextlib.suppress(parts.BrokenPart, FileNotFoundError):
             return _loaded(exercise, part)
     return _loaded(exercise, parts.read(exercise))

@@ -248,8 +248,8 @@ assert len(sound) == 1, "one healthy patient, and every ill one is seen somewher
 print(f"PASS: {len(charts) - len(sound)} of 12 show themselves outside the load plot, one does not")
 
 # %% [markdown]
-# **What to see.** No single panel finds them all, and most find one to four. All panels together
-# find every one, and each takes a few lines.
+# **What to see.** The router's gradients, which hardly anybody logs, find most: seven. Every other
+# panel finds one to three. All together find every one, and each takes a few lines.
 #
 # ## Control: the same ward, another seed
 #

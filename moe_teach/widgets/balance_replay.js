@@ -114,6 +114,20 @@ const percent = (share) => `${(100 * share).toFixed(share < 0.0995 ? 1 : 0)} %`;
 const listed = (numbers) => numbers.join(", ");
 const visible = (token) => (token.trim() ? token.replace(/\n/g, "↵") : token.replace(/\n/g, "↵").replace(/ /g, "␣") || "∅");
 
+/** Name every mark that the panels use, and no other. */
+export function keyWords(methods) {
+  const experts = Math.max(...methods.map(({ loads }) => loads[0].length));
+  const borders = ["dashed", "double", "dotted"].slice(0, Math.ceil(experts / HUES) - 1);
+  const again = borders.map((border, i) =>
+    `${border} border: ${HUES * (i + 1)} to ${Math.min(HUES * (i + 2), experts) - 1}, in the same colours`);
+  const skill = methods.some(({ skills }) => skills) ? ["◆: the loss of its tokens"] : [];
+  return [
+    "Colour and number: the expert", ...again, "┆: the fair share", ...skill,
+    "†: dead, less than a tenth of the fair share", "dotted outline: the route changed at this record",
+    "ring: the token that is followed", "tall bar: many routes changed",
+  ].join(" · ");
+}
+
 /** What a panel says about its load, in words. */
 export function loadWords({ load, dead, violation }) {
   const evenly = violation < 0.1 ? "Even: the busiest" : "The busiest";
@@ -173,7 +187,7 @@ function expertRows(method) {
     if (method.skills) row.append(make("span", { class: "track thin" }, dot), loss);
     return { row, bar, share, dot, loss, fair: track.lastChild };
   });
-  const heads = ["", "load, and the fair share ┆", "", ...(method.skills ? ["loss of its tokens", ""] : [])];
+  const heads = ["", "load, fair share ┆", "", ...(method.skills ? ["loss of its tokens", ""] : [])];
   const node = make("div", { class: `experts${method.skills ? " skilled" : ""}`, role: "list", "aria-label": "experts" },
     make("div", { class: "expert head", "aria-hidden": "true" }, ...heads.map((head) => make("span", {}, head))),
     ...parts.map(({ row }) => row));
@@ -368,11 +382,10 @@ function render({ model, el }) {
   const controls = buildControls(player, methods.map(({ name }) => name), (name) => change("method", name));
   const panels = methods.map((method) => buildPanel(method, data.text, (token) => change("token", token)));
   const status = make("p", { class: "moe-spoken", role: "status" });
-  const grid = make("div", { class: "panels" }, ...panels.map(({ node }) => node));
+  const grid = make("div", { class: `panels of-${panels.length}` }, ...panels.map(({ node }) => node));
   const origin = make("p", { class: "origin" }, note);
   origin.hidden = !note;
-  const key = make("p", { class: "note" },
-    "Colour and number: the expert · dotted outline: the route changed at this record · †: dead, less than a tenth of the fair share");
+  const key = make("p", { class: "note" }, keyWords(methods));
   const root = make("div", { class: "moe-widget moe-balance-replay", role: "group", "aria-label": "Balance replay" },
     make("div", { class: "body" }, origin, controls.node, grid, key, status));
   controls.input.addEventListener("keydown", (event) => {

@@ -64,3 +64,14 @@ test("the words name the dead and the range that balance does not close", () => 
 test("all bars share one scale, so that they can be compared", () => {
   assert.deepEqual(m.scales(m.unpack(data)), { load: 1, skill: 2 });
 });
+
+test("the key names the marks that are there", () => {
+  const [a, b] = m.unpack(data);
+  const many = { ...a, loads: [Array(16).fill(1 / 16)] };
+
+  assert.ok(!m.keyWords([a]).includes("◆") && !m.keyWords([a]).includes("border:"));
+  assert.ok(m.keyWords([a, b]).includes("◆: the loss of its tokens"));
+  assert.ok(m.keyWords([many]).includes("dashed border: 8 to 15, in the same colours"));
+  assert.ok(!m.keyWords([many]).includes("double border"));
+  for (const mark of ["┆", "†", "dotted outline", "ring"]) assert.ok(m.keyWords([a]).includes(mark));
+});

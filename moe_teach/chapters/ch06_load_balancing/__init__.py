@@ -5,6 +5,7 @@ from moe_teach.chapters.ch06_load_balancing import (
     balanced_training,
     bias_update,
     load_balance_loss,
+    my_balance,
     my_diagnoses,
     questions,
     repaired_step,
@@ -19,5 +20,6 @@ EXERCISES = (
     my_diagnoses.EXERCISE,
     repaired_step.EXERCISE,
     balanced_training.EXERCISE,
+    my_balance.EXERCISE,
 )
 QUESTIONS = questions.QUESTIONS

@@ -14,7 +14,7 @@ MORE = (
             "d": "higher by more than 0.03: its experts saw half as many tokens each",
         },
         answer="c",
-        because="Five pairs of seeds: the mean differences are below 0.01 and their intervals stay "
+        because="Five pairs of seeds: mean differences of 0.01 or less, and intervals that stay "
         "inside 0.03, for the Switch loss and for the bias. In 250 steps more experts at work mean "
         "fewer tokens for each, and here the two about cancel. A longer run may say otherwise.",
         replies={

@@ -55,7 +55,7 @@ def test_the_step_and_the_report_of_the_exercises_are_the_librarys(reference, ro
     torch.testing.assert_close(
         step(bias, routing.expert_ids, 0.1), update_expert_bias(bias, counts, 0.1)
     )
-    said = report(routing.expert_ids, 7)
+    said = report(counts[None])
     assert said["max_violation"] == pytest.approx(float(max_violation(routing)), rel=1e-5)
     assert said["entropy"] == pytest.approx(float(load_entropy(routing)), rel=1e-5)
 
@@ -171,3 +171,14 @@ def test_stored_results_belong_to_the_settings_of_today(experiment):
         assert cell.settings == asdict(experiment.settings[cell.name])
     for name in grid.names:
         assert [cell.seed for cell in grid.of(name)] == list(experiment.seeds)
+
+
+def test_a_centred_router_sees_no_common_part_and_likeness_still_does(window):
+    model = text.text_model(alike.AlikeSetting(), seed=0)
+    before, seen = alike.likeness(model, window), []
+    alike.centre_routers(model)
+    for router in alike.routers_of(model):
+        router.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0].mean(dim=0)))
+
+    assert alike.likeness(model, window) == pytest.approx(before, abs=0.02)
+    assert len(seen) == 2 and all(mean.abs().max() < 1e-5 for mean in seen)

@@ -496,6 +496,13 @@ assert max(hashed) < min(by_count[16]), "the table beats the learned router"
 print("PASS: with a random router the gain is gone, with a fixed table it is larger, in every seed")
 
 # %% [markdown]
+# The last row is a fixed table from byte to expert, drawn at random before training. What do these
+# four rows say about routers? Answer before you read on.
+
+# %%
+check("5.q3", ...)
+
+# %% [markdown]
 # With dice the mixture is worse than the small dense model. Each expert sees a random sixteenth of
 # everything and none can count on seeing a fact again. So it is not the number of parameters alone:
 # a token must find **its** parameters again.
@@ -538,11 +545,7 @@ print("PASS: with the learned router's gate, the table's lead over it is gone")
 # the same after 800 steps; the interval would leave room for a difference either way, but for none
 # as large as the one that the gate makes. So this is no triumph of the table, and none of the
 # router: what it learned about who goes where is worth as much as a draw of lots.
-
-# %%
-check("5.q3", ...)
-
-# %% [markdown]
+#
 # ## The counter-case
 #
 # Back to the sums, and to a third text: the four domains of the course's corpus (code, English,

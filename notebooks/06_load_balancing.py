@@ -549,6 +549,9 @@ print("PASS: the detached loss leaves the collapsed router bit for bit as it was
 # - Accuracy gaps between methods of the toy hang on its size and on experts too small for two
 #   kinds. The order of loss and bias may turn on another task.
 # - "Best rate" is the best of five, judged on two seeds; the rate stays the same during a run.
+# - Three cures are not all. The losses on importance and load of Shazeer et al. (2017, arXiv
+#   1701.06538) and assignment by optimisation (BASE layers, Lewis et al. 2021, arXiv 2103.16716)
+#   were not run here. Noise alone was, and did not help (results/chapter_06.md).
 # - "Dead" has a limit that we chose, a tenth of the fair share.
 #
 # ## Check yourself

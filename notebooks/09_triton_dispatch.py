@@ -158,9 +158,9 @@ show_figure(gpu(n_programs=4))
 #   at work at one moment. Which SM gets which program, and when, is the GPU's choice.
 # - **Registers** hold what a program works with: each `tl.load` fills some, each variable of a
 #   kernel is some, and when the program ends they are gone. There are 256 KB of them on an SM.
-# - 32 lanes that work in step are a **warp**. Triton spreads a block over four warps if you say
-#   nothing else; lanes of different warps meet in **shared memory**, which one program has to
-#   itself.
+# - 32 **threads** that work in step are a **warp**. A program gets four warps if you say nothing
+#   else, and Triton deals the lanes of its block out to their 128 threads. What one warp shall know
+#   of another goes through **shared memory**, which a program has to itself.
 # - A **tensor core** multiplies small matrices. This chapter does not need it; chapter 10 does.
 #
 # Two programs never see one another's registers or shared memory. All they share is HBM, and the
@@ -260,10 +260,9 @@ for block in (8, 128, 4096):
     print(f"{needs.registers:2} registers a thread, {needs.shared_bytes:2} bytes of shared memory")
 
 # %% [markdown]
-# A *thread* is one of the 4 · 32 lanes that four warps really have; lanes of a kernel, you may have
-# as many as you like, and threads share them out. Give a thread 32 choices to hold, and it takes
-# more registers; an SM has 65,536 (256 KB) for all its programs. The 16 bytes of shared memory are
-# four sums, one from each warp. A block of 8 fits into one warp and needs none.
+# A thread with 32 choices to hold takes more registers, and an SM has 65,536 (256 KB) for all its
+# programs. The 16 bytes of shared memory are four sums, one from each warp. A block of 8 fits into
+# one warp and needs none.
 #
 # ### The race that the interpreter hides
 
@@ -877,9 +876,9 @@ for top_k in (1, 2, 3, 4, 5):
 # %% [markdown]
 # ## The same source, compiled
 #
-# A GPU never sees Python. Triton compiles the kernel, for any target, and that needs no GPU: only
-# running does. Here is `gather` for three of them: NVIDIA's A100 (sm_80) and H100 (sm_90), AMD's
-# MI300 (gfx942).
+# A GPU never sees Python. Triton compiles the kernel, as it did above for `count`, and for any
+# target. Here is `gather` for three of them: NVIDIA's A100 (sm_80) and H100 (sm_90), AMD's MI300
+# (gfx942).
 
 # %%
 from moe_teach.bench.compile_only import compile_reports

@@ -73,9 +73,9 @@ check("10.q1", ...)
 # $$\text{out}[I, J] = \sum_{\text{steps } S} x[I, S] \; w[J, S]^{\mathsf T}$$
 #
 # Three words about the machine; chapter 09 has a picture of it. What a program works with lies in
-# **registers**: the fastest memory, the smallest, and nobody else's. Tiles that are about to be
-# multiplied wait in **shared memory**, some hundred kilobytes beside each of the GPU's processors.
-# The **tensor cores** are circuits that multiply two small tiles at once.
+# **registers**: the fastest memory, and nobody else's. Tiles that are about to be multiplied wait
+# in **shared memory**, some hundred kilobytes in each of the GPU's processors (SMs). The **tensor
+# cores** are circuits there that multiply two small tiles at once.
 #
 # `tl.dot(x, w, acc)` multiplies a tile of x by a tile of w and adds the product to acc; on a GPU
 # that is a matter for the tensor cores. All sides are powers of two. The interpreter takes any; on
@@ -576,7 +576,7 @@ if three and one:
 #
 # ## Backward
 #
-# Three gradients are wanted from $\text{out}[n] = w_e \, \text{rows}[n]$. Two are products:
+# Two gradients are wanted from $\text{out}[n] = w_e \, \text{rows}[n]$, and both are products:
 #
 # $$d\text{rows}[n] = w_e^{\mathsf T} \, d\text{out}[n] \qquad
 # dw_e = \sum_{n \text{ of } e} d\text{out}[n] \, \text{rows}[n]^{\mathsf T}$$
@@ -600,7 +600,7 @@ print("rows of expert 1: 0, and its gradient is all zeros:", not dw[1].any().ite
 # there are. Nobody adds into somebody else's block, so there are no atomics, and the sum has the
 # same order on every run. Mind the expert without rows: its loop never turns, and it must **still
 # write its zeros**, because fresh memory holds anything at all. You write this kernel in exercise
-# 10.4.
+# 10.4, and join both gradients to autograd in 10.7.
 #
 # ### Save or compute again?
 #

@@ -220,11 +220,11 @@ for name, got in outputs.items():
     assert error < 1e-4
 
 # %% [markdown]
-# All agree within rounding. This cell compiled *one* expert. For a loop over ragged groups, PyTorch 2.13 has an operation,
-# `torch._grouped_mm`, and its compiler has templates for it: on a recent GPU and when asked to try
-# several (`max-autotune`), it writes a grouped kernel of its own, in Triton or CuteDSL (see
-# `torch/_inductor/kernel/mm_grouped.py` in your installation). Whether it also draws the SwiGLU
-# into that kernel, nothing here tests.
+# All agree within rounding. This cell compiled *one* expert. For a loop over ragged groups, PyTorch
+# 2.13 has an operation, `torch._grouped_mm`, and its compiler has templates for it: on a recent GPU
+# and when asked to try several (`max-autotune`), it writes a grouped kernel of its own, in Triton
+# or CuteDSL (see `torch/_inductor/kernel/mm_grouped.py` in your installation). Whether it also
+# draws the SwiGLU into that kernel, nothing here tests.
 
 # %%
 check("10.q7", ...)

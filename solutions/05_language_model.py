@@ -498,7 +498,7 @@ check("5.7", evaluate_model)
 #
 # **The goal:** a loss over all facts of at most **0.5 nats**. A guess has ln 16 = 2.77; the
 # lesson's dense feed-forward at the lesson's rate gets to 2.73; the best dense net that we found,
-# at a rate of its own, to 1.5. Zero is the limit. A short search of the course's own got below 0.2.
+# at a rate of its own, to 1.5. Zero is the limit. A short search of the course's own got to about 0.2.
 #
 # Try what you like; a run takes about a second.
 

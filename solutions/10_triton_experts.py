@@ -1,14 +1,16 @@
 # %% [markdown]
 # # 10 Triton experts: exercises
 #
-# Four kernels and a bill. Together with the lesson's SwiGLU kernel they are a layer of experts that
-# copies no row, pads no row, and learns; the bill says how fast any machine can run it. The last
-# exercise launches your kernels of this chapter and of chapter 09 one after the other: a layer.
+# Four kernels and a bill (10.1 to 10.5). Together with the lesson's SwiGLU kernel they are a layer
+# of experts that copies no row and pads no row; the bill says how fast any machine can run it. 10.6
+# launches your kernels of this chapter and of chapter 09 one after the other: a layer. 10.7 makes
+# it learn. 10.8 asks how you would know that a kernel is wrong; 10.9 is an open task with a figure.
 #
 # Every kernel here is run by Triton's **interpreter** on the CPU, program by program, under a
 # watch: what would write into somebody else's memory on a GPU is a sentence here. All blocks are
-# tiny, and all sizes awkward. Matrices multiply with `tl.dot(a, b, acc, input_precision="ieee")`,
-# which adds the product of two tiles to `acc`.
+# tiny, and all sizes awkward; tiles of 4, which NVIDIA's compiler refuses (page 10b), are fine in
+# the interpreter, and the addresses are the same. Matrices multiply with `tl.dot(a, b, acc,
+# input_precision="ieee")`, which adds the product of two tiles to `acc`.
 
 # %%
 import os
@@ -39,7 +41,8 @@ from moe_teach.ops.triton_host import tl, triton
 # blocks. Sum in float32, whatever the inputs are.
 #
 # The tensors can be **large**: more than $2^{31}$ numbers in `x`, in `out` and in all of `w`, while
-# tokens, rows and experts are int32. Widen them before you multiply.
+# tokens, rows and experts are int32. Widen them before you multiply. One expert's own matrix is
+# small: within it 32 bits are enough.
 
 
 # %%
@@ -531,11 +534,129 @@ for step in range(6):
         loss.backward()
         with torch.no_grad():
             for weights in model.parameters():
-                weights -= 0.5 * weights.grad
+                weights -= 0.2 * weights.grad
         losses.append(loss.item())
     print(f"step {step}: loss {losses[0]:.6f} by torch, {losses[1]:.6f} by your kernels")
     torch.testing.assert_close(losses[0], losses[1], atol=1e-5, rtol=1e-4)
 print("PASS: your kernels learn what torch learns")
+
+# %% [markdown]
+# ## Exercise 10.8: Find what is wrong: A test that everything passes
+#
+# Somebody wants programs that follow one another to share a block of columns, so they number all
+# programs in one row. The kernel comes with its launch and its test, and the test passes.
+
+# %%
+from moe_teach.analysis.kernel_watch import watch
+from moe_teach.ops.grouped_mm import grouped_mm
+
+
+# %% tags=["play"]
+@triton.jit
+def their_kernel(
+    rows_ptr, w_ptr, out_ptr, expert_ptr, begin_ptr, end_ptr, n_tiles, n_columns, D, F,
+    stride_e, stride_f, stride_d,
+    BLOCK_N: tl.constexpr, BLOCK_F: tl.constexpr, BLOCK_D: tl.constexpr,
+):  # fmt: skip
+    """out[n] = w[e] @ rows[n]; program p owns one tile of rows and one block of columns."""
+    p = tl.program_id(0)
+    t, j = p % n_columns, p // n_tiles
+    e = tl.load(expert_ptr + t).to(tl.int64)
+    n = tl.load(begin_ptr + t).to(tl.int64) + tl.arange(0, BLOCK_N)
+    f = j * BLOCK_F + tl.arange(0, BLOCK_F)
+    is_row, is_f = n[:, None] < tl.load(end_ptr + t), f[None, :] < F
+    acc = tl.zeros((BLOCK_N, BLOCK_F), tl.float32)
+    for start in range(0, D, BLOCK_D):
+        d = start + tl.arange(0, BLOCK_D)
+        rows_at = rows_ptr + n[:, None] * D + d[None, :]
+        w_at = w_ptr + e * stride_e + f[None, :] * stride_f + d[:, None] * stride_d
+        rows = tl.load(rows_at, mask=is_row & (d[None, :] < D), other=0.0)
+        w = tl.load(w_at, mask=is_f & (d[:, None] < D), other=0.0)
+        acc = tl.dot(rows, w, acc, input_precision="ieee")
+    tl.store(out_ptr + n[:, None] * F + f[None, :], acc, mask=is_row & is_f)
+
+
+# %% tags=["play"]
+def their_multiply(rows: Tensor, w: Tensor, expert_offsets: Tensor) -> Tensor:
+    """Launch their kernel; the table has room for 64 tiles, and those left over have no rows."""
+    table, t, begin = torch.zeros(3, 64, dtype=torch.int32), 0, 0
+    for e, end in enumerate(expert_offsets.tolist()):
+        for first in range(begin, end, 16):
+            table[:, t] = torch.tensor([e, first, min(first + 16, end)])
+            t += 1
+        begin = end
+    (n_rows, d_model), d_ff = rows.shape, w.shape[1]
+    n_columns, out = triton.cdiv(d_ff, 16), torch.full((n_rows, d_ff), torch.nan, dtype=rows.dtype)
+    sizes = (t, n_columns, d_model, d_ff, *w.stride(), 16, 16, 16)
+    their_kernel[(t * n_columns,)](rows.contiguous(), w, out, *table.unbind(), *sizes)
+    return out
+
+
+# %% tags=["play"]
+def their_test(multiply) -> bool:
+    """Say whether a way of multiplying is right."""
+    for seed in range(3):
+        random = torch.Generator().manual_seed(seed)
+        rows, w = torch.randn(32, 32, generator=random), torch.randn(2, 32, 32, generator=random)
+        ends = torch.tensor([16, 32], dtype=torch.int32)
+        expected = grouped_mm(rows, w, ends, backend="reference")
+        if not torch.allclose(multiply(rows, w, ends), expected, atol=1e-4):
+            return False
+    return True
+
+
+print("their test says:", their_test(their_multiply))
+
+# %% [markdown]
+# It is wrong all the same. **Write a better test.** Yours gets any `multiply(rows, w,
+# expert_offsets)` of this kind, launches it on cases of your choice, and says True or False. A
+# right one multiplies
+#
+# - for any rows of each expert, any D and F, and any strides of w;
+# - for float32 and float16, with sums in float32, and float32 with full precision (bfloat16 is left
+#   out: the interpreter cannot multiply it);
+# - with every element of the result written by one program.
+#
+# The check hands your test four right kernels, which differ in their tiles and in the order of
+# their sums, and nine wrong ones: this one, and eight that somebody else might have written. They
+# are yours to imagine. At most 64 tiles and 64 blocks of columns, please, and small cases: each
+# program takes the interpreter some 10 ms.
+#
+# `with watch(adopt=True) as seen:` watches all tensors that kernels meet inside it, and `seen`
+# tells afterwards what it saw (`help(type(seen))` lists everything). What a kernel raises under the
+# watch may pass through your test: it counts as False.
+
+
+# %%
+def is_right(multiply) -> bool:
+    """Say whether a way of multiplying ragged rows by their experts' matrices is right.
+
+    multiply: takes rows (N, D), w (E, F, D) and expert_offsets (E,) int32, and returns out (N, F)
+    in the dtype of rows, with out[n] = w[e] @ rows[n]; it launches a Triton kernel.
+    """
+    ### BEGIN SOLUTION
+    random = torch.Generator().manual_seed(0)
+    signs = torch.tensor([1.0] * 16 + [-1.0] * 16)  # up past the largest float16, and back
+    cases = (([20, 0, 3], 20, torch.float32, 1e-4), ([2, 1], 32, torch.float16, 1e-2))
+    for counts, d_model, dtype, tolerance in cases:
+        rows = torch.randn(sum(counts), d_model, generator=random)
+        w = torch.randn(len(counts), d_model, 56, generator=random).mT  # stored turned round
+        if dtype == torch.float16:
+            rows, w = 300 + rows, 300 * signs.expand(len(counts), 56, 32)
+        rows, w, ends = rows.to(dtype), w.to(dtype), torch.tensor(counts).cumsum(0).int()
+        with watch(adopt=True) as record:
+            got = multiply(rows, w, ends)
+        if record.races() or record.narrow_dots:
+            return False
+        truth = grouped_mm(rows.double(), w.double(), ends, backend="reference")
+        if not torch.allclose(got.double(), truth, atol=tolerance, rtol=tolerance):
+            return False
+    return True
+    ### END SOLUTION
+
+
+# %%
+check("10.8", is_right)
 
 # %% [markdown]
 # ## Exercise 10.9: Open task: Who goes next to whom

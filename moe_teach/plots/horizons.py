@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
-from moe_teach.plots.style import MARKERS, PALETTE, figure
+from moe_teach.plots.style import INK, MARKERS, PALETTE, figure
 
 Curves = Mapping[str, Sequence[Sequence[float | int]]]
 
@@ -24,6 +25,8 @@ def over_lengths(
         _draw(ax, lengths, curves)
         ax.set(ylabel=label, yscale="log" if label in logarithmic else "linear")
     handles, names = axes[0][0].get_legend_handles_labels()
+    handles.append(Line2D([], [], linestyle="none", marker="o", color=INK, alpha=0.5, markersize=4))
+    names.append("small: one seed (lines: medians)")
     # In one column beside the panels: a row of long names is wider than the figure.
     drawing.legend(handles, names, loc="outside right upper", fontsize=9)
     return drawing

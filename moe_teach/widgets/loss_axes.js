@@ -177,7 +177,7 @@ export function layout(curves, { axis, logLoss }, width) {
     place: (at) => Math.min(Math.max(((at - box.left) * most) / (box.right - box.left), 0), most),
     xTicks: ticks(0, most, wide ? 7 : 4), yTicks: ticks(low, high, 6),
     labels: groups.map(({ name }, i) => ({
-      end: ends[i], y: heights[i], text: wide ? `${letterOf(i)}  ${cut(name, Math.floor((right - 40) / LETTER))}` : letterOf(i),
+      end: ends[i], y: heights[i], text: wide ? `${letterOf(i)}  ${cut(name, Math.round((right - 40) / LETTER))}` : letterOf(i),
     })),
   };
 }

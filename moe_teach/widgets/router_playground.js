@@ -9,7 +9,7 @@ import { draw, make, mount, oncePerFrame, save, slider } from "./drawing.js";
 const MOST = 8; // experts: one colour of the theme each, and one bit in a region's set
 const EXTENT = 2; // the plane shows [-2, 2] x [-2, 2]
 const SIZE = 400; // its side in the units of the drawing
-const GRID = 200; // routed points per side of the picture
+const GRID = SIZE / 2; // routed points per side of the picture, twice as many along borders
 const COARSE = 4; // every so many of them decide where the labels stand
 
 export const RULES = [
@@ -193,6 +193,26 @@ export function regions(state, grid = GRID, noise = null) {
   return sets;
 }
 
+/** The same picture with twice the cells a side: only those beside a border are routed again. */
+export function refined(state, sets, grid) {
+  const fine = 2 * grid;
+  const finer = new Uint16Array(fine * fine);
+  const selection = new Float64Array(state.experts.length);
+  const routed = (column, row) =>
+    chosenBits(selectInto(selection, logitsOf(state, pointOf(column, row, fine)), state), state.topK);
+  for (let cell = 0; cell < sets.length; cell++) {
+    const column = cell % grid;
+    const row = (cell - column) / grid;
+    const set = sets[cell];
+    const isBeside = (column > 0 && sets[cell - 1] !== set) || (column + 1 < grid && sets[cell + 1] !== set)
+      || (row > 0 && sets[cell - grid] !== set) || (row + 1 < grid && sets[cell + grid] !== set);
+    for (let r = 2 * row; r < 2 * row + 2; r++) {
+      for (let c = 2 * column; c < 2 * column + 2; c++) finer[r * fine + c] = isBeside ? routed(c, r) : set;
+    }
+  }
+  return finer;
+}
+
 /** The experts in a set of bits, in ascending order. */
 export const members = (set) => Array.from({ length: MOST }, (_, e) => e).filter((e) => set & (1 << e));
 
@@ -372,14 +392,12 @@ function paint(canvas, tinted, exact, colours) {
   const bySet = new Map();
   for (let pixel = 0; pixel < SIZE * SIZE; pixel++) {
     const [x, y] = [pixel % SIZE, Math.floor(pixel / SIZE)];
-    const [column, row] = [Math.floor(x / scale), Math.floor(y / scale)];
-    const cell = row * GRID + column;
-    const set = tinted[cell];
+    const set = tinted[Math.floor(y / scale) * GRID + Math.floor(x / scale)];
     if (!bySet.has(set)) bySet.set(set, members(set));
     const experts = bySet.get(set);
     const [red, green, blue] = colours[experts[Math.floor((x + y) / 9) % experts.length]];
-    const edge = (column + 1 < GRID && exact[cell + 1] !== exact[cell])
-      || (row + 1 < GRID && exact[cell + GRID] !== exact[cell]);
+    const edge = (x + 1 < SIZE && exact[pixel + 1] !== exact[pixel])
+      || (y + 1 < SIZE && exact[pixel + SIZE] !== exact[pixel]);
     image.data.set(edge ? [120, 120, 120, 255] : [red, green, blue, 84], pixel * 4);
   }
   pen.putImageData(image, 0, 0);
@@ -436,7 +454,7 @@ function buildPlane(change) {
       }));
       const exact = regions(state);
       const noisy = isNoisy(state) ? regions(state, GRID, noiseOf(state.seed, experts.length)) : exact;
-      paint(canvas, noisy, exact, themeColours(svg));
+      paint(canvas, noisy, refined(state, exact, GRID), themeColours(svg));
       labels.replaceChildren(...roomForLabels(exact, state));
     },
   };

@@ -78,3 +78,10 @@ test("the picture puts lower losses lower and later places to the right", () => 
     assert.ok(x(most) <= box.right);
   }
 });
+
+test("there is room for the longest name", () => {
+  const named = [run("dense, equal active", 0, [4, 3, 2], 1e9, 1), run("short", 0, [4, 3, 2], 1e9, 1)];
+  const { labels } = m.layout(named, { axis: "steps", logLoss: false }, 900);
+
+  assert.equal(labels[0].text, "A  dense, equal active");
+});

@@ -100,3 +100,16 @@ test("the words say that no gate contains a bias, not that an expert is missing"
 
   assert.match(words, /Only the bias brings in expert 2; no gate contains a bias\./);
 });
+
+test("borders are drawn at twice the resolution, as if every point had been routed", () => {
+  const crowd = { ...state, experts: [[1.4, 0.3], [0.3, 1.3], [-1.1, 0.7], [-0.7, -1.1], [0.9, -1]],
+    expertBias: [0, 0.1, 0, -0.1, 0] };
+  const coarse = m.regions(crowd, 60);
+  const [fine, all] = [m.refined(crowd, coarse, 60), m.regions(crowd, 120)];
+  const wrong = fine.filter((set, cell) => set !== all[cell]).length;
+  const copied = fine.filter((_, cell) =>
+    coarse[Math.floor(cell / 240) * 60 + Math.floor((cell % 120) / 2)] !== all[cell]).length;
+
+  assert.ok(wrong <= 2, `${wrong} of ${copied} cells are still those of the coarse picture`);
+  assert.ok(copied > 50);
+});

@@ -1,46 +1,58 @@
 """What a function leaves behind in memory when it is over."""
 
-from collections.abc import Callable
-from typing import Any
+import gc
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
 from torch.multiprocessing.reductions import StorageWeakRef
-from torch.utils._python_dispatch import TorchDispatchMode
 
 
-class _Made(TorchDispatchMode):
-    """Remembers the memory of every tensor that an operation makes, and keeps none of it alive."""
+class _Made(NamedTuple):
+    """The memory of a tensor, without keeping it alive; its size in bytes; and it in words."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.storages: list[tuple[StorageWeakRef, int, str]] = []
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        results = func(*args, **(kwargs or {}))
-        for made in results if isinstance(results, tuple | list) else (results,):
-            if isinstance(made, Tensor):
-                words = f"{tuple(made.shape)} {str(made.dtype).removeprefix('torch.')}"
-                size = made.untyped_storage().nbytes()
-                self.storages.append((_weak(made), size, words))
-        return results
+    storage: StorageWeakRef
+    size: int
+    words: str
 
 
-def still_alive(function: Callable[..., Tensor], given: dict[str, Any]) -> list[tuple[int, str]]:
+def still_alive(
+    function: Callable[..., Tensor], given: dict[str, Any], at_least: int
+) -> list[tuple[int, str]]:
     """Call `function`; give what it made and is still in memory, in bytes and in words.
 
-    The arguments and the result are not counted.
+    That is what autograd has saved and what Python objects hold, without the arguments, the result,
+    and what has fewer bytes than `at_least`: whoever watches the call keeps copies of its
+    arguments. (A dispatch mode would see every tensor, and loads the compiler for seconds first.)
     """
-    with torch.enable_grad(), _Made() as made:
+    saved: list[_Made] = []
+
+    def pack(tensor: Tensor) -> Tensor:
+        saved.append(_made(tensor))
+        return tensor
+
+    before = {id(tensor) for tensor in _all_tensors()}
+    with torch.enable_grad(), saved_tensors_hooks(pack, lambda tensor: tensor):
         result = function(**given)
-    own = {_weak(tensor).cdata for tensor in (*given.values(), result)}
+    gc.collect()
+    held = [_made(tensor) for tensor in _all_tensors() if id(tensor) not in before]
+    own = {_made(tensor).storage.cdata for tensor in (*given.values(), result)}
     found = {
-        storage.cdata: (size, words)
-        for storage, size, words in made.storages
-        if not storage.expired() and storage.cdata not in own
+        made.storage.cdata: (made.size, made.words)
+        for made in (*saved, *held)
+        if made.size >= at_least and not made.storage.expired() and made.storage.cdata not in own
     }
     return list(found.values())
 
 
-def _weak(tensor: Tensor) -> StorageWeakRef:
-    return StorageWeakRef(tensor.untyped_storage())
+def _all_tensors() -> Iterator[Tensor]:
+    # By type: an object of the learner's may claim to be of any class, and raise when asked.
+    return (one for one in gc.get_objects() if issubclass(type(one), Tensor))
+
+
+def _made(tensor: Tensor) -> _Made:
+    storage = tensor.untyped_storage()
+    words = f"{tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"
+    return _Made(StorageWeakRef(storage), storage.nbytes(), words)

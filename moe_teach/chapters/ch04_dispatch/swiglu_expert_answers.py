@@ -144,6 +144,27 @@ def saves_both_products(x, w_gate, w_up, w_down):
     return _SavesTheInnerNumbers.apply(x, w_gate, w_up, w_down)
 
 
+class _HidesThemInItsContext(_SavesTheInnerNumbers):
+    @staticmethod
+    def forward(ctx, x, w_gate, w_up, w_down):
+        ctx.save_for_backward(x, w_gate, w_up, w_down)
+        ctx.z, ctx.up = x @ w_gate.T, x @ w_up.T
+        return (silu(ctx.z) * ctx.up) @ w_down.T
+
+    @staticmethod
+    def backward(ctx, dy):
+        x, w_gate, w_up, w_down = ctx.saved_tensors
+        dh = dy @ w_down
+        d_z, d_up = dh * ctx.up * _ByHand.slope(ctx.z), dh * silu(ctx.z)
+        h = silu(ctx.z) * ctx.up
+        return d_z @ w_gate + d_up @ w_up, d_z.T @ x, d_up.T @ x, dy.T @ h
+
+
+@EXERCISE.wrong(stage="what it keeps", says="49,664 bytes")
+def hides_both_products_in_the_context(x, w_gate, w_up, w_down):
+    return _HidesThemInItsContext.apply(x, w_gate, w_up, w_down)
+
+
 @EXERCISE.right
 def by_a_checkpoint(x, w_gate, w_up, w_down):
     return checkpoint(is_the_lessons_expert, x, w_gate, w_up, w_down, use_reentrant=False)

@@ -42,8 +42,8 @@ EXERCISE = Exercise(
     "The others: a bias in bfloat16, where 238 different biases became 8 (SGLang, 37133; the same "
     "in Megatron-LM, issue 1482); groups closed with 0 and ranked by their best alone (vLLM, "
     "13474); the bias in the gates (vLLM, 12002); a factor that got lost (SGLang, 31449); a "
-    "running maximum that starts at -1, caught in review (vLLM, 31478). Most of them agree with "
-    "the rule as long as biases are small, and tests are written with small biases.",
+    "running maximum that starts at -1, caught in review (vLLM, 31478). Four of the seven agree "
+    "with the rule, or nearly, as long as biases are small, and tests are written with those.",
 )
 SIZES, SCALE = (4, 4, 2), 2.5  # top_k, n_groups, top_groups
 MAX_TOKENS, N_EXPERTS = 64, 16

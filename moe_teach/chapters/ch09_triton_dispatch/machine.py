@@ -37,7 +37,7 @@ def gpu(n_programs: int) -> Figure:
         f"Left, an H100: {n_programs} programs, each on one of 132 multiprocessors (SMs), below "
         "them the L2 cache of 50 MB that all share, and below that 80 GB of HBM, where every "
         "tensor lives. Right, one SM from near: four quarters, each with 64 KB of registers, 32 "
-        "lanes that work in step, and a tensor core; under them 256 KB of shared memory and L1 "
+        "threads that work in step, and a tensor core; under them 256 KB of shared memory and L1 "
         "cache.",
     )
 
@@ -86,7 +86,7 @@ def _near(axes: Any) -> None:
         left = 57 + quarter * 10.2
         axes.add_patch(Rectangle((left, 20), 9.4, 34, fc="none", ec=FAINT, lw=1))
         _box(axes, (left + 0.7, 44, 8, 8.6), ORANGE, "registers\n64 KB", size=8.5)
-        _lanes_of_warp(axes, left + 0.7)
+        _threads_of_warp(axes, left + 0.7)
         _box(axes, (left + 0.7, 21.4, 8, 7), RED, "tensor\ncore", size=8.5)
     _box(
         axes,
@@ -94,16 +94,16 @@ def _near(axes: Any) -> None:
         GREEN,
         "shared memory and L1 cache: 256 KB\n(227 KB of it for one program)",
     )
-    _note(axes, 77, 4.2, "4 warps of 32 lanes hold a program's block;", size=8.5)
-    _note(axes, 77, 1.9, "warps meet in shared memory only", size=8.5)
+    _note(axes, 77, 4.2, "4 warps of 32 threads share a program's lanes;", size=8.5)
+    _note(axes, 77, 1.9, "warps meet in shared memory", size=8.5)
 
 
-def _lanes_of_warp(axes: Any, left: Number) -> None:
-    """Draw the 32 lanes of a warp, eight in a row."""
-    for lane in range(32):
-        corner = (left + lane % 8, 40.4 - lane // 8 * 2.6)
+def _threads_of_warp(axes: Any, left: Number) -> None:
+    """Draw the 32 threads of a warp, eight in a row."""
+    for thread in range(32):
+        corner = (left + thread % 8, 40.4 - thread // 8 * 2.6)
         axes.add_patch(Rectangle(corner, 0.8, 2, fc=pastel(PALETTE[5]), ec="none"))
-    _note(axes, left + 4, 31, "32 lanes", size=8)
+    _note(axes, left + 4, 31, "32 threads", size=8)
 
 
 def journey(at: Sequence[int], ids: Sequence[int], block: int, n_experts: int, e: int) -> Figure:
@@ -127,7 +127,7 @@ def journey(at: Sequence[int], ids: Sequence[int], block: int, n_experts: int, e
     )
     for row, step in enumerate(steps):
         _step(axes, 33.5 - row * 8, *step, len(ids) if len(step[2]) == block else block)
-    _note(axes, 71, 11.4, "the lanes meet; several warps: in shared memory", size=8, align="left")
+    _note(axes, 71, 11.4, "lanes meet here; warps in shared memory", size=8, align="left")
     return described(
         drawing,
         f"Program {program} of the count, line by line: the places are made in registers, "

@@ -6,6 +6,7 @@ from moe_teach.chapters.ch10_triton_experts import (
     find_tile_kernel,
     gathered_matmul_kernel,
     grouped_product,
+    is_right,
     kernel_layer,
     questions,
     tile_order,
@@ -20,6 +21,7 @@ EXERCISES = (
     ffn_roofline.EXERCISE,
     kernel_layer.EXERCISE,
     grouped_product.EXERCISE,
+    is_right.EXERCISE,
     tile_order.EXERCISE,
 )
 QUESTIONS = questions.QUESTIONS

@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from moe_teach.chapters.ch10_triton_experts.figures import moved, ownership, signature, waste
+from moe_teach.chapters.ch10_triton_experts.figures import (
+    moved,
+    ownership,
+    room,
+    signature,
+    waste,
+)
 from moe_teach.plots.style import MAX_BYTES, to_png
 
 OWNER = np.array([[0, 0, 1], [0, 0, 1], [2, 2, 3], [-1, -1, -1]])
@@ -25,6 +31,13 @@ def test_every_program_is_named_in_its_own_tile() -> None:
     named = {t.get_text(): t.get_position() for t in axes.texts if t.get_text().isdigit()}
 
     assert named == {"0": (1.0, 1.0), "1": (2.5, 1.0), "2": (1.0, 2.5), "3": (2.5, 2.5)}
+
+
+def test_with_its_ids_a_program_is_named_by_its_place_in_the_grid() -> None:
+    ids = [(0, 0), (0, 1), (1, 0), (1, 1)]
+    words = _words(ownership(OWNER, [2, 2, 3], ids).axes[0])
+
+    assert {"(0, 0)", "(0, 1)", "(1, 0)", "(1, 1)"} <= set(words)
 
 
 def test_what_nobody_stored_stays_empty() -> None:
@@ -78,6 +91,39 @@ def test_every_batch_size_has_its_tick() -> None:
         assert list(axes.xaxis.get_majorticklocs()) == list(TOKENS)
 
 
-@pytest.mark.parametrize("drawing", [_signature, lambda: ownership(OWNER, [2, 3])])
-def test_figures_stay_within_their_budget(drawing) -> None:
+def _room():
+    need = {"sm_80": [64, 128, 192], "gfx942": [32, 64, 96]}
+    return room((2, 4, 6), need, {"sm_80": 163, "gfx942": 64}, {"sm_80": "A100", "gfx942": "MI300"})
+
+
+def test_room_says_how_far_each_machine_goes() -> None:
+    alt = _room().get_gid()
+
+    assert "A100 needs 192 KB with 6 and has 163, enough for 4" in alt
+    assert "MI300 needs 96 KB with 6 and has 64, enough for 4" in alt
+
+
+def test_each_machine_has_a_line_for_its_need_and_one_for_what_it_has() -> None:
+    axes = _room().axes[0]
+    flat = [line.get_ydata()[0] for line in axes.lines if line.get_label().startswith("_")]
+
+    assert flat == [163, 64]
+    assert [line.get_label() for line in axes.lines if not line.get_label().startswith("_")] == [
+        "A100: has 163",
+        "MI300: has 64",
+    ]
+
+
+@pytest.mark.parametrize(
+    "drawing",
+    [
+        _signature,
+        _room,
+        lambda: ownership(OWNER, [2, 3]),
+        lambda: waste([1, 16], {16: [4, 2], 64: [8, 3]}, {16: [4, 2], 64: [8, 3]}),
+        lambda: moved({"three": {"rows": 2000}, "one": {"rows": 1000}}, "bytes"),
+    ],
+)
+def test_figures_stay_within_their_budget_and_bring_their_own_words(drawing) -> None:
     assert len(to_png(drawing())) <= MAX_BYTES
+    assert len(drawing().get_gid()) > 40

@@ -93,12 +93,17 @@ BESIDE = {
         "64 top-8",
         "31 top-3 + 1 shared",
         "32 top-4, sigmoid + bias 0.001",
+        "32 top-4, sigmoid + bias 0.01",
         "64 top-8, 4 of 8 groups",
         "64 top-8, 2 of 8 groups",
         "64 top-8, DeepSeek-V3 rule",
         "8, random expert",
     )
 }
+# Neither 0.001 nor 0.01 evens out the load where each design has a rate of its own.
+BESIDE["32 top-4, sigmoid + bias 0.003"] = replace(
+    DESIGNS["32 top-4, sigmoid"], bias_update_rate=0.003
+)
 AT_2700 = {
     name: (LONGER | BESIDE)[name]
     for name in (

@@ -644,10 +644,11 @@ print("PASS: experts gain on facts, and more than on sums and on the four domain
 # %% [markdown]
 # ## What could be wrong with these results
 #
-# - **Size and time.** Two layers, 8,000 steps at the most. Nobody serves such a model. What happens beyond is disputed, see above; we can decide nothing.
+# - **Size and time.** Two layers, 8,000 steps at the most. Nobody serves such a model. What
+#   happens beyond is disputed, see above; we can decide nothing.
 # - **One recipe.** The learning rate was searched for five models on the facts in 800 steps, and
-#   nowhere else: not for the other numbers of experts, not for sums and text, not for longer schedules.
-#   Schedule and balancing were the same for all models and tuned for none.
+#   nowhere else: not for the other numbers of experts, not for sums and text, not for longer
+#   schedules. Schedule and balancing were the same for all models and tuned for none.
 # - **Three seeds.** That every seed agrees happens by chance in one case of four, when nothing is
 #   there. Trust the size of a gap against its spread, not the agreement.
 # - **Table against learned router** was taken apart on the facts and at 800 steps only. In chapter

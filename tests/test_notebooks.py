@@ -1,6 +1,7 @@
 """The notebooks people open: built from their sources, within the house rules, and running."""
 
 import base64
+import io
 import json
 import os
 import statistics
@@ -12,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import numpy as np
 import psutil
 import pytest
 from nbclient import NotebookClient
+from PIL import Image
 
 from moe_teach.course.authoring import build as builder
 from moe_teach.course.authoring import sources
@@ -112,6 +115,29 @@ def test_figures_are_light_and_have_alternative_text(lesson: Path) -> None:
         png = picture["data"]["image/png"]
         assert len(base64.b64decode("".join(png))) <= MAX_FIGURE
         assert picture["metadata"]["image/png"]["alt"].strip()
+
+
+@each_lesson
+def test_figures_read_on_light_and_on_dark_pages(lesson: Path) -> None:
+    """A sheet of white glares in a dark notebook, and black ink is not to be seen there."""
+    for output in outputs_of(lesson):
+        png = "".join(output.get("data", {}).get("image/png", ""))
+        if not png:
+            continue
+        red, green, blue, alpha = np.moveaxis(
+            np.asarray(Image.open(io.BytesIO(base64.b64decode(png))).convert("RGBA")), 2, 0
+        ).astype(int)
+        is_solid = alpha > 200
+        light, dark = np.minimum.reduce([red, green, blue]), np.maximum.reduce([red, green, blue])
+        alt = output["metadata"]["image/png"]["alt"]
+        assert (is_solid & (light > 245)).mean() < 0.05, f"white ground: {alt}"
+        assert (is_solid & (dark < 30)).mean() < 0.02, f"black ink: {alt}"
+
+
+@each_lesson
+def test_no_cell_tells_what_its_figure_will_show(lesson: Path) -> None:
+    code = [cell.source for cell in sources.read(lesson).cells if cell.kind == "code"]
+    assert [source for source in code if "alt=" in source] == []
 
 
 @each_lesson

@@ -14,8 +14,8 @@ from torch.nn.functional import cross_entropy, embedding
 
 from moe_teach.judging.exercise import generator
 
-N_ROWS, N_VALUES = 40, 16
-BUDGET = 400_000_000  # FLOPs of training: forward and backward
+N_ROWS, N_VALUES = 32, 16
+BUDGET = 250_000_000  # FLOPs of training: forward and backward
 RANGES = {
     "width": (4, 128),
     "n_experts": (1, 64),

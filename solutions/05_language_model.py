@@ -493,7 +493,8 @@ check("5.7", evaluate_model)
 # | `lr` | Adam's rate at the start; it falls in a straight line to 0 | 0.00001 | 1 |
 #
 # A step costs 6 FLOPs for each parameter **at work on a fact** (two matrices of each chosen expert,
-# the router, the matrix of 16 values), times the batch. You have **0.25 GFLOP**. They buy as many
+# the router, the matrix of 16 values), times the batch. (So small a net computes all its experts,
+# because that is quicker, and counts the chosen ones.) You have **0.25 GFLOP**. They buy as many
 # steps as they buy, 1,000 at most.
 #
 # **The goal:** a loss over all facts of at most **0.5 nats**. A guess has ln 16 = 2.77; the

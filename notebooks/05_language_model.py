@@ -682,4 +682,4 @@ print("PASS: experts gain on facts, and more than on sums and on the four domain
 #
 # In the exercises you write the block, the three baselines, the first-minute tests, the budget
 # reading, a verdict without a bell curve and the loop. Then you repair an evaluation, and see how
-# much you can teach for 0.4 GFLOP.
+# much you can teach for a quarter of a GFLOP.

@@ -15,7 +15,7 @@ from moe_teach.judging.exercise import Exercise, Goal, Words, require
 EXERCISE = Exercise(
     id="5.8",
     name="budget_recipe",
-    title="Open task: the lowest loss for 0.4 GFLOP",
+    title="Open task: the lowest loss for a quarter of a GFLOP",
     points=3,
     difficulty=4,
     importance=4,
@@ -24,12 +24,12 @@ EXERCISE = Exercise(
     goal=Goal(
         quantity="loss on all facts",
         unit="nats",
-        baseline=2.73,
+        baseline=2.82,
         target=0.5,
         more_is_better=False,
-        limit="0 is a model that knows every fact; how near 0.4 GFLOP can come nobody knows.",
+        limit="0 is a model that knows every fact; how near 0.25 GFLOP can come nobody knows.",
         cause="A dense net pays for every parameter at every fact: the course found none below "
-        "1.4. Or the steps are too few, the rate is too low, or the net is too wide to be moved "
+        "1.15. Or the steps are too few, the rate is too low, or the net is too wide to be moved "
         "often.",
         cure="Count what a step costs. Experts add room at no cost but their row in the router. "
         "Smaller batches and narrower vectors buy steps; more steps want the right learning rate: "

@@ -6,12 +6,12 @@ from moe_teach.chapters.ch05_language_model.fact_table import LESSON
 NARROW = {"width": 16, "n_experts": 16, "top_k": 1, "d_ff": 24, "batch": 128, "lr": 0.025}
 
 
-@EXERCISE.wrong(stage="goal", says="Loss on all facts: 2.7")
+@EXERCISE.wrong(stage="goal", says="Loss on all facts: 2.8")
 def as_in_the_lesson():
     return dict(LESSON)
 
 
-@EXERCISE.wrong(stage="goal", says="Loss on all facts: 1.5")
+@EXERCISE.wrong(stage="goal", says="Loss on all facts: 1.1")
 def the_best_dense_net_we_found():
     return LESSON | {"width": 20, "d_ff": 48, "batch": 48, "lr": 0.04}
 

@@ -195,7 +195,8 @@ def _expert_keeps(answer: Any, seed: int) -> None:
         name: tensor.requires_grad_()
         for name, tensor in _inputs(n_rows, d_model, d_ff, seed).items()
     }
-    # Copies of the arguments, in float64 even, have less than one byte for each inner number.
+    # One byte for each inner number: more than copies of the arguments, in float64 even, or the random
+    # state that a checkpoint keeps.
     alive = still_alive(answer, given, at_least=n_rows * d_ff)
     n_bytes = sum(size for size, _ in alive)
     require(

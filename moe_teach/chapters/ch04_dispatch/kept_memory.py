@@ -21,8 +21,8 @@ class _Made(NamedTuple):
 
 def still_alive(
     function: Callable[..., Tensor], given: dict[str, Any], at_least: int
-) -> list[tuple[int, str]]:
-    """Call `function`; give what it made and is still in memory, in bytes and in words.
+) -> list[tuple[int, str, bool]]:
+    """Call `function`; give what it made and is still in memory: bytes, words, saved by autograd.
 
     That is what autograd has saved and what Python objects hold, without the arguments, the result,
     and what has fewer bytes than `at_least`: whoever watches the call keeps copies of its
@@ -42,8 +42,9 @@ def still_alive(
     own = {_made(tensor).storage.cdata for tensor in (*given.values(), result)}
     own |= {made.storage.cdata for made in before}
     found = {
-        made.storage.cdata: (made.size, made.words)
-        for made in (*saved, *_all_made())
+        made.storage.cdata: (made.size, made.words, is_saved)
+        for is_saved, some in ((False, list(_all_made())), (True, saved))
+        for made in some
         if made.size >= at_least and not made.storage.expired() and made.storage.cdata not in own
     }
     return list(found.values())

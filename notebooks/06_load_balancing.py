@@ -1,15 +1,14 @@
 # %% [markdown]
 # # 06 Load balancing
 #
-# **Claim: left alone, a router can give most of its experts nothing to do, for another reason than
-# the one told most often. Three cures spread the work. Spread work is used capacity; whether that
-# is a better model depends on the task and on the length of training.**
+# **Claim: left alone, a router can give most of its experts nothing to do, and why it does can be
+# found out by taking things away one at a time. Three cures spread the work. Spread work is used
+# capacity; whether that is a better model depends on the task and on the length of training.**
 #
 # You will watch a router collapse within seconds, find out why, cure it, and price the cures. All
 # of it happens in a toy that was made to show it. [Lesson 06b](06b_in_a_language_model.ipynb) asks
-# the same of a small language model, where the answers differ, and
-# [lesson 06c](06c_bug_clinic.ipynb) is a clinic for layers that are broken without an error. Every
-# number here is printed by a cell or comes with its source.
+# the same of a small language model, and [lesson 06c](06c_bug_clinic.ipynb) is a clinic for layers
+# that are broken without an error. Every number here is printed by a cell or comes with its source.
 
 # %%
 import math
@@ -544,17 +543,20 @@ print("PASS: the detached loss leaves the collapsed router bit for bit as it was
 #
 # - The toy was made to collapse: we chose how much its tokens share. Without that part it does not
 #   collapse. How much your hidden states share is something to measure, not to assume; lesson 06b
-#   does it for a language model, and finds that sharing explains only a part there.
+#   does it for a language model.
 # - The strengths of the trade-off were compared at 500 steps and one learning rate. A bias rate
 #   that is right for 500 steps is wrong for 50,000.
 # - Accuracy gaps between methods of the toy hang on its size and on experts too small for two
 #   kinds. The order of loss and bias may turn on another task.
 # - "Best rate" is the best of five, judged on two seeds; the rate stays the same during a run.
+# - Three cures are not all. The losses on importance and load of Shazeer et al. (2017, arXiv
+#   1701.06538) and assignment by optimisation (BASE layers, Lewis et al. 2021, arXiv 2103.16716)
+#   were not run here. Noise alone was, and did not help (results/chapter_06.md).
 # - "Dead" has a limit that we chose, a tenth of the fair share.
 #
 # ## Check yourself
 #
-# One number, one letter.
+# One number.
 
 # %%
 check("6.q2", ...)

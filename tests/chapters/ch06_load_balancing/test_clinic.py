@@ -8,7 +8,7 @@ import torch
 
 from moe_teach.chapters.ch06_load_balancing.clinic import ward
 from moe_teach.chapters.ch06_load_balancing.clinic.diagnoses import DIAGNOSES, contradiction
-from moe_teach.chapters.ch06_load_balancing.clinic.examination import N_STEPS, examine
+from moe_teach.chapters.ch06_load_balancing.clinic.examination import N_STEPS, examine, task_losses
 from moe_teach.chapters.ch06_load_balancing.clinic.faults import FAULTS
 from moe_teach.chapters.ch06_load_balancing.clinic.set_up import SetUp
 from moe_teach.chapters.ch06_load_balancing.clinic.signs import SIGNS, read
@@ -170,3 +170,10 @@ def test_several_patients_are_shown_on_one_sheet(monkeypatch):
 
     (bundle,) = shown
     assert all(f"Chart of case {case}." in bundle["text/plain"] for case in "AG")
+
+
+def test_the_loss_falls_in_the_ill_as_in_the_healthy_and_repeats_itself():
+    for word in ("healthy", "loss-not-added", "residual-twice"):
+        losses = task_losses(FAULTS[word], seed=1, n_steps=12)
+        assert losses[-1] < losses[0]
+        assert losses == task_losses(FAULTS[word], seed=1, n_steps=12)

@@ -2,6 +2,7 @@
 
 import gc
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import torch
@@ -20,8 +21,8 @@ class _Made(NamedTuple):
 
 def still_alive(
     function: Callable[..., Tensor], given: dict[str, Any], at_least: int
-) -> list[tuple[int, str]]:
-    """Call `function`; give what it made and is still in memory, in bytes and in words.
+) -> list[tuple[int, str, bool]]:
+    """Call `function`; give what it made and is still in memory: bytes, words, saved by autograd.
 
     That is what autograd has saved and what Python objects hold, without the arguments, the result,
     and what has fewer bytes than `at_least`: whoever watches the call keeps copies of its
@@ -33,23 +34,29 @@ def still_alive(
         saved.append(_made(tensor))
         return tensor
 
-    before = {id(tensor) for tensor in _all_tensors()}
+    # By storages and not by ids: while somebody has a weak reference, no new one gets its address.
+    before = list(_all_made())
     with torch.enable_grad(), saved_tensors_hooks(pack, lambda tensor: tensor):
         result = function(**given)
     gc.collect()
-    held = [_made(tensor) for tensor in _all_tensors() if id(tensor) not in before]
     own = {_made(tensor).storage.cdata for tensor in (*given.values(), result)}
+    own |= {made.storage.cdata for made in before}
     found = {
-        made.storage.cdata: (made.size, made.words)
-        for made in (*saved, *held)
+        made.storage.cdata: (made.size, made.words, is_saved)
+        for is_saved, some in ((False, list(_all_made())), (True, saved))
+        for made in some
         if made.size >= at_least and not made.storage.expired() and made.storage.cdata not in own
     }
     return list(found.values())
 
 
-def _all_tensors() -> Iterator[Tensor]:
-    # By type: an object of the learner's may claim to be of any class, and raise when asked.
-    return (one for one in gc.get_objects() if issubclass(type(one), Tensor))
+def _all_made() -> Iterator[_Made]:
+    """Walk through the tensors that Python objects hold; some kinds have no storage to ask for."""
+    for one in gc.get_objects():
+        # By type: an object of the learner's may claim to be of any class, and raise when asked.
+        if issubclass(type(one), Tensor):
+            with suppress(Exception):
+                yield _made(one)
 
 
 def _made(tensor: Tensor) -> _Made:

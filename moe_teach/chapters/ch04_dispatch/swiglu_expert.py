@@ -195,18 +195,22 @@ def _expert_keeps(answer: Any, seed: int) -> None:
         name: tensor.requires_grad_()
         for name, tensor in _inputs(n_rows, d_model, d_ff, seed).items()
     }
-    # Copies of the arguments, in float64 even, have less than one byte for each inner number.
+    # One byte for each inner number is more than copies of the arguments, in float64 even, or the
+    # random state that a checkpoint keeps.
     alive = still_alive(answer, given, at_least=n_rows * d_ff)
-    n_bytes = sum(size for size, _ in alive)
+    n_bytes = sum(size for size, _, _ in alive)
+    by_autograd = any(is_saved for _, _, is_saved in alive)
     require(
         not alive,
         "The answers and the gradients are right. But when the call is over, "
         f"{n_bytes:,} bytes of what it computed are still in memory.",
-        cause="Whatever autograd needs for a derivative stays: each operation saves its own. And "
-        "what you save or store yourself stays as well.",
+        cause="Whatever autograd needs for a derivative stays: each operation saves its own, and "
+        "so does `save_for_backward`."
+        if by_autograd
+        else "An attribute, a list or a closure holds a tensor, and what is held stays.",
         cure="Save the arguments alone: `ctx.save_for_backward(x, w_gate, w_up, w_down)`. The "
         "products are computed again in `backward`.",
         expected=Words("nothing but the result"),
-        got=Words("still there: " + ", ".join(words for _, words in alive)),
+        got=Words("still there: " + ", ".join(words for _, words, _ in alive)),
         example={"x": Words(f"{n_rows} rows of width {d_model}"), "F": d_ff},
     )

@@ -139,7 +139,7 @@ def returns_two_gradients_in_each_others_place(x, w_gate, w_up, w_down):
     return _SwapsTwoGradients.apply(x, w_gate, w_up, w_down)
 
 
-@EXERCISE.wrong(stage="what it keeps", says="what you save or store yourself")
+@EXERCISE.wrong(stage="what it keeps", says="so does `save_for_backward`")
 def saves_both_products(x, w_gate, w_up, w_down):
     return _SavesTheInnerNumbers.apply(x, w_gate, w_up, w_down)
 
@@ -160,7 +160,7 @@ class _HidesThemInItsContext(_SavesTheInnerNumbers):
         return d_z @ w_gate + d_up @ w_up, d_z.T @ x, d_up.T @ x, dy.T @ h
 
 
-@EXERCISE.wrong(stage="what it keeps", says="49,664 bytes")
+@EXERCISE.wrong(stage="what it keeps", says="An attribute, a list or a closure")
 def hides_both_products_in_the_context(x, w_gate, w_up, w_down):
     return _HidesThemInItsContext.apply(x, w_gate, w_up, w_down)
 

@@ -1,6 +1,7 @@
 """One comparison at several lengths of training: does the order stay?"""
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -41,5 +42,7 @@ def _draw(ax: Axes, lengths: Sequence[int], curves: Curves) -> None:
             ax.plot([place] * len(seeds), seeds, linestyle="none", markersize=4, alpha=0.5, **style)
         ax.plot(places, [np.median(seeds) for seeds in values], label=name, markersize=7, **style)
     ax.set(xscale="log", xticks=list(lengths), xlabel="training steps")
-    ax.set_xticklabels([f"{length:,}" for length in lengths])
+    # Neighbours that stand close would write into one another.
+    is_close = any(later < 2 * earlier for earlier, later in pairwise(lengths))
+    ax.set_xticklabels([f"{length:,}" for length in lengths], rotation=40 if is_close else 0)
     ax.minorticks_off()

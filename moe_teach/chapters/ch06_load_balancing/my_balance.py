@@ -65,7 +65,16 @@ def _rule_form(answer: Any, seed: int) -> None:
     rule, x = _made(answer), _tokens(seed)
     missing = [name for name in ("see", "loss", "bias") if not hasattr(rule, name)]
     require(not missing, f"The rule has no method {', '.join(missing)}.")
+    kept = x.clone()
     seen = rule.see(x, True)
+    require(
+        torch.equal(x, kept),
+        "`see` changed the tokens themselves, and the experts are to see them as they are.",
+        cause="An operation in place, such as `-=` or `sub_`, writes into `x`.",
+        cure="Return a new tensor.",
+        expected=kept,
+        got=x,
+    )
     require_tensor(seen, {"x": x, "training": True})
     require(
         seen.shape == x.shape,
@@ -77,8 +86,9 @@ def _rule_form(answer: Any, seed: int) -> None:
     probs = torch.rand(31, N_KINDS, generator=generator(seed)).softmax(dim=-1).requires_grad_()
     ids = probs.argmax(dim=-1, keepdim=True)
     one_number(rule.loss(probs, ids, 0), {"probs": probs, "expert_ids": ids, "step": 0})
-    bias = rule.bias(ids, 0)
-    example = {"expert_ids": ids, "step": 0}
+    few = torch.arange(31)[:, None] % 3  # the experts that nobody chose have a bias, too
+    bias = rule.bias(few, 0)
+    example = {"expert_ids": few, "step": 0}
     require_tensor(bias, example)
     require(
         bias.shape == (N_KINDS,) and bias.is_floating_point(),

@@ -81,6 +81,14 @@ class SeesFewerFeatures(_Rule):
         return x[:, 1:]
 
 
+@EXERCISE.wrong(stage="three methods", says="changed the tokens themselves")
+class CentresInPlace(_Rule):
+    rate = 0.01
+
+    def see(self, x, training):
+        return x.sub_(x.mean())
+
+
 @EXERCISE.wrong(stage="three methods", says="holds 8")
 class LossOfEachExpert(_Rule):
     def loss(self, probs, expert_ids, step):

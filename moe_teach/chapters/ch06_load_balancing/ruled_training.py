@@ -71,7 +71,7 @@ def train_with(make: Any, seed: int, n_steps: int = N_STEPS) -> RuledRun:
 
 def routed(toy: Toy, rule: Any, x: Tensor, bias: Tensor, *, training: bool) -> Routing:
     """Let each token choose the best expert by probability plus bias; its gate has no bias."""
-    logits = toy.router.proj(rule.see(x, training))
+    logits = toy.router.proj(rule.see(x.clone(), training))  # the experts see x as it is
     probs = logits.softmax(dim=-1)
     expert_ids = (probs + bias).argmax(dim=-1, keepdim=True)
     return Routing(logits, probs, probs.gather(-1, expert_ids), expert_ids)

@@ -172,8 +172,9 @@ def _compare_far(answer: Any, given: dict[str, Tensor]) -> None:
     require(
         close(got, expected),
         "Far from the target another value comes.",
-        cause="Something was added inside the logarithm to keep it finite, or cut off.",
-        cure="Use logsumexp, which needs no such help.",
+        cause="Something was added inside a logarithm to keep it finite, or cut off; or a gate was "
+        "rounded to zero before its logarithm was taken.",
+        cure="`log_softmax` for the gates and `logsumexp` for the sum: neither needs such help.",
         **tell,
     )
 

@@ -523,6 +523,7 @@ show_figure(figures.longer_race(lengths, alone, score))
 
 # %% tags=["nbval-check-output"]
 blended = over_steps("blend")["cooperative"]
+# Clearly worse: the error is more than 35% above that of the blend.
 lonely = [sum(a > 1.35 * b for a, b in zip(*pair, strict=True))
           for pair in zip(alone["cooperative"], blended, strict=True)]  # fmt: skip
 clearly_worse = dict(zip(lengths, lonely, strict=True))

@@ -87,13 +87,13 @@ def takes_the_logarithm_last(outputs, logits, targets, log_variances):
     return -(logits.softmax(-1) * _densities(outputs, targets, log_variances)).sum(-1).log().mean()
 
 
-@EXERCISE.wrong(stage="far off", says="neither needs such help")
+@EXERCISE.wrong(stage="far off", says="needs no such help")
 def adds_a_little_inside(outputs, logits, targets, log_variances):
     densities = logits.softmax(-1) * _densities(outputs, targets, log_variances)
     return -(densities.sum(-1) + 1e-35).log().mean()
 
 
-@EXERCISE.wrong(stage="far off", says="a gate was rounded to zero")
+@EXERCISE.wrong(stage="far off", says="was rounded to zero, and then")
 def logarithm_of_the_softmax(outputs, logits, targets, log_variances):
     terms = _terms(outputs, logits, targets, log_variances)
     return -(terms - logits.log_softmax(-1) + logits.softmax(-1).log()).logsumexp(-1).mean()

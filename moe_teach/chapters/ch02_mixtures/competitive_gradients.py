@@ -168,17 +168,21 @@ def _about_logits(given: dict[str, Tensor]) -> Mistakes:
             "Add the part of the others, -p_j p_i e_j, and collect the terms.",
         ),
         (
-            right / given["outputs"].shape[2],
-            "`d_logits` is too small, by the number of outputs.",
-            "The squared distance is a sum over the outputs, and a mean was taken.",
-            "`.square().sum(dim=-1)` gives each expert's error.",
-        ),
-        (
             gates * (errors - errors.mean(dim=-1, keepdim=True)),
             "`d_logits` compares an expert with the plain mean of all errors.",
             "Experts with a small gate count less in E, and in this mean, too.",
             "Weigh the mean with the gates.",
         ),
+        _mean_over_the_outputs(right, given["outputs"].shape[2]),
+    )
+
+
+def _mean_over_the_outputs(right: Tensor, n_outputs: int) -> tuple[Tensor, str, str, str]:
+    return (
+        right / n_outputs,
+        "`d_logits` is too small, by the number of outputs.",
+        "The squared distance is a sum over the outputs, and a mean was taken.",
+        "`.square().sum(dim=-1)` gives each expert's error.",
     )
 
 

@@ -164,7 +164,7 @@ def cooperative(outputs: Tensor, log_gates: Tensor, y: Tensor) -> Tensor:
 
 
 # %% [markdown]
-# Plain gradient descent does the rest. `record` says which steps to keep. `learn` says which
+# Gradient descent does the rest, by Adam. `record` says which steps to keep. `learn` says which
 # parameters may move: both, until a control needs it otherwise.
 
 # %%
@@ -494,7 +494,8 @@ print("PASS: after 400 steps, three errors have made three kinds of experts from
 # seeds and four more worlds. For each error and each length the rate with the lowest error of its
 # own kind on those **four other worlds** is taken; the eight seeds have no say in it.
 #
-# Before you look: does any of the three change its place?
+# Before you look: does any of the three change its place? (The runs come with the course: `stored`
+# reads them, `best_rates` picks the rates, and `at_best` gives the eight seeds at these rates.)
 
 # %%
 race = read_at(stored("02_errors"))
@@ -522,6 +523,7 @@ show_figure(figures.longer_race(lengths, alone, score))
 
 # %% tags=["nbval-check-output"]
 blended = over_steps("blend")["cooperative"]
+# Clearly worse: the error is more than 35% above that of the blend.
 lonely = [sum(a > 1.35 * b for a, b in zip(*pair, strict=True))
           for pair in zip(alone["cooperative"], blended, strict=True)]  # fmt: skip
 clearly_worse = dict(zip(lengths, lonely, strict=True))
@@ -533,7 +535,7 @@ print(f"PASS: after 6,000 steps cooperative experts win alone, {beaten} seeds of
 
 # %% [markdown]
 # Why does it come apart? Here every place *has* one right rule, so in the end the best blend is one
-# that chooses, and a long training finds it. In a world without hard borders there would be no such
+# that chooses, and a long training finds it. In a world without hard borders we expect no such
 # pull; we have not tried one.
 #
 # ## From soft to sparse: fewer experts per place
@@ -616,10 +618,11 @@ print("PASS: after 6,000 steps k = 2 finds all regions in some seeds, k = 1 in n
 
 # %% [markdown]
 # With k = 2 it is mostly a matter of luck and a little of steps: a run that has all its regions
-# keeps them, and most runs stop with four or five. With k = 1 and the raw gate no seed gets there,
-# at any length or rate. The likelihood of 1991 does, from the first 400 steps on. Do not read this
-# as "1991 was better": here a single expert *can* be right about a place, and a large language
-# model gives no expert such a job. Chapter 05 measures sparse layers where they are used.
+# keeps them, and at none of the seven rates have more than four of the eight got there. With k = 1
+# and the raw gate none of the eight does, at any rate (of the four other worlds one did, at a
+# single rate). The likelihood of 1991 does, from the first 400 steps on. Do not read this as "1991
+# was better": here a single expert *can* be right about a place, and a large language model gives
+# no expert such a job. Chapter 05 measures sparse layers where they are used.
 #
 # ## A control that must fail
 #
@@ -726,13 +729,12 @@ look("likelihood", k=1, step=400, off=())
 # %% [markdown]
 # ## What could be wrong with these results
 #
-# - The world was made for mixtures: six rules, straight borders, a gap between regions. Without
-#   the gap, or with regions that overlap, the cooperative error sharpens its gates more or less by
-#   itself.
+# - The world was made for mixtures: six rules, straight borders, a gap between regions. We have
+#   tried no other.
 # - 6,000 steps are not for ever, and the learning rate stayed the same all the time. A rate that
 #   falls at the end may help the competitive error and k = 2 out of where they stop.
-# - Twelve experts for six regions is generous. With six, every method gets stuck more often,
-#   because a region that nobody starts near may never get an expert of its own.
+# - Twelve experts for six regions is generous. Exercise 2.8 has eight, half the places and fewer
+#   steps, and there the likelihood needs help.
 # - The naming rule lets several experts share a region. The number of owners, printed beside it,
 #   guards against the trivial winner with one expert per place.
 # - Now and then the likelihood fails too: read the lower ends of its ranges of scores above, and

@@ -79,6 +79,15 @@ def _words(name: str, found: Any, wanted: Any) -> tuple[str, str, str]:
             "The text asks for a result that does not depend on it in this way.",
             "`.detach()` cuts it off.",
         )
+    if not bool(found.isfinite().all()) and bool(wanted.isfinite().all()):
+        return (
+            f"The numbers are right, but the gradient of `{name}` is another one: it has entries "
+            "that are infinite or NaN.",
+            "Something infinite or NaN was computed first and thrown away afterwards. On the way "
+            "back it is weighed with 0, and 0 times NaN is NaN.",
+            "Put an ordinary number in its place before you compute with it: `masked_fill` or "
+            "`torch.where` on what goes in, not on what comes out.",
+        )
     return (
         f"The numbers are right, but the gradient of `{name}` is another one.",
         f"Most likely a part of what the result depends on is cut off, or counted twice. {_CUT}",

@@ -34,6 +34,18 @@ def test_an_input_that_is_cut_off_is_named():
     assert "not connected with `w`" in complaint(lambda x, w: x * w.detach())
 
 
+def test_nan_that_was_thrown_away_too_late_is_explained():
+    def cleaned(x, w):
+        return torch.where(x.isnan(), 0.0, x) * w
+
+    inputs = given()
+    inputs["x"][0, 0] = torch.nan
+
+    told = complaint(lambda x, w: torch.where(x.isnan(), 0.0, x * w), cleaned, inputs)
+
+    assert "gradient of `w` is another one: it has entries that are infinite or NaN" in told
+
+
 def test_a_gradient_of_another_size_is_seen_although_the_numbers_are_right():
     assert "gradient of `x` is another one" in complaint(lambda x, w: x * w + x - x.detach())
 

@@ -173,6 +173,16 @@ def _about_logits(given: dict[str, Tensor]) -> Mistakes:
             "Experts with a small gate count less in E, and in this mean, too.",
             "Weigh the mean with the gates.",
         ),
+        _mean_over_the_outputs(right, given["outputs"].shape[2]),
+    )
+
+
+def _mean_over_the_outputs(right: Tensor, n_outputs: int) -> tuple[Tensor, str, str, str]:
+    return (
+        right / n_outputs,
+        "`d_logits` is too small, by the number of outputs.",
+        "The squared distance is a sum over the outputs, and a mean was taken.",
+        "`.square().sum(dim=-1)` gives each expert's error.",
     )
 
 

@@ -79,6 +79,10 @@ def _plain_mean(*a):
 
 
 _ABOUT_ROUTER = {
+    "mean_over_the_outputs": (
+        lambda *a: _pull_at_router(*a) / a[0].shape[2],
+        "by the number of outputs",
+    ),
     "lifts_the_bad_ones": (lambda *a: -_pull_at_router(*a), "lowers it"),
     "sums_router_over_tokens": (
         lambda *a: _pull_at_router(*a) * len(a[0]), "only a share of the pull"),

@@ -158,7 +158,12 @@ def _likelihood_values(answer: Any, seed: int) -> None:
         )
 
 
-def _compare_far(answer: Any, given: dict[str, Tensor]) -> None:
+def _compare_far(
+    answer: Any,
+    given: dict[str, Tensor],
+    cause: str = "Something was added inside the logarithm to keep it finite, or cut off.",
+    cure: str = "Use logsumexp, which needs no such help.",
+) -> None:
     got, expected = answer(**given), _likelihood(**given)
     tell = {"expected": expected, "got": got, "example": given}
     require(
@@ -172,8 +177,8 @@ def _compare_far(answer: Any, given: dict[str, Tensor]) -> None:
     require(
         close(got, expected),
         "Far from the target another value comes.",
-        cause="Something was added inside the logarithm to keep it finite, or cut off.",
-        cure="Use logsumexp, which needs no such help.",
+        cause=cause,
+        cure=cure,
         **tell,
     )
 
@@ -188,7 +193,13 @@ def _likelihood_far(answer: Any, seed: int) -> None:
     # The only expert that is near has a gate that rounds to zero.
     near, gates = given["outputs"] + 100.0, given["logits"] - 300.0 * (torch.arange(4) == 1)
     near[:, 1] = given["targets"]
-    _compare_far(answer, {**given, "outputs": near, "logits": gates})
+    _compare_far(
+        answer,
+        {**given, "outputs": near, "logits": gates},
+        cause="The gate of the one expert that is near was rounded to zero, and then its logarithm "
+        "was taken.",
+        cure="`logits.log_softmax(-1)` gives a gate's logarithm without the gate.",
+    )
 
 
 @EXERCISE.stage("extreme noise")

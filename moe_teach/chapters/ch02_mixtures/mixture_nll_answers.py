@@ -93,6 +93,12 @@ def adds_a_little_inside(outputs, logits, targets, log_variances):
     return -(densities.sum(-1) + 1e-35).log().mean()
 
 
+@EXERCISE.wrong(stage="far off", says="was rounded to zero, and then")
+def logarithm_of_the_softmax(outputs, logits, targets, log_variances):
+    terms = _terms(outputs, logits, targets, log_variances)
+    return -(terms - logits.log_softmax(-1) + logits.softmax(-1).log()).logsumexp(-1).mean()
+
+
 @EXERCISE.wrong(stage="extreme noise", says="taken too late")
 def power_of_the_variance(outputs, logits, targets, log_variances):
     fit = -errors_of(outputs, targets) / (2 * log_variances.exp())

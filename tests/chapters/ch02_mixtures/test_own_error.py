@@ -38,3 +38,17 @@ def test_a_router_that_points_elsewhere_paints_hardly_anything_right():
 
 def test_checks_with_other_seeds_meet_other_worlds():
     assert not set(own_error.worlds_of(0)) & set(own_error.worlds_of(1))
+
+
+def test_adam_steps_as_that_of_torch():
+    random = torch.Generator().manual_seed(0)
+    start = torch.randn(2, 5, generator=random)
+    theirs = start.clone().requires_grad_()
+    ours = own_error._Adam(start.clone().requires_grad_())
+    optimiser = torch.optim.Adam([theirs], lr=0.05)
+    for _ in range(20):
+        theirs.grad = torch.randn(2, 5, generator=random)
+        ours.step(theirs.grad)
+        optimiser.step()
+
+    torch.testing.assert_close(ours.weight, theirs, rtol=0, atol=1e-7)

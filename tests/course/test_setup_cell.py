@@ -57,6 +57,15 @@ def colab(monkeypatch):
     return types.SimpleNamespace(commands=commands, widgets=widgets)
 
 
+def test_a_short_run_says_that_the_texts_describe_the_full_one(monkeypatch, capsys):
+    monkeypatch.setenv("MOE_TEACH_FAST", "1")
+    setup()
+    assert "the texts describe the full run" in capsys.readouterr().out.splitlines()[1]
+    monkeypatch.delenv("MOE_TEACH_FAST")
+    setup()
+    assert "full run" not in capsys.readouterr().out
+
+
 def test_on_colab_nothing_is_installed_when_the_course_is_there(colab, capsys):
     exec(CODE, {})
     assert colab.commands == []

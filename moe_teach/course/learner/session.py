@@ -17,6 +17,10 @@ def setup() -> None:
     """
     _allow_widgets_on_colab()
     print(" | ".join(_facts()))
+    if wants_short_work():
+        print(
+            "Short runs (MOE_TEACH_FAST=1): the texts describe the full run, not what you see here."
+        )
 
 
 def by_mode(*, full: T, fast: T) -> T:

@@ -235,9 +235,10 @@ print("PASS: every sparse model uses more than its share of experts")
 
 # %% [markdown]
 # **What to see.** Look along a horizontal line: models that cost the same for a token store very
-# different amounts. Scout and Maverick are the plainest pair. Look to the right: with the years the
-# marks move along the dotted line, to less than 1/32. The next figure puts the promise, top_k /
-# n_experts, beside the truth.
+# different amounts. Scout and Maverick are the plainest pair. Near the
+# dotted line, 1/32, stand two new models, Kimi K2 and DeepSeek-V4-Pro, and an old one,
+# Switch-Base-128; Switch-C uses even 1/909. The next figure puts the promise, top_k / n_experts,
+# beside the truth.
 
 # %%
 from moe_teach.chapters.ch01_why_sparse.figures import promise_figure

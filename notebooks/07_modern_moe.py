@@ -181,10 +181,10 @@ for name in ("dense, same active", *FINER, "31 top-3 + 1 shared", "dense, same t
     print(f"{name:20} total {total:6,}  active {active:6,}  router {router:5,}")
 
 # %% [markdown]
-# The experts' bill is equal to the last number. The **router's is not**: it has one row per expert,
-# and every token visits all rows. At our width of 32 the router of 64 experts adds half of the
-# active size on top. In DeepSeek-V3 it is next to nothing, because there an expert is much larger
-# than a row. We keep a second dense layer as an anchor, which is given these FLOPs as well.
+# The experts' bill is equal to the last parameter. The **router's is not**: it has a row per
+# expert, and every token visits all rows. At our width of 32 the router of 64 experts adds half of
+# the active size on top. In DeepSeek-V3 it is next to nothing, because there an expert is much
+# larger than a row. We keep a second dense layer as an anchor, which is given these FLOPs as well.
 #
 # ## Your seed
 #
@@ -202,7 +202,8 @@ for name, result in mine.items():
 
 # %% [markdown]
 # Compare with the stored seeds at the same step. Their schedule is the same, so a run that stops
-# early is the beginning of theirs.
+# early is the beginning of theirs. (`beside` holds variants that come up later, with three seeds
+# each.)
 
 
 # %%
@@ -660,7 +661,8 @@ for name in ("8 top-1", "16 top-2", "32 top-4", "dense, same total", "32 top-4, 
 # %% [markdown]
 # Every design had been held back by a rate four to eight times too low, and not all of them alike:
 # with two experts per token a layer stands twice the rate. Now five new runs of each at its own
-# rate, for 900 steps; and nine of them for 2,700, after a search of their own at that length.
+# rate, for 900 steps; and nine of the designs for 2,700, after a search of their own at that
+# length.
 
 # %%
 runs, longest = stored("07_horizons"), stored("07_horizons_longest")
@@ -887,7 +889,7 @@ Granularity.of(
 #   the active size. The anchor "dense, same FLOPs as 64 experts with router" shows what that is
 #   worth to a dense layer.
 # - **The bias step** of the papers is made for tens of thousands of steps, and DeepSeek-V3 stops it
-#   before the end. We tried two values over 900 steps and stopped neither. Our sigmoid designs also
+#   before the end. We tried three values over 900 steps and stopped none. Our sigmoid designs also
 #   keep a gate scale of 1.
 # - **Bits about the domain** are measured on byte-level text, where a choice mostly knows the
 #   current byte (the planned chapter 11 separates the two). They show that something is allowed or
@@ -903,8 +905,8 @@ Granularity.of(
 # - Choosing (scores, bias, groups) and weighing (scores alone) stay apart. Close with minus
 #   infinity.
 # - The scope of the balancing loss decides whether experts may specialise.
-# - A comparison at one learning rate compares how well that rate suits each side. Ours was off by a
-#   factor of six in the first cut.
+# - A comparison at one learning rate compares how well that rate suits each side. At ours the first
+#   cut seemed to be worth a sixth of what it is.
 # - A verdict carries its number of steps. The deficit of the sigmoid was gone at three times ours.
 # - An idea that pays on a thousand machines need not pay on one. Measure, over seeds, at your size.
 #

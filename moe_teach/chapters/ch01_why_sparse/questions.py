@@ -66,7 +66,7 @@ QUESTIONS = (
             "d": "Sharing helps only once all experts are awake. On the way there, every further "
             "token wakes more of them.",
         },
-        hints=("How many different experts do sixteen tokens choose? See the figure of batches.",),
+        hints=("Each token chooses 2 of 16. How many different experts do sixteen tokens choose?",),
     ),
     Question(
         id="1.q4",

@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import silu
+from torch.nn.functional import normalize, silu
 
 from moe_teach.judging.compare import close
 from moe_teach.judging.exercise import Exercise, Words, generator, require, require_tensors
@@ -157,7 +157,10 @@ def _right_copy(answer: Any, seed: int) -> None:
 def _why(given: dict[str, Any], parts: tuple[Tensor, ...], x: Tensor) -> tuple[str, str]:
     """Give cause and cure for copies that do not add up to the dense layer."""
     split, wanted = given["split"], _dense(given, x)
-    total = _said(parts, x)[:split].sum(dim=0).float() / split
+    copies = [said.sum(dim=0).float() / split for said in _said(parts, x).split(split)]
+    if all(close(said, wanted) for said in copies):
+        return "The parts of a copy have unequal gates.", "Give them exactly the same row."
+    total = copies[0]
     if close(split * total, wanted):
         return (
             "The gates of a token sum to 1, so each of its parts counts for 1 / split.",
@@ -233,7 +236,7 @@ def _gradient(answer: Any, seed: int) -> None:
         parts = function(*values.values())
         x = _tokens(parts[0].shape[-1], seed)
         said = _said(parts, x).unflatten(0, (-1, values["split"])).sum(dim=1)
-        return said.float(), parts[3].float()
+        return said.float(), normalize(parts[3].float().flatten(), dim=0)  # any scale routes alike
 
     for sizes in SIZES[1:]:
         require_gradients(answer, _reference, _inputs(sizes, seed), seed=seed, call=spoken)

@@ -42,6 +42,14 @@ def forgets_the_gates(w_gate, w_up, w_down, split, directions):
     return *parts, directions.repeat_interleave(split, dim=0)
 
 
+@EXERCISE.wrong(stage="the same function", says="have unequal gates")
+def lets_the_rows_of_a_copy_differ_a_little(w_gate, w_up, w_down, split, directions):
+    parts = _parts(w_gate, w_up, split * w_down, split, len(directions))
+    rows = directions.repeat_interleave(split, dim=0)
+    draw = torch.Generator().manual_seed(0)
+    return *parts, rows + 0.001 * torch.randn(rows.shape, generator=draw)
+
+
 @EXERCISE.wrong(stage="the same function", says="silu bends what goes through it")
 def scales_the_gate_matrix(w_gate, w_up, w_down, split, directions):
     parts = _parts(split * w_gate, w_up, w_down, split, len(directions))
@@ -92,6 +100,12 @@ def cuts_one_graph(w_gate, w_up, w_down, split, directions):
 def scales_up_instead_of_down(w_gate, w_up, w_down, split, directions):
     parts = _parts(w_gate, split * w_up, w_down, split, len(directions))
     return *parts, directions.repeat_interleave(split, dim=0)
+
+
+@EXERCISE.right
+def makes_the_router_steeper(w_gate, w_up, w_down, split, directions):
+    parts = _parts(w_gate, w_up, split * w_down, split, len(directions))
+    return *parts, 10 * directions.repeat_interleave(split, dim=0)
 
 
 @EXERCISE.right

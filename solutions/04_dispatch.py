@@ -436,8 +436,8 @@ show_figure(your_layer(authors, reports, losses, before[2], after[2]))
 # %% [markdown]
 # **What to see.** All three layers learn. Each loss falls far below a constant guess, and if you
 # had only one of these curves, nothing in it would tell you that the layer is wrong: the weights
-# learn around the mistake. On one seed the layer that forgets a choice may even end below yours. The
-# laws tell at once, before any training. A falling loss is no test.
+# learn around the mistake. On one seed the layer that forgets a choice may even end below yours.
+# The laws tell at once, before any training. A falling loss is no test.
 #
 # On the right, before training, kinds and experts hardly know each other: chance alone would give
 # the kind away in 25 %. After, most kinds have an expert that they prefer. It is no perfect deal of

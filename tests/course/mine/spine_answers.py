@@ -223,11 +223,13 @@ class DeepSeekMoE(nn.Module):
 @triton.jit
 def count_choices(expert_ids_ptr, counts_ptr, n_choices, n_experts, BLOCK: tl.constexpr,
                   EXPERTS: tl.constexpr):
-    me = tl.program_id(0)
-    lane = me * BLOCK + tl.arange(0, BLOCK)
-    ids = tl.load(expert_ids_ptr + lane, mask=lane < n_choices, other=-1)
-    for e in range(n_experts):
-        tl.store(counts_ptr + me * n_experts + e, tl.sum(tl.where(ids == e, 1, 0), axis=0))
+    e = tl.arange(0, EXPERTS)
+    step = tl.num_programs(0)
+    for me in range(tl.program_id(0), tl.cdiv(n_choices, BLOCK), step):
+        lane = me * BLOCK + tl.arange(0, BLOCK)
+        ids = tl.load(expert_ids_ptr + lane, mask=lane < n_choices, other=-1)
+        hits = tl.sum(tl.where(ids[:, None] == e[None, :], 1, 0), axis=0)
+        tl.store(counts_ptr + me * n_experts + e, hits, mask=e < n_experts)
 """,
     "9.3 place_choices": """
 @triton.jit

@@ -284,6 +284,10 @@ siblings = {
 }
 
 # %% [markdown]
+# A model that writes **decodes**: for each new token all its layers run once, which is one step.
+# **FLOPs** count the additions and multiplications of that. They bound its speed, and so do the
+# bytes that it has to read.
+#
 # One token of a step that decodes a single sequence must read every weight that works on it. Most
 # machines read more slowly than they compute, so bytes over bandwidth bound the speed. The
 # machine here is **invented**: two accelerators used as one, with round numbers of today's order.

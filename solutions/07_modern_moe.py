@@ -474,8 +474,9 @@ check("7.8", find_fault)
 # token, and room for 32 tokens on each machine, which is two machines for each token on average.
 # Some tokens are sure and some are not, and some experts are liked by everybody.
 #
-# The plain way, tokens in turn, each on its two best machines that still have room, keeps 73 %.
-# **Your goal is 80 %.** It is known that nothing can keep more than 82.65 %.
+# The plain way keeps 73 %: tokens in turn, each on the two machines, of those with room, that hold
+# most of what a free top-k would give it. **Your goal is 80 %.** It is known that nothing can keep
+# more than 82.65 %.
 
 
 # %%

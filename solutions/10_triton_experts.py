@@ -566,8 +566,8 @@ def their_kernel(
     f = j * BLOCK_F + tl.arange(0, BLOCK_F)
     is_row, is_f = n[:, None] < tl.load(end_ptr + t), f[None, :] < F
     acc = tl.zeros((BLOCK_N, BLOCK_F), tl.float32)
-    for start in range(0, D, BLOCK_D):
-        d = start + tl.arange(0, BLOCK_D)
+    for at in range(0, D, BLOCK_D):
+        d = at + tl.arange(0, BLOCK_D)
         rows_at = rows_ptr + n[:, None] * D + d[None, :]
         w_at = w_ptr + e * stride_e + f[None, :] * stride_f + d[:, None] * stride_d
         rows = tl.load(rows_at, mask=is_row & (d[None, :] < D), other=0.0)

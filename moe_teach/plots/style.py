@@ -120,12 +120,12 @@ def _with_few_colours(png: io.BytesIO, count: int) -> io.BytesIO:
     return reduced
 
 
-def show_figure(drawing: Figure, alt: str = "", max_colours: int | None = None) -> None:
-    """Display a figure with its alternative text, its own (see `described`) or the one given here.
+def show_figure(drawing: Figure, max_colours: int | None = None) -> None:
+    """Display a figure with its alternative text (see `described`).
 
     Raises `ValueError` for a figure without one.
     """
-    alt = (alt or drawing.get_gid() or "").strip()
+    alt = (drawing.get_gid() or "").strip()
     if not alt:
         raise ValueError(
             "This figure has no alternative text. Give it one where it is drawn: "

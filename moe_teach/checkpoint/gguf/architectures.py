@@ -35,7 +35,6 @@ class Architecture:
     selection_bias: bool = False
     shared: tuple[bool, ...] = (False,)
     dense_first: bool = False
-    every: bool = False
     qkv_bias: bool = False
     turns_neighbours: bool = False
     post_norm_name: bool = False
@@ -62,7 +61,6 @@ ARCHITECTURES = {
             selection_bias=True,
             shared=(False, True),
             dense_first=True,
-            every=True,
             turns_neighbours=True,
         ),
         Architecture(
@@ -165,12 +163,6 @@ def _in_layers(config: ModelConfig, there: Architecture) -> list[str]:
         found.append(f"its dense layers are {config.activation} networks, and there SwiGLU")
     if config.n_dense_layers and not there.dense_first:
         found.append("its first layers have no experts, and there all have")
-    step = config.moe_every
-    if step > 1 and not there.every:
-        found.append(f"only every {step}. layer has experts")
-    if step > 1 and there.every and config.n_dense_layers % step:
-        found.append(
-            f"it counts every {step}. layer from behind its {config.n_dense_layers} dense ones, "
-            "and llama.cpp from the first"
-        )
+    if config.moe_every > 1:
+        found.append("some of its later layers have no experts, and there all have")
     return found

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from torch import nn
 
 from moe_teach.checkpoint.gguf import metadata
 from moe_teach.checkpoint.gguf.architectures import (
@@ -35,7 +36,7 @@ class Written:
 
 
 def export_gguf(
-    model: Model,
+    model: nn.Module,
     file: Path | str,
     *,
     tokenizer_json: Path | str | None = None,
@@ -50,7 +51,7 @@ def export_gguf(
     one moment, and tensors are brought to it one by one.
 
     Args:
-        model: made of the library's own parts, on any device and of any float dtype.
+        model: a `Model` made of the library's own parts, on any device and of any float dtype.
         file: where to write.
         tokenizer_json: the tokenizer that belongs to it; without one, the file knows ids only.
         chat_template: in Jinja, as tokenizers of the ecosystem carry it.

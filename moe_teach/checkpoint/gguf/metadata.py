@@ -43,8 +43,8 @@ def _of_experts(
     said["expert_feed_forward_length" if own_key else "feed_forward_length"] = moe.d_ff
     if architecture.dense_first:
         said["leading_dense_block_count"] = config.n_dense_layers
-    if architecture.every:
-        said["interleave_moe_layer_step"] = config.moe_every
+    if architecture.name == "ernie4_5-moe":  # which insists on being told
+        said["interleave_moe_layer_step"] = 1
     if moe.shared_width:
         said["expert_shared_count"] = moe.n_shared_experts
         said["expert_shared_feed_forward_length"] = moe.shared_width

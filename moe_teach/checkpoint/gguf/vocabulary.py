@@ -21,8 +21,9 @@ def of_tokenizer(
 ) -> dict[str, Value]:
     """Return the keys that describe the tokenizer.
 
-    Without a `tokenizer.json` the file says that it has no vocabulary: llama.cpp then takes and
-    gives token ids only.
+    Without a `tokenizer.json` every token is called by its number, such as `<|17|>`, and requests
+    have to hold ids. (llama.cpp has a word for files without vocabulary, and its server dies of
+    them.)
 
     Raises:
         ValueError: the file holds another kind of tokenizer, or more tokens than the model has.
@@ -32,10 +33,10 @@ def of_tokenizer(
             chat_template is not None,
             "A chat template needs a tokenizer that can read it: give tokenizer_json too.",
         )
-        return {"tokenizer.ggml.model": "no_vocab"}
+        return _said({}, set(), [], vocab_size)
     stored = _read(tokenizer_json)
-    model, added = stored["model"], stored["added_tokens"]
-    names = {place: name for name, place in model["vocab"].items()}
+    added = stored["added_tokens"]
+    names = {place: name for name, place in stored["model"]["vocab"].items()}
     names |= {token["id"]: token["content"] for token in added}
     special = {token["id"] for token in added if token["special"]}
     refuse(
@@ -43,25 +44,31 @@ def of_tokenizer(
         f"The tokenizer has {max(names) + 1} tokens, but the model knows only {vocab_size}: it "
         "belongs to another model.",
     )
+    said = _said(names, special, stored["model"]["merges"], vocab_size)
+    return said if chat_template is None else said | {"tokenizer.chat_template": chat_template}
+
+
+def _said(
+    names: dict[int, str], special: set[int], merges: list[Any], vocab_size: int
+) -> dict[str, Value]:
     places = range(vocab_size)
     end = min(special, default=_NUL)
-    said: dict[str, Value] = {
+    return {
         "tokenizer.ggml.model": "gpt2",
         "tokenizer.ggml.pre": "gpt-2",
-        "tokenizer.ggml.tokens": [names.get(place, f"<|unused {place}|>") for place in places],
+        "tokenizer.ggml.tokens": [names.get(place, f"<|{place}|>") for place in places],
         "tokenizer.ggml.token_type": [_kind(place, names, special) for place in places],
-        "tokenizer.ggml.merges": [_merge(merge) for merge in model["merges"]] or [_NO_MERGE],
+        "tokenizer.ggml.merges": [_merge(merge) for merge in merges] or [_NO_MERGE],
         "tokenizer.ggml.add_bos_token": False,
         "tokenizer.ggml.bos_token_id": end,
         "tokenizer.ggml.eos_token_id": end,
     }
-    return said if chat_template is None else said | {"tokenizer.chat_template": chat_template}
 
 
 def _kind(place: int, names: dict[int, str], special: set[int]) -> int:
     if place in special:
         return CONTROL
-    return NORMAL if place in names else UNUSED
+    return NORMAL if place in names or not names else UNUSED
 
 
 def _merge(merge: str | list[str]) -> str:

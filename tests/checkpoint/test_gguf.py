@@ -31,6 +31,7 @@ from moe_teach.checkpoint.gguf.export import architecture_of, export_gguf, write
 from moe_teach.checkpoint.gguf.vocabulary import of_tokenizer
 from moe_teach.config import AttentionConfig, ModelConfig, MoEConfig, RouterConfig
 from moe_teach.data.tokenizer import END, BPETokenizer, ByteTokenizer, train_bpe
+from moe_teach.nn.feed_forward import FeedForward
 from moe_teach.nn.model import Model
 from moe_teach.ops.quantise import KINDS, quantise
 from moe_teach.train.shipped import TOKENIZER, WEIGHTS, load_shipped
@@ -206,12 +207,19 @@ def test_a_part_of_ones_own_is_refused_by_name_because_a_file_holds_no_program()
 def test_a_model_changed_behind_its_configuration_is_refused() -> None:
     model = Model(config())
     model.blocks[0].ffn.router.config = RouterConfig(n_experts=4, top_k=1)
-    with pytest.raises(ValueError, match=r"Layer 0 routes by .*top_k=1"):
+    with pytest.raises(ValueError, match=r"The router of layer 0 is .*top_k=1"):
+        export_gguf(model, "never.gguf")
+
+    model = Model(config())
+    model.blocks[1].ffn.shared_expert = FeedForward(32, 32)
+    with pytest.raises(
+        ValueError, match=r"The number of shared experts of layer 1 is 1, but .* 0:"
+    ):
         export_gguf(model, "never.gguf")
 
     model = Model(config())
     model.blocks[1].ffn.experts = Model(config(n_experts=3)).blocks[1].ffn.experts
-    with pytest.raises(ValueError, match=r"experts.w_down has the shape \(3, 32, 32\)"):
+    with pytest.raises(ValueError, match=r"experts.w_up has the shape \(3, 32, 32\)"):
         export_gguf(model, "never.gguf")
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from moe_teach.config import refuse
+from moe_teach.config import ModelConfig, refuse
 from moe_teach.nn.attention import Attention
 from moe_teach.nn.block import Block
 from moe_teach.nn.experts import Experts
@@ -52,29 +52,53 @@ def _parts(block: nn.Module) -> Iterator[tuple[nn.Module, tuple[type, ...]]]:
 
 
 def _demand_shapes(model: Model) -> None:
-    with torch.device("meta"):
-        promised = Model(model.config).state_dict()
-    held = model.state_dict()
-    for name in sorted(promised.keys() | held.keys()):
-        ours = tuple(held[name].shape) if name in held else None
-        theirs = tuple(promised[name].shape) if name in promised else None
+    held = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
+    for name, shape in _promised_shapes(model.config):
         refuse(
-            ours != theirs,
-            f"{name} has the shape {ours}, but the model's configuration says {theirs}: give the "
-            "model the configuration of what it holds.",
+            held.get(name) != shape,
+            f"{name} has the shape {held.get(name)}, but the model's configuration says {shape}: "
+            "give the model the configuration of what it holds.",
         )
+
+
+def _promised_shapes(config: ModelConfig) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Say what decides about all other shapes (a model on the meta device takes seconds)."""
+    width, attention, moe = config.d_model, config.attention, config.moe
+    yield "embedding.weight", (config.vocab_size, width)
+    for layer, has_experts in enumerate(config.layer_has_experts):
+        prefix = f"blocks.{layer}."
+        yield f"{prefix}attention.q_proj.weight", (attention.n_heads * attention.d_head, width)
+        yield f"{prefix}attention.k_proj.weight", (attention.n_kv_heads * attention.d_head, width)
+        if not has_experts or moe is None:
+            yield f"{prefix}ffn.w_up.weight", (config.d_ff_dense or 0, width)
+            continue
+        yield f"{prefix}ffn.router.proj.weight", (moe.router.n_experts, width)
+        yield f"{prefix}ffn.experts.w_up", (moe.router.n_experts, moe.d_ff, width)
+        if moe.shared_width:
+            yield f"{prefix}ffn.shared_expert.w_up.weight", (moe.shared_width, width)
 
 
 def _demand_rules(model: Model) -> None:
     for layer, block in enumerate(model.blocks):
-        if isinstance(block.ffn, MoE):
-            promised = (model.config.moe.router, model.config.moe.capacity_factor)
-            held = (block.ffn.router.config, block.ffn.capacity_factor)
+        for what, held, promised in _rules(model.config, block):
             refuse(
                 held != promised,
-                f"Layer {layer} routes by {held}, but the model's configuration says {promised}: "
-                "give the model the configuration of what it holds.",
+                f"The {what} of layer {layer} is {held}, but the model's configuration says "
+                f"{promised}: give the model the configuration of what it holds.",
             )
+
+
+def _rules(config: ModelConfig, block: Block) -> Iterator[tuple[str, object, object]]:
+    """Give what a layer works by, and what the configuration says about it."""
+    yield "attention", block.attention.config, config.attention
+    yield "norm's epsilon", block.attention_norm.eps, config.norm_eps
+    ffn, moe = block.ffn, config.moe
+    if isinstance(ffn, MoE) and moe is not None:
+        yield "router", ffn.router.config, moe.router
+        yield "capacity", ffn.capacity_factor, moe.capacity_factor
+        yield "activation", ffn.experts.activation, moe.activation
+        shared = ffn.shared_expert
+        yield "number of shared experts", int(shared is not None), int(bool(moe.shared_width))
 
 
 def selection_bias(model: Model) -> Tensor:

@@ -11,8 +11,12 @@ import torch
 from moe_teach.bench.blocks.case import BlockCase
 from moe_teach.bench.blocks.cases import CASES
 from moe_teach.bench.blocks.parity import Meeting, compare
+from moe_teach.bench.parity_models import TINY
 from moe_teach.checkpoint.blocks import FAMILIES, families, moe_from, weights_from, weights_to
 from moe_teach.checkpoint.blocks.views import HALVES, SAME, Piece
+from moe_teach.checkpoint.layouts import LAYOUTS, Layout
+from moe_teach.checkpoint.layouts.canonical import canonical
+from moe_teach.checkpoint.layouts.config_json import to_json
 from moe_teach.config import MoEConfig
 from moe_teach.ops.route.gates import gates_of
 
@@ -217,3 +221,17 @@ def test_a_missing_and_a_strange_tensor_are_named() -> None:
         weights_from({**state, "self_attn.q_proj": torch.zeros(1)}, config)
     with pytest.raises(ValueError, match="describes a layer of olmoe"):
         weights_to({}, config)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.name)
+def test_a_layout_of_whole_models_and_its_block_say_the_same(layout: Layout) -> None:
+    for change in ({}, {"top_k": 1}):
+        config = TINY[layout.name]
+        assert config.moe is not None
+        moe = replace(config.moe, router=replace(config.moe.router, **change))
+        found = moe_from(to_json(layout, replace(config, moe=moe)))
+        if layout.name == "ernie4_5_moe":  # a floor far below the sum of the best probabilities
+            assert found.router.norm_floor == 1e-12
+            found = replace(found, router=replace(found.router, norm_floor=0.0))
+        said = canonical(replace(config, moe=moe)).moe
+        assert canonical(replace(config, moe=found)).moe == said

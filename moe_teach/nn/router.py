@@ -66,7 +66,7 @@ class Router(nn.Module):
             self.table.copy_(drawn_table(*self.table.shape, self.config.n_experts, seed=0))
 
     def forward(
-        self, x: Float[Tensor, "T D"], token_ids: Int[Tensor, " T"] | None = None
+        self, x: Float[Tensor, "T D"], token_ids: Int[Tensor, "..."] | None = None
     ) -> Routing:
         """Decide for every token: x (T, D) -> `Routing`, at least in float32.
 

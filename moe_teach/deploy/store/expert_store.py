@@ -15,7 +15,13 @@ from dataclasses import dataclass
 from moe_teach.config import refuse
 from moe_teach.deploy.store.cache import Entry, ExpertCache
 from moe_teach.deploy.store.policies import Key, Policy
-from moe_teach.deploy.store.tensor_places import Place, TensorFile, room_for, view_of
+from moe_teach.deploy.store.tensor_places import (
+    Place,
+    TensorFile,
+    new_buffers,
+    room_for,
+    view_of,
+)
 from moe_teach.types import ExpertWeights
 
 MATRICES = ("w_up", "w_down", "w_gate")
@@ -113,7 +119,7 @@ class ExpertStore:
         n_readers: int = N_READERS,
     ) -> None:
         refuse(not experts, "There are no experts to be kept on a disk.")
-        self._experts = experts
+        self.experts = experts
         self.sizes = {key: expert.n_bytes for key, expert in experts.items()}
         self.cache = ExpertCache(policy, budget_bytes, self.sizes)
         self.counts = Counts()
@@ -200,14 +206,9 @@ class ExpertStore:
     def _fetch(self, entry: Entry) -> None:
         """Begin to read an expert, into the buffers of who left for it where they fit."""
         spare = [buffer for victim in entry.left for buffer in self._drop(victim)]
-        buffers = []
-        for piece in self._experts[entry.key].pieces:
-            room = room_for(piece.begin, piece.n_bytes)
-            fitting = next((buffer for buffer in spare if len(buffer) == room), None)
-            if fitting is not None:
-                spare.remove(fitting)
-            buffers.append(mmap.mmap(-1, room) if fitting is None else fitting)
-        promise = self._readers.submit(_read, self._experts[entry.key], buffers)
+        pieces = self.experts[entry.key].pieces
+        buffers = new_buffers([(piece.begin, piece.n_bytes) for piece in pieces], spare)
+        promise = self._readers.submit(_read, self.experts[entry.key], buffers)
         self._loaded[entry.key] = _Loaded(buffers, promise)
 
     def _forget(self, entry: Entry) -> None:

@@ -47,7 +47,10 @@ def parser() -> argparse.ArgumentParser:
         "limit; compile the kernels for GPUs that are not there; count the graphs of a layer; or "
         "say how far our models answer from other libraries' with the same weights (parity)."
     )
-    more = "All about the GPU at hand, in a few minutes: moe-teach bench gpu --help"
+    more = (
+        "All about the GPU at hand, in a few minutes: moe-teach bench gpu --help. "
+        "A model of 13 GB inside 4 GB: moe-teach bench memory --help"
+    )
     result = argparse.ArgumentParser(prog="moe-teach bench", description=description, epilog=more)
     result.add_argument("what", choices=VERBS, help="what to time")
     result.add_argument("--grid", choices=(*GRIDS, *KERNEL_GRIDS), help="which sizes")
@@ -70,6 +73,10 @@ def main(argv: list[str]) -> int:
         from moe_teach.bench.gpu.cli import main as measure_gpu
 
         return measure_gpu(argv[1:])
+    if argv[:1] == ["memory"]:
+        from moe_teach.bench.memory.cli import main as race_in_little_memory
+
+        return race_in_little_memory(argv[1:])
     options = parser().parse_args(argv)
     if options.threads:
         torch.set_num_threads(options.threads)

@@ -13,7 +13,9 @@ from moe_teach.nn.linear import Linear, reset_parts
 class KVCache:
     """The keys and values of the tokens that a model has already read, layer by layer.
 
-    A model appends to the cache it is given. Keys are stored after rotation.
+    A model asks the cache it is given where the new tokens stand (`positions`) and lets it attend
+    (`attend`), so a cache decides how it remembers, and who sees whom. Keys are stored after
+    rotation. This one grows with a batch of texts of equal length; the engine's has slots.
     """
 
     def __init__(self, n_layers: int) -> None:
@@ -26,6 +28,21 @@ class KVCache:
         # The last layer is written last, so the answer does not change in the middle of a step.
         return 0 if self.keys[-1] is None else self.keys[-1].shape[-2]
 
+    def positions(self, layer: int, x: Float[Tensor, "B S D"]) -> Tensor:
+        """Say where in their texts the S newest tokens stand, as `rotate` takes it."""
+        n_past = 0 if self.keys[layer] is None else self.keys[layer].shape[-2]
+        return torch.arange(n_past, n_past + x.shape[1], device=x.device)
+
+    def attend(
+        self, layer: int, query: Tensor, key: Tensor, value: Tensor
+    ) -> Float[Tensor, "B H S d"]:
+        """Remember new keys and values, and let the queries look at all that they may see."""
+        n_new = key.shape[-2]
+        key, value = self.append(layer, key, value)
+        n_past = key.shape[-2] - n_new
+        position = torch.arange(n_past, n_past + n_new, device=key.device)
+        return look(query, key, value, _sees(position, n_past + n_new) if n_past else None)
+
     def append(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Add new keys and values (B, H, S, d_head) of one layer and return all of them."""
         if self.keys[layer] is not None:
@@ -33,6 +50,16 @@ class KVCache:
             value = torch.cat([self.values[layer], value], dim=-2)
         self.keys[layer], self.values[layer] = key, value
         return key, value
+
+
+def look(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
+    """Mix the values (B, H_kv, S, d_head) for each query; without a mask, everything is causal.
+
+    Told that it is causal, torch skips what nobody sees; a mask hides that from it.
+    """
+    return F.scaled_dot_product_attention(
+        query, key, value, attn_mask=mask, is_causal=mask is None, enable_gqa=True
+    )
 
 
 def rotate(
@@ -137,11 +164,11 @@ class Attention(nn.Module):
             real: the positions that hold text. No text sees padding, and padding takes no place
                 in the count of positions, wherever it stands. Not together with a cache.
         """
-        n_past = 0
-        if cache is not None and cache.keys[layer] is not None:
-            n_past = cache.keys[layer].shape[-2]
-        position = torch.arange(n_past, n_past + x.shape[1], device=x.device)
-        mask = _sees(position, n_past + x.shape[1]) if n_past else None
+        mask = None
+        if cache is not None:
+            position = cache.positions(layer, x)
+        else:
+            position = torch.arange(x.shape[1], device=x.device)
         if real is not None:
             mask = _sees_text(position, real)
             position = (real.cumsum(-1) - 1).clamp_min(0)[:, None]
@@ -149,11 +176,9 @@ class Attention(nn.Module):
         key = rotate(self._heads(x, self.k_proj, self.k_norm), position, self.config.rope_theta)
         value = self._heads(x, self.v_proj, None)
         if cache is not None:
-            key, value = cache.append(layer, key, value)
-        # Told that everything is causal, torch skips what nobody sees; a mask hides that from it.
-        mixed = F.scaled_dot_product_attention(
-            query, key, value, attn_mask=mask, is_causal=mask is None, enable_gqa=True
-        )
+            mixed = cache.attend(layer, query, key, value)
+        else:
+            mixed = look(query, key, value, mask)
         return self.o_proj(mixed.transpose(1, 2).flatten(2))
 
     def _qk_norm(self, width: int, eps: float) -> nn.Module | None:

@@ -1,5 +1,7 @@
 """The inference engine: many requests share one model, step by step.
 
+    from moe_teach.deploy.engine.engine import Engine
+
     engine = Engine(model, n_slots=8)
     engine.submit(Request(id="a", prompt=(1, 2, 3)))
     while engine.has_work:

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from moe_teach.config import ModelConfig
-from moe_teach.nn.attention import look
+from moe_teach.nn.cache import look
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,4 @@
+# %% [markdown]
+# # 15 Serving
+#
+# **Claim: x.**

@@ -322,13 +322,19 @@ print("their test says:", their_test(somebodys_serve))
 
 # %% [markdown]
 # It breaks one of the four rules all the same. **Write a better test.** Yours gets any
-# `serve(read, requests, n_slots, budget)`, lets it run on requests of your choice with a `read` of
-# your own, and says True or False: are the answers right, **and** is every rule of 15.2 kept? The
+# `serve(read, requests, n_slots, budget)`, lets it run on requests of your choice, and says True or
+# False: are the answers right, **and** is every rule of 15.2 kept? You need not write a `read`:
+# `CountingModel(n_slots)` is one, and keeps a log. `model.passes` has an entry for every call, the
+# sorted list of its pieces without their slots, `(start, token_ids)`. And `some_requests(seed,
+# n_requests, latest)` draws requests that arrive in the steps from 0 to `latest`. The
 # check hands it right schedulers, which differ in the slots they give, the order of their pieces
 # and the way they count; and wrong ones, each with one fault that has been made before.
 
 
 # %%
+from moe_teach.chapters.ch15_serving.counting_model import CountingModel, some_requests
+
+
 def is_right(serve) -> bool:
     """Say whether a scheduler keeps all rules of exercise 15.2.
 
@@ -336,29 +342,14 @@ def is_right(serve) -> bool:
     count as False.
     """
     ### BEGIN SOLUTION
-    log: list = []
-    texts: dict[int, list[int]] = {}
-
-    def read(pieces):
-        log.append(sorted((start, list(token_ids)) for _, start, token_ids in pieces))
-        if len({slot for slot, _, _ in pieces}) < len(pieces):
-            raise AssertionError("a slot has two pieces")
-        following = []
-        for slot, start, new in pieces:
-            if not 0 <= slot < 3 or start not in (0, len(texts.get(slot, []))):
-                raise AssertionError("a piece does not continue its slot")
-            texts[slot] = texts.get(slot, [])[:start] + list(new)
-            following.append((7 * sum(texts[slot]) + len(texts[slot])) % 1009)
-        return following
-
-    requests = [(0, [3, 4, 5, 6, 7], 2), (0, [8], 5), (1, [9, 10, 11], 1), (1, [12] * 7, 3)]
-    requests += [(1, [13, 14], 1), (2, [15], 2), (20, [16, 17], 2)]
-    answers = serve(read, [(arrives, list(prompt), n) for arrives, prompt, n in requests], 3, 4)
-    found = list(log)
-    log.clear()
-    texts.clear()
-    expected = mine("15.2")(read, requests, 3, 4)
-    return answers == expected and found == log
+    for seed in range(12):
+        requests, logs = some_requests(seed, 12, 9), []
+        for schedule in (serve, mine("15.2")):
+            model = CountingModel(3)
+            logs.append((schedule(model, requests, 3, 4), model.passes))
+        if logs[0] != logs[1]:
+            return False
+    return True
     ### END SOLUTION
 
 

@@ -16,15 +16,15 @@ EXERCISE = Exercise(
     needs=("15.2",),
     limit=20,
     hints=(
-        "The answers of the scheduler above are right. So look at what nobody looked at: what was "
-        "read, and when. A `read` of your own can keep a log.",
+        "The answers of the scheduler above are right. So look at what the test did not look at: "
+        "what was read, and when.",
         "Two schedulers keep the rules if they read the same pieces in the same steps, whatever "
         "the slots and the order within a step. Your own `serve` knows what should be read. What "
-        "is left is to choose requests on which each rule matters.",
-        "In read: log.append(sorted((start, token_ids) for _, start, token_ids in pieces)). "
-        'Compare log and answers with those of mine("15.2") on the same requests: more requests '
-        "than slots, unequal lengths, prompts longer than the budget, two prompts in one step, "
-        "late arrivals, somebody who wants one token.",
+        "is left is to find requests on which each rule matters: more requests than slots, "
+        "unequal lengths, prompts longer than the budget, late arrivals.",
+        'For some seeds: requests = some_requests(seed, 12, 9); run serve and mine("15.2") on '
+        "them, each with a fresh CountingModel(3), 3 slots and a budget of 4; compare answers and "
+        "passes.",
     ),
     explanation="The scheduler above is static batching: it puts a batch together, and the next "
     "one begins when its longest answer has ended. All answers are right, so a test of answers "

@@ -41,16 +41,16 @@ PIECES: tuple[Case, ...] = (
 _NAMES = ("keys", "values", "lengths", "visible")
 
 
-def _given(case: Case, seed: int) -> dict[str, Tensor]:
+def _given(case: Case, seed: int, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
     lengths, slots = (torch.tensor(part, dtype=torch.int64) for part in case)
     random, longest = generator(seed), 7
     return {
-        "keys": torch.randn(len(lengths), longest, 3, generator=random),
-        "values": torch.randn(len(lengths), longest, 3, generator=random),
+        "keys": torch.randn(len(lengths), longest, 3, generator=random, dtype=dtype),
+        "values": torch.randn(len(lengths), longest, 3, generator=random, dtype=dtype),
         "lengths": lengths,
         "slots": slots,
-        "new_keys": torch.randn(len(slots), 3, generator=random),
-        "new_values": torch.randn(len(slots), 3, generator=random),
+        "new_keys": torch.randn(len(slots), 3, generator=random, dtype=dtype),
+        "new_values": torch.randn(len(slots), 3, generator=random, dtype=dtype),
     }
 
 
@@ -90,7 +90,7 @@ _CAUSES = {
 
 def _try(answer: Any, cases: tuple[Case, ...], seed: int, said: str) -> None:
     for case in cases:
-        given = _given(case, seed)
+        given = _given(case, seed, torch.float64 if len(case[1]) > 4 else torch.float32)
         got = answer(**given)
         require_tensors(got, _NAMES, given)
         for name, part, expected in zip(_NAMES, got, _defined(given), strict=True):

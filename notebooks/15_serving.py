@@ -103,9 +103,8 @@ check("15.q1", ...)
 # kept: the **KV cache**. Count the rows that a model reads, with and without it.
 
 # %% tags=["nbval-check-output"]
-n_prompt, n_new = 12, 20
-text = torch.tensor([[*prompts[0], *alone[0]]])[:, : n_prompt + n_new]
-n_prompt = min(n_prompt, text.shape[1] - n_new)
+text = torch.tensor([[*prompts[2], *alone[2]]])
+n_prompt, n_new = len(prompts[2]), N_NEW
 without = sum(range(n_prompt, n_prompt + n_new))
 cache, rows = model.new_cache(), 0
 with torch.no_grad():
@@ -310,7 +309,7 @@ def copies(n: int, random: torch.Generator) -> Tensor:
     return mixed_tokens(1, random).expand(-1, n, -1)
 
 
-# %% tags=["nbval-check-output"]
+# %%
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 TRAFFIC = {"all kinds": mixed_tokens, "one kind": one_kind, "copies of one token": copies}
 N_DRAWS = by_mode(full=60, fast=20)

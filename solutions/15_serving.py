@@ -40,7 +40,7 @@ def store_rows(
     """Write rows of several texts into their slots, and say what each row may see.
 
     keys, values: (n_slots, L, D); lengths: (n_slots,) int64; slots: (T,) int64; new_keys,
-    new_values: (T, D). No text outgrows L.
+    new_values: (T, D). No text outgrows L. Models serve without gradients: none are asked for.
     Returns keys, values and lengths as they are afterwards, the given ones unchanged, and
     visible (T, L), bool: True at the positions of its own slot that row t may look at.
     """

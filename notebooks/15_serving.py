@@ -423,7 +423,7 @@ print("PASS: a hump on both machines; with copies of one token, who wake K exper
 # gates and products, and only lacks *different* choices: no hump. So it is the different experts,
 # and nothing else about the layer.
 #
-# The black marks are your machine, and they may stray: other programs share it, and small matrices
+# The crosses are your machine, and they may stray: other programs share it, and small matrices
 # have costs of their own. Nothing below depends on them.
 #
 # ## How long people wait

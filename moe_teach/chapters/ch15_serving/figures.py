@@ -30,14 +30,16 @@ def signature(
         right.plot(wide, ratios, color=colours(i + 1)[i], label=name, **style)
     right.plot(sizes, measured, color=INK, marker="x", ls="", label="this machine, measured")
     right.axhline(1, color=INK, lw=0.8)
-    right.set(ylabel="time / time of a dense layer", title="what it costs", ylim=(0, None))
+    right.set(ylabel="time / time of a dense layer", title="what it costs")
+    right.set_ylim(0, 1.45 * max(max(measured), *map(max, over_dense.values())))
     for axes, ticks in ((left, sizes), (right, wide[::3])):
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_locator(FixedLocator(list(ticks)))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axes.set_xlabel("tokens in a step")
-        axes.legend(fontsize=8)
+    left.legend(fontsize=8)
+    right.legend(fontsize=8, loc="upper right")
     return described(drawing, _in_words(sizes, distinct, wide, over_dense))
 
 

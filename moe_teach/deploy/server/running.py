@@ -11,7 +11,7 @@ from moe_teach.deploy.server.app import create_app
 from moe_teach.deploy.server.service import Service
 
 LOG = logging.getLogger("moe_teach.serve")
-_LAST_WORDS = 5.0  # seconds for what is in the pipes, after the last token
+_LAST_WORDS = 5  # seconds for what is in the pipes, after the last token
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -38,22 +38,21 @@ def serve(service: Service, listener: socket.socket) -> Exception | None:
     """
     logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
-    config = uvicorn.Config(
-        create_app(service),
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=round(_LAST_WORDS),
-        server_header=False,
-    )
-    server = _Server(config, service)
-    server.run(sockets=[listener])
+    Server(service).run(sockets=[listener])
     return service.worker.problem
 
 
-class _Server(uvicorn.Server):
+class Server(uvicorn.Server):
     """uvicorn, with time to finish what was promised while new requests are told no."""
 
-    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+    def __init__(self, service: Service) -> None:
+        config = uvicorn.Config(
+            create_app(service),
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=_LAST_WORDS,
+            server_header=False,
+        )
         super().__init__(config)
         self._service = service
         self._is_told = False

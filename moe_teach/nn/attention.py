@@ -1,65 +1,13 @@
-"""Causal self-attention with grouped heads, rotary positions and a key-value cache."""
+"""Causal self-attention with grouped heads and rotary positions."""
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from moe_teach.config import AttentionConfig, refuse
+from moe_teach.nn.cache import Cache, look, sees
 from moe_teach.nn.linear import Linear, reset_parts
-
-
-class KVCache:
-    """The keys and values of the tokens that a model has already read, layer by layer.
-
-    A model asks the cache it is given where the new tokens stand (`positions`) and lets it attend
-    (`attend`), so a cache decides how it remembers, and who sees whom. Keys are stored after
-    rotation. This one grows with a batch of texts of equal length; the engine's has slots.
-    """
-
-    def __init__(self, n_layers: int) -> None:
-        self.keys: list[Tensor | None] = [None] * n_layers
-        self.values: list[Tensor | None] = [None] * n_layers
-
-    @property
-    def n_tokens(self) -> int:
-        """How many tokens the cache remembers."""
-        # The last layer is written last, so the answer does not change in the middle of a step.
-        return 0 if self.keys[-1] is None else self.keys[-1].shape[-2]
-
-    def positions(self, layer: int, x: Float[Tensor, "B S D"]) -> Tensor:
-        """Say where in their texts the S newest tokens stand, as `rotate` takes it."""
-        n_past = 0 if self.keys[layer] is None else self.keys[layer].shape[-2]
-        return torch.arange(n_past, n_past + x.shape[1], device=x.device)
-
-    def attend(
-        self, layer: int, query: Tensor, key: Tensor, value: Tensor
-    ) -> Float[Tensor, "B H S d"]:
-        """Remember new keys and values, and let the queries look at all that they may see."""
-        n_new = key.shape[-2]
-        key, value = self.append(layer, key, value)
-        n_past = key.shape[-2] - n_new
-        position = torch.arange(n_past, n_past + n_new, device=key.device)
-        return look(query, key, value, _sees(position, n_past + n_new) if n_past else None)
-
-    def append(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Add new keys and values (B, H, S, d_head) of one layer and return all of them."""
-        if self.keys[layer] is not None:
-            key = torch.cat([self.keys[layer], key], dim=-2)
-            value = torch.cat([self.values[layer], value], dim=-2)
-        self.keys[layer], self.values[layer] = key, value
-        return key, value
-
-
-def look(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
-    """Mix the values (B, H_kv, S, d_head) for each query; without a mask, everything is causal.
-
-    Told that it is causal, torch skips what nobody sees; a mask hides that from it.
-    """
-    return F.scaled_dot_product_attention(
-        query, key, value, attn_mask=mask, is_causal=mask is None, enable_gqa=True
-    )
 
 
 def rotate(
@@ -151,7 +99,7 @@ class Attention(nn.Module):
     def forward(
         self,
         x: Float[Tensor, "B S D"],
-        cache: KVCache | None = None,
+        cache: Cache | None = None,
         layer: int = 0,
         real: Bool[Tensor, "B S"] | None = None,
     ) -> Float[Tensor, "B S D"]:
@@ -198,15 +146,10 @@ class Attention(nn.Module):
         return norm(heads) if norm is not None and self.config.qk_norm == "head" else heads
 
 
-def _sees(position: Tensor, n_keys: int) -> Tensor:
-    """Return the causal mask (S, n_keys): a query sees the keys up to its own position."""
-    return torch.arange(n_keys, device=position.device) <= position[:, None]
-
-
 def _sees_text(position: Tensor, real: Tensor) -> Tensor:
     """Return the causal mask (B, 1, S, S) without padding; padding sees itself, and no text it.
 
     Who sees nobody would be given a mean of nothing, which is not a number.
     """
     itself = position == position[:, None]
-    return _sees(position, len(position)) & (real[:, None, None, :] | itself)
+    return sees(position, len(position)) & (real[:, None, None, :] | itself)

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from moe_teach.config import ModelConfig
-from moe_teach.nn.attention import look
+from moe_teach.nn.cache import look
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +86,12 @@ class Reading:
         keys, values = self.cache.keys[layer], self.cache.values[layer]
         keys[self.slots, :, self.at] = key[:, :, 0]
         values[self.slots, :, self.at] = value[:, :, 0]
-        mixed = torch.empty_like(query)
         start = self.n_single
+        if start == len(query):
+            return self._singles(query, keys, values)
+        mixed = torch.empty_like(query)
         if start:
-            seen = (self._of_singles(keys), self._of_singles(values), self.single_mask)
-            mixed[:start] = look(query[:start], *seen)
+            mixed[:start] = self._singles(query[:start], keys, values)
         for piece, mask in zip(self.pieces[start:], self.masks, strict=True):
             end, n_seen = start + piece.n_tokens, self.cache.n_read[piece.slot]
             own = (part[piece.slot, None, :, :n_seen] for part in (keys, values))
@@ -100,12 +101,20 @@ class Reading:
             start = end
         return mixed
 
+    def _singles(self, query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """Let tokens of different texts look, each at its own."""
+        # The heads that share keys stand one after the other, as if they were positions.
+        folded = query.view(len(query), keys.shape[1], -1, query.shape[-1])
+        mixed = look(folded, self._of_singles(keys), self._of_singles(values), self.single_mask)
+        return mixed.reshape(query.shape)
+
     def _prepare_singles(self, slots: list[int], positions: list[int]) -> None:
         self.longest = max(positions, default=0) + 1
         # Slots 0, 1, ... in order are a view; others have to be gathered.
         self.are_first = slots == list(range(len(slots)))
         seen = torch.arange(self.longest, device=self.at.device) <= self.at[: len(slots), None]
-        self.single_mask = seen[:, None, None]
+        unseen = self.cache.keys.new_zeros(seen.shape).masked_fill_(~seen, -torch.inf)
+        self.single_mask = unseen[:, None, None]
 
     def _of_singles(self, part: Tensor) -> Tensor:
         if self.are_first:

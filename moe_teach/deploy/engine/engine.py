@@ -7,16 +7,13 @@ from torch import Tensor
 
 from moe_teach.config.refusal import refuse, refuse_non_positive
 from moe_teach.deploy.engine.cache import Piece, SlotCache
-from moe_teach.deploy.engine.forward import forward
+from moe_teach.deploy.engine.forward import pass_through, serving
 from moe_teach.deploy.engine.requests import FinishReason, Request, Token
 from moe_teach.deploy.engine.sampling import choose
 from moe_teach.deploy.engine.scheduler import Scheduler, Text
 from moe_teach.deploy.engine.stats import Stats, StepRecord
 from moe_teach.deploy.engine.swap import ExpertSwap
-from moe_teach.nn.mode import twin
 from moe_teach.nn.model import Model
-from moe_teach.nn.moe import MoE
-from moe_teach.nn.router import Router
 from moe_teach.types import ExpertWeights, Routing
 
 
@@ -53,7 +50,8 @@ class Engine:
             max_waiting is not None and max_waiting < 0,
             f"max_waiting must not be negative, but it is {max_waiting}.",
         )
-        self._model = _serving(model)
+        self._model = serving(model)
+        self._forward = pass_through(self._model)
         like = model.embedding.weight.detach()
         self._cache = SlotCache(model.config, n_slots, like)
         self._scheduler = Scheduler(
@@ -176,7 +174,7 @@ class Engine:
         device = self._cache.keys.device
         token_ids, wanted = (torch.tensor(numbers, device=device) for numbers in (ids, ends))
         reading = self._cache.reading(pieces)
-        return *forward(self._model, token_ids, reading, wanted.long()), ends
+        return *self._forward(token_ids, reading, wanted.long()), ends
 
     def _answers(
         self, texts: Sequence[Text], logits: Tensor, routings: list[Routing], rows: list[int]
@@ -229,21 +227,6 @@ class Engine:
             distinct_experts=tuple(sum(n > 0 for n in load) for load in loads),
         )
         self.stats.add(record, loads)
-
-
-def _serving(model: Model) -> Model:
-    """Return the model ready to serve: in evaluation mode, and no expert ever full."""
-    routers = [module for module in model.modules() if isinstance(module, Router)]
-    refuse(
-        any(router.config.choice == "expert" for router in routers),
-        "Here the experts choose among all tokens they see, so an answer would depend on who else "
-        "is served: serve a model with choice='token'.",
-    )
-    serving = twin(model).eval()
-    for module in serving.modules():
-        if isinstance(module, MoE):
-            module.capacity_factor = None
-    return serving
 
 
 def _reason_to_finish(text: Text) -> FinishReason | None:

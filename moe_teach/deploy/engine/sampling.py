@@ -31,7 +31,7 @@ def next_probs(logits: Float[Tensor, "n V"], wishes: Sequence[Sampling]) -> Floa
     Top-k looks at the logits, then comes the temperature, then top-p at the probabilities. Where
     tokens tie at the border of top-k, all of them stay. Temperature 0 is certainty.
     """
-    logits = logits.double()
+    logits = logits.to(torch.float64, copy=True)
     for row, wish in enumerate(wishes):
         if wish.top_k is not None and wish.top_k < logits.shape[-1]:
             lowest = logits[row].topk(wish.top_k).values[-1]

@@ -1,6 +1,7 @@
 """The verb `moe-teach serve`: what to serve, where, for whom, and how much of it."""
 
 import argparse
+import hashlib
 import os
 import sys
 import time
@@ -12,9 +13,16 @@ if TYPE_CHECKING:
     from moe_teach.deploy.engine.engine import Engine
     from moe_teach.deploy.server.options import Options
     from moe_teach.deploy.server.served import Served
+    from moe_teach.nn.model import Model
 
 DONE, USAGE, FAULT = 0, 2, 3
 KEY = "MOE_TEACH_API_KEY"
+_BEGINNING = 1024  # numbers of a tensor
+_MORE = (
+    "Clients: base_url=http://127.0.0.1:8000/v1; beside it /health, /ready, /metrics and a page "
+    "to try it at /. Other machines are answered only with a key. Ctrl-C or SIGTERM lets running "
+    "answers end, twice ends at once."
+)
 _NUMBERS: dict[str, tuple[type, str]] = {
     "port": (int, "8000; 0 takes any free one"),
     "n-slots": (int, "8; requests computed side by side"),
@@ -26,18 +34,21 @@ _NUMBERS: dict[str, tuple[type, str]] = {
 }
 
 
-def add_arguments(verb: argparse.ArgumentParser) -> None:
-    """Describe the arguments of the verb."""
+def add_verbs(verbs: Any) -> None:
+    """Describe the verb and its arguments."""
+    what = "answer OpenAI's clients over HTTP with a trained model"
+    verb = verbs.add_parser("serve", help=what, description=what.capitalize() + ".", epilog=_MORE)
+    verb.set_defaults(verb=serve)
     verb.add_argument(
         "checkpoint",
         nargs="?",
         metavar="CHECKPOINT",
-        help="a folder with a model, or the TOML file of a recipe that was trained here; by "
-        "default the model that comes along",
+        help="the TOML file of a recipe trained here, or a folder with a model; by default the "
+        "model that comes along",
     )
-    verb.add_argument("--name", help="what clients call the model; by default the folder's name")
+    verb.add_argument("--name", help="what clients call the model; default: the folder's name")
     verb.add_argument("--host", default="127.0.0.1", help="default 127.0.0.1: this machine only")
-    verb.add_argument("--api-key", help=f"what clients must send; by default ${KEY}, if set")
+    verb.add_argument("--api-key", metavar="KEY", help=f"what clients must send; default ${KEY}")
     verb.add_argument("--experts", type=Path, metavar="FOLDER", help="experts to swap in by name")
     for name, (kind, text) in _NUMBERS.items():
         verb.add_argument(f"--{name}", type=kind, metavar="N", help=f"default: {text}")
@@ -75,12 +86,33 @@ def load(checkpoint: str | None, name: str | None, options: "Options") -> "tuple
     Raises:
         ValueError, FileNotFoundError: there is nothing there that can be served.
     """
-    from moe_teach.deploy.engine.engine import Engine
-    from moe_teach.deploy.server.served import Served
+    from tokenizers import Tokenizer
 
-    known = _known(checkpoint)
-    engine = Engine(known.pop("model"), n_slots=options.n_slots, max_waiting=options.max_waiting)
-    return engine, Served(**known | ({"name": name} if name else {}))
+    from moe_teach.checkpoint.chat import PLAIN_CHAT
+    from moe_teach.checkpoint.tokenizer_text import id_of
+    from moe_teach.config import refuse
+    from moe_teach.data.tokenizer import BPETokenizer
+    from moe_teach.deploy.engine.engine import Engine
+    from moe_teach.deploy.server.chat import ChatTemplate
+    from moe_teach.deploy.server.served import Served
+    from moe_teach.train.sources import SHIPPED, open_source
+
+    opened = open_source(checkpoint or SHIPPED)
+    text, end = opened.tokenizer_json, opened.end_token
+    refuse(text is None, f"{checkpoint} has no tokenizer.json: a server must read and write text.")
+    end_id = None if end is None else id_of(text, end)
+    served = Served(
+        name=name or _name_of(checkpoint),
+        config=opened.model.config,
+        tokenizer=BPETokenizer(Tokenizer.from_str(text)),
+        end_ids=frozenset() if end_id is None else frozenset({end_id}),
+        template=ChatTemplate(opened.chat_template or PLAIN_CHAT),
+        digest=_digest(opened.model),
+        created=int(time.time()),
+        special={} if end is None else {"eos_token": end},
+    )
+    engine = Engine(opened.model, n_slots=options.n_slots, max_waiting=options.max_waiting)
+    return engine, served
 
 
 def _options(arguments: argparse.Namespace) -> "Options":
@@ -92,28 +124,23 @@ def _options(arguments: argparse.Namespace) -> "Options":
     return Options(host=arguments.host, api_key=key, experts=arguments.experts, **given)
 
 
-def _known(checkpoint: str | None) -> dict[str, Any]:
-    from moe_teach.deploy.server.chat import ChatTemplate
-    from moe_teach.train.recipe import read_recipe
-    from moe_teach.train.shipped import DEFAULT, load_folder, load_run, load_shipped
+def _name_of(checkpoint: str | None) -> str:
+    from moe_teach.train.shipped import DEFAULT
+    from moe_teach.train.sources import SHIPPED
 
-    path = None if checkpoint is None else Path(checkpoint)
-    if path is not None and path.suffix == ".toml":
-        recipe = read_recipe(path)
-        model, tokenizer = load_run(recipe)
-        name, digest = path.parent.name or path.stem, "0" * 12
-    else:
-        model, tokenizer, card = load_shipped() if path is None else load_folder(path)
-        name = DEFAULT if path is None else path.resolve().name
-        digest = card["digests"]["model.safetensors"]
-    end = getattr(tokenizer, "end_id", None)
-    return {
-        "model": model,
-        "name": name,
-        "config": model.config,
-        "tokenizer": tokenizer,
-        "end_ids": frozenset() if end is None else frozenset({end}),
-        "template": ChatTemplate("{{ messages | map(attribute='content') | join('\n') }}"),
-        "digest": digest,
-        "created": int(time.time()),
-    }
+    if checkpoint in (None, SHIPPED):
+        return DEFAULT
+    place = Path(checkpoint).expanduser().resolve()
+    return place.stem if place.suffix == ".toml" else place.name
+
+
+def _digest(model: "Model") -> str:
+    """Tell models apart by the beginning of every tensor, which takes no time for any size."""
+    from torch import uint8
+
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        beginning = tensor.reshape(-1)[:_BEGINNING].contiguous().cpu()
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(beginning.view(uint8).numpy().tobytes())
+    return digest.hexdigest()

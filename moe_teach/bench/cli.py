@@ -46,7 +46,10 @@ def parser() -> argparse.ArgumentParser:
         "Time an MoE layer, a training step, or our kernels on a GPU, against their rivals and the "
         "limit; compile the kernels for GPUs that are not there; or count the graphs of a layer."
     )
-    more = "All about the GPU at hand, in a few minutes: moe-teach bench gpu --help"
+    more = (
+        "All about the GPU at hand, in a few minutes: moe-teach bench gpu --help. Servers under "
+        "load and abuse: moe-teach bench serve --help"
+    )
     result = argparse.ArgumentParser(prog="moe-teach bench", description=description, epilog=more)
     result.add_argument("what", choices=VERBS, help="what to time")
     result.add_argument("--grid", choices=(*GRIDS, *KERNEL_GRIDS), help="which sizes")
@@ -65,10 +68,14 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str]) -> int:
     """Run the benchmark and print one table; lines appear on stderr as they are measured."""
-    if argv[:1] == ["gpu"]:  # it has options of its own
+    if argv[:1] == ["gpu"]:  # these two have options of their own
         from moe_teach.bench.gpu.cli import main as measure_gpu
 
         return measure_gpu(argv[1:])
+    if argv[:1] == ["serve"]:
+        from moe_teach.bench.serve.cli import main as load_servers
+
+        return load_servers(argv[1:])
     options = parser().parse_args(argv)
     if options.threads:
         torch.set_num_threads(options.threads)

@@ -7,6 +7,7 @@ says is compared with what the model alone says, or with the rule that every ref
 import asyncio
 import json
 import random
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -46,6 +47,8 @@ class Storm:
         longest: tokens the model reads at most.
         key: of the server, if it has one.
     """
+
+    _patience = 10.0  # seconds for the slots of those that left
 
     def __init__(
         self, url: str, model: str, answers: Sequence[Right], longest: int, key: str | None = None
@@ -160,7 +163,7 @@ class Storm:
             sentence = answer.json()["error"]["message"]
         except (ValueError, KeyError, TypeError):
             return f"failed: {wrong.name} was answered {answer.status_code} {answer.text[:200]}"
-        in_words = sentence.endswith(".") and " " in sentence
+        in_words = sentence[-1:] in (".", "?") and " " in sentence
         if answer.status_code not in wrong.statuses or not in_words:
             return f"failed: {wrong.name} was answered {answer.status_code} {sentence}"
         return f"refused in words with {answer.status_code}"
@@ -202,11 +205,14 @@ class Storm:
 
     async def _nobody_is_left(self) -> None:
         """Look whether every slot is free again, as those that left should have made it."""
-        for _ in range(100):
+        deadline = time.monotonic() + self._patience
+        while True:
             lines = (await self._client.get("/metrics")).text.splitlines()
             left = {name: _value(lines, name) for name in ("moe_running", "moe_queue_length")}
             if not any(left.values()):
                 return
+            if time.monotonic() > deadline:
+                break
             await asyncio.sleep(0.05)
         self.report.wrong.append(f"slots were not given back: {left}")
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 
 import httpx
 import openai
@@ -23,7 +24,7 @@ from moe_teach.nn.model import Model
 END = 255  # a byte that no text holds
 
 
-@dataclass
+@dataclass(eq=False)
 class Live:
     """A server that is running, and what stands behind it."""
 
@@ -31,7 +32,9 @@ class Live:
     service: Service
     model: Model
     key: str | None
+    server: Server
 
+    @cache  # noqa: B019 (a client takes a third of a second to make, and a server's life is short)
     def client(self, **options: object) -> openai.OpenAI:
         """The client that the world uses."""
         known = {"base_url": f"{self.url}/v1", "api_key": self.key or "none", "max_retries": 0}
@@ -89,7 +92,8 @@ def running(
     server = Server(service)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
-    live = Live(f"http://127.0.0.1:{listener.getsockname()[1]}", service, model, chosen.api_key)
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    live = Live(url, service, model, chosen.api_key, server)
     while service.worker.state == "loading":
         time.sleep(0.01)
     try:

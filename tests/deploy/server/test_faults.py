@@ -13,7 +13,7 @@ def test_a_storm_leaves_no_slot_taken_and_no_answer_wrong(model: Model, live: Li
     answers = right_answers(model, ByteTokenizer(), 12)
     storm = Storm(live.url, "tiny", answers, model.config.max_seq_len)
 
-    report = asyncio.run(storm.run(150, at_once=24))
+    report = asyncio.run(storm.run(120, at_once=24))
 
     assert report.wrong == []
-    assert report.n_sent == 150
+    assert report.n_sent == 120

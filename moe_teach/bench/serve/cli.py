@@ -54,10 +54,12 @@ def main(words: Sequence[str]) -> int:
 
         return storm(options.faults)
     names = tuple(name for name in EVERY if name in (options.against or EVERY))
-    with tempfile.TemporaryDirectory() as folder:
-        with running(Path(folder), names, options.slots, options.threads) as peers:
-            lab = Lab(peers, options.requests, options.tokens, options.rounds)
-            _report(asyncio.run(_measured(lab, options)), options)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        running(Path(folder), names, options.slots, options.threads) as peers,
+    ):
+        lab = Lab(peers, options.requests, options.tokens, options.rounds)
+        _report(asyncio.run(_measured(lab, options)), options)
     return 0
 
 

@@ -69,13 +69,17 @@ def commands(folder: Path, n_slots: int, n_threads: int) -> dict[str, tuple[list
             DEFAULT,
         ),
         TRANSFORMERS: (
-            [str(transformers), "serve", str(hf), "--continuous-batching", *blocks]
-            + ["--cb-max-batch-tokens", "256", "--device", "cpu", "--port", "{port}"],
+            [
+                *(str(transformers), "serve", str(hf), "--continuous-batching", *blocks),
+                *("--cb-max-batch-tokens", "256", "--device", "cpu", "--port", "{port}"),
+            ],
             str(hf),
         ),
         LLAMA: (
-            [*python, "moe_teach.bench.serve.llama_server", str(gguf), "{port}"]
-            + [str(n_slots), str(n_threads), str(longest)],
+            [
+                *(*python, "moe_teach.bench.serve.llama_server", str(gguf), "{port}"),
+                *map(str, (n_slots, n_threads, longest)),
+            ],
             DEFAULT,
         ),
     }

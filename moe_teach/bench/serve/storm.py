@@ -1,4 +1,4 @@
-"""The storm of `moe-teach bench serve --faults`: against a process, with a kill in the middle."""
+"""The storm of `moe-teach bench serve --faults`, against a server process."""
 
 import asyncio
 import tempfile
@@ -17,11 +17,13 @@ def storm(n_requests: int) -> int:
     """Send the storm, print what came of it, and return 1 if anything was wrong."""
     model, tokenizer, _ = load_shipped()
     answers = right_answers(model, tokenizer, _TOKENS)
-    with tempfile.TemporaryDirectory() as folder:
-        with running(Path(folder), (OURS,), _SLOTS, 1) as (ours,), ours.awake():
-            url = f"http://127.0.0.1:{ours.port}"
-            asking = Storm(url, DEFAULT, answers, model.config.max_seq_len)
-            report = asyncio.run(asking.run(n_requests, at_once=24))
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        running(Path(folder), (OURS,), _SLOTS, 1) as (ours,),
+        ours.awake(),
+    ):
+        asking = Storm(f"http://127.0.0.1:{ours.port}", DEFAULT, answers, model.config.max_seq_len)
+        report = asyncio.run(asking.run(n_requests, at_once=24))
     _tell(report)
     return 1 if report.wrong else 0
 

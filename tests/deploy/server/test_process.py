@@ -55,16 +55,17 @@ def test_a_killed_server_comes_back_and_a_told_one_finishes_what_it_began() -> N
     (right,) = right_answers(model, tokenizer, 12, ["55 + 87 ="])
     asked = {"model": "four_domains", "prompt": right.prompt, "temperature": 0}
 
+    broken = pytest.raises(httpx.RemoteProtocolError)
+    long = {"json": LONG | {"stream": True}, "timeout": 60}
     with a_process() as (process, url):
-        with pytest.raises(httpx.RemoteProtocolError), httpx.Client(timeout=60) as http:
-            with http.stream("POST", f"{url}/v1/completions", json=LONG | {"stream": True}) as s:
-                for _ in s.iter_lines():
-                    process.kill()
+        with broken, httpx.stream("POST", f"{url}/v1/completions", **long) as s:
+            for _ in s.iter_lines():
+                process.kill()
     port = int(url.rpartition(":")[2])
     with a_process(port) as (process, again), httpx.Client(timeout=60) as http:
         body = asked | {"max_tokens": right.n_tokens}
         answer = http.post(f"{again}/v1/completions", json=body).json()
-        with http.stream("POST", f"{again}/v1/completions", json=LONG | {"stream": True}) as s:
+        with httpx.stream("POST", f"{again}/v1/completions", **long) as s:
             lines = s.iter_lines()
             next(lines)
             process.send_signal(signal.SIGTERM)
@@ -79,15 +80,18 @@ def test_a_killed_server_comes_back_and_a_told_one_finishes_what_it_began() -> N
 
 def test_a_server_that_was_told_to_stop_finishes_and_takes_nothing_new(model: Model) -> None:
     body = {"model": "tiny", "prompt": "abc", "max_tokens": 60, "ignore_eos": True}
-    with running(model, Slow) as live, live.http() as http:
-        with http.stream("POST", "/v1/completions", json=body | {"stream": True}) as answer:
-            lines = answer.iter_lines()
-            next(lines)
-            live.server.handle_exit(signal.SIGTERM, None)
-            while http.get("/ready").status_code == 200:
-                time.sleep(0.01)
-            refused, health = http.post("/v1/completions", json=body), http.get("/health")
-            rest = [line for line in lines if line]
+    with (
+        running(model, Slow) as live,
+        live.http() as http,
+        http.stream("POST", "/v1/completions", json=body | {"stream": True}) as answer,
+    ):
+        lines = answer.iter_lines()
+        next(lines)
+        live.server.handle_exit(signal.SIGTERM, None)
+        while http.get("/ready").status_code == 200:
+            time.sleep(0.01)
+        refused, health = http.post("/v1/completions", json=body), http.get("/health")
+        rest = [line for line in lines if line]
 
     assert refused.status_code == 503
     assert "being stopped" in refused.json()["error"]["message"]

@@ -172,6 +172,7 @@ function begin() {
 function end(words) {
   at("go").disabled = false;
   at("stop").disabled = true;
+  if (document.activeElement === document.body) at("go").focus(); // who pressed it loses it meanwhile
   at("status").textContent = `${state.tokens.length} tokens, ${words}`;
 }
 

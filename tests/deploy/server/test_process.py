@@ -57,10 +57,13 @@ def test_a_killed_server_comes_back_and_a_told_one_finishes_what_it_began() -> N
 
     broken = pytest.raises(httpx.RemoteProtocolError)
     long = {"json": LONG | {"stream": True}, "timeout": 60}
-    with a_process() as (process, url):
-        with broken, httpx.stream("POST", f"{url}/v1/completions", **long) as s:
-            for _ in s.iter_lines():
-                process.kill()
+    with (
+        a_process() as (process, url),
+        broken,
+        httpx.stream("POST", f"{url}/v1/completions", **long) as s,
+    ):
+        for _ in s.iter_lines():
+            process.kill()
     port = int(url.rpartition(":")[2])
     with a_process(port) as (process, again), httpx.Client(timeout=60) as http:
         body = asked | {"max_tokens": right.n_tokens}

@@ -14,9 +14,10 @@ from moe_teach.checkpoint.gguf.architectures import (
     Architecture,
     reasons_against,
 )
-from moe_teach.checkpoint.gguf.parts import demand_own_parts
+from moe_teach.checkpoint.gguf.parts import demand_as_configured
 from moe_teach.checkpoint.gguf.tensors import Named, named_tensors
 from moe_teach.checkpoint.gguf.vocabulary import of_tokenizer
+from moe_teach.checkpoint.guard import demand_plain
 from moe_teach.config import refuse
 from moe_teach.files import replacing
 from moe_teach.nn.model import Model
@@ -39,8 +40,9 @@ def export_gguf(
     model: nn.Module,
     file: Path | str,
     *,
-    tokenizer_json: Path | str | None = None,
+    tokenizer_json: str | None = None,
     chat_template: str | None = None,
+    end_token: str | None = None,
     expert_type: str | Kind = "F32",
     architecture: str | None = None,
     name: str = "moe_teach",
@@ -53,8 +55,9 @@ def export_gguf(
     Args:
         model: a `Model` made of the library's own parts, on any device and of any float dtype.
         file: where to write.
-        tokenizer_json: the tokenizer that belongs to it; without one, the file knows ids only.
-        chat_template: in Jinja, as tokenizers of the ecosystem carry it.
+        tokenizer_json: the text of its `tokenizer.json`; without one, the file knows ids only.
+        chat_template: how a conversation becomes a text, in Jinja.
+        end_token: the token that ends a text; None takes the tokenizer's if its name is usual.
         expert_type: how the matrices of the routed experts are stored: one of
             `moe_teach.ops.quantise.KINDS`.
         architecture: one of `ARCHITECTURES`; by default the first that fits.
@@ -64,10 +67,10 @@ def export_gguf(
         ValueError: no architecture of llama.cpp computes this model, and why; weights that are no
             numbers; experts too narrow for the blocks of `expert_type`; another tokenizer.
     """
-    demand_own_parts(model)
+    demand_plain(model)
+    demand_as_configured(model)
     there = architecture_of(model, architecture)
-    tokenizer_file = None if tokenizer_json is None else Path(tokenizer_json)
-    said = of_tokenizer(tokenizer_file, model.config.vocab_size, chat_template)
+    said = of_tokenizer(tokenizer_json, model.config.vocab_size, chat_template, end_token)
     said["general.name"] = name
     return write(model, Path(file), there, said, kind_named(expert_type))
 

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -63,22 +64,53 @@ def cache_folder() -> Path:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that a kill at any moment leaves the old content or the new, whole.
+    """Write a file so that a kill at any moment leaves the old content or the new, whole."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
 
-    The content goes to a temporary file beside it, is forced to the disk and renamed; the rename
-    is forced too, where the system can do that for a folder.
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a file beside `path` to write to; when the block ends well, it takes the place of it.
+
+    The content is forced to the disk before it is renamed, and so is the rename where the system
+    can do that for a folder. When the block fails, the old file stays and the new one is removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     # Not by `tempfile`, whose files only their owner may read: others share checkpoints.
     temporary = path.with_name(f".{path.name}-{secrets.token_hex(6)}.tmp")
     try:
-        with temporary.open("xb") as stream:
-            stream.write(content)
-            stream.flush()
+        yield temporary
+        with temporary.open("r+b") as stream:
             os.fsync(stream.fileno())
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Fill a folder; it stands at its path only once the block has ended well.
+
+    Raises:
+        FileExistsError: something stands there already, and is left alone.
+    """
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise FileExistsError(
+            f"{path} is there already, and what it holds is left alone: name a folder that is not "
+            "there or is empty."
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}-{secrets.token_hex(6)}.tmp")
+    try:
+        temporary.mkdir()
+        yield temporary
+        sync_folder(temporary)
+        temporary.replace(path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
         raise
     sync_folder(path.parent)
 

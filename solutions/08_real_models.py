@@ -399,7 +399,7 @@ for name, model in MODELS.items():
 # them as much as you like. `ask` is the service. It takes one token and **counts**.
 #
 # Your figure is the mean number of questions over all rules. Asking tokens at random until one rule
-# is left needs 44. **Your goal is 4 or fewer.** With six possible answers to a question, nobody
+# is left needs 25. **Your goal is 4 or fewer.** With six possible answers to a question, nobody
 # needs fewer than 1.85 on average. The check draws other experts each time.
 
 

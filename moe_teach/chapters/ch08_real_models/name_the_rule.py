@@ -21,7 +21,7 @@ EXERCISE = Exercise(
     goal=Goal(
         quantity="questions for each model",
         unit="questions",
-        baseline=44.45,
+        baseline=24.82,
         target=4,
         more_is_better=False,
         limit="With six answers to a question, nobody can do with fewer than 1.85 on average.",
@@ -42,7 +42,7 @@ EXERCISE = Exercise(
         "where (counts ** 2).sum(-1) is smallest; keep those i whose word is the answer.",
     ),
     explanation="Twenty questions, literally: with six answers each, about three are enough for "
-    "twenty rules, if they are chosen; drawn at random they are forty and more. What a random "
+    "twenty rules, if they are chosen; drawn at random they are some twenty-five. What a random "
     "token shows is whether the scores are normalised and how many experts there are. Whether a "
     "group is worth its best or its two best shows on few tokens, and whether closed groups are "
     "set to zero on hardly any. That is why conversions pass their first test. A parity test over "

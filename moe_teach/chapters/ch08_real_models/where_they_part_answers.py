@@ -81,9 +81,9 @@ def begins_at_the_end(theirs, ours, slack):
     return _report(theirs, ours, slack, names=NAMES[::-1])
 
 
-@EXERCISE.wrong(stage="where", says="A difference in `x` went unnoticed")
-def looks_at_the_chosen_alone(theirs, ours, slack):
-    return _report(theirs, ours, slack, names=("expert_ids",))
+@EXERCISE.wrong(stage="where", says="A difference in `logits` went unnoticed")
+def looks_at_the_first_layer_alone(theirs, ours, slack):
+    return _report(theirs[:1], ours[:1], slack)
 
 
 @EXERCISE.wrong(stage="equal models", says="The answer is a tuple of a layer")

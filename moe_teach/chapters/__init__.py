@@ -9,6 +9,7 @@ CHAPTERS = (
     "ch05_language_model",
     "ch06_load_balancing",
     "ch07_modern_moe",
+    "ch08_real_models",
     "ch09_triton_dispatch",
     "ch10_triton_experts",
     "ch15_serving",

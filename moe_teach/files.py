@@ -4,8 +4,10 @@ import contextlib
 import errno
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 _LOCKLESS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 PATIENCE = 3.0  # seconds to wait for another kernel's turn, which takes milliseconds
@@ -63,22 +65,63 @@ def cache_folder() -> Path:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that a kill at any moment leaves the old content or the new, whole.
+    """Write a file so that a kill at any moment leaves the old content or the new, whole."""
+    with new_file(path) as file:
+        file.stream.write(content)
 
-    The content goes to a temporary file beside it, is forced to the disk and renamed; the rename
-    is forced too, where the system can do that for a folder.
+
+class NewFile:
+    """A file that is being written: its stream, and the path it will stand at."""
+
+    def __init__(self, path: Path, stream: BinaryIO) -> None:
+        self.path, self.stream = path, stream
+
+
+@contextlib.contextmanager
+def new_file(path: Path) -> Iterator[NewFile]:
+    """Write a file piece by piece; nothing stands at its path before the block has ended well.
+
+    The pieces go to a temporary file beside it, which is forced to the disk and renamed; the
+    rename is forced too, where the system can do that for a folder. A name that depends on the
+    content may be set in the block: `file.path = file.path.with_name(...)`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     # Not by `tempfile`, whose files only their owner may read: others share checkpoints.
     temporary = path.with_name(f".{path.name}-{secrets.token_hex(6)}.tmp")
     try:
         with temporary.open("xb") as stream:
-            stream.write(content)
+            file = NewFile(path, stream)
+            yield file
             stream.flush()
             os.fsync(stream.fileno())
-        temporary.replace(path)
+        temporary.replace(file.path)
     except BaseException:
         temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Fill a folder; it stands at its path only once the block has ended well.
+
+    Raises:
+        FileExistsError: something stands there already, and is left alone.
+    """
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise FileExistsError(
+            f"{path} is there already, and what it holds is left alone: name a folder that is not "
+            "there or is empty."
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}-{secrets.token_hex(6)}.tmp")
+    try:
+        temporary.mkdir()
+        yield temporary
+        sync_folder(temporary)
+        temporary.replace(path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
         raise
     sync_folder(path.parent)
 

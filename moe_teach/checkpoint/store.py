@@ -6,16 +6,18 @@ the old. A kill before it leaves the old one, a kill after it the new one. The o
 as `previous.json` with its tensors, older ones are removed.
 """
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import safetensors.torch
 import torch
 from torch import Tensor
 
+from moe_teach.checkpoint import tensor_file
+from moe_teach.checkpoint.tensor_file import Entry, Reader
 from moe_teach.config import refuse
 from moe_teach.files import write_atomically
 
@@ -43,10 +45,9 @@ def save(folder: Path | str, tensors: Mapping[str, Tensor], meta: Mapping[str, A
     """
     folder = Path(folder)
     written = _json(meta)
-    content = safetensors.torch.save(_separate(tensors))
-    digest = hashlib.sha256(content).hexdigest()
-    name = f"tensors-{digest[:16]}.safetensors"
-    write_atomically(folder / name, content)
+    entries = [Entry.of(name, tensor) for name, tensor in tensors.items()]
+    digest = tensor_file.write(folder / "tensors.safetensors", entries, name_of=_name)
+    name = _name(digest)
     record = {
         "schema": SCHEMA,
         "tensors": name,
@@ -75,6 +76,16 @@ def load(
         FileNotFoundError: there is no checkpoint.
         DamagedCheckpoint: it is not as it was saved; the sentence says what can be done.
     """
+    with reading(folder, which) as (reader, meta):
+        return {name: reader.read(name).to(device, copy=True) for name in reader.names}, meta
+
+
+@contextlib.contextmanager
+def reading(folder: Path | str, which: Which = "latest") -> Iterator[tuple[Reader, dict[str, Any]]]:
+    """Open a checkpoint whose tensors are read one by one; its digests are checked first.
+
+    Arguments and errors are those of `load`.
+    """
     folder = Path(folder)
     refuse(which not in _RECORDS, f"which must be one of {tuple(_RECORDS)}, but it is {which!r}.")
     file = folder / _RECORDS[which]
@@ -83,17 +94,18 @@ def load(
     record = _read_record(file)
     if record is None:
         raise DamagedCheckpoint(f"{file} is damaged. {_advice(folder, which)}")
-    try:
-        content = (folder / record["tensors"]).read_bytes()
-    except FileNotFoundError:
-        content = b""
-    if hashlib.sha256(content).hexdigest() != record["digest"]:
+    refuse(
+        record["schema"] > SCHEMA,
+        f"{file} was written by a newer version of the course (schema {record['schema']}, and this "
+        f"one knows {SCHEMA}): install the newest version to read it.",
+    )
+    tensors = folder / record["tensors"]
+    if not tensors.is_file() or tensor_file.digest_of(tensors) != record["digest"]:
         raise DamagedCheckpoint(
-            f"{folder / record['tensors']} is missing or not what was saved. "
-            f"{_advice(folder, which)}"
+            f"{tensors} is missing or not what was saved. {_advice(folder, which)}"
         )
-    tensors = safetensors.torch.load(content)
-    return {name: tensor.to(device) for name, tensor in tensors.items()}, record["meta"]
+    with tensor_file.reading(tensors) as reader:
+        yield reader, record["meta"]
 
 
 def exists(folder: Path | str) -> bool:
@@ -101,15 +113,8 @@ def exists(folder: Path | str) -> bool:
     return (Path(folder) / _RECORDS["latest"]).is_file()
 
 
-def _separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Bring tensors to the CPU, contiguous, none on the memory of another."""
-    separate, taken = {}, set()
-    for name, tensor in tensors.items():
-        plain = tensor.detach().cpu().contiguous()
-        memory = plain.untyped_storage().data_ptr()
-        separate[name] = plain.clone() if memory in taken else plain
-        taken.add(memory)
-    return separate
+def _name(digest: str) -> str:
+    return f"tensors-{digest[:16]}.safetensors"
 
 
 def _json(meta: Mapping[str, Any]) -> str:
@@ -129,7 +134,7 @@ def _read_record(file: Path) -> dict[str, Any] | None:
         record = json.loads(file.read_text(encoding="utf-8"))
         written = json.dumps(record["meta"], sort_keys=True)
         whole = hashlib.sha256(written.encode()).hexdigest() == record["meta_digest"]
-        return record if whole and record["schema"] == SCHEMA else None
+        return record if whole and record["schema"] >= SCHEMA else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from moe_teach.config import ModelConfig, refuse
+from moe_teach.config.tables import build, demand_known
 from moe_teach.data.corpus import DOMAINS
 from moe_teach.train.config import TrainConfig
-from moe_teach.train.tables import build, demand_known
 
 N_BYTES = 256
 

@@ -16,13 +16,14 @@ from typing import Any, NamedTuple
 import safetensors.torch
 import torch
 
+from moe_teach.checkpoint.model_tensors import named_tensors
 from moe_teach.checkpoint.store import DamagedCheckpoint
 from moe_teach.config import refuse
 from moe_teach.data.tokenizer import BPETokenizer, ByteTokenizer, load_tokenizer
 from moe_teach.files import expanded, write_atomically
 from moe_teach.nn.model import Model
 from moe_teach.train.recipe import Recipe, read_recipe
-from moe_teach.train.state import load_weights, named_tensors
+from moe_teach.train.state import load_weights
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
 DEFAULT = "four_domains"

@@ -7,12 +7,12 @@ and the one before (`moe_teach.checkpoint.store`).
 
 import hashlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from moe_teach.checkpoint.model_tensors import named_tensors
 from moe_teach.checkpoint.store import DamagedCheckpoint, Which, exists, load, save
 from moe_teach.config import refuse
 from moe_teach.data.batches import Batch
@@ -107,16 +107,6 @@ def _put_weights(folder: Path, model: nn.Module, tensors: dict[str, Tensor]) -> 
     with torch.no_grad():
         for name, tensor in named_tensors(model):
             tensor.copy_(tensors[f"model.{name}"])
-
-
-def named_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Give parameters and stored buffers, each once, also where two names share one tensor."""
-    stored = model.state_dict(keep_vars=True)
-    seen: set[int] = set()
-    for name, tensor in stored.items():
-        if isinstance(tensor, Tensor) and id(tensor) not in seen:
-            seen.add(id(tensor))
-            yield name, tensor
 
 
 def _demand_same_run(

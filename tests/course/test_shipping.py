@@ -10,6 +10,7 @@ import torch
 from safetensors import safe_open
 
 from moe_teach import cli
+from moe_teach.checkpoint.model_tensors import named_tensors
 from moe_teach.checkpoint.store import DamagedCheckpoint
 from moe_teach.course.authoring import model_card
 from moe_teach.data.baselines import bigram_loss
@@ -18,7 +19,6 @@ from moe_teach.train.evaluate import evaluate
 from moe_teach.train.recipe import read_recipe
 from moe_teach.train.run import prepare
 from moe_teach.train.shipped import load_folder, load_run
-from moe_teach.train.state import named_tensors
 
 SUMS = "".join(f"{a} plus {b} is {a + b}.\n" for a in range(12) for b in range(12))
 WORDS = "".join(

@@ -1,4 +1,4 @@
-"""From the tables of a TOML file to frozen configurations, with every mistake in a sentence."""
+"""From tables (TOML, JSON) to frozen configurations and back, with every mistake in a sentence."""
 
 import difflib
 import types
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from moe_teach.config import refuse
+from moe_teach.config.refusal import refuse
 
 T = TypeVar("T")
 
@@ -30,6 +30,20 @@ def build(cls: type[T], table: Mapping[str, Any], where: str) -> T:
         raise ValueError(f"[{where}]: {problem}") from problem
 
 
+def as_table(config: Any) -> dict[str, Any]:
+    """Return what a configuration says, as plain values; what it leaves at its default is left out.
+
+    So a field that is added later does not change the tables of what came before it.
+    `build` makes the same configuration again.
+    """
+    said = {}
+    for field in fields(config):
+        value = getattr(config, field.name)
+        if _is_required(field) or value != _default(field):
+            said[field.name] = _plain(value)
+    return said
+
+
 def demand_known(table: Mapping[str, Any], known: Iterable[str], where: str) -> None:
     """Refuse keys that mean nothing, and guess what was meant."""
     names = list(known)
@@ -41,6 +55,20 @@ def demand_known(table: Mapping[str, Any], known: Iterable[str], where: str) -> 
 
 def _is_required(field: Field) -> bool:
     return field.default is MISSING and field.default_factory is MISSING
+
+
+def _default(field: Field) -> Any:
+    return field.default if field.default_factory is MISSING else field.default_factory()
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value):
+        return as_table(value)
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return value
 
 
 def _value(hint: Any, value: Any, where: str) -> Any:

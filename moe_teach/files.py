@@ -7,7 +7,6 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 _LOCKLESS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 PATIENCE = 3.0  # seconds to wait for another kernel's turn, which takes milliseconds
@@ -66,35 +65,25 @@ def cache_folder() -> Path:
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that a kill at any moment leaves the old content or the new, whole."""
-    with new_file(path) as file:
-        file.stream.write(content)
-
-
-class NewFile:
-    """A file that is being written: its stream, and the path it will stand at."""
-
-    def __init__(self, path: Path, stream: BinaryIO) -> None:
-        self.path, self.stream = path, stream
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
 
 
 @contextlib.contextmanager
-def new_file(path: Path) -> Iterator[NewFile]:
-    """Write a file piece by piece; nothing stands at its path before the block has ended well.
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a file beside `path` to write to; when the block ends well, it takes the place of it.
 
-    The pieces go to a temporary file beside it, which is forced to the disk and renamed; the
-    rename is forced too, where the system can do that for a folder. A name that depends on the
-    content may be set in the block: `file.path = file.path.with_name(...)`.
+    The content is forced to the disk before it is renamed, and so is the rename where the system
+    can do that for a folder. When the block fails, the old file stays and the new one is removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     # Not by `tempfile`, whose files only their owner may read: others share checkpoints.
     temporary = path.with_name(f".{path.name}-{secrets.token_hex(6)}.tmp")
     try:
-        with temporary.open("xb") as stream:
-            file = NewFile(path, stream)
-            yield file
-            stream.flush()
+        yield temporary
+        with temporary.open("r+b") as stream:
             os.fsync(stream.fileno())
-        temporary.replace(file.path)
+        temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

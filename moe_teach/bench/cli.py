@@ -44,7 +44,8 @@ def parser() -> argparse.ArgumentParser:
     """Describe the arguments."""
     description = (
         "Time an MoE layer, a training step, or our kernels on a GPU, against their rivals and the "
-        "limit; compile the kernels for GPUs that are not there; or count the graphs of a layer."
+        "limit; compile the kernels for GPUs that are not there; count the graphs of a layer; or "
+        "say how far our models answer from other libraries' with the same weights (parity)."
     )
     more = "All about the GPU at hand, in a few minutes: moe-teach bench gpu --help"
     result = argparse.ArgumentParser(prog="moe-teach bench", description=description, epilog=more)
@@ -157,10 +158,26 @@ def _compile_graph(options: argparse.Namespace) -> int:
     return 0
 
 
+def _parity(options: argparse.Namespace) -> int:
+    """Compare our models with other libraries' of the same weights; 1 where they differ."""
+    from moe_teach.bench.parity import CASES
+    from moe_teach.bench.parity import HEADER as PARITY_HEADER
+
+    rows = []
+    for case in CASES[: options.first]:
+        for row in case():
+            rows.append(row)
+            print(" ".join(row.cells()), file=sys.stderr, flush=True)
+    print(machine())
+    print(written(PARITY_HEADER, [row.cells() for row in rows], options.markdown))
+    return 0 if all(row.is_equal for row in rows) else 1
+
+
 VERBS = {
     "layer": _layer,
     "train": _train,
     "compile": _compile,
     "compile-graph": _compile_graph,
     "kernels": _kernels,
+    "parity": _parity,
 }

@@ -115,6 +115,7 @@ def demand_plain(model: nn.Module) -> None:
             "about what it computes. A part of your own can be read as ours with "
             "`moe_teach.checkpoint.own.as_ours`, if it computes the same.",
         )
+    for name, part in model.named_modules():
         if isinstance(part, MoE):
             _demand_as_configured(name, part, model.config)
 

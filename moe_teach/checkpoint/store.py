@@ -19,7 +19,7 @@ from torch import Tensor
 from moe_teach.checkpoint import tensor_file
 from moe_teach.checkpoint.tensor_file import Entry, Reader
 from moe_teach.config import refuse
-from moe_teach.files import write_atomically
+from moe_teach.files import sync_folder, write_atomically
 
 SCHEMA = 1
 Which = Literal["latest", "previous"]
@@ -46,8 +46,11 @@ def save(folder: Path | str, tensors: Mapping[str, Tensor], meta: Mapping[str, A
     folder = Path(folder)
     written = _json(meta)
     entries = [Entry.of(name, tensor) for name, tensor in tensors.items()]
-    digest = tensor_file.write(folder / "tensors.safetensors", entries, name_of=_name)
-    name = _name(digest)
+    unnamed = folder / "tensors-new.safetensors"
+    digest = tensor_file.write(unnamed, entries)
+    name = f"tensors-{digest[:16]}.safetensors"
+    unnamed.replace(folder / name)
+    sync_folder(folder)
     record = {
         "schema": SCHEMA,
         "tensors": name,
@@ -113,8 +116,13 @@ def exists(folder: Path | str) -> bool:
     return (Path(folder) / _RECORDS["latest"]).is_file()
 
 
-def _name(digest: str) -> str:
-    return f"tensors-{digest[:16]}.safetensors"
+def kind_of(folder: Path | str) -> str | None:
+    """Return what a folder's latest checkpoint says it is; "run" where it says nothing.
+
+    None where nothing can be read.
+    """
+    record = _read_record(Path(folder) / _RECORDS["latest"])
+    return record and record["meta"].get("kind", "run")
 
 
 def _json(meta: Mapping[str, Any]) -> str:

@@ -17,7 +17,7 @@ import safetensors
 import torch
 from torch import Tensor
 
-from moe_teach.files import new_file
+from moe_teach.files import replacing
 
 _CHUNK = 1 << 22  # bytes, of what is hashed at a time
 # The names that the format has for dtypes.
@@ -56,29 +56,21 @@ class Entry:
         return torch.Size(self.shape).numel() * self.dtype.itemsize
 
 
-def write(
-    path: Path,
-    entries: Iterable[Entry],
-    metadata: Mapping[str, str] | None = None,
-    name_of: Callable[[str], str] | None = None,
-) -> str:
+def write(path: Path, entries: Iterable[Entry], metadata: Mapping[str, str] | None = None) -> str:
     """Write a safetensors file, atomically, and return its SHA-256.
 
     Args:
         path: where it shall stand.
         entries: of any order; at any time only one of their tensors is made.
         metadata: what the header says besides; other programs look for `format: pt`.
-        name_of: gives the file's name out of its digest, instead of the one in `path`.
     """
     # Wide numbers first, so that each tensor begins at a multiple of its own width.
     ordered = sorted(entries, key=lambda entry: (-entry.dtype.itemsize, entry.name))
     digest = hashlib.sha256()
-    with new_file(path) as file:
+    with replacing(path) as temporary, temporary.open("wb") as stream:
         for piece in _pieces(ordered, metadata):
             digest.update(piece)
-            file.stream.write(piece)
-        if name_of is not None:
-            file.path = path.with_name(name_of(digest.hexdigest()))
+            stream.write(piece)
     return digest.hexdigest()
 
 

@@ -114,13 +114,13 @@ class ExpertStore:
     ) -> None:
         refuse(not experts, "There are no experts to be kept on a disk.")
         self._experts = experts
-        self._sizes = {key: expert.n_bytes for key, expert in experts.items()}
-        self.cache = ExpertCache(policy, budget_bytes, self._sizes)
+        self.sizes = {key: expert.n_bytes for key, expert in experts.items()}
+        self.cache = ExpertCache(policy, budget_bytes, self.sizes)
         self.counts = Counts()
         self._loaded: dict[Key, _Loaded] = {}
         self._guesses: dict[int, tuple[int, list[int]]] = {}  # by the layer that may read them
         self._step, self._last_layer = -1, 1 << 30
-        self._turn = threading.Lock()
+        self._turn, self._is_closed = threading.Lock(), False
         self._readers = ThreadPoolExecutor(n_readers, "expert-reader")
 
     def serve(self, layer: int, experts: Iterable[int]) -> Iterator[tuple[int, ExpertWeights]]:
@@ -134,6 +134,11 @@ class ExpertStore:
                 are whole stay, and the model may be asked again.
         """
         with self._turn:
+            refuse(
+                self._is_closed,
+                "The experts' store is closed, and the model without it has no experts: open the "
+                "model again.",
+            )
             yield from self._serve(layer, list(experts))
 
     def foresee(self, layer: int, experts: Iterable[int], distance: int) -> None:
@@ -144,9 +149,11 @@ class ExpertStore:
         self._guesses[layer - distance] = layer, list(experts)
 
     def close(self) -> None:
-        """Let the reading end and give all memory back."""
+        """Let the reading end and give all memory back; nobody is served from here on."""
+        self._is_closed = True
         self._readers.shutdown(cancel_futures=True)
         for key in list(self._loaded):
+            self.cache.forget(key)
             self._drop(key)
 
     def _serve(self, layer: int, experts: list[int]) -> Iterator[tuple[int, ExpertWeights]]:
@@ -187,7 +194,7 @@ class ExpertStore:
         serving = [Key(layer, expert) for expert in experts]
         for entry in self.cache.foresee(ahead, guesses, serving):
             self.counts.guessed += 1
-            self.counts.guessed_bytes += self._sizes[entry.key]
+            self.counts.guessed_bytes += self.sizes[entry.key]
             self._fetch(entry)
 
     def _fetch(self, entry: Entry) -> None:
@@ -222,7 +229,7 @@ class ExpertStore:
         counts.hits += n_hits
         counts.foreseen += n_foreseen
         counts.misses += len(missing)
-        counts.waited_bytes += sum(self._sizes[key] for key in missing)
+        counts.waited_bytes += sum(self.sizes[key] for key in missing)
 
 
 def _read(expert: StoredExpert, buffers: list[mmap.mmap]) -> ExpertWeights:

@@ -1,5 +1,7 @@
 """Experts of one layer that lie on a disk, in the place of `Experts`."""
 
+from contextlib import closing
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -12,7 +14,11 @@ from moe_teach.types import ExpertWeights
 
 
 class StoredExperts(nn.Module):
-    """Called as `Experts` is, and gives the same answers to the last bit.
+    """Called as `Experts` is, and gives the same answers.
+
+    They are equal to the last bit to those of experts in memory that are visited one by one, as
+    in decoding. For many rows, evenly spread, `Experts` may take one batched product for all
+    experts, which rounds its sums otherwise; to compare, force `using(grouped_ffn="expertwise")`.
 
     It holds no parameters: what is in memory belongs to the store, which all layers share. Where
     the rows have another dtype than the file, each expert is converted when it is used, and the
@@ -43,8 +49,9 @@ class StoredExperts(nn.Module):
         answers = torch.empty_like(rows)
         places = answers.split(counts)
         wanted = [expert for expert, count in enumerate(counts) if count]
-        for expert, weights in self.store.serve(self.layer, wanted):
-            places[expert].copy_(self._answer(slices[expert], weights))
+        with closing(self.store.serve(self.layer, wanted)) as served:
+            for expert, weights in served:
+                places[expert].copy_(self._answer(slices[expert], weights))
         return answers
 
     def _answer(self, rows: Tensor, weights: ExpertWeights) -> Tensor:

@@ -168,7 +168,9 @@ class TensorFile:
 
     def _place(self, name: str, said: dict, start: int) -> Place:
         begin, end = said["data_offsets"]
-        return Place(name, _DTYPES.get(said["dtype"]), tuple(said["shape"]), start + begin, end - begin)
+        return Place(
+            name, _DTYPES.get(said["dtype"]), tuple(said["shape"]), start + begin, end - begin
+        )
 
 
 def room_for(begin: int, n_bytes: int) -> int:

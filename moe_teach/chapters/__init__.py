@@ -11,6 +11,7 @@ CHAPTERS = (
     "ch07_modern_moe",
     "ch09_triton_dispatch",
     "ch10_triton_experts",
+    "ch14_memory",
 )
 """The rooms, in the order of the course."""
 

@@ -23,6 +23,7 @@ from moe_teach.nn.moe import FusedMoE, MoE
 from moe_teach.nn.router import Router
 
 _OURS = (Model, Block, Attention, Router, Experts, MoE, FusedMoE, DenseFFN, FeedForward)
+_PLACING = ("n_dense_layers", "moe_every", "d_ff_dense", "activation")
 _TORCHS = (Embedding, Linear, nn.RMSNorm, nn.ModuleList)
 
 
@@ -41,13 +42,17 @@ def misfits(layout: Layout, config: ModelConfig, has_bias: bool = False) -> list
     if has_bias and not layout.has_selection_bias:
         found.append("the routers have a selection bias (expert_bias), and it has none")
     try:
-        ours, theirs = flat(wanted), flat(canonical(_said(layout, wanted)))
+        there = canonical(from_json(layout, to_json(layout, wanted)))
     except ValueError as problem:  # widths that the layout would have to be of cannot be built
         return found or [str(problem)]
+    placed = there.layer_has_experts == wanted.layer_has_experts
+    if not placed:
+        found.append(f"experts stand in layers {_experts(wanted)} here and {_experts(there)} there")
+    ours, theirs = flat(wanted), flat(there)
     found += [
         _difference(path, ours[path], theirs.get(path))
         for path in ours
-        if ours[path] != theirs.get(path)
+        if ours[path] != theirs.get(path) and (placed or path not in _PLACING)
     ]
     return found
 
@@ -132,8 +137,9 @@ def _demand_as_configured(name: str, layer: MoE, config: ModelConfig) -> None:
     )
 
 
-def _said(layout: Layout, config: ModelConfig) -> ModelConfig:
-    return from_json(layout, to_json(layout, config))
+def _experts(config: ModelConfig) -> str:
+    layers = [layer for layer, has in enumerate(config.layer_has_experts) if has]
+    return ", ".join(map(str, layers[:4])) + (", ..." if len(layers) > 4 else "")
 
 
 def _difference(path: str, ours: Any, theirs: Any) -> str:

@@ -169,8 +169,8 @@ BESIDE_MIXTRAL = [
     ({"moe__activation": "gelu"}, "activation"),
     ({"moe__capacity_factor": 1.5}, "capacity_factor is 1.5"),
     ({"d_ff_dense": 8, "moe": None}, "no layer of this model has experts"),
-    ({"d_ff_dense": 8, "n_dense_layers": 1}, "n_dense_layers"),
-    ({"d_ff_dense": 8, "moe_every": 2}, "moe_every|n_dense_layers"),
+    ({"d_ff_dense": 8, "n_dense_layers": 1}, "experts stand in layers 1 here and 0, 1 there"),
+    ({"d_ff_dense": 8, "moe_every": 2}, "experts stand in layers 1 here"),
     ({"attention__qk_norm": "head"}, "qk_norm"),
     ({"attention__bias": True}, "attention.bias"),
 ]

@@ -117,13 +117,16 @@ def _value(layout: Layout, key: Key, said: Mapping[str, Any]) -> Any:
 
 def _theta(layout: Layout, said: Mapping[str, Any]) -> float:
     """Read the base of the rotary embedding, and refuse those that turn in other ways."""
-    rope = {**(said.get("rope_scaling") or {}), **(said.get("rope_parameters") or {})}
-    kind = rope.get("rope_type", rope.get("type", "default"))
-    refuse(
-        kind != "default",
-        f"config.json asks for the rotary embedding {kind!r}, and moe_teach.nn computes the "
-        "plain one only.",
-    )
+    rope: dict[str, Any] = {}
+    for name in ("rope_scaling", "rope_parameters"):
+        stated = said.get(name) or {}
+        kind = stated.get("rope_type", stated.get("type", "default"))
+        refuse(
+            kind != "default",
+            f"config.json asks for the rotary embedding {kind!r}, and moe_teach.nn computes the "
+            "plain one only.",
+        )
+        rope |= stated
     absent = said.get("partial_rotary_factor") or layout.rope.turned
     turned = rope.get("partial_rotary_factor") or absent
     refuse(

@@ -23,6 +23,7 @@ from moe_teach.nn.moe import FusedMoE, MoE
 from moe_teach.nn.router import Router
 
 _OURS = (Model, Block, Attention, Router, Experts, MoE, FusedMoE, DenseFFN, FeedForward)
+_PLACING = ("n_dense_layers", "moe_every", "d_ff_dense", "activation")
 _TORCHS = (Embedding, Linear, nn.RMSNorm, nn.ModuleList)
 
 
@@ -41,13 +42,17 @@ def misfits(layout: Layout, config: ModelConfig, has_bias: bool = False) -> list
     if has_bias and not layout.has_selection_bias:
         found.append("the routers have a selection bias (expert_bias), and it has none")
     try:
-        ours, theirs = flat(wanted), flat(canonical(_said(layout, wanted)))
+        there = canonical(from_json(layout, to_json(layout, wanted)))
     except ValueError as problem:  # widths that the layout would have to be of cannot be built
         return found or [str(problem)]
+    placed = there.layer_has_experts == wanted.layer_has_experts
+    if not placed:
+        found.append(f"experts stand in layers {_experts(wanted)} here and {_experts(there)} there")
+    ours, theirs = flat(wanted), flat(there)
     found += [
         _difference(path, ours[path], theirs.get(path))
         for path in ours
-        if ours[path] != theirs.get(path)
+        if ours[path] != theirs.get(path) and (placed or path not in _PLACING)
     ]
     return found
 
@@ -122,8 +127,9 @@ def demand_plain(model: nn.Module) -> None:
 
 def _demand_as_configured(name: str, layer: MoE, config: ModelConfig) -> None:
     moe = config.moe
-    stated = (moe and moe.router, moe and moe.capacity_factor, moe and moe.activation)
-    found = (layer.router.config, layer.capacity_factor, layer.experts.activation)
+    names = ("capacity_factor", "capacity", "gates_on", "n_identity_experts")
+    found = (layer.router.config, layer.experts.activation, *(getattr(layer, n) for n in names))
+    stated = moe and (moe.router, moe.nonlinearity, *(getattr(moe, n) for n in names))
     refuse(
         stated != found,
         f"{name} was changed after the model was built: it is not what model.config says. Build "
@@ -131,15 +137,17 @@ def _demand_as_configured(name: str, layer: MoE, config: ModelConfig) -> None:
     )
 
 
-def _said(layout: Layout, config: ModelConfig) -> ModelConfig:
-    return from_json(layout, to_json(layout, config))
+def _experts(config: ModelConfig) -> str:
+    layers = [layer for layer, has in enumerate(config.layer_has_experts) if has]
+    return ", ".join(map(str, layers[:4])) + (", ..." if len(layers) > 4 else "")
 
 
 def _difference(path: str, ours: Any, theirs: Any) -> str:
-    if path == "moe.capacity_factor":
+    if path in ("moe.capacity_factor", "moe.capacity"):
+        name = path.removeprefix("moe.")
         return (
-            f"its layers turn tokens away (capacity_factor is {ours}), which no published layout "
-            "does: build it with capacity_factor=None if it shall answer without"
+            f"its layers turn tokens away ({name} is {ours}), which no published layout "
+            f"does: build it with {name}=None if it shall answer without"
         )
     return f"{path} is {ours!r} here and {theirs!r} there"
 

@@ -65,7 +65,7 @@ def demand_same_answers(theirs: nn.Module, ours: Model, seed: int = 0) -> float:
     """
     generator = torch.Generator().manual_seed(seed)
     device = next(theirs.parameters()).device
-    largest, scale = 0.0, 1.0
+    largest, scale = torch.zeros(()), torch.ones(())
     with in_evaluation(theirs):
         for shape in ((1, 1), (3, min(17, ours.config.max_seq_len))):
             token_ids = torch.randint(ours.config.vocab_size, shape, generator=generator)
@@ -77,15 +77,16 @@ def demand_same_answers(theirs: nn.Module, ours: Model, seed: int = 0) -> float:
                 f"The model answers with {tuple(logits.shape)} where logits of "
                 f"{tuple(expected.shape)} were expected.",
             )
-            largest = max(largest, float((logits - expected).abs().max()))
-            scale = max(scale, float(expected.abs().max()))
+            # Of tensors, because the larger of a number and no number must be no number.
+            largest = torch.maximum(largest, (logits - expected).abs().max())
+            scale = torch.maximum(scale, expected.abs().max())
     refuse(
-        not largest <= TOLERANCE * scale,
+        not bool(largest <= TOLERANCE * scale),
         f"With the same weights, your model and the library's answer differently: by up to "
         f"{largest:.2g}, with logits up to {scale:.2g}. Its parts follow another rule than the "
         "configuration states, so a file with its weights would be another model.",
     )
-    return largest
+    return float(largest)
 
 
 def _demand_every_weight(

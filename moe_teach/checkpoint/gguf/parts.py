@@ -7,6 +7,7 @@ from torch import Tensor
 
 from moe_teach.config import ModelConfig, refuse
 from moe_teach.nn.block import Block
+from moe_teach.nn.feed_forward import FeedForward, GatedFeedForward
 from moe_teach.nn.model import Model
 from moe_teach.nn.moe import MoE
 
@@ -60,8 +61,9 @@ def _rules(config: ModelConfig, block: Block) -> Iterator[tuple[str, object, obj
     yield "norm's epsilon", block.attention_norm.eps, config.norm_eps
     ffn, moe = block.ffn, config.moe
     if isinstance(ffn, MoE) and moe is not None:
-        held, promised = ffn.shared_expert is not None, bool(moe.shared_width)
-        yield "number of shared experts", int(held), int(promised)
+        shared = GatedFeedForward if moe.shared_gate else FeedForward
+        promised = shared if moe.shared_width else type(None)
+        yield "shared expert", type(ffn.shared_expert).__name__, promised.__name__
 
 
 def selection_bias(model: Model) -> Tensor:

@@ -51,8 +51,9 @@ def parser() -> argparse.ArgumentParser:
     """Describe the arguments."""
     description = (
         "Time an MoE layer, a training step, or our kernels on a GPU, against their rivals and the "
-        "limit; compile the kernels for GPUs that are not there; count the graphs of a layer; or "
-        "say how far our models answer from other libraries' with the same weights (parity)."
+        "limit; compile the kernels for GPUs that are not there; count the graphs of a layer; say "
+        "how far our models answer from other libraries' with the same weights (parity); or round "
+        "a model's weights and measure its answers (quantise)."
     )
     more = (
         "All about the GPU at hand, in a few minutes: moe-teach bench gpu --help. A model of 13 GB "

@@ -202,7 +202,9 @@ def test_a_rule_of_tomorrow_is_refused_until_it_is_compared(kind: type) -> None:
     """A new field of a configuration is a new rule: no file may pass over it."""
     read = set(reasons.READ[kind])
     assert read <= {field.name for field in dataclasses.fields(kind)}
-    tomorrow = dataclasses.make_dataclass("Tomorrow", [("new_rule", bool, False)], bases=(kind,))
+    tomorrow = dataclasses.make_dataclass(
+        "Tomorrow", [("new_rule", bool, False)], bases=(kind,), frozen=True, kw_only=True
+    )
     of_today = {ModelConfig: config(), AttentionConfig: config().attention}
     of_today |= {MoEConfig: config().moe, RouterConfig: config().moe.router}
     stated = {f.name: getattr(of_today[kind], f.name) for f in dataclasses.fields(kind)}

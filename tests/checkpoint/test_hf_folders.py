@@ -40,7 +40,7 @@ def rewrite(folder: Path, change) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"model_type": "gpt2"}, "no layout 'gpt2' here; there are mixtral"),
+        ({"model_type": "gpt2"}, "describes a model of type 'gpt2', and those that can be"),
         ({"model_type": "gone"}, "has no model_type"),
         ({"hidden_size": "wide"}, "must say hidden_size as a whole number above 0, but it says"),
         ({"num_hidden_layers": 3}, r"lacks model\.layers\.2\..*config.json asks for"),

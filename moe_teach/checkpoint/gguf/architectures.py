@@ -113,8 +113,16 @@ def _in_router(router: RouterConfig, there: Architecture) -> list[str]:
         found.append("it takes the top-k first (topk_first), which there is not done")
     if router.topk_first and not router.normalize_gates:
         found.append("it takes a softmax over the chosen alone (topk_first)")
-    if router.choice != "token":
+    if router.choice == "expert":
         found.append("its experts choose the tokens, and there tokens choose")
+    if router.choice == "table":
+        found.append("a table of token ids chooses the experts, and there tokens choose")
+    if router.bias:
+        found.append("its routers add a bias to the logits (bias), which is read nowhere there")
+    if router.n_groups > 1 and router.group_score != "best_two":
+        found.append("its groups are judged by their best expert, and there by the best two")
+    if router.norm_order != 1:
+        found.append(f"it divides gates by their {router.norm_order}-norm, and there by their sum")
     if router.n_experts > MOST_EXPERTS:
         found.append(f"it has {router.n_experts} experts, and llama.cpp takes {MOST_EXPERTS}")
     return found
@@ -134,8 +142,18 @@ def _in_experts(config: ModelConfig, there: Architecture) -> list[str]:
         found.append(f"it {has}")
     if there.name == "glm4moe" and moe.d_ff_shared not in (None, moe.n_shared_experts * moe.d_ff):
         found.append("its shared expert is not a whole number of routed experts wide")
-    if moe.capacity_factor is not None:
+    if moe.drops:
         found.append("its experts have a capacity, which turns tokens away also in evaluation")
+    if moe.is_bounded:
+        found.append("its SwiGLU is bounded or bent (swiglu_limit, swiglu_alpha, swiglu_shift)")
+    if moe.bias:
+        found.append("its experts have biases, which are read nowhere there")
+    if moe.shared_gate:
+        found.append("its shared expert is weighed by a gate, and there by nothing")
+    if moe.gates_on == "input":
+        found.append("its gates multiply what experts read, and there what they answer")
+    if moe.n_identity_experts:
+        found.append("some of its experts give their input back, and there all compute")
     return found
 
 

@@ -49,7 +49,7 @@ def _promised_shapes(config: ModelConfig) -> Iterator[tuple[str, tuple[int, ...]
             yield f"{prefix}ffn.w_up.weight", (config.d_ff_dense or 0, width)
             continue
         yield f"{prefix}ffn.router.proj.weight", (moe.router.n_experts, width)
-        yield f"{prefix}ffn.experts.w_up", (moe.router.n_experts, moe.d_ff, width)
+        yield f"{prefix}ffn.experts.w_up", (moe.n_computing_experts, moe.d_ff, width)
         if moe.shared_width:
             yield f"{prefix}ffn.shared_expert.w_up.weight", (moe.shared_width, width)
 

@@ -156,8 +156,14 @@ def _in_sentences() -> Iterator[list[str]]:
     except BrokenPipeError:
         raise  # for `on_any_terminal`
     except (ValueError, OSError) as problem:
-        told.append(str(problem))
-        print(f"moe-teach: {problem}", file=sys.stderr)
+        told.append(_said(problem))
+        print(f"moe-teach: {told[0]}", file=sys.stderr)
+
+
+def _said(problem: Exception) -> str:
+    if isinstance(problem, OSError) and problem.strerror:  # of the system, which speaks no sentence
+        return f"{problem.filename or 'the system'} says: {problem.strerror}."
+    return str(problem)
 
 
 def _add(verbs: Any, name: str, text: str, verb: Any) -> argparse.ArgumentParser:

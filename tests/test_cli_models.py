@@ -147,6 +147,7 @@ def test_mistakes_are_answered_in_sentences(tmp_path: Path, capsys) -> None:
         ),
         ("export", "shipped", "--to", "hf", tmp_path / "x", "--layout", "gpt"): "no layout 'gpt'",
         ("import", tmp_path / "none", "--to", tmp_path / "x"): "There is no folder",
+        ("export", "shipped", "--to", "hf", tmp_path / "file" / "x"): "file says: ",
         ("import", tmp_path / "full", "--to", tmp_path / "x"): "There is no config.json in",
     }
     for words, sentence in mistakes.items():

@@ -5,6 +5,7 @@ import struct
 import subprocess
 import sys
 import weakref
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,7 @@ def rewrite(folder: Path, change) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"model_type": "gpt2"}, "no layout 'gpt2' here; there are mixtral"),
+        ({"model_type": "gpt2"}, "describes a model of type 'gpt2', and those that can be"),
         ({"model_type": "gone"}, "has no model_type"),
         ({"hidden_size": "wide"}, "must say hidden_size as a whole number above 0, but it says"),
         ({"num_hidden_layers": 3}, r"lacks model\.layers\.2\..*config.json asks for"),
@@ -315,3 +316,24 @@ def test_the_layers_that_predict_further_are_not_read(tmp_path: Path) -> None:
 
     for (name, tensor), (_, same) in zip(named_tensors(model), named_tensors(back), strict=True):
         assert torch.equal(tensor, same), name
+
+
+def test_what_acts_in_training_alone_is_left_behind(tmp_path: Path) -> None:
+    def noisy(config):
+        router = replace(config.moe.router, noisy=True, jitter=0.1)
+        return replace(config, moe=replace(config.moe, router=router))
+
+    model = tiny("mixtral", noisy)
+    export_hf(model, tmp_path / "model")
+    back = import_hf(tmp_path / "model").model
+    token_ids = torch.randint(67, (2, 9))
+
+    assert back.config == tiny("mixtral").config
+    assert torch.equal(back(token_ids).logits, model(token_ids).logits)
+
+
+def test_a_dtype_that_no_checkpoint_has_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"written in one of .* not in torch\.float64"):
+        export_hf(tiny("mixtral").double(), tmp_path / "model")
+    export_hf(tiny("mixtral").double(), tmp_path / "model", dtype=torch.float32)
+    assert import_hf(tmp_path / "model").model.embedding.weight.dtype == torch.float32

@@ -24,12 +24,13 @@ READ: dict[type, tuple[str, ...]] = {
     ),
     MoEConfig: (
         *("router", "d_ff", "activation", "n_shared_experts", "d_ff_shared", "shared_gate"),
-        *("capacity_factor", "drop_policy"),
+        *("capacity_factor", "capacity", "drop_policy", "bias", "gates_on", "n_identity_experts"),
+        *("swiglu_limit", "swiglu_alpha", "swiglu_shift"),
     ),
     RouterConfig: (
         *("n_experts", "top_k", "score_fn", "topk_first", "normalize_gates", "gate_scale"),
         *("n_groups", "top_groups", "group_score", "norm_floor", "jitter", "noisy", "choice"),
-        "table_size",
+        *("table_size", "bias", "norm_order"),
     ),
 }
 
@@ -42,7 +43,8 @@ def reasons_against(model: Model, architecture: Architecture) -> list[str]:
     if config.moe is None:
         return reasons + ([] if architecture.no_experts else ["it has no experts"])
     router = config.moe.router
-    reasons += [*_in_router(router, architecture), *_in_experts(config, architecture)]
+    reasons += [*_in_router(router, architecture), *_beyond_the_usual(router)]
+    reasons += _in_experts(config, architecture)
     reasons += [*unread(router, RouterConfig), *unread(config.moe, MoEConfig)]
     if not architecture.selection_bias and bool(selection_bias(model).any()):
         reasons.append(
@@ -63,19 +65,32 @@ def _in_router(router: RouterConfig, there: Architecture) -> list[str]:
         found.append(f"its gates are multiplied by {router.gate_scale}, and there by nothing")
     if router.n_groups > 1 and not there.groups:
         found.append(f"its experts stand in {router.n_groups} groups, which are unknown there")
-    judges = router.n_experts > router.n_groups and router.group_score == "best_two"
-    if router.n_groups > 1 and not judges:
-        found.append("its groups are judged by one expert each, and there by the best two")
+    if router.n_groups > 1 and router.group_score != "best_two":
+        found.append("its groups are judged by their best expert, and there by the best two")
+    if router.n_groups > 1 and router.n_experts == router.n_groups:
+        found.append("its groups hold one expert each, and there a group is judged by two")
     if router.topk_first and there.selection_bias:
         found.append("it takes the top-k first (topk_first), which there is not done")
     if router.topk_first and not router.normalize_gates:
         found.append("it takes a softmax over the chosen alone (topk_first)")
-    if router.choice != "token":
-        found.append(f"the {router.choice} chooses (choice), and there the token's scores")
-    if router.normalize_gates and router.norm_floor > LEAST_SUM:
-        found.append(f"it divides gates by no less than {router.norm_floor} (norm_floor)")
     if router.n_experts > MOST_EXPERTS:
         found.append(f"it has {router.n_experts} experts, and llama.cpp takes {MOST_EXPERTS}")
+    return found
+
+
+def _beyond_the_usual(router: RouterConfig) -> list[str]:
+    """Say what no architecture of llama.cpp that is written here does."""
+    found = []
+    if router.choice == "expert":
+        found.append("its experts choose the tokens, and there tokens choose")
+    if router.choice == "table":
+        found.append("a table of token ids chooses the experts, and there tokens choose")
+    if router.bias:
+        found.append("its routers add a bias to the logits (bias), which is read nowhere there")
+    if router.norm_order != 1:
+        found.append(f"it divides gates by their {router.norm_order}-norm, and there by their sum")
+    if router.normalize_gates and router.norm_floor > LEAST_SUM:
+        found.append(f"it divides gates by no less than {router.norm_floor} (norm_floor)")
     return found
 
 
@@ -89,8 +104,16 @@ def _in_experts(config: ModelConfig, there: Architecture) -> list[str]:
         found.append(f"its shared expert is {shared!r}, and there {' or '.join(there.shared)!r}")
     if there.name == "glm4moe" and moe.d_ff_shared not in (None, moe.n_shared_experts * moe.d_ff):
         found.append("its shared expert is not a whole number of routed experts wide")
-    if moe.capacity_factor is not None:
+    if moe.drops:
         found.append("its experts have a capacity, which turns tokens away also in evaluation")
+    if moe.is_bounded:
+        found.append("its SwiGLU is bounded or bent (swiglu_limit, swiglu_alpha, swiglu_shift)")
+    if moe.bias:
+        found.append("its experts have biases, which are read nowhere there")
+    if moe.gates_on == "input":
+        found.append("its gates multiply what experts read, and there what they answer")
+    if moe.n_identity_experts:
+        found.append("some of its experts give their input back, and there all compute")
     return found
 
 

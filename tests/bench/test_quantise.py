@@ -17,7 +17,7 @@ from moe_teach.ops.quantise import KINDS
 def subject() -> quantise.Subject:
     """A tiny model in the place of the shipped one, on text of chance."""
     config = ModelConfig(
-        n_layers=2,
+        n_layers=4,
         d_model=32,
         vocab_size=48,
         attention=AttentionConfig(n_heads=2, n_kv_heads=1, d_head=16),

@@ -188,7 +188,7 @@ def test_tiny_weights_become_zeros_where_their_scale_is_no_float16() -> None:
         ),
         (torch.full((1, 32), 1e6), "Q4_0", "scales are float16 and end at 65504"),
         (torch.full((1, 32), 1e5), "Q4_1", "beyond what Q4_1 can hold"),
-        (torch.full((1, 2), 1e5), "F16", "beyond what F16 can hold .* choose BF16 or F32"),
+        (torch.full((1, 2), 1e5), "F16", "beyond what F16 can hold, .* choose BF16 or F32"),
         (torch.ones(1, 32, dtype=torch.int32), "Q8_0", "Only floating-point weights"),
         (torch.ones(1, 32), "Q4", "no kind of quantisation called 'Q4': choose one of F32, F16"),
     ],

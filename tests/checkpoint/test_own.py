@@ -137,12 +137,49 @@ def test_an_answer_that_is_no_number_is_noticed() -> None:
 def test_weights_that_are_missing_left_over_or_of_another_shape_are_named() -> None:
     theirs = TheirModel()
     with pytest.raises(ValueError, match=r"no weight that could be blocks\.0\.ffn_norm\.weight"):
-        as_ours(theirs, CONFIG, names={})
+        as_ours(theirs, CONFIG, names=())
     with pytest.raises(ValueError, match=r"embedding\.weight is \(31, 16\), but the config.*30"):
         as_ours(theirs, replace(CONFIG, vocab_size=30))
     theirs.scale = nn.Parameter(torch.ones(1))
     with pytest.raises(ValueError, match="Your model has scale, which the configuration has no"):
         as_ours(theirs, CONFIG)
+
+
+class Around(nn.Module):
+    """A layer in a layer, as exercise 7.7 has it."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+        self.register_buffer("expert_bias", torch.zeros(len(layer.w_up)))
+
+    def forward(self, x):
+        return self.layer(x)
+
+
+def test_layers_are_found_wherever_the_exercises_put_them() -> None:
+    theirs = TheirModel()
+    theirs.blocks[0].moe = Around(theirs.blocks[0].moe)
+    theirs.blocks[1].ffn, theirs.blocks[1].ffn_norm = (
+        theirs.blocks[1].moe,
+        theirs.blocks[1].moe_norm,
+    )
+    del theirs.blocks[1].moe, theirs.blocks[1].moe_norm
+    token_ids = torch.randint(31, (1, 5))
+    expected = TheirModel()
+    expected.load_state_dict(
+        {
+            name.replace("moe.layer.", "moe.").replace("1.ffn", "1.moe"): tensor
+            for name, tensor in theirs.state_dict().items()
+            if "expert_bias" not in name
+        }
+    )
+    theirs.forward = expected.forward
+
+    ours = as_ours(theirs, CONFIG)
+    torch.testing.assert_close(
+        ours(token_ids).logits, expected(token_ids).logits, atol=1e-5, rtol=0
+    )
 
 
 def test_names_may_be_declared() -> None:
@@ -155,6 +192,6 @@ def test_names_may_be_declared() -> None:
             return self.inner(token_ids).logits
 
     model = tiny("mixtral")
-    names = {"": "inner."}
+    names = [("", "inner.")]
 
     assert as_ours(Renamed(model), model.config, names).config == model.config

@@ -240,19 +240,17 @@ def test_a_part_of_ones_own_is_refused_by_name_because_a_file_holds_no_program()
 def test_a_model_changed_behind_its_configuration_is_refused() -> None:
     model = Model(config())
     model.blocks[0].ffn.router.config = RouterConfig(n_experts=4, top_k=1)
-    with pytest.raises(ValueError, match=r"blocks\.0\.ffn was changed after the model was built"):
+    with pytest.raises(ValueError, match=r"blocks\.0\.ffn\.router was changed after the model"):
         export_gguf(model, "never.gguf")
 
     model = Model(config())
     model.blocks[1].ffn.shared_expert = FeedForward(32, 32)
-    with pytest.raises(
-        ValueError, match=r"The shared expert of layer 1 is FeedForward, but .* says NoneType"
-    ):
+    with pytest.raises(ValueError, match=r"blocks\.1\.ffn\.shared_expert.* has the shape"):
         export_gguf(model, "never.gguf")
 
     model = Model(config())
     model.blocks[1].ffn.experts = Model(config(n_experts=3)).blocks[1].ffn.experts
-    with pytest.raises(ValueError, match=r"experts.w_up has the shape \(3, 32, 32\)"):
+    with pytest.raises(ValueError, match=r"experts.w_\w+ has the shape \(3, 32, 32\)"):
         export_gguf(model, "never.gguf")
 
 

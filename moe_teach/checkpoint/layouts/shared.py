@@ -43,7 +43,6 @@ HARMLESS = frozenset(
         "router_jitter_noise",
         "auto_map",
         "_name_or_path",
-        "max_window_layers",
         "pretraining_tp",
     )
 )

@@ -17,7 +17,8 @@ from moe_teach.config import (
     RouterConfig,
 )
 from moe_teach.cost import n_params_total
-from moe_teach.nn.attention import Attention, KVCache, rotate
+from moe_teach.nn.attention import Attention, rotate
+from moe_teach.nn.cache import KVCache
 from moe_teach.nn.model import Model
 
 ATTENTION = AttentionConfig(n_heads=4, n_kv_heads=2, d_head=8)

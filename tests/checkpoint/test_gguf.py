@@ -169,6 +169,7 @@ def attention(**changes: object) -> Model:
         (lambda: moe(capacity=2), "capacity, which turns tokens away"),
         (lambda: Model(config(choice="table", table_size=64)), "a table of token ids chooses"),
         (lambda: Model(config(bias=True)), "its routers add a bias to the logits"),
+        (lambda: Model(config(norm_floor=0.5)), "divides gates by no less than 0.5"),
         (lambda: Model(config(norm_order=2.0)), "divides gates by their 2.0-norm"),
         (
             lambda: Model(config(n_groups=2, top_groups=1, group_score="best")),

@@ -14,6 +14,7 @@ from moe_teach.nn.model import Model
 
 MOST_EXPERTS = 512
 """llama.cpp's own limit (LLAMA_MAX_EXPERTS)."""
+_LEAST_SUM = 1e-9  # far below what the best probabilities of a real router sum to
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +122,8 @@ def _in_router(router: RouterConfig, there: Architecture) -> list[str]:
         found.append("its routers add a bias to the logits (bias), which is read nowhere there")
     if router.n_groups > 1 and router.group_score != "best_two":
         found.append("its groups are judged by their best expert, and there by the best two")
+    if router.norm_floor > _LEAST_SUM:
+        found.append(f"it divides gates by no less than {router.norm_floor} (norm_floor)")
     if router.norm_order != 1:
         found.append(f"it divides gates by their {router.norm_order}-norm, and there by their sum")
     if router.n_experts > MOST_EXPERTS:

@@ -17,13 +17,16 @@ from moe_teach.config import ModelConfig, refuse
 from moe_teach.nn.attention import Attention
 from moe_teach.nn.block import Block
 from moe_teach.nn.experts import Experts
-from moe_teach.nn.feed_forward import DenseFFN, FeedForward
+from moe_teach.nn.feed_forward import DenseFFN, FeedForward, GatedFeedForward
 from moe_teach.nn.linear import Embedding, Linear
 from moe_teach.nn.model import Model
 from moe_teach.nn.moe import FusedMoE, MoE
 from moe_teach.nn.router import Router
 
-_OURS = (Model, Block, Attention, Router, Experts, MoE, FusedMoE, DenseFFN, FeedForward)
+_OURS = (
+    *(Model, Block, Attention, Router, Experts, MoE, FusedMoE),
+    *(DenseFFN, FeedForward, GatedFeedForward),
+)
 _PLACING = ("n_dense_layers", "moe_every", "d_ff_dense", "activation")
 _TORCHS = (Embedding, Linear, nn.RMSNorm, nn.ModuleList)
 

@@ -9,12 +9,8 @@ import numpy as np
 from torch import Tensor, nn
 
 from moe_teach.checkpoint.gguf import metadata
-from moe_teach.checkpoint.gguf.architectures import (
-    ARCHITECTURES,
-    Architecture,
-    reasons_against,
-)
-from moe_teach.checkpoint.gguf.parts import demand_as_configured
+from moe_teach.checkpoint.gguf.architectures import ARCHITECTURES, Architecture
+from moe_teach.checkpoint.gguf.reasons import reasons_against
 from moe_teach.checkpoint.gguf.tensors import Named, named_tensors
 from moe_teach.checkpoint.gguf.vocabulary import of_tokenizer
 from moe_teach.checkpoint.guard import demand_plain
@@ -68,7 +64,6 @@ def export_gguf(
             numbers; experts too narrow for the blocks of `expert_type`; another tokenizer.
     """
     demand_plain(model)
-    demand_as_configured(model)
     there = architecture_of(model, architecture)
     said = of_tokenizer(tokenizer_json, model.config.vocab_size, chat_template, end_token)
     said["general.name"] = name

@@ -90,7 +90,14 @@ def put_store_into(model: Model, store: ExpertStore) -> None:
         old = block.ffn
         stored = StoredExperts(store, layer, old.experts.activation)
         block.ffn = MoE(
-            old.router, stored, old.shared_expert, old.capacity_factor, old.drop_policy
+            old.router,
+            stored,
+            old.shared_expert,
+            old.capacity_factor,
+            old.drop_policy,
+            capacity=old.capacity,
+            gates_on=old.gates_on,
+            n_identity_experts=old.n_identity_experts,
         ).train(old.training)
 
 

@@ -49,7 +49,8 @@ def parser() -> argparse.ArgumentParser:
     )
     more = (
         "All about the GPU at hand, in a few minutes: moe-teach bench gpu --help. "
-        "A model of 13 GB inside 4 GB: moe-teach bench memory --help"
+        "A model of 13 GB inside 4 GB: moe-teach bench memory --help. "
+        "Caches of experts on traces: moe-teach bench cache --help"
     )
     result = argparse.ArgumentParser(prog="moe-teach bench", description=description, epilog=more)
     result.add_argument("what", choices=VERBS, help="what to time")
@@ -73,6 +74,10 @@ def main(argv: list[str]) -> int:
         from moe_teach.bench.gpu.cli import main as measure_gpu
 
         return measure_gpu(argv[1:])
+    if argv[:1] == ["cache"]:
+        from moe_teach.bench.memory.study import main as study_traces
+
+        return study_traces(argv[1:])
     if argv[:1] == ["memory"]:
         from moe_teach.bench.memory.cli import main as race_in_little_memory
 

@@ -37,7 +37,7 @@ _NUMBERS: dict[str, tuple[type, str]] = {
 def add_verbs(verbs: Any) -> None:
     """Describe the verb and its arguments."""
     what = "answer OpenAI's clients over HTTP with a trained model"
-    verb = verbs.add_parser("serve", help=what, description=what.capitalize() + ".", epilog=_MORE)
+    verb = verbs.add_parser("serve", help=what, description=f"{what[0].upper()}{what[1:]}.", epilog=_MORE)
     verb.set_defaults(verb=serve)
     verb.add_argument(
         "checkpoint",

@@ -5,6 +5,7 @@
 A case is a function that gives rows; `CASES` lists them.
 """
 
+import math
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from moe_teach.bench.blocks.parity import compare_all
 from moe_teach.bench.parity_models import TINY, tiny
 from moe_teach.checkpoint.hf_export import export_hf
 from moe_teach.checkpoint.hf_import import import_hf
@@ -114,4 +116,20 @@ def shipped() -> Iterator[Row]:
     yield from exported(load_shipped().model, "ernie4_5_moe", "the shipped model, ERNIE-4.5-MoE")
 
 
-CASES: tuple[Case, ...] = (*(full_model(layout) for layout in TINY), shipped)
+def blocks() -> Iterator[Row]:
+    """Compare our layer with the MoE block of every architecture, forward and backward.
+
+    Differences are parts of the largest number of the tensor compared; the worst gradient counts.
+    """
+    for found in compare_all():
+        yield Row(
+            architecture=found.case.name,
+            level="block",
+            backend=str(found.dtype).removeprefix("torch."),
+            outputs=found.outputs if found.same_experts else math.inf,
+            gradients=found.worst_gradient,
+            limit=found.limit,
+        )
+
+
+CASES: tuple[Case, ...] = (*(full_model(layout) for layout in TINY), shipped, blocks)

@@ -9,8 +9,11 @@ CHAPTERS = (
     "ch05_language_model",
     "ch06_load_balancing",
     "ch07_modern_moe",
+    "ch08_real_models",
     "ch09_triton_dispatch",
     "ch10_triton_experts",
+    "ch14_memory",
+    "ch15_serving",
 )
 """The rooms, in the order of the course."""
 

@@ -193,9 +193,7 @@ NOT_BUILT = {
     "relative-positions": replace(CONFIG, attention=replace(ATTENTION, relative_buckets=8)),
     "encoder": replace(CONFIG, n_encoder_layers=1),
     "four-norms": replace(CONFIG, n_block_norms=4),
-    "biased-experts": replace(CONFIG, moe=replace(MOE, bias=True)),
     "latent-experts": replace(CONFIG, moe=replace(MOE, d_latent=8)),
-    "gated-shared-expert": replace(CONFIG, moe=replace(MOE, n_shared_experts=1, shared_gate=True)),
     "output-gate": replace(CONFIG, attention=replace(ATTENTION, output_gate=True)),
     "other-mixers": replace(
         CONFIG, other_mixers=((CountedMixer(name="linear attention", per_width=4), 1),)

@@ -1,12 +1,12 @@
 """Write one of our models as the GGUF file that llama.cpp opens, or say why it cannot be done."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 from moe_teach.checkpoint.gguf import metadata
 from moe_teach.checkpoint.gguf.architectures import (
@@ -106,15 +106,19 @@ def write(
     architecture: Architecture,
     more: dict[str, metadata.Value],
     expert_kind: Kind,
+    trunk_kind: Kind = KINDS["F32"],
+    content: Callable[[Named], Tensor] = Named.content,
 ) -> Written:
     """Write the file without asking whether the architecture fits: `export_gguf` has asked.
 
-    `more` are keys that the configuration does not know, such as those of the tokenizer.
+    `more` are keys that the configuration does not know, such as those of the tokenizer. The
+    matrices of attention and the tables are written as `trunk_kind`. `content` brings a tensor
+    when its turn comes: a model that is an outline has them elsewhere.
     """
     import gguf
 
     tensors = list(named_tensors(model, architecture))
-    kinds = [expert_kind if named.of_experts else KINDS["F32"] for named in tensors]
+    kinds = [_kind(named, expert_kind, trunk_kind) for named in tensors]
     said = {**metadata.of_model(model.config, architecture), **_versions(expert_kind), **more}
     with replacing(file) as temporary:
         with closing(gguf.GGUFWriter(temporary, architecture.name)) as writer:
@@ -125,18 +129,28 @@ def write(
             writer.write_header_to_file()
             writer.write_kv_data_to_file()
             writer.write_ti_data_to_file()
-            for content in _contents(tensors, kinds):
-                writer.write_tensor_data(content)
+            for numbers in _contents(tensors, kinds, content):
+                writer.write_tensor_data(numbers)
         n_bytes = temporary.stat().st_size
     of_experts = sum(expert_kind.n_bytes(t.tensor.numel()) for t in tensors if t.of_experts)
     return Written(file, architecture.name, len(tensors), n_bytes, of_experts)
 
 
-def _contents(tensors: list[Named], kinds: list[Kind]) -> Iterator[np.ndarray]:
+def _kind(named: Named, expert_kind: Kind, trunk_kind: Kind) -> Kind:
+    """Keep routers, norms and biases precise, whatever the rest is stored as."""
+    if named.of_experts:
+        return expert_kind
+    is_router = named.name.endswith("ffn_gate_inp.weight")
+    return KINDS["F32"] if is_router or named.tensor.ndim < 2 else trunk_kind
+
+
+def _contents(
+    tensors: list[Named], kinds: list[Kind], content: Callable[[Named], Tensor]
+) -> Iterator[np.ndarray]:
     """Give the bytes of every tensor, one after another."""
     for named, kind in zip(tensors, kinds, strict=True):
         try:
-            record = quantise(named.content(), kind)
+            record = quantise(content(named), kind)
         except ValueError as problem:
             raise ValueError(f"{named.name} cannot be written. {problem}") from problem
         yield packed(record).numpy()

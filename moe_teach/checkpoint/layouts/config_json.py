@@ -131,7 +131,12 @@ def _theta(layout: Layout, said: Mapping[str, Any]) -> float:
         f"Only {turned:.0%} of each head turns in this {layout.title} (partial_rotary_factor), "
         "and moe_teach.nn turns whole heads: it cannot be opened here.",
     )
-    return rope.get("rope_theta") or said.get("rope_theta") or layout.rope.theta
+    theta = rope.get("rope_theta") or said.get("rope_theta") or layout.rope.theta
+    refuse(
+        not isinstance(theta, int | float),
+        f"config.json must say rope_theta as a number, but it says {theta!r}.",
+    )
+    return float(theta)
 
 
 def _put(table: dict[str, Any], path: str, value: Any) -> None:

@@ -20,7 +20,7 @@ def choose(
     drawn = [row for row, wish in enumerate(wishes) if wish.temperature > 0]
     if drawn:
         probs = next_probs(logits[drawn], [wishes[row] for row in drawn])
-        for row, token in zip(drawn, _draw(probs, [luck[row] for row in drawn]), strict=True):
+        for row, token in zip(drawn, draw(probs, [luck[row] for row in drawn]), strict=True):
             chosen[row] = token
     return chosen
 
@@ -54,7 +54,7 @@ def _nucleus(probs: Float[Tensor, " V"], top_p: float) -> Float[Tensor, " V"]:
     return torch.zeros_like(probs).scatter_(0, token_ids, kept / kept.sum())
 
 
-def _draw(probs: Float[Tensor, "n V"], luck: Sequence[Generator]) -> list[int]:
+def draw(probs: Float[Tensor, "n V"], luck: Sequence[Generator]) -> list[int]:
     """Let tokens race: exponential waiting times with these rates end first with `probs`.
 
     It is what `torch.multinomial` does for one draw, here for all rows at once; a row's numbers

@@ -1,0 +1,248 @@
+"""Chapter 08, exercise 8.3: a report that says where two models part, and in what."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from moe_teach.chapters.ch08_real_models.records import (
+    NAMES,
+    Model,
+    Record,
+    changed,
+    drawn,
+    in_other_order,
+    recorded,
+)
+from moe_teach.judging.exercise import Exercise, Words, require
+from moe_teach.judging.reasons import Why
+
+EXERCISE = Exercise(
+    id="8.3",
+    name="where_they_part",
+    title="Where do two models part?",
+    points=3,
+    difficulty=3,
+    importance=5,
+    minutes=20,
+    hints=(
+        "Go through the layers, and within a layer through the six names in their order: the "
+        "first two tensors that differ are the answer, because everything behind them differs as a "
+        "consequence. What you have to settle is only what counts as equal.",
+        "Experts stand in any order, so bring both sides into one before comparing: "
+        "expert_ids.argsort(dim=1), and take gates and answers along. A difference is large or "
+        "small beside the largest number of `theirs`; and NaN is never smaller than anything, so "
+        "ask whether the difference is *small*, and negate.",
+        "order = record['expert_ids'].argsort(dim=1); torch.take_along_dim(gates, order, 1); "
+        "torch.take_along_dim(answers, order[..., None], 1). Then: if a.shape != b.shape or not "
+        "(a.double() - b.double()).abs().max() <= slack * a.double().abs().max(): return layer, "
+        "name",
+    ),
+    explanation="The name tells you where to look: `x` is what came before this layer (attention, "
+    "norms, embeddings), `logits` the router's matrix, `expert_ids` the score function, the bias "
+    "and the groups, `gates` normalisation and scale, `answers` the matrices of the experts and "
+    "their activation, `y` what is added at the end. One number at the very end of a model tells "
+    "nothing of the kind, and a mistake in layer 3 makes all later ones look wrong. Such a report "
+    "is the first thing to write when a conversion does not agree.",
+)
+SLACK = 1e-3
+
+
+def _facts(theirs: Model, ours: Model, slack: float) -> dict[str, Any]:
+    n_tokens, top_k = theirs[0]["expert_ids"].shape
+    shown = f"a list of {len(theirs)} records, of {n_tokens} tokens with {top_k} experts each"
+    return {"theirs": Words(shown), "ours": Words(shown), "slack": slack}
+
+
+def _judge(answer: Any, theirs: Model, ours: Model, right: Any, said: str, why: Why) -> None:
+    got = answer(theirs, ours, SLACK)
+    is_pair = isinstance(got, tuple) and len(got) == 2
+    require(
+        got == () or (is_pair and got[1] in NAMES and type(got[0]) is int),
+        'The answer is a tuple of a layer and a name, such as (3, "gates"), or an empty one, ().',
+        cause="Something else came back.",
+        cure="return layer, name",
+        got=got,
+    )
+    require(
+        got == right,
+        said,
+        cause=why.cause,
+        cure=why.cure,
+        expected=right,
+        got=got,
+        example=_facts(theirs, ours, SLACK),
+    )
+
+
+ROUNDED = (
+    (
+        1e-9,
+        "a thousand-millionth",
+        Why("The numbers were compared to the last bit.", "Allow slack times the largest size."),
+    ),
+    (
+        SLACK / 10,
+        "a ten-thousandth",
+        Why(
+            "Small numbers were asked for the same share as large ones, or the limit has no size.",
+            "The largest difference beside the largest size: slack * a.abs().max().",
+        ),
+    ),
+)
+
+
+@EXERCISE.stage("equal models")
+def _equal(answer: Any, seed: int) -> None:
+    for model in (drawn(seed, 1, 1), drawn(seed, 3, 2), drawn(seed, 2, 4)):
+        theirs = recorded(model)
+        same = [{name: part.clone() for name, part in one.items()} for one in theirs]
+        _judge(
+            answer, theirs, same, (),
+            "Two models are the same, number for number, and the report sees a difference.",
+            Why("A limit of 0 was missed by `<`, or a name of one record was compared with "
+                "another.", "Equal is `difference <= slack * largest`."),
+        )  # fmt: skip
+        other = [in_other_order(one, seed) for one in theirs]
+        is_half_done = answer(theirs, other, SLACK)[1:2] != ("expert_ids",)
+        _judge(
+            answer, theirs, other, (),
+            "The other model lists the experts of a token in another order, and that is no "
+            "difference.",
+            Why("The experts were sorted, and what belongs to them was left where it was.",
+                "Sort by argsort, and take gates and answers along in the same order.")
+            if is_half_done else
+            Why("ids, gates and answers were compared place by place.",
+                "Sort the experts of each token by their number, and take gates and answers "
+                "along."),
+        )  # fmt: skip
+        for share, told, why in ROUNDED:
+            _judge(
+                answer, theirs, [changed(one, "all", share, seed) for one in theirs], (),
+                f"All numbers of the other model are off by {told}, the limit is {SLACK}, and the "
+                "report sees a difference.",
+                why,
+            )  # fmt: skip
+
+
+@EXERCISE.stage("where")
+def _where(answer: Any, seed: int) -> None:
+    n_layers = 4
+    for at, name in enumerate(NAMES):
+        model, layer = drawn(seed + at, n_layers, 3), (seed + at) % n_layers
+        theirs, ours = recorded(model), recorded(model, (layer, name))
+        _judge(
+            answer, theirs, ours, (layer, name),
+            "The two models part somewhere else.",
+            _why(theirs, ours, (layer, name), answer),
+        )  # fmt: skip
+
+
+def _why(theirs: Model, ours: Model, right: tuple[int, str], answer: Any) -> Why:
+    got = answer(theirs, ours, SLACK)
+    if got == ():
+        return Why(
+            f"A difference in `{right[1]}` went unnoticed.",
+            "Compare all six names, and the whole tensors.",
+        )
+    if got[0] > right[0]:
+        return Why(
+            "A later layer was reported.", "Return at the first difference; do not look for the "
+            "largest."
+        )  # fmt: skip
+    if got[0] == right[0]:
+        return Why(
+            f"Within a layer the names have an order: {', '.join(NAMES)}. What comes after the "
+            "first difference differs because of it.",
+            "Go through the names in this order, and return at the first that differs.",
+        )
+    return Why("A layer before the first difference was reported.", "Layers count from 0.")
+
+
+Spoil = Callable[[Tensor], Tensor]
+
+
+def _nan(part: Tensor) -> Tensor:
+    spoilt = part.clone()
+    spoilt.view(-1)[-1] = torch.nan
+    return spoilt
+
+
+def _one_token(part: Tensor) -> Tensor:
+    spoilt = part.clone()
+    spoilt[-1] += 0.003 * part.abs().max()
+    return spoilt
+
+
+EDGES: tuple[tuple[Spoil, str, Why], ...] = (
+    (
+        _nan,
+        "One number of the other model is NaN, and the report did not find it.",
+        Why(
+            "Every comparison with NaN is False, `difference > limit` too.",
+            "if not (difference <= limit): return layer, name",
+        ),
+    ),
+    (
+        _one_token,
+        "Only the last token is off, by three times the limit, and the report did not find it.",
+        Why(
+            "A mean hides what one token shows.",
+            "Compare the largest difference: (a - b).abs().max().",
+        ),
+    ),
+    (
+        lambda part: -part,
+        "All signs are turned, and the report did not find it.",
+        Why("Only sizes were compared.", "Subtract first, then take the size."),
+    ),
+)
+
+
+@EXERCISE.stage("hard to see")
+def _hard(answer: Any, seed: int) -> None:
+    for spoil, said, why in EDGES:
+        for name in ("x", "gates", "y"):
+            theirs = recorded(drawn(seed, 2, 3))
+            ours: list[Record] = [dict(one) for one in theirs]
+            ours[1][name] = spoil(ours[1][name])
+            _judge(answer, theirs, ours, (1, name), said, why)
+    theirs = recorded(drawn(seed, 2, 3))
+    fewer = [dict(one) for one in theirs]
+    for name in ("expert_ids", "gates", "answers"):
+        fewer[0][name] = fewer[0][name][:, :-1]
+    _judge(
+        answer, theirs, fewer, (0, "expert_ids"),
+        "The other model gives each token an expert less, so they part at `expert_ids`.",
+        Why("Tensors of other shapes cannot be subtracted.", "Compare the shapes first."),
+    )  # fmt: skip
+    many = [{**one, "expert_ids": one["expert_ids"] + 1000} for one in theirs]
+    beside = [{**one, "expert_ids": one["expert_ids"].clone()} for one in many]
+    highest = beside[0]["expert_ids"][0].argmax()
+    beside[0]["expert_ids"][0, highest] += 1
+    _judge(
+        answer, many, beside, (0, "expert_ids"),
+        "One token goes to expert n + 1 in place of n, with n above 1000: that is another expert.",
+        Why("Experts are numbers of things and have no slack.", "torch.equal for expert_ids."),
+    )  # fmt: skip
+
+
+@EXERCISE.stage("bfloat16")
+def _bfloat16(answer: Any, seed: int) -> None:
+    theirs = recorded(drawn(seed, 2, 3))
+    for one in theirs:
+        one["x"] = one["x"].bfloat16().float()
+    ours = [{**one, "x": one["x"].bfloat16()} for one in theirs]
+    said = (
+        "x is the same on both sides, stored in bfloat16 on the other, and that is no difference."
+    )
+    why = Why("Another dtype was taken for a difference.", "Compare in float64: part.double().")
+    _judge(answer, theirs, ours, (), said, why)
+    spoilt = [dict(one) for one in ours]
+    spoilt[1]["x"] = ours[1]["x"].clone()
+    spoilt[1]["x"][0, 0] += 0.05 * spoilt[1]["x"].abs().max()
+    _judge(
+        answer, theirs, spoilt, (1, "x"),
+        "x is off by a twentieth in bfloat16, and the report did not find it.", why,
+    )  # fmt: skip

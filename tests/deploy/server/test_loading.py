@@ -63,8 +63,8 @@ def test_a_folder_of_the_course_and_a_released_one_are_the_same_model(
 def test_experts_that_stay_on_the_disk_give_the_same_answers_and_are_counted(
     model: Model, released: Path
 ) -> None:
-    one_expert = 3 * 16 * 16 * 4
-    engine, served = load(str(released), None, Options(expert_bytes=4 * one_expert))
+    two_per_layer = 2 * 2 * 8192  # an expert takes whole pages
+    engine, served = load(str(released), None, Options(expert_bytes=two_per_layer))
 
     assert greedy(engine) == greedy(Engine(model))
     counts = served.store.counts

@@ -149,20 +149,20 @@ class Watch:
         self._metrics = metrics
         self._start = time.perf_counter()
         self._last: float | None = None
-        self.n_tokens = 0
 
     def tokens(self, count: int) -> None:
         """Note that tokens arrived, together."""
         now = time.perf_counter()
         metrics = self._metrics
         metrics._written.inc(count)
+        gap = 0.0  # between tokens that come together
         if self._last is None:
             metrics._first.observe(now - self._start)
             count -= 1
-            self.n_tokens += 1
+        else:
+            gap = (now - self._last) / count
         for _ in range(count):
-            metrics._between.observe((now - (self._last or now)) / count)
-        self.n_tokens += count
+            metrics._between.observe(gap)
         self._last = now
 
     def done(self) -> float:

@@ -101,6 +101,10 @@ class ExpertStore:
         """
         self._guesses[layer - distance] = layer, list(experts)
 
+    def __deepcopy__(self, _: object) -> "ExpertStore":
+        """Be shared by a model and its twin: there is one disk, and one budget for both."""
+        return self
+
     def close(self) -> None:
         """Let the reading end and give all memory back; nobody is served from here on."""
         self._is_closed = True

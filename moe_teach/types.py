@@ -78,9 +78,18 @@ class Dispatched:
 class ExpertWeights:
     """The matrices of all experts, fused: one tensor per matrix, experts along the first axis.
 
-    `w_gate` is present for SwiGLU and absent for the two-matrix activations.
+    `w_gate` is present for SwiGLU and GEGLU and absent for the two-matrix activations. Biases are
+    there for all matrices of a layer or for none.
     """
 
     w_up: Float[Tensor, "E F D"]
     w_down: Float[Tensor, "E D F"]
     w_gate: Float[Tensor, "E F D"] | None = None
+    b_up: Float[Tensor, "E F"] | None = None
+    b_down: Float[Tensor, "E D"] | None = None
+    b_gate: Float[Tensor, "E F"] | None = None
+
+    @property
+    def has_biases(self) -> bool:
+        """Whether the experts add biases, which only the composed way knows."""
+        return self.b_up is not None

@@ -37,7 +37,8 @@ from moe_teach.cost import (
 )
 
 ATTENTION = AttentionConfig(n_heads=4, n_kv_heads=2, d_head=6)
-EXPERTS = MoEConfig(router=RouterConfig(n_experts=5, top_k=2), d_ff=11)
+ROUTER = RouterConfig(n_experts=5, top_k=2)
+EXPERTS = MoEConfig(router=ROUTER, d_ff=11)
 TINY = ModelConfig(n_layers=3, d_model=7, vocab_size=13, attention=ATTENTION, moe=EXPERTS)
 DENSE = replace(TINY, moe=None, d_ff_dense=11)
 MACHINE = Machine(
@@ -88,6 +89,23 @@ BUILT = {
     "tied": replace(TINY, tie_embeddings=True),
     "gelu": replace(TINY, moe=replace(EXPERTS, activation="gelu")),
     "relu, dense": replace(DENSE, activation="relu"),
+    "geglu": replace(TINY, moe=replace(EXPERTS, activation="geglu")),
+    "relu2": replace(TINY, moe=replace(EXPERTS, activation="relu2")),
+    "biased experts": replace(TINY, moe=replace(EXPERTS, bias=True)),
+    "biased experts without a gate": replace(
+        TINY, moe=replace(EXPERTS, bias=True, activation="relu")
+    ),
+    "biased router": replace(TINY, moe=replace(EXPERTS, router=replace(ROUTER, bias=True))),
+    "biased, noisy router": replace(
+        TINY, moe=replace(EXPERTS, router=replace(ROUTER, bias=True, noisy=True))
+    ),
+    "gated shared expert": replace(
+        TINY, moe=replace(EXPERTS, n_shared_experts=2, shared_gate=True)
+    ),
+    "table of token ids": replace(
+        TINY, moe=replace(EXPERTS, router=replace(ROUTER, choice="table", table_size=9))
+    ),
+    "experts that give back": replace(TINY, moe=replace(EXPERTS, n_identity_experts=2)),
     "norm per head": replace(TINY, attention=replace(ATTENTION, qk_norm="head")),
     "norm over all heads": replace(TINY, attention=replace(ATTENTION, qk_norm="full")),
     "attention biases": replace(TINY, attention=replace(ATTENTION, bias=True)),

@@ -126,19 +126,33 @@ def _told_by(layer: Layer) -> dict[str, object]:
         return {}
     is_list = isinstance(experts, nn.ModuleList)
     told: dict[str, object] = {
-        "expert": _from_list(experts) if is_list else _from_slices(experts),
+        "expert": _expert_alone(layer, experts),
         "shared_expert": getattr(layer, "shared_expert", None),
         "expert_bias": getattr(router, "expert_bias", None),
         "expert_list": experts if is_list else None,
         "expert_rows": _expert_rows(router, None if is_list else experts),
     }
+    if getattr(layer, "n_identity_experts", 0):  # who gives back has a number, and no row to move
+        told["expert_rows"] = None
     config = getattr(router, "config", None)
     if isinstance(config, RouterConfig):
-        sums_up = config.normalize_gates or config.topk_first
+        is_sum = config.norm_order == 1 and config.norm_floor == 0
+        sums_up = config.topk_first or (config.normalize_gates and is_sum)
         told["gate_sum"] = config.gate_scale if sums_up else None
         told["group_size"] = config.n_experts // config.n_groups
         told["with_top_k"] = lambda top_k: _with_top_k(layer, config, top_k)
     return told
+
+
+def _expert_alone(layer: Layer, experts: nn.Module) -> Callable[[int, Tensor], Tensor] | None:
+    if getattr(layer, "gates_on", "output") == "input":
+        return None  # what an expert answers is not multiplied by its gate
+    answer = _from_list(experts) if isinstance(experts, nn.ModuleList) else _from_slices(experts)
+    n_identity = getattr(layer, "n_identity_experts", 0)
+    if answer is None or not n_identity:
+        return answer
+    n_computing = layer.router.config.n_experts - n_identity
+    return lambda expert, rows: rows if expert >= n_computing else answer(expert, rows)
 
 
 def _from_list(experts: nn.ModuleList) -> Callable[[int, Tensor], Tensor]:
@@ -170,8 +184,9 @@ def _expert_rows(router: nn.Module, fused: nn.Module | None) -> tuple[Tensor, ..
 
 def _with_top_k(layer: nn.Module, config: RouterConfig, top_k: int) -> Layer:
     twin = copy.deepcopy(layer)
-    twin.router.config = replace(config, top_k=top_k, n_groups=1, top_groups=1, choice="token")
-    twin.capacity_factor = None
+    freely = {"n_groups": 1, "top_groups": 1, "choice": "token", "table_size": None}
+    twin.router.config = replace(config, top_k=top_k, **freely)
+    twin.capacity_factor = twin.capacity = None
     return twin
 
 

@@ -1,6 +1,7 @@
 """The command line of `moe-teach bench`."""
 
 import argparse
+import importlib
 import sys
 from itertools import islice
 
@@ -32,6 +33,12 @@ from moe_teach.bench.table import (
 from moe_teach.bench.train import SIZES, time_size
 from moe_teach.ops.triton_mode import choose_mode, mode
 
+# What reads options of its own, and needs what the others do not.
+OF_THEIR_OWN = {
+    "gpu": "moe_teach.bench.gpu.cli",
+    "memory": "moe_teach.bench.memory.cli",
+    "serve": "moe_teach.bench.serve.cli",
+}
 KERNEL_GRIDS = ("models", "toy")
 NOT_A_GPU = (
     "These are not GPU numbers: every kernel ran in Triton's interpreter, one program after "
@@ -44,9 +51,14 @@ def parser() -> argparse.ArgumentParser:
     """Describe the arguments."""
     description = (
         "Time an MoE layer, a training step, or our kernels on a GPU, against their rivals and the "
-        "limit; compile the kernels for GPUs that are not there; or count the graphs of a layer."
+        "limit; compile the kernels for GPUs that are not there; count the graphs of a layer; or "
+        "say how far our models answer from other libraries' with the same weights (parity)."
     )
-    more = "All about the GPU at hand, in a few minutes: moe-teach bench gpu --help"
+    more = (
+        "All about the GPU at hand, in a few minutes: moe-teach bench gpu --help. A model of 13 GB "
+        "inside 4 GB: moe-teach bench memory --help. Servers under load and abuse: moe-teach bench "
+        "serve --help"
+    )
     result = argparse.ArgumentParser(prog="moe-teach bench", description=description, epilog=more)
     result.add_argument("what", choices=VERBS, help="what to time")
     result.add_argument("--grid", choices=(*GRIDS, *KERNEL_GRIDS), help="which sizes")
@@ -65,10 +77,8 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str]) -> int:
     """Run the benchmark and print one table; lines appear on stderr as they are measured."""
-    if argv[:1] == ["gpu"]:  # it has options of its own
-        from moe_teach.bench.gpu.cli import main as measure_gpu
-
-        return measure_gpu(argv[1:])
+    if argv[:1] and argv[0] in OF_THEIR_OWN:
+        return importlib.import_module(OF_THEIR_OWN[argv[0]]).main(argv[1:])
     options = parser().parse_args(argv)
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -157,10 +167,26 @@ def _compile_graph(options: argparse.Namespace) -> int:
     return 0
 
 
+def _parity(options: argparse.Namespace) -> int:
+    """Compare our models with other libraries' of the same weights; 1 where they differ."""
+    from moe_teach.bench.parity import CASES
+    from moe_teach.bench.parity import HEADER as PARITY_HEADER
+
+    rows = []
+    for case in CASES[: options.first]:
+        for row in case():
+            rows.append(row)
+            print(" ".join(row.cells()), file=sys.stderr, flush=True)
+    print(machine())
+    print(written(PARITY_HEADER, [row.cells() for row in rows], options.markdown))
+    return 0 if all(row.is_equal for row in rows) else 1
+
+
 VERBS = {
     "layer": _layer,
     "train": _train,
     "compile": _compile,
     "compile-graph": _compile_graph,
     "kernels": _kernels,
+    "parity": _parity,
 }

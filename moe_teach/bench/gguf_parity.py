@@ -11,13 +11,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from moe_teach.bench.llama_cpp import LlamaCpp
 from moe_teach.checkpoint.gguf.export import export_gguf
 from moe_teach.config import AttentionConfig, ModelConfig, MoEConfig, RouterConfig
 from moe_teach.nn.model import Model
-from moe_teach.train.shipped import TOKENIZER, WEIGHTS, load_shipped
+from moe_teach.train.shipped import load_shipped
 
 LARGEST = 1e-4
 """The border of the gate, in nats."""
@@ -32,7 +32,6 @@ class Case:
     name: str
     architecture: str
     model: Callable[[], Model]
-    tokenizer_json: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ def measure(case: Case) -> Parity:
     model = case.model()
     with TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # llama.cpp holds the file
         file = Path(folder) / "model.gguf"
-        written = export_gguf(model, file, tokenizer_json=case.tokenizer_json)
+        written = export_gguf(model, file)
         peer = LlamaCpp(file, model.config.max_seq_len)
         return compare(case.name, written.architecture, model, peer)
 
@@ -157,7 +156,7 @@ def _dense() -> Model:
     return drawn(config)
 
 
-def shipped_model() -> nn.Module:
+def shipped_model() -> Model:
     """Return the trained model that comes with the package."""
     return load_shipped().model
 
@@ -170,7 +169,7 @@ _GLM = {"score_fn": "sigmoid", "gate_scale": 2.5, "bias": True}
 _SHARED = {"n_shared_experts": 1}
 
 CASES = (
-    Case("the shipped model", "ernie4_5-moe", shipped_model, WEIGHTS / "four_domains" / TOKENIZER),
+    Case("the shipped model", "ernie4_5-moe", shipped_model),
     _case("Mixtral", "llama"),
     _case("Mixtral, tied embeddings", "llama", model=_TIED),
     _case("Mixtral, top-1", "llama", top_k=1),

@@ -74,6 +74,25 @@ class LlamaCpp:
         )
         return answer["tokens"]
 
+    def sampled_seconds(self, token_ids: Sequence[int], n_tokens: int, seed: int = 0) -> float:
+        """Draw a continuation from the whole vocabulary, and return the seconds each token took."""
+        answer = self._ask(
+            "/completion",
+            prompt=list(token_ids),
+            n_predict=n_tokens,
+            samplers=["temperature"],
+            temperature=1.0,
+            seed=seed,
+            ignore_eos=True,
+            cache_prompt=False,
+        )
+        timings = answer["timings"]
+        refuse(
+            timings["predicted_n"] != n_tokens,
+            f"llama.cpp stopped after {timings['predicted_n']} of {n_tokens} tokens.",
+        )
+        return timings["predicted_ms"] / 1000.0 / n_tokens
+
     def tokenize(self, text: str) -> list[int]:
         """Return the token ids of a text."""
         return self._ask("/tokenize", content=text)["tokens"]

@@ -1,7 +1,7 @@
 """Dense models for comparison, and models with a few large experts or Switch's single choice."""
 
 from moe_teach.catalog.card import ModelCard
-from moe_teach.catalog.shapes import decoder, gqa, moe, switch
+from moe_teach.catalog.shapes import decoder, gqa, llama4, moe, switch
 
 _SWITCH_ROUTER = "softmax in float32, the best expert only, its probability as gate; overflow drops"
 _SWITCH_BALANCING = "auxiliary loss (arXiv 2101.03961, eq. 4) and a capacity limit"
@@ -79,7 +79,7 @@ FEW_EXPERTS = (
             6144,
             131072,
             gqa(48, 8),
-            moe(8, 2, 32768, normalize_gates=False),
+            moe(8, 2, 32768, normalize_gates=False, activation="geglu"),
             8192,
             tie_embeddings=True,
             n_block_norms=4,
@@ -87,7 +87,7 @@ FEW_EXPERTS = (
         published_total=314e9,
         published_active=None,
         source="xai-org/grok-1 run.py and model.py; hpcai-tech/grok-1 config.json",
-        router="softmax over all eight, top-2",
+        router="softmax over all eight, top-2, gates as they come; the experts are gated by a GELU",
         balancing="not published",
         note=(
             "The released configuration counts to 315.7B, 0.5 % above the announced 314B; what "
@@ -102,7 +102,7 @@ FEW_EXPERTS = (
             5120,
             202048,
             gqa(40, 8),
-            moe(16, 1, 8192, 1, score_fn="sigmoid", normalize_gates=False),
+            llama4(16),
             10485760,
         ),
         published_total=109e9,
@@ -119,7 +119,7 @@ FEW_EXPERTS = (
             5120,
             202048,
             gqa(40, 8),
-            moe(128, 1, 8192, 1, score_fn="sigmoid", normalize_gates=False),
+            llama4(128),
             1048576,
             moe_every=2,
             d_ff_dense=16384,

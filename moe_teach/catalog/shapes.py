@@ -75,11 +75,18 @@ def switch(
     )
 
 
+def llama4(n_experts: int) -> MoEConfig:
+    """The experts of Llama-4: one chosen, whose gate scales what it reads, and a shared one."""
+    rule = {"score_fn": "sigmoid", "normalize_gates": False, "gates_on": "input"}
+    return moe(n_experts, 1, 8192, 1, **rule)
+
+
 def gpt_oss(n_layers: int, n_experts: int) -> ModelConfig:
     """The gpt-oss shape: narrow square experts, biases everywhere, a sink logit in each head."""
-    router = RouterConfig(n_experts=n_experts, top_k=4, topk_first=True)
+    router = RouterConfig(n_experts=n_experts, top_k=4, topk_first=True, bias=True)
     attention = gqa(64, 8, 64, bias=True, sinks=True)
-    experts = MoEConfig(router=router, d_ff=2880, bias=True)
+    swiglu = {"swiglu_limit": 7.0, "swiglu_alpha": 1.702, "swiglu_shift": 1.0}
+    experts = MoEConfig(router=router, d_ff=2880, bias=True, **swiglu)
     return decoder(n_layers, 2880, 201088, attention, experts, 131072)
 
 

@@ -12,6 +12,8 @@ CHAPTERS = (
     "ch08_real_models",
     "ch09_triton_dispatch",
     "ch10_triton_experts",
+    "ch14_memory",
+    "ch15_serving",
 )
 """The rooms, in the order of the course."""
 

@@ -115,14 +115,16 @@ def demand_plain(model: nn.Module) -> None:
             "about what it computes. A part of your own can be read as ours with "
             "`moe_teach.checkpoint.own.as_ours`, if it computes the same.",
         )
+    for name, part in model.named_modules():
         if isinstance(part, MoE):
             _demand_as_configured(name, part, model.config)
 
 
 def _demand_as_configured(name: str, layer: MoE, config: ModelConfig) -> None:
     moe = config.moe
-    stated = (moe and moe.router, moe and moe.capacity_factor, moe and moe.activation)
-    found = (layer.router.config, layer.capacity_factor, layer.experts.activation)
+    names = ("capacity_factor", "capacity", "gates_on", "n_identity_experts")
+    found = (layer.router.config, layer.experts.activation, *(getattr(layer, n) for n in names))
+    stated = moe and (moe.router, moe.nonlinearity, *(getattr(moe, n) for n in names))
     refuse(
         stated != found,
         f"{name} was changed after the model was built: it is not what model.config says. Build "
@@ -135,10 +137,11 @@ def _said(layout: Layout, config: ModelConfig) -> ModelConfig:
 
 
 def _difference(path: str, ours: Any, theirs: Any) -> str:
-    if path == "moe.capacity_factor":
+    if path in ("moe.capacity_factor", "moe.capacity"):
+        name = path.removeprefix("moe.")
         return (
-            f"its layers turn tokens away (capacity_factor is {ours}), which no published layout "
-            "does: build it with capacity_factor=None if it shall answer without"
+            f"its layers turn tokens away ({name} is {ours}), which no published layout "
+            f"does: build it with {name}=None if it shall answer without"
         )
     return f"{path} is {ours!r} here and {theirs!r} there"
 

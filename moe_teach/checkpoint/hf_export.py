@@ -74,7 +74,7 @@ def write_folder(
     with new_folder(folder) as unfinished:
         for name, text in texts.items():
             write_atomically(unfinished / name, text.encode())
-        _write_weights(unfinished, _entries(model, layout, dtype), shard_bytes)
+        write_weights(unfinished, _entries(model, layout, dtype), shard_bytes)
 
 
 def _entries(model: Model, layout: Layout, dtype: torch.dtype) -> list[Entry]:
@@ -96,7 +96,8 @@ def _maker(place: Place, tensor: Tensor, expert: int, model: Model) -> Callable[
     return lambda: place.rule.change.to_disk(part.detach(), model.config)
 
 
-def _write_weights(folder: Path, entries: list[Entry], shard_bytes: int) -> None:
+def write_weights(folder: Path, entries: list[Entry], shard_bytes: int = SHARD_BYTES) -> None:
+    """Write tensors as one file, or as several and an index, each made when its turn comes."""
     shards = _shards(entries, shard_bytes)
     if len(shards) == 1:
         tensor_file.write(folder / WEIGHTS, entries, {"format": "pt"})

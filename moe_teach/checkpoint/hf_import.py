@@ -25,7 +25,11 @@ _COMPUTED = "rotary_emb.inv_freq"  # older files store what follows from the con
 
 
 def import_hf(
-    source: Path | str, dtype: torch.dtype | None = None, device: torch.device | str = "cpu"
+    source: Path | str,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str = "cpu",
+    *,
+    experts_stay: bool = False,
 ) -> Opened:
     """Open a released checkpoint as a model of the library.
 
@@ -37,6 +41,7 @@ def import_hf(
         dtype: of the weights; None keeps that of the stored embedding. The selection bias stays
             in float32.
         device: where the model shall be.
+        experts_stay: leave the routed experts on the disk, and an outline in their place.
 
     Raises:
         FileNotFoundError: there is no such folder, or a file is missing.
@@ -48,7 +53,7 @@ def import_hf(
     layout = layout_named_in(said, folder)
     config = from_json(layout, said)
     with weights(folder) as reader:
-        model = _model(layout, config, reader, dtype, torch.device(device))
+        model = _model(layout, config, reader, dtype, torch.device(device), experts_stay)
     return Opened(model, *_texts(folder), layout=layout.name)
 
 
@@ -85,6 +90,19 @@ class Shards:
 @contextlib.contextmanager
 def weights(folder: Path) -> Iterator[Shards]:
     """Open the files of weights of a released checkpoint; errors as in `import_hf`."""
+    files, promised = weight_files(folder)
+    with contextlib.ExitStack() as stack:
+        shards = Shards([stack.enter_context(tensor_file.reading(file)) for file in files])
+        absent = sorted(promised - shards.names)
+        refuse(
+            bool(absent),
+            f"{folder / INDEX} promises {_some(absent)}, which its files do not hold.",
+        )
+        yield shards
+
+
+def weight_files(folder: Path) -> tuple[list[Path], set[str]]:
+    """Return the files of weights, and the tensors that an index promises (none without one)."""
     index, single = folder / INDEX, folder / WEIGHTS
     if not index.is_file() and not single.is_file():
         raise FileNotFoundError(
@@ -98,15 +116,7 @@ def weights(folder: Path) -> Iterator[Shards]:
         any(Path(name).name != name for name in names),
         f"{index} names files outside its own folder.",
     )
-    with contextlib.ExitStack() as stack:
-        readers = [stack.enter_context(tensor_file.reading(folder / name)) for name in names]
-        shards = Shards(readers)
-        absent = sorted(set(where) - shards.names)
-        refuse(
-            bool(absent),
-            f"{index} promises {_some(absent)}, which its files do not hold.",
-        )
-        yield shards
+    return [folder / name for name in names], set(where)
 
 
 def _model(
@@ -115,6 +125,7 @@ def _model(
     shards: Shards,
     dtype: torch.dtype | None,
     device: torch.device,
+    experts_stay: bool,
 ) -> Model:
     model = outline(config)
     shapes = ((name, tuple(tensor.shape)) for name, tensor in named_tensors(model))
@@ -129,6 +140,8 @@ def _model(
         if name not in places:  # a selection bias that the layout does not have
             return torch.zeros(empty.shape, dtype=precise, device=device)
         place = places[name]
+        if experts_stay and place.is_split:
+            return empty
         tensor = torch.empty(empty.shape, dtype=precise, device=device)
         for target, theirs in zip(
             tensor if place.is_split else [tensor], place.theirs, strict=True

@@ -6,27 +6,34 @@ models of `moe_teach.catalog`; `moe_teach.cost` counts either. Nothing here need
 
 from moe_teach.config.experts import (
     Activation,
-    Choice,
+    BoundedSwiGLU,
     DropPolicy,
+    GatesOn,
     MoEConfig,
-    RouterConfig,
-    ScoreFn,
+    Nonlinearity,
+    is_gated,
 )
 from moe_teach.config.mixers import AttentionConfig, CountedMixer, LatentConfig, QKNorm
 from moe_teach.config.model import ModelConfig
 from moe_teach.config.refusal import refuse
+from moe_teach.config.router import Choice, GroupScore, RouterConfig, ScoreFn
 
 __all__ = [
     "Activation",
     "AttentionConfig",
+    "BoundedSwiGLU",
     "Choice",
     "CountedMixer",
     "DropPolicy",
+    "GatesOn",
+    "GroupScore",
     "LatentConfig",
     "MoEConfig",
     "ModelConfig",
+    "Nonlinearity",
     "QKNorm",
     "RouterConfig",
     "ScoreFn",
+    "is_gated",
     "refuse",
 ]

@@ -1,82 +1,31 @@
-"""How a router chooses, and what one MoE layer is made of."""
+"""What one MoE layer is made of."""
 
+import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple, get_args
 
 from moe_teach.config.refusal import refuse, refuse_non_positive
+from moe_teach.config.router import RouterConfig
 
-ScoreFn = Literal["softmax", "sigmoid", "sqrt_softplus"]
-Activation = Literal["swiglu", "gelu", "relu", "relu2"]
-Choice = Literal["token", "expert"]
+Activation = Literal["swiglu", "geglu", "gelu", "relu", "relu2"]
 DropPolicy = Literal["first_come", "by_gate", "random"]
+GatesOn = Literal["output", "input"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class RouterConfig:
-    """How one router chooses.
+class BoundedSwiGLU(NamedTuple):
+    """A SwiGLU whose features cannot grow without bound, as `MoEConfig` describes it."""
 
-    `topk_first` takes the softmax over the chosen logits only (Mixtral as published) instead of
-    over all experts. `choice="expert"` lets each expert pick its top T * top_k / E tokens (Zhou
-    et al. 2022, arXiv 2202.09368); it looks at the whole batch and is therefore not causal.
-    `jitter` multiplies the input by uniform noise from [1 - jitter, 1 + jitter] and `noisy` adds
-    learned noise to the logits (Shazeer et al. 2017, eq. 4); both act in training only.
-    `n_groups` and `top_groups` restrict a token to its best groups of experts (DeepSeek-V3).
-    `score_fn="sqrt_softplus"` is the square root of log(1 + exp(logit)) (DeepSeek-V4).
-    """
+    limit: float
+    alpha: float = 1.0
+    shift: float = 0.0
 
-    n_experts: int
-    top_k: int
-    score_fn: ScoreFn = "softmax"
-    topk_first: bool = False
-    normalize_gates: bool = True
-    gate_scale: float = 1.0
-    jitter: float = 0.0
-    noisy: bool = False
-    n_groups: int = 1
-    top_groups: int = 1
-    choice: Choice = "token"
 
-    def __post_init__(self) -> None:
-        refuse_non_positive(n_experts=self.n_experts, top_k=self.top_k, n_groups=self.n_groups)
-        refuse(
-            self.top_k > self.n_experts,
-            f"top_k is {self.top_k}, but there are only {self.n_experts} experts: "
-            f"choose top_k between 1 and {self.n_experts}.",
-        )
-        refuse(
-            not 0.0 <= self.jitter < 1.0,
-            f"jitter must lie in [0, 1), because the input is multiplied by 1 +- jitter; "
-            f"it is {self.jitter}.",
-        )
-        refuse(
-            self.topk_first and self.score_fn != "softmax",
-            f"topk_first only changes a softmax: a {self.score_fn} scores each expert alone. "
-            "Leave topk_first at False.",
-        )
-        self._check_groups()
+Nonlinearity = Activation | BoundedSwiGLU
 
-    def _check_groups(self) -> None:
-        refuse(
-            self.n_experts % self.n_groups != 0,
-            f"{self.n_experts} experts cannot be split into {self.n_groups} equal groups: "
-            "choose n_groups that divides n_experts.",
-        )
-        refuse(
-            not 1 <= self.top_groups <= self.n_groups,
-            f"top_groups must lie between 1 and n_groups = {self.n_groups}, "
-            f"but it is {self.top_groups}.",
-        )
-        reachable = self.n_experts // self.n_groups * self.top_groups
-        refuse(
-            self.top_k > reachable,
-            f"top_k is {self.top_k}, but {self.top_groups} of {self.n_groups} groups hold only "
-            f"{reachable} experts: raise top_groups or lower top_k.",
-        )
-        refuse(
-            self.choice == "expert" and self.n_groups > 1,
-            "Group-limited routing restricts what a token may choose; with choice='expert' the "
-            "experts choose. Use n_groups=1.",
-        )
+
+def is_gated(nonlinearity: Nonlinearity) -> bool:
+    """Tell whether an expert with this non-linearity has the third matrix, `w_gate`."""
+    return isinstance(nonlinearity, BoundedSwiGLU) or nonlinearity in ("swiglu", "geglu")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,13 +34,29 @@ class MoEConfig:
 
     `d_ff` is the inner width of one routed expert; the shared expert, when there is one, is a
     single feed-forward of width `n_shared_experts * d_ff` (or `d_ff_shared` where the published
-    model differs). `capacity_factor=None` drops nothing. `bias` gives the router and the experts
-    ordinary linear biases (gpt-oss); it has nothing to do with the selection bias of balancing.
+    model differs). `shared_gate` multiplies what it answers by the sigmoid of a learned map of the
+    token to one number (Qwen2-MoE, Qwen3-Next). `bias` gives the experts ordinary linear biases
+    (gpt-oss; the router's are `RouterConfig.bias`); it has nothing to do with the selection bias
+    of balancing.
 
-    Three more are counted by the cost model and not built here: `d_latent` lets the routed experts
-    work in a space of that width, into which and out of which one matrix each leads for all of
-    them (LatentMoE); `shared_gate` weighs the shared expert by a learned gate (Qwen3-Next);
-    `activation="relu2"` squares a ReLU (Nemotron).
+    Of the activations "swiglu" and "geglu" have a gate, which goes through a SiLU, or through the
+    GELU written with tanh (Grok-1); "relu2" squares a ReLU (Nemotron). With `swiglu_limit` L, a
+    SwiGLU takes min(gate, L) and keeps the other features between -L and L (gpt-oss,
+    DeepSeek-V4); gpt-oss also steepens the gate's sigmoid by `swiglu_alpha` and adds
+    `swiglu_shift` to the other features:
+
+        inner = g * sigmoid(alpha * g) * (u + shift)        g, u = the bounded gate and features
+
+    Drops: `capacity_factor` grants an expert that many times its even share of all tokens;
+    `capacity` a fixed number of rows in each sequence (Switch as transformers runs it). With
+    neither nothing is dropped, and with rows (T, D) all tokens are one sequence.
+
+    `gates_on="input"` multiplies what an expert reads by its gate, and not what it answers
+    (Llama-4). The last `n_identity_experts` of the router's experts hold no parameters and give
+    their input back (LongCat-Flash, arXiv 2509.01322).
+
+    `d_latent` is counted by the cost model and not built here: the routed experts work in a space
+    of that width, into which and out of which one matrix each leads for all of them (LatentMoE).
     """
 
     router: RouterConfig
@@ -104,6 +69,12 @@ class MoEConfig:
     bias: bool = False
     d_latent: int | None = None
     shared_gate: bool = False
+    swiglu_limit: float | None = None
+    swiglu_alpha: float = 1.0
+    swiglu_shift: float = 0.0
+    capacity: int | None = None
+    gates_on: GatesOn = "output"
+    n_identity_experts: int = 0
 
     def __post_init__(self) -> None:
         refuse_non_positive(d_ff=self.d_ff, d_latent=self.d_latent or 1)
@@ -116,15 +87,72 @@ class MoEConfig:
             f"n_shared_experts must not be negative, but it is {self.n_shared_experts}.",
         )
         refuse(
+            not 0 <= self.n_identity_experts < self.router.n_experts,
+            f"n_identity_experts counts those of the router's {self.router.n_experts} experts that "
+            f"compute nothing, and one at least has to compute; it is {self.n_identity_experts}.",
+        )
+        refuse(
+            self.gates_on not in get_args(GatesOn),
+            f"gates_on must be 'output' or 'input', but it is {self.gates_on!r}.",
+        )
+        self._check_capacity()
+        self._check_swiglu()
+
+    def _check_capacity(self) -> None:
+        refuse(
             self.capacity_factor is not None and self.capacity_factor <= 0,
             f"capacity_factor must be positive (or None to drop nothing), "
             f"but it is {self.capacity_factor}.",
         )
         refuse(
-            self.capacity_factor is not None and self.router.choice == "expert",
-            "Expert choice already fixes how many tokens an expert takes: "
-            "leave capacity_factor at None.",
+            self.capacity is not None and self.capacity < 1,
+            f"capacity counts the rows an expert takes of a sequence and must be at least 1 (or "
+            f"None to drop nothing), but it is {self.capacity}.",
         )
+        refuse(
+            self.capacity is not None and self.capacity_factor is not None,
+            "capacity is a fixed number of rows and capacity_factor a share of the tokens: "
+            "give one of them.",
+        )
+        refuse(
+            self.drops and self.router.choice == "expert",
+            "Expert choice already fixes how many tokens an expert takes: "
+            "leave capacity_factor and capacity at None.",
+        )
+
+    def _check_swiglu(self) -> None:
+        refuse(
+            self.is_bounded and self.activation != "swiglu",
+            "swiglu_limit, swiglu_alpha and swiglu_shift change a SwiGLU, but the activation is "
+            f"{self.activation!r}: leave them at their defaults.",
+        )
+        refuse(
+            self.swiglu_limit is not None and not self.swiglu_limit > 0,
+            f"swiglu_limit must be positive (or None for no limit), but it is {self.swiglu_limit}.",
+        )
+
+    @property
+    def drops(self) -> bool:
+        """Whether an expert may be full."""
+        return self.capacity is not None or self.capacity_factor is not None
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether the SwiGLU is another than the usual one."""
+        return (self.swiglu_limit, self.swiglu_alpha, self.swiglu_shift) != (None, 1.0, 0.0)
+
+    @property
+    def nonlinearity(self) -> Nonlinearity:
+        """What the experts do between their matrices, as the functions of `ops` take it."""
+        if not self.is_bounded:
+            return self.activation
+        limit = math.inf if self.swiglu_limit is None else self.swiglu_limit
+        return BoundedSwiGLU(limit, self.swiglu_alpha, self.swiglu_shift)
+
+    @property
+    def n_computing_experts(self) -> int:
+        """How many of the router's experts hold parameters."""
+        return self.router.n_experts - self.n_identity_experts
 
     @property
     def shared_width(self) -> int:

@@ -25,6 +25,14 @@ from moe_teach.cost.money import (
     decode_tokens_per_second,
     usd_per_million_tokens,
 )
+from moe_teach.cost.offload import (
+    distinct_experts_of,
+    expert_bytes,
+    experts_that_fit,
+    fetched_bytes_per_step,
+    offloaded_step_seconds,
+    resident_bytes,
+)
 from moe_teach.cost.params import (
     ParamCount,
     active_share,
@@ -33,11 +41,14 @@ from moe_teach.cost.params import (
     n_params_total,
     shared_share,
 )
+from moe_teach.cost.plan import Plan, Workload, plan
 
 __all__ = [
     "BITS_PER_PARAMETER",
     "Machine",
     "ParamCount",
+    "Plan",
+    "Workload",
     "active_share",
     "break_even_hours",
     "break_even_million_tokens",
@@ -46,11 +57,18 @@ __all__ = [
     "count_params",
     "decode_step_seconds",
     "decode_tokens_per_second",
+    "distinct_experts_of",
     "expected_distinct_experts",
+    "expert_bytes",
+    "experts_that_fit",
+    "fetched_bytes_per_step",
     "forward_flops",
     "kv_cache_bytes_per_token",
     "n_params_active",
     "n_params_total",
+    "offloaded_step_seconds",
+    "plan",
+    "resident_bytes",
     "shared_share",
     "training_flops",
     "usd_per_million_tokens",

@@ -16,16 +16,23 @@ SECONDS_PER_HOUR = 3600.0
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """A machine, or several used as one, by its data sheet and its price."""
+    """A machine, or several used as one, by its data sheet and its price.
+
+    `storage_bytes_per_s` is how fast weights come from where those lie that do not fit: a disk,
+    or the memory of the host. None: whatever does not fit cannot be used.
+    """
 
     memory_bytes: float
     bandwidth_bytes_per_s: float
     peak_flops_per_s: float
     usd_per_hour: float
+    storage_bytes_per_s: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("memory_bytes", "bandwidth_bytes_per_s", "peak_flops_per_s"):
             refuse(getattr(self, name) <= 0, f"{name} must be positive.")
+        storage = self.storage_bytes_per_s
+        refuse(storage is not None and storage <= 0, "storage_bytes_per_s must be positive.")
         refuse(self.usd_per_hour < 0, f"usd_per_hour is {self.usd_per_hour}: it cannot be below 0.")
 
     def holds(self, config: ModelConfig, dtype: str = "bfloat16") -> bool:

@@ -2,7 +2,14 @@
 
 from dataclasses import dataclass, fields
 
-from moe_teach.config import Activation, AttentionConfig, ModelConfig, MoEConfig, refuse
+from moe_teach.config import (
+    Activation,
+    AttentionConfig,
+    ModelConfig,
+    MoEConfig,
+    is_gated,
+    refuse,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,20 +89,21 @@ def _stream_params(config: ModelConfig) -> tuple[int, int]:
 
 
 def _ffn_params(d_model: int, d_ff: int, activation: Activation) -> int:
-    n_matrices = 3 if activation == "swiglu" else 2
+    n_matrices = 3 if is_gated(activation) else 2
     return n_matrices * d_model * d_ff
 
 
 def _moe_params(moe: MoEConfig, d_model: int) -> tuple[int, int, int]:
     """Router, what always works beside it, and all routed experts of one layer, with biases."""
-    n_experts, width = moe.router.n_experts, moe.d_latent or d_model
-    n_inner = 2 if moe.activation == "swiglu" else 1
+    rule, width = moe.router, moe.d_latent or d_model
+    n_inner = 2 if is_gated(moe.activation) else 1
     bias = moe.d_ff * n_inner + width if moe.bias else 0
-    router = n_experts * (d_model + int(moe.bias)) * (2 if moe.router.noisy else 1)
+    router = rule.n_experts * (d_model * (1 + rule.noisy) + rule.bias)
     always_on = _ffn_params(d_model, moe.shared_width, moe.activation) + moe.shared_gate * d_model
     if moe.d_latent:
         always_on += 2 * d_model * moe.d_latent
-    return router, always_on, n_experts * (_ffn_params(width, moe.d_ff, moe.activation) + bias)
+    expert = _ffn_params(width, moe.d_ff, moe.activation) + bias
+    return router, always_on, moe.n_computing_experts * expert
 
 
 def _attention_params(attention: AttentionConfig, d_model: int) -> int:
@@ -145,7 +153,8 @@ def n_params_active(
 ) -> int:
     """Parameters that work on one token; see the module's convention for the two tables.
 
-    For an encoder-decoder this is an input token and an output token together.
+    For an encoder-decoder this is an input token and an output token together. Experts that give
+    their input back hold nothing: with them it is the average when every expert is chosen as often.
     """
     count = count_params(config)
     routed = 0

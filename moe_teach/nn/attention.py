@@ -1,38 +1,13 @@
-"""Causal self-attention with grouped heads, rotary positions and a key-value cache."""
+"""Causal self-attention with grouped heads and rotary positions."""
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from moe_teach.config import AttentionConfig, refuse
+from moe_teach.nn.cache import Cache, look, sees
 from moe_teach.nn.linear import Linear, reset_parts
-
-
-class KVCache:
-    """The keys and values of the tokens that a model has already read, layer by layer.
-
-    A model appends to the cache it is given. Keys are stored after rotation.
-    """
-
-    def __init__(self, n_layers: int) -> None:
-        self.keys: list[Tensor | None] = [None] * n_layers
-        self.values: list[Tensor | None] = [None] * n_layers
-
-    @property
-    def n_tokens(self) -> int:
-        """How many tokens the cache remembers."""
-        # The last layer is written last, so the answer does not change in the middle of a step.
-        return 0 if self.keys[-1] is None else self.keys[-1].shape[-2]
-
-    def append(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Add new keys and values (B, H, S, d_head) of one layer and return all of them."""
-        if self.keys[layer] is not None:
-            key = torch.cat([self.keys[layer], key], dim=-2)
-            value = torch.cat([self.values[layer], value], dim=-2)
-        self.keys[layer], self.values[layer] = key, value
-        return key, value
 
 
 def rotate(
@@ -124,7 +99,7 @@ class Attention(nn.Module):
     def forward(
         self,
         x: Float[Tensor, "B S D"],
-        cache: KVCache | None = None,
+        cache: Cache | None = None,
         layer: int = 0,
         real: Bool[Tensor, "B S"] | None = None,
     ) -> Float[Tensor, "B S D"]:
@@ -137,11 +112,11 @@ class Attention(nn.Module):
             real: the positions that hold text. No text sees padding, and padding takes no place
                 in the count of positions, wherever it stands. Not together with a cache.
         """
-        n_past = 0
-        if cache is not None and cache.keys[layer] is not None:
-            n_past = cache.keys[layer].shape[-2]
-        position = torch.arange(n_past, n_past + x.shape[1], device=x.device)
-        mask = _sees(position, n_past + x.shape[1]) if n_past else None
+        mask = None
+        if cache is not None:
+            position = cache.positions(layer, x)
+        else:
+            position = torch.arange(x.shape[1], device=x.device)
         if real is not None:
             mask = _sees_text(position, real)
             position = (real.cumsum(-1) - 1).clamp_min(0)[:, None]
@@ -149,11 +124,9 @@ class Attention(nn.Module):
         key = rotate(self._heads(x, self.k_proj, self.k_norm), position, self.config.rope_theta)
         value = self._heads(x, self.v_proj, None)
         if cache is not None:
-            key, value = cache.append(layer, key, value)
-        # Told that everything is causal, torch skips what nobody sees; a mask hides that from it.
-        mixed = F.scaled_dot_product_attention(
-            query, key, value, attn_mask=mask, is_causal=mask is None, enable_gqa=True
-        )
+            mixed = cache.attend(layer, query, key, value)
+        else:
+            mixed = look(query, key, value, mask)
         return self.o_proj(mixed.transpose(1, 2).flatten(2))
 
     def _qk_norm(self, width: int, eps: float) -> nn.Module | None:
@@ -173,15 +146,10 @@ class Attention(nn.Module):
         return norm(heads) if norm is not None and self.config.qk_norm == "head" else heads
 
 
-def _sees(position: Tensor, n_keys: int) -> Tensor:
-    """Return the causal mask (S, n_keys): a query sees the keys up to its own position."""
-    return torch.arange(n_keys, device=position.device) <= position[:, None]
-
-
 def _sees_text(position: Tensor, real: Tensor) -> Tensor:
     """Return the causal mask (B, 1, S, S) without padding; padding sees itself, and no text it.
 
     Who sees nobody would be given a mean of nothing, which is not a number.
     """
     itself = position == position[:, None]
-    return _sees(position, len(position)) & (real[:, None, None, :] | itself)
+    return sees(position, len(position)) & (real[:, None, None, :] | itself)

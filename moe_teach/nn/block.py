@@ -3,7 +3,7 @@
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from moe_teach.nn.attention import KVCache
+from moe_teach.nn.cache import Cache
 from moe_teach.types import Routing
 
 
@@ -26,7 +26,7 @@ class Block(nn.Module):
     def forward(
         self,
         x: Float[Tensor, "B S D"],
-        cache: KVCache | None = None,
+        cache: Cache | None = None,
         layer: int = 0,
         token_ids: Int[Tensor, "B S"] | None = None,
         real: Bool[Tensor, "B S"] | None = None,

@@ -1,7 +1,6 @@
 """The router that learns nothing: a fixed table from token to experts."""
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -9,6 +8,7 @@ from moe_teach.config import refuse
 from moe_teach.nn.model import Model
 from moe_teach.nn.moe import MoE
 from moe_teach.ops.demand import demand_rows
+from moe_teach.ops.route.table import drawn_table, looked_up
 from moe_teach.types import Routing
 
 NEVER = -80.0  # the logit of an expert outside the table: exp(-80) is nothing beside 1
@@ -41,9 +41,7 @@ class HashRouter(nn.Module):
     def reset_parameters(self) -> None:
         """Draw the table from the seed, the same on every device."""
         vocab_size, top_k = self.table.shape
-        source = torch.Generator().manual_seed(self.seed)
-        lots = torch.rand(vocab_size, self.n_experts, generator=source, device="cpu")
-        self.table.copy_(lots.topk(top_k, dim=-1).indices)
+        self.table.copy_(drawn_table(vocab_size, top_k, self.n_experts, self.seed))
 
     def forward(
         self, x: Float[Tensor, "T D"], token_ids: Int[Tensor, "..."] | None = None
@@ -58,32 +56,13 @@ class HashRouter(nn.Module):
             ValueError: if there are no token ids, not one for each row, or one not in the table.
         """
         demand_rows(x, "The router's input")
-        refuse(
-            token_ids is None,
-            "A HashRouter chooses by token id and got none. Call the layer as "
-            "moe(x, token_ids=token_ids); a Model does so by itself.",
-        )
-        refuse(
-            token_ids.numel() != len(x),
-            f"There are {len(x)} rows, but {token_ids.numel()} token ids: each row needs its own.",
-        )
-        expert_ids = self._looked_up(token_ids.reshape(-1))
+        expert_ids = looked_up(self.table, token_ids, len(x))
         top_k = expert_ids.shape[-1]
         dtype = torch.promote_types(x.dtype, torch.float32)
         gates = torch.full(expert_ids.shape, 1 / top_k, dtype=dtype, device=x.device)
         nobody = torch.full((len(x), self.n_experts), NEVER, dtype=dtype, device=x.device)
         logits = nobody.scatter(-1, expert_ids, gates.log())
         return Routing(logits, logits.softmax(dim=-1), gates, expert_ids)
-
-    def _looked_up(self, token_ids: Tensor) -> Tensor:
-        try:
-            # Unlike self.table[ids], this counts no negative id from the end.
-            return F.embedding(token_ids, self.table)
-        except IndexError as error:  # on a GPU nobody waits to look
-            raise ValueError(
-                f"Token ids must lie between 0 and {len(self.table) - 1}: was the table made for "
-                "another vocabulary?"
-            ) from error
 
     def extra_repr(self) -> str:
         """Say the sizes when the module is printed."""

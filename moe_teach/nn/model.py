@@ -8,8 +8,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from moe_teach.config import ModelConfig, refuse
-from moe_teach.nn.attention import Attention, KVCache
+from moe_teach.nn.attention import Attention
 from moe_teach.nn.block import Block
+from moe_teach.nn.cache import Cache, KVCache
 from moe_teach.nn.feed_forward import DenseFFN
 from moe_teach.nn.linear import Embedding, Linear, reset_parts
 from moe_teach.nn.moe import FusedMoE
@@ -84,7 +85,7 @@ class Model(nn.Module):
     def forward(
         self,
         token_ids: Int[Tensor, "B S"],
-        cache: KVCache | None = None,
+        cache: Cache | None = None,
         real: Bool[Tensor, "B S"] | None = None,
     ) -> ModelOutput:
         """Predict the next token at every position.
@@ -131,7 +132,7 @@ class Model(nn.Module):
             f"{low} to {high}: is this the tokenizer the model was built for?",
         )
 
-    def _demand_room(self, token_ids: Tensor, cache: KVCache | None) -> None:
+    def _demand_room(self, token_ids: Tensor, cache: Cache | None) -> None:
         longest = self.config.max_seq_len
         n_tokens = token_ids.shape[-1] + (0 if cache is None else cache.n_tokens)
         refuse(
@@ -145,7 +146,7 @@ class Model(nn.Module):
         )
 
 
-def _demand_mask(real: Tensor, token_ids: Tensor, cache: KVCache | None) -> None:
+def _demand_mask(real: Tensor, token_ids: Tensor, cache: Cache | None) -> None:
     refuse(
         real.dtype is not torch.bool or real.shape != token_ids.shape,
         f"real must say True or False for each of the {tuple(token_ids.shape)} positions, but it "

@@ -4,13 +4,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from moe_teach.config import DropPolicy, MoEConfig, refuse
+from moe_teach.config import DropPolicy, GatesOn, MoEConfig, refuse
 from moe_teach.nn.experts import Experts
-from moe_teach.nn.feed_forward import FeedForward
+from moe_teach.nn.feed_forward import FeedForward, GatedFeedForward
 from moe_teach.nn.router import Router
 from moe_teach.ops.capacity import apply_capacity, capacity_of
 from moe_teach.ops.demand import demand_routing_of, demand_rows
 from moe_teach.ops.dispatch import DISPATCH, combine
+from moe_teach.ops.mixing import gates_of_rows, without_identity
 from moe_teach.ops.routed_ffn import routed_ffn
 from moe_teach.types import Routing
 
@@ -25,6 +26,9 @@ class MoE(nn.Module):
     A capacity, if there is one, also holds in evaluation, where what a token is answered then
     depends on the others in its batch. Random drops draw afresh in training only: in evaluation
     the same batch draws the same lots every time.
+
+    `capacity`, `gates_on` and `n_identity_experts` are explained in `MoEConfig`. The experts module
+    holds those experts only that compute.
     """
 
     def __init__(
@@ -34,6 +38,10 @@ class MoE(nn.Module):
         shared_expert: nn.Module | None = None,
         capacity_factor: float | None = None,
         drop_policy: DropPolicy = "first_come",
+        *,
+        capacity: int | None = None,
+        gates_on: GatesOn = "output",
+        n_identity_experts: int = 0,
     ) -> None:
         super().__init__()
         self.router = router
@@ -41,6 +49,9 @@ class MoE(nn.Module):
         self.shared_expert = shared_expert
         self.capacity_factor = capacity_factor
         self.drop_policy = drop_policy
+        self.capacity = capacity
+        self.gates_on = gates_on
+        self.n_identity_experts = n_identity_experts
 
     @classmethod
     def build(cls, d_model: int, config: MoEConfig, residual_scale: float = 1.0) -> "MoE":
@@ -50,21 +61,25 @@ class MoE(nn.Module):
         residual stream.
         """
         refuse(
-            config.bias or config.d_latent is not None or config.shared_gate,
-            "Linear biases in routers and experts, experts in a latent space and a gate on the "
-            "shared expert are counted by moe_teach.cost but not built by moe_teach.nn: leave "
-            "bias, d_latent and shared_gate at their defaults to build a layer.",
+            config.d_latent is not None,
+            "Experts in a latent space are counted by moe_teach.cost but not built by "
+            "moe_teach.nn: leave d_latent at its default to build a layer.",
         )
+        inner = config.nonlinearity, residual_scale
         shared = None
         if config.shared_width:
-            shared = FeedForward(d_model, config.shared_width, config.activation, residual_scale)
-        n_experts, d_ff = config.router.n_experts, config.d_ff
+            kind = GatedFeedForward if config.shared_gate else FeedForward
+            shared = kind(d_model, config.shared_width, *inner)
+        n_experts, d_ff = config.n_computing_experts, config.d_ff
         return cls(
             Router(d_model, config.router),
-            Experts(n_experts, d_model, d_ff, config.activation, residual_scale),
+            Experts(n_experts, d_model, d_ff, *inner, config.bias),
             shared,
             config.capacity_factor,
             config.drop_policy,
+            capacity=config.capacity,
+            gates_on=config.gates_on,
+            n_identity_experts=config.n_identity_experts,
         )
 
     def forward(
@@ -76,8 +91,9 @@ class MoE(nn.Module):
         """
         tokens = x.reshape(-1, x.shape[-1])
         ids = None if token_ids is None else token_ids.reshape(-1)
-        routing = self._within_capacity(self._decided(tokens, ids))
-        y = self._through_experts(tokens, routing)
+        n_sequences = x.shape[:-2].numel()
+        routing = self._within_capacity(self._decided(tokens, ids), n_sequences)
+        y = self._mixture(tokens, routing)
         if self.shared_expert is not None:
             y = y + self.shared_expert(tokens)
         return y.view_as(x), routing
@@ -89,20 +105,36 @@ class MoE(nn.Module):
             demand_rows(tokens, "The MoE layer's input")
             raise
 
+    def _mixture(self, tokens: Tensor, routing: Routing) -> Tensor:
+        if not self.n_identity_experts:
+            return self._through_experts(tokens, routing)
+        others, returned = without_identity(routing, self.n_identity_experts)
+        y = self._through_experts(tokens, others)
+        return y + (returned[:, None] * tokens).to(y.dtype)
+
     def _through_experts(self, tokens: Tensor, routing: Routing) -> Tensor:
         demand_routing_of(tokens, routing)
         rows, dispatched = DISPATCH(tokens, routing)
-        return combine(self.experts(rows, dispatched.expert_offsets), routing.gates, dispatched)
+        gates = routing.gates
+        if self.gates_on == "input":
+            rows = (gates_of_rows(gates, dispatched)[:, None] * rows).to(rows.dtype)
+            gates = torch.ones_like(gates)
+        return combine(self.experts(rows, dispatched.expert_offsets), gates, dispatched)
 
-    def _within_capacity(self, routing: Routing) -> Routing:
-        if self.capacity_factor is None:
+    def _within_capacity(self, routing: Routing, n_sequences: int) -> Routing:
+        if self.capacity_factor is None and self.capacity is None:
             return routing
         n_tokens, n_experts, top_k = len(routing.probs), routing.n_experts, routing.top_k
-        capacity = capacity_of(n_tokens, n_experts, top_k, self.capacity_factor)
+        capacity = self.capacity
+        if capacity is None:
+            n_sequences = 1
+            capacity = capacity_of(n_tokens, n_experts, top_k, self.capacity_factor)
         lots = None
         if self.drop_policy == "random" and not self.training:
             lots = torch.Generator(routing.gates.device).manual_seed(0)
-        return apply_capacity(routing, capacity, self.drop_policy, lots)
+        return apply_capacity(
+            routing, capacity, self.drop_policy, lots, n_sequences=max(1, n_sequences)
+        )
 
 
 class FusedMoE(MoE):
@@ -110,7 +142,8 @@ class FusedMoE(MoE):
 
     `routed_ffn` reads the experts' matrices and picks the fastest way through them, so the
     experts are never called as a module: a hook on them, or another `forward`, would be passed
-    by. Parts of your own belong into an `MoE`.
+    by. Parts of your own belong into an `MoE`. Where gates weigh what experts read, the layer goes
+    step by step.
     """
 
     def __init__(self, router: nn.Module, experts: Experts, *more: object, **named: object) -> None:
@@ -122,5 +155,7 @@ class FusedMoE(MoE):
         super().__init__(router, experts, *more, **named)
 
     def _through_experts(self, tokens: Tensor, routing: Routing) -> Tensor:
+        if self.gates_on == "input":
+            return super()._through_experts(tokens, routing)
         experts = self.experts
         return routed_ffn(tokens, routing, experts.weights, experts.activation)

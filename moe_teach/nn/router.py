@@ -20,6 +20,7 @@ from moe_teach.ops.route import (
     score,
     top_experts,
 )
+from moe_teach.ops.route.table import drawn_table, looked_up
 from moe_teach.ops.route.variants import expert_choice, group_mask, jittered, noisy_logits
 from moe_teach.types import Routing
 
@@ -32,18 +33,25 @@ class Router(nn.Module):
     (Wang et al. 2024, arXiv 2408.15664). It is a buffer: no optimiser moves it, and neither does
     this module; see `moe_teach.ops.balance.update_expert_bias`. It stays in float32 where the
     model is converted to a narrower dtype, which would swallow steps of 0.001.
+
+    With `choice="table"` the experts of a token stand in `table`, by its id, and are not learned.
+    The table is a buffer, too: K different experts for each id, drawn from a fixed seed.
     """
 
     expert_bias: Tensor  # (E,)
+    table: Tensor  # (V, K)
 
     def __init__(self, d_model: int, config: RouterConfig) -> None:
         super().__init__()
         self.config = config
         # Large logits would decide before anything is learned.
-        self.proj = Linear(d_model, config.n_experts, std=(0.1 / d_model) ** 0.5)
+        self.proj = Linear(d_model, config.n_experts, bias=config.bias, std=(0.1 / d_model) ** 0.5)
         self.noise_proj = Linear(d_model, config.n_experts, std=0.0) if config.noisy else None
         precise = torch.promote_types(torch.get_default_dtype(), torch.float32)
         self.register_buffer("expert_bias", torch.zeros(config.n_experts, dtype=precise))
+        if config.table_size is not None:
+            table = torch.empty(config.table_size, config.top_k, dtype=torch.int64)
+            self.register_buffer("table", table)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -54,19 +62,23 @@ class Router(nn.Module):
         """
         reset_parts(self)
         nn.init.zeros_(self.expert_bias)
+        if self.config.choice == "table":
+            self.table.copy_(drawn_table(*self.table.shape, self.config.n_experts, seed=0))
 
     def forward(
-        self, x: Float[Tensor, "T D"], token_ids: Int[Tensor, " T"] | None = None
+        self, x: Float[Tensor, "T D"], token_ids: Int[Tensor, "..."] | None = None
     ) -> Routing:
         """Decide for every token: x (T, D) -> `Routing`, at least in float32.
 
-        A router is called with the tokens' ids too; this one looks at their vectors only.
+        A router is called with the tokens' ids too; this one looks at their vectors only, unless
+        it has a table.
         Jitter and noise act in training only. With `choice="expert"` the record lists all E
         experts for every token, and `kept` says which of them chose it.
 
         Raises:
-            ValueError: if `x` is not made of float rows of the right width, or a logit is broken
-                (not where a kernel decides, see `moe_teach.ops.route`).
+            ValueError: if `x` is not made of float rows of the right width, a logit is broken
+                (not where a kernel decides, see `moe_teach.ops.route`), or token ids are needed
+                and do not fit.
         """
         config, weight = self.config, self.proj.weight
         demand_rows(x, ROUTER_INPUT, weight.shape[-1])
@@ -78,6 +90,9 @@ class Router(nn.Module):
         ranking = probs + self.expert_bias
         if not torch.compiler.is_compiling():
             demand_decidable(logits, ranking, "softmax")  # the bias may hold NaN
+        if config.choice == "table":
+            expert_ids = looked_up(self.table, token_ids, len(x))
+            return Routing(logits, probs, gates_of(config, logits, probs, expert_ids), expert_ids)
         if config.choice == "expert":
             return self._experts_choose(logits, probs, ranking)
         return self._tokens_choose(logits, probs, ranking)
@@ -93,7 +108,7 @@ class Router(nn.Module):
     def _logits(self, x: Tensor) -> Tensor:
         if self.training and self.config.jitter:
             x = jittered(x.to(torch.promote_types(x.dtype, torch.float32)), self.config.jitter)
-        logits = precise_logits(x, self.proj.weight)
+        logits = precise_logits(x, self.proj.weight, self.proj.bias)
         if self.training and self.noise_proj is not None:
             logits = noisy_logits(logits, precise_logits(x, self.noise_proj.weight))
         return logits
@@ -101,7 +116,7 @@ class Router(nn.Module):
     def _tokens_choose(self, logits: Tensor, probs: Tensor, ranking: Tensor) -> Routing:
         config = self.config
         if config.n_groups > 1:
-            may_choose = group_mask(ranking, config.n_groups, config.top_groups)
+            may_choose = group_mask(ranking, config.n_groups, config.top_groups, config.group_score)
             ranking = ranking.masked_fill(~may_choose, -torch.inf)
         expert_ids = top_experts(ranking, config.top_k)
         return Routing(logits, probs, gates_of(config, logits, probs, expert_ids), expert_ids)

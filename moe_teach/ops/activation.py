@@ -4,18 +4,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from moe_teach.config import Activation
-from moe_teach.ops.demand import demand_activation, unknown_activation
+from moe_teach.config import BoundedSwiGLU, Nonlinearity
+from moe_teach.ops.demand import demand_activation, demand_no_biases, unknown_activation
 from moe_teach.types import ExpertWeights
 
 Matrices = tuple[Tensor, Tensor, Tensor | None]
-"""w_up, w_down and, for SwiGLU, w_gate: of one expert, or fused with experts along axis 0."""
+"""w_up, w_down and w_gate, which some activations lack: of one expert, or of all, along axis 0."""
 
 
-def activate(up: Tensor, gate: Tensor | None, activation: Activation) -> Tensor:
+def activate(up: Tensor, gate: Tensor | None, activation: Nonlinearity) -> Tensor:
     """Apply the non-linearity to the inner features of an expert.
 
-    SwiGLU (Shazeer 2020, arXiv 2002.05202, eq. 6) multiplies `up` by `silu(gate)`; GELU and ReLU
+    SwiGLU (Shazeer 2020, arXiv 2002.05202, eq. 6) multiplies `up` by `silu(gate)`, a bounded one
+    as `MoEConfig` describes it, GEGLU by the GELU of the gate in the form with tanh; the others
     act on `up` alone and have no `gate`.
     """
     demand_activation(activation, gate is not None)
@@ -28,11 +29,18 @@ def activate(up: Tensor, gate: Tensor | None, activation: Activation) -> Tensor:
             return F.gelu(up)
         case "relu":
             return F.relu(up)
+        case "relu2":
+            return F.relu(up).square()
+        case "geglu":
+            return F.gelu(gate, approximate="tanh") * up
+        case BoundedSwiGLU(limit, alpha, shift):
+            gate, up = gate.clamp(max=limit), up.clamp(-limit, limit)
+            return gate * (alpha * gate).sigmoid() * (up + shift)
     raise unknown_activation(activation)
 
 
 def activation_backward(
-    dinner: Tensor, up: Tensor, gate: Tensor | None, activation: Activation
+    dinner: Tensor, up: Tensor, gate: Tensor | None, activation: Nonlinearity
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Give `activate(...)` again and its gradients for `up` and `gate`.
 
@@ -49,11 +57,22 @@ def activation_backward(
             return F.gelu(up), torch.ops.aten.gelu_backward(dinner, up), None
         case "relu":
             return F.relu(up), torch.ops.aten.threshold_backward(dinner, up, 0), None
-    raise unknown_activation(activation)
+    return _differentiated(dinner, up, gate, activation)
+
+
+def _differentiated(
+    dinner: Tensor, up: Tensor, gate: Tensor | None, activation: Nonlinearity
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Let autograd find what nobody has written out."""
+    inputs = [x.detach().requires_grad_() for x in (up, gate) if x is not None]
+    with torch.enable_grad():
+        inner = activate(inputs[0], inputs[1] if gate is not None else None, activation)
+    dup, *dgate = torch.autograd.grad(inner, inputs, dinner)
+    return inner.detach(), dup, dgate[0] if dgate else None
 
 
 def expert_ffn(
-    x: Tensor, w_up: Tensor, w_down: Tensor, w_gate: Tensor | None, activation: Activation
+    x: Tensor, w_up: Tensor, w_down: Tensor, w_gate: Tensor | None, activation: Nonlinearity
 ) -> Tensor:
     """Run rows through an expert, (..., D) -> (..., D): `activate(x @ w_up.T, ...) @ w_down.T`.
 
@@ -65,7 +84,12 @@ def expert_ffn(
 
 
 def unbind(weights: ExpertWeights) -> list[Matrices]:
-    """Split fused weights into the matrices of each expert, without copying."""
+    """Split fused weights into the matrices of each expert, without copying.
+
+    Raises:
+        ValueError: if there are biases, which would be lost.
+    """
+    demand_no_biases(weights)
     # Once for all experts: `w[e]` inside a loop would make the backward pass write a zero tensor
     # of the full fused size for each of them.
     w_ups, w_downs = weights.w_up.unbind(), weights.w_down.unbind()

@@ -36,6 +36,7 @@ def apply_capacity(
     generator: torch.Generator | None = None,
     *,
     real: Bool[Tensor, " T"] | None = None,
+    n_sequences: int = 1,
 ) -> Routing:
     """Return the routing with `kept` cleared for every choice beyond an expert's capacity.
 
@@ -48,6 +49,8 @@ def apply_capacity(
         generator: source of the draw, for "random" only.
         real: the tokens that are text. Padding takes no place and is never kept, so with the
             capacity of the text alone the text is treated as if no padding were there.
+        n_sequences: in how many sequences of equal length the tokens stand. An expert takes up to
+            `capacity` rows of each of them, and no sequence takes another one's places.
 
     Returns:
         A new record. The gates of the others are *not* raised to make up for a dropped choice.
@@ -57,14 +60,27 @@ def apply_capacity(
     if not torch.compiler.is_dynamo_compiling():  # a graph cannot look at numbers on its way
         demand_expert_ids(routing.expert_ids, routing.n_experts)
     queue = _queue(routing.gates, policy, generator)
+    desk, n_desks = _desks(routing, n_sequences)
     comes = routing.kept  # those who ask for a place
     if real is not None:
         comes = real[:, None].expand_as(routing.expert_ids) & (True if comes is None else comes)
-    expert = routing.expert_ids.flatten()
     if comes is not None:
-        expert = expert.masked_fill(~comes.flatten(), routing.n_experts)
-    kept = (_rank(expert, queue, routing.n_experts) < capacity).view_as(routing.expert_ids)
+        desk = desk.masked_fill(~comes.flatten(), n_desks)
+    kept = (_rank(desk, queue, n_desks) < capacity).view_as(routing.expert_ids)
     return replace(routing, kept=kept if comes is None else kept & comes)
+
+
+def _desks(routing: Routing, n_sequences: int) -> tuple[Int[Tensor, " N"], int]:
+    """Return where each flattened choice queues: an expert has a desk for each sequence."""
+    desk = routing.expert_ids.flatten()
+    if n_sequences > 1:
+        refuse(
+            len(routing.expert_ids) % n_sequences != 0,
+            f"{len(routing.expert_ids)} tokens are not {n_sequences} sequences of equal length.",
+        )
+        first = torch.arange(n_sequences, device=desk.device) * routing.n_experts
+        desk = desk + first.repeat_interleave(len(desk) // n_sequences)
+    return desk, routing.n_experts * n_sequences
 
 
 def _queue(
@@ -81,14 +97,14 @@ def _queue(
     raise ValueError(f"Unknown policy {policy!r}: choose 'first_come', 'by_gate' or 'random'.")
 
 
-def _rank(expert: Int[Tensor, " N"], queue: Int[Tensor, " N"], n_experts: int) -> Int[Tensor, " N"]:
-    """Return each choice's place in the queue of its own expert, counted from 0."""
-    # A stable sort by expert keeps the order of the queue within each expert.
-    order = queue[expert[queue].argsort(stable=True)]
-    sorted_expert = expert[order]
+def _rank(desk: Int[Tensor, " N"], queue: Int[Tensor, " N"], n_desks: int) -> Int[Tensor, " N"]:
+    """Return each choice's place in the queue at its own desk, counted from 0."""
+    # A stable sort by desk keeps the order of the queue at each desk.
+    order = queue[desk[queue].argsort(stable=True)]
+    sorted_desk = desk[order]
     # Found, not counted: how many numbers come out does not depend on the data.
     starts = torch.searchsorted(
-        sorted_expert, torch.arange(n_experts + 1, device=order.device, dtype=expert.dtype)
+        sorted_desk, torch.arange(n_desks + 1, device=order.device, dtype=desk.dtype)
     )
-    places = torch.arange(order.numel(), device=order.device) - starts[sorted_expert.long()]
+    places = torch.arange(order.numel(), device=order.device) - starts[sorted_desk.long()]
     return torch.empty_like(order).scatter_(0, order, places)

@@ -4,13 +4,18 @@ A wrong dtype or width would otherwise surface deep inside a matrix multiplicati
 a wrong number.
 """
 
+from typing import get_args
+
 import torch
 from torch import Tensor
 
-from moe_teach.config import Activation, refuse
+from moe_teach.config import Activation, BoundedSwiGLU, Nonlinearity, is_gated, refuse
 from moe_teach.ops.operation import kernels_compile
 from moe_teach.ops.triton_mode import VARIABLE
 from moe_teach.types import ExpertWeights, Routing
+
+KERNEL_ACTIVATIONS = ("swiglu", "gelu", "relu")
+"""What the library's kernels compute between the matrices of an expert."""
 
 
 def demand_rows(x: Tensor, name: str, width: int | None = None) -> None:
@@ -118,25 +123,47 @@ def in_one_precision(rows: Tensor, *matrices: Tensor | None) -> tuple[Tensor | N
 
 
 def experts_in_one_precision(rows: Tensor, weights: ExpertWeights) -> tuple[Tensor, ExpertWeights]:
-    """Return rows and all matrices of the experts in one dtype, as `in_one_precision` does."""
-    rows, *matrices = in_one_precision(rows, weights.w_up, weights.w_down, weights.w_gate)
-    return rows, ExpertWeights(*matrices)
+    """Return rows and all weights of the experts in one dtype, as `in_one_precision` does."""
+    matrices = (weights.w_up, weights.w_down, weights.w_gate)
+    biases = (weights.b_up, weights.b_down, weights.b_gate)
+    rows, *parts = in_one_precision(rows, *matrices, *biases)
+    return rows, ExpertWeights(*parts)
 
 
-def demand_activation(activation: Activation, has_gate: bool) -> None:
+def demand_activation(activation: Nonlinearity, has_gate: bool) -> None:
     """Refuse an activation that does not exist, or matrices that do not belong to it."""
-    if activation not in ("swiglu", "gelu", "relu"):
+    if not isinstance(activation, BoundedSwiGLU) and activation not in get_args(Activation):
         raise unknown_activation(activation)
-    if has_gate != (activation == "swiglu"):
+    if has_gate != is_gated(activation):
         raise ValueError(
-            f"SwiGLU has the matrix w_gate and the others have not: with activation="
+            f"SwiGLU and GEGLU have the matrix w_gate and the others have not: with activation="
             f"{activation!r}, w_gate must be {'None' if has_gate else 'given'}."
         )
 
 
-def unknown_activation(activation: str) -> ValueError:
+def unknown_activation(activation: object) -> ValueError:
     """Return the error for an activation that does not exist."""
-    return ValueError(f"Unknown activation {activation!r}: choose 'swiglu', 'gelu' or 'relu'.")
+    known = ", ".join(map(repr, get_args(Activation)))
+    return ValueError(f"Unknown activation {activation!r}: choose one of {known}.")
+
+
+def demand_no_biases(weights: ExpertWeights) -> None:
+    """Refuse experts with biases where an implementation would leave them out."""
+    refuse(
+        weights.has_biases,
+        "This backend does not add the biases of experts: name none, or 'composed' for "
+        "grouped_ffn and 'parts' or 'grouped' for routed_ffn.",
+    )
+
+
+def demand_kernel_activation(activation: Nonlinearity, has_gate: bool) -> None:
+    """Refuse an activation that the kernels do not compute, or matrices that do not fit it."""
+    demand_activation(activation, has_gate)
+    refuse(
+        activation not in KERNEL_ACTIVATIONS,
+        f"The kernels compute {', '.join(KERNEL_ACTIVATIONS)}, and not {activation!r}: name no "
+        "backend, or another one.",
+    )
 
 
 def demand_operands(dtypes: tuple[torch.dtype, ...], **tensors: Tensor | None) -> None:

@@ -7,16 +7,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from moe_teach.config import Activation
+from moe_teach.config import Nonlinearity
 from moe_teach.ops.activation import expert_ffn, unbind
-from moe_teach.ops.demand import demand_expert_ids
+from moe_teach.ops.demand import demand_expert_ids, demand_no_biases
 from moe_teach.ops.dispatch import combine, dispatch
 from moe_teach.ops.grouped_ffn import Backend, grouped_ffn
 from moe_teach.types import ExpertWeights, Routing
 
 
 def routed_ffn_loop(
-    x: Tensor, routing: Routing, weights: ExpertWeights, activation: Activation
+    x: Tensor, routing: Routing, weights: ExpertWeights, activation: Nonlinearity
 ) -> Tensor:
     """Find each expert's tokens with a mask, and add its gated answer to them: E masks."""
     demand_expert_ids(routing.expert_ids, routing.n_experts)
@@ -32,7 +32,7 @@ def routed_ffn_loop(
 
 
 def routed_ffn_one_hot(
-    x: Tensor, routing: Routing, weights: ExpertWeights, activation: Activation
+    x: Tensor, routing: Routing, weights: ExpertWeights, activation: Nonlinearity
 ) -> Tensor:
     """Multiply by a (T, E, C) tensor to get to the experts, and by another to come back.
 
@@ -41,6 +41,7 @@ def routed_ffn_one_hot(
     Most of the numbers multiplied are zeros, and zero times NaN is NaN: one poisoned token poisons
     all.
     """
+    demand_no_biases(weights)
     expert, position = (one_hot.to(x.dtype) for one_hot in _place(x, routing))
     dispatch_mask = torch.einsum("tke,tkc->tec", expert, position)
     combine_weights = torch.einsum("tk,tke,tkc->tec", routing.gates.to(x.dtype), expert, position)
@@ -66,14 +67,14 @@ def _place(x: Tensor, routing: Routing) -> tuple[Tensor, Tensor]:
 
 
 def routed_ffn_padded(
-    x: Tensor, routing: Routing, weights: ExpertWeights, activation: Activation
+    x: Tensor, routing: Routing, weights: ExpertWeights, activation: Nonlinearity
 ) -> Tensor:
     """Pad every expert's rows with zeros up to the busiest one's; one batched matmul serves all."""
     return routed_ffn_grouped(x, routing, weights, activation, ffn="padded")
 
 
 def routed_ffn_sorted(
-    x: Tensor, routing: Routing, weights: ExpertWeights, activation: Activation
+    x: Tensor, routing: Routing, weights: ExpertWeights, activation: Nonlinearity
 ) -> Tensor:
     """Sort the choices by expert once; then every expert's tokens are one slice."""
     rows, dispatched = dispatch(x, routing)
@@ -89,7 +90,7 @@ def routed_ffn_grouped(
     x: Tensor,
     routing: Routing,
     weights: ExpertWeights,
-    activation: Activation,
+    activation: Nonlinearity,
     ffn: Backend = "composed",
 ) -> Tensor:
     """Sort the choices by expert once; then three grouped matmuls serve all experts.

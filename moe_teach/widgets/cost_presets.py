@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any
 
 from moe_teach.catalog import CATALOG
-from moe_teach.config import ModelConfig
+from moe_teach.config import ModelConfig, is_gated
 from moe_teach.cost import count_params, kv_cache_bytes_per_token
 
 SIZES = ("n_experts", "top_k", "d_ff", "d_model", "n_layers")
@@ -85,8 +85,8 @@ def _describe(config: ModelConfig) -> dict[str, Any]:
         "n_dense_layers": config.n_dense_layers,
         "moe_every": config.moe_every,
         "d_ff_dense": config.d_ff_dense or 0,
-        "dense_matrices": 3 if config.activation == "swiglu" else 2,
-        "expert_matrices": 3 if moe.activation == "swiglu" else 2,
+        "dense_matrices": 3 if is_gated(config.activation) else 2,
+        "expert_matrices": 3 if is_gated(moe.activation) else 2,
         "expert_bias": moe.bias,
         "n_shared_experts": moe.n_shared_experts,
         "d_ff_shared": moe.d_ff_shared,

@@ -44,6 +44,36 @@ def test_without_capacity_the_librarys_layer_breaks_no_law(config: RouterConfig,
     assert untested == ({"gates sum"} if not config.normalize_gates else set())
 
 
+UNUSUAL = {
+    "router and experts with biases": ({"bias": True}, {"bias": True}, set()),
+    "another norm": ({"norm_order": 2.0}, {}, {"gates sum"}),
+    "floor under the sum": ({"score_fn": "sigmoid", "norm_floor": 2.0}, {}, {"gates sum"}),
+    "groups by their best": ({"n_groups": 3, "top_groups": 2, "group_score": "best"}, {}, set()),
+    "bounded SwiGLU": ({}, {"swiglu_limit": 0.3, "swiglu_shift": 1.0}, set()),
+    "gated shared expert": ({}, {"shared_gate": True}, set()),
+    "experts that give back": ({}, {"n_identity_experts": 2}, {"experts have no names"}),
+    "gates on inputs": ({}, {"gates_on": "input"}, {"kept once", "k = E is dense"}),
+}
+
+
+@pytest.mark.parametrize("name", UNUSUAL)
+def test_a_layer_of_another_kind_breaks_no_law(name: str) -> None:
+    rule, options, untested = UNUSUAL[name]
+    layer = a_moe(RouterConfig(n_experts=6, top_k=2, **rule), **options)
+    for parameter in layer.parameters():
+        nn.init.normal_(parameter, std=0.5)
+
+    report = obeys(layer, d_model=D_MODEL)
+
+    assert report, str(report)
+    assert {result.name for result in report if result.outcome != "holds"} == untested
+
+
+def test_a_fixed_capacity_served_in_order_looks_back_and_never_ahead() -> None:
+    report = obeys(a_moe(WAYS["softmax"], capacity=6), d_model=D_MODEL)
+    assert {result.name for result in report.broken} == {"batch invariance"}
+
+
 @pytest.mark.parametrize("policy", ["first_come", "by_gate", "random"])
 def test_capacity_breaks_batch_invariance_and_prefix_causality(policy: str) -> None:
     layer = a_moe(WAYS["softmax"], capacity_factor=1.0, drop_policy=policy)

@@ -198,16 +198,16 @@ class Mine(nn.Module):
 def test_a_part_of_ones_own_is_refused_by_name_because_a_file_holds_no_program() -> None:
     model = Model(config())
     model.blocks[1].ffn.router = Mine(model.blocks[1].ffn.router)
-    with pytest.raises(ValueError, match=r"Layer 1 holds a Mine\. A GGUF file holds numbers"):
+    with pytest.raises(ValueError, match=r"blocks\.1\.ffn\.router is a Mine"):
         export_gguf(model, "never.gguf")
-    with pytest.raises(ValueError, match=r"Only a moe_teach\.nn\.model\.Model .*, not a Mine"):
+    with pytest.raises(ValueError, match="Mine is a class of your own"):
         export_gguf(Mine(model), "never.gguf")
 
 
 def test_a_model_changed_behind_its_configuration_is_refused() -> None:
     model = Model(config())
     model.blocks[0].ffn.router.config = RouterConfig(n_experts=4, top_k=1)
-    with pytest.raises(ValueError, match=r"The router of layer 0 is .*top_k=1"):
+    with pytest.raises(ValueError, match=r"blocks\.0\.ffn was changed after the model was built"):
         export_gguf(model, "never.gguf")
 
     model = Model(config())
@@ -275,7 +275,7 @@ def test_tensors_are_brought_to_the_file_one_by_one(
 def bpe(tmp_path_factory) -> tuple[LlamaCpp, BPETokenizer, Model]:
     """The shipped model, its tokenizer and a chat template, as llama.cpp opens them."""
     folder = tmp_path_factory.mktemp("bpe")
-    tokenizer_json = WEIGHTS / "four_domains" / TOKENIZER
+    tokenizer_json = (WEIGHTS / "four_domains" / TOKENIZER).read_text()
     shipped = load_shipped()
     export_gguf(shipped.model, folder / "s.gguf", tokenizer_json=tokenizer_json, chat_template=CHAT)
     return LlamaCpp(folder / "s.gguf"), shipped.tokenizer, shipped.model
@@ -285,7 +285,7 @@ def bpe(tmp_path_factory) -> tuple[LlamaCpp, BPETokenizer, Model]:
 def bytewise(tmp_path_factory) -> LlamaCpp:
     folder = tmp_path_factory.mktemp("bytes")
     model = drawn(replace(config(), vocab_size=256))
-    export_gguf(model, folder / "b.gguf", tokenizer_json=ByteTokenizer().save(folder))
+    export_gguf(model, folder / "b.gguf", tokenizer_json=ByteTokenizer().save(folder).read_text())
     return LlamaCpp(folder / "b.gguf", 128)
 
 
@@ -319,7 +319,7 @@ def test_a_vocabulary_smaller_than_the_models_is_filled_with_tokens_nobody_uses(
     tokenizer = train_bpe(["the cat and the hat " * 40], 270)
     model = drawn(replace(config(), vocab_size=300))
     file = tmp_path / "model.gguf"
-    export_gguf(model, file, tokenizer_json=tokenizer.save(tmp_path))
+    export_gguf(model, file, tokenizer_json=tokenizer.save(tmp_path).read_text())
     peer = LlamaCpp(file, 128)
 
     prompt = tokenizer.encode("the hat")
@@ -330,21 +330,36 @@ def test_a_vocabulary_smaller_than_the_models_is_filled_with_tokens_nobody_uses(
 
 
 def test_a_tokenizer_of_another_model_or_kind_is_refused(tmp_path: Path) -> None:
-    model = Model(config())
-    with pytest.raises(ValueError, match="has 256 tokens, but the model knows only 96"):
-        export_gguf(model, tmp_path / "m", tokenizer_json=ByteTokenizer().save(tmp_path))
-    with pytest.raises(ValueError, match="There is no tokenizer at"):
-        export_gguf(model, tmp_path / "m", tokenizer_json=tmp_path / "none.json")
-    with pytest.raises(ValueError, match="A chat template needs a tokenizer"):
-        export_gguf(model, tmp_path / "m", chat_template=CHAT)
-    other = json.loads((tmp_path / TOKENIZER).read_text())
-    other["pre_tokenizer"]["add_prefix_space"] = True
-    (tmp_path / "other.json").write_text(json.dumps(other))
-    with pytest.raises(ValueError, match="without a space put in front"):
-        export_gguf(model, tmp_path / "m", tokenizer_json=tmp_path / "other.json")
-    (tmp_path / "cut.json").write_text("{")
-    with pytest.raises(ValueError, match=r"is not a tokenizer\.json that can be read"):
-        export_gguf(model, tmp_path / "m", tokenizer_json=tmp_path / "cut.json")
+    model, file = Model(config()), tmp_path / "model.gguf"
+    of_bytes = ByteTokenizer().save(tmp_path).read_text()
+    with pytest.raises(ValueError, match="highest id is 255, but the model reads 96 different"):
+        export_gguf(model, file, tokenizer_json=of_bytes)
+    with pytest.raises(ValueError, match="A chat template and an end token are read by a token"):
+        export_gguf(model, file, chat_template=CHAT)
+    with pytest.raises(ValueError, match="is not the text of a tokenizer"):
+        export_gguf(model, file, tokenizer_json="{")
+    wide = Model(replace(config(), vocab_size=256))
+    with pytest.raises(ValueError, match="has no token '<never>' to end a text with"):
+        export_gguf(wide, file, tokenizer_json=of_bytes, end_token="<never>")
+    for key, value in (("add_prefix_space", True), ("type", "Whitespace")):
+        other = json.loads(of_bytes)
+        other["pre_tokenizer"][key] = value
+        with pytest.raises(ValueError, match="tokenizer of another kind than this course trains"):
+            export_gguf(wide, file, tokenizer_json=json.dumps(other))
+    assert not file.exists()
+
+
+def test_the_end_token_is_the_one_that_was_asked_for(tmp_path: Path) -> None:
+    """Generation stops at it: the model's own continuation up to there, and no further."""
+    model = drawn(replace(config(), vocab_size=256))
+    of_bytes = ByteTokenizer().save(tmp_path).read_text()
+    goes_on = greedy(model, [66, 67], 12)
+    end = next(byte for byte in goes_on if byte >= 33 and byte < 127)
+    file = tmp_path / "model.gguf"
+    export_gguf(model, file, tokenizer_json=of_bytes, end_token=chr(end))
+
+    theirs = LlamaCpp(file, 128).greedy([66, 67], 12)
+    assert theirs == goes_on[: goes_on.index(end) + 1]
 
 
 def test_what_was_written_is_said(tmp_path: Path) -> None:

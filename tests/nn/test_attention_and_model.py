@@ -17,7 +17,8 @@ from moe_teach.config import (
     RouterConfig,
 )
 from moe_teach.cost import n_params_total
-from moe_teach.nn.attention import Attention, KVCache, rotate
+from moe_teach.nn.attention import Attention, rotate
+from moe_teach.nn.cache import KVCache
 from moe_teach.nn.model import Model
 
 ATTENTION = AttentionConfig(n_heads=4, n_kv_heads=2, d_head=8)
@@ -192,9 +193,7 @@ NOT_BUILT = {
     "relative-positions": replace(CONFIG, attention=replace(ATTENTION, relative_buckets=8)),
     "encoder": replace(CONFIG, n_encoder_layers=1),
     "four-norms": replace(CONFIG, n_block_norms=4),
-    "biased-experts": replace(CONFIG, moe=replace(MOE, bias=True)),
     "latent-experts": replace(CONFIG, moe=replace(MOE, d_latent=8)),
-    "gated-shared-expert": replace(CONFIG, moe=replace(MOE, n_shared_experts=1, shared_gate=True)),
     "output-gate": replace(CONFIG, attention=replace(ATTENTION, output_gate=True)),
     "other-mixers": replace(
         CONFIG, other_mixers=((CountedMixer(name="linear attention", per_width=4), 1),)

@@ -250,3 +250,60 @@ def test_a_layer_learns_the_same_through_kernels_from_router_to_output() -> None
     assert decision.expert_ids.equal(routing.expert_ids)
     torch.testing.assert_close(through, y)
     torch.testing.assert_close(got, expected)
+
+
+def test_a_shared_expert_can_be_weighed_by_the_token() -> None:
+    router = RouterConfig(n_experts=4, top_k=2)
+    gated = MoE.build(16, MoEConfig(router=router, d_ff=8, n_shared_experts=1, shared_gate=True))
+    x = torch.randn(5, 16)
+    without = gated(x)[0] - gated.shared_expert(x)
+    torch.nn.init.normal_(gated.shared_expert.w_token.weight)
+    weight = (x @ gated.shared_expert.w_token.weight.T).sigmoid()
+    own = torch.nn.functional.silu(gated.shared_expert.w_gate(x)) * gated.shared_expert.w_up(x)
+    expected = without + weight * gated.shared_expert.w_down(own)
+    torch.testing.assert_close(gated(x)[0], expected, atol=1e-5, rtol=1e-4)
+
+
+def test_a_fixed_capacity_holds_in_each_sequence_apart() -> None:
+    router = RouterConfig(n_experts=4, top_k=1, normalize_gates=False)
+    moe = MoE.build(16, MoEConfig(router=router, d_ff=8, capacity=2)).eval()
+    torch.nn.init.normal_(moe.router.proj.weight)
+    x = torch.randn(3, 11, 16)
+    y, routing = moe(x)
+    ids, kept = routing.expert_ids.view(3, 11), routing.kept.view(3, 11)
+    for sequence in range(3):
+        for expert in range(4):
+            asked = ids[sequence] == expert
+            served = kept[sequence][asked]
+            assert served.tolist() == [True] * min(2, len(served)) + [False] * (len(served) - 2)
+        torch.testing.assert_close(y[sequence], moe(x[sequence])[0])  # rows are one sequence
+    assert (y[~kept] == 0).all()
+    assert moe(x[:0])[0].shape == (0, 11, 16)
+
+
+IMPOSSIBLE = {
+    "both capacities": ({"capacity": 2, "capacity_factor": 1.0}, "give one of them"),
+    "no room at all": ({"capacity": 0}, "must be at least 1"),
+    "limit without a gate": (
+        {"activation": "relu", "swiglu_limit": 7.0},
+        "change a SwiGLU, but the activation is 'relu'",
+    ),
+    "limit of nothing": ({"swiglu_limit": 0.0}, "swiglu_limit must be positive"),
+    "nobody computes": ({"n_identity_experts": 4}, "one at least has to compute"),
+    "gates on nothing": ({"gates_on": "both"}, "'output' or 'input', but it is 'both'"),
+    "gate on no shared expert": ({"shared_gate": True}, "set n_shared_experts"),
+}
+
+
+@pytest.mark.usefixtures("as_a_user")
+@pytest.mark.parametrize("name", IMPOSSIBLE)
+def test_impossible_layers_are_refused_in_a_sentence(name: str) -> None:
+    options, sentence = IMPOSSIBLE[name]
+    with pytest.raises(ValueError, match=sentence):
+        MoEConfig(router=RouterConfig(n_experts=4, top_k=2), d_ff=8, **options)
+
+
+def test_experts_that_choose_leave_no_room_for_a_capacity() -> None:
+    router = RouterConfig(n_experts=4, top_k=2, choice="expert")
+    with pytest.raises(ValueError, match="leave capacity_factor and capacity at None"):
+        MoEConfig(router=router, d_ff=8, capacity=2)

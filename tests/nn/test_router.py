@@ -19,6 +19,10 @@ WAYS = {
     "sqrt-softplus": RouterConfig(n_experts=8, top_k=3, score_fn="sqrt_softplus", gate_scale=1.5),
     "noisy": RouterConfig(n_experts=8, top_k=2, noisy=True, jitter=0.1),
     "groups": RouterConfig(n_experts=8, top_k=2, score_fn="sigmoid", n_groups=4, top_groups=2),
+    "groups-by-their-best": RouterConfig(
+        n_experts=8, top_k=2, n_groups=4, top_groups=2, group_score="best"
+    ),
+    "biased": RouterConfig(n_experts=8, top_k=2, bias=True),
     "expert-choice": RouterConfig(n_experts=8, top_k=2, choice="expert"),
     "everyone": RouterConfig(n_experts=4, top_k=4),
     "one-expert": RouterConfig(n_experts=1, top_k=1),
@@ -207,3 +211,103 @@ def test_a_square_root_of_a_softplus_scores_without_a_limit_and_survives_closed_
     closed = torch.tensor([[1.0, -torch.inf, -500.0]], requires_grad=True)
     score(closed, "sqrt_softplus").sum().backward()
     assert closed.grad.isfinite().all()
+
+
+def test_a_router_with_a_bias_learns_it_and_adds_it_to_the_logits() -> None:
+    router = a_router(WAYS["biased"])
+    x = torch.randn(9, 16)
+    with torch.no_grad():
+        plain = router(x).logits
+        router.proj.bias.copy_(torch.arange(8.0))
+    torch.testing.assert_close(router(x).logits, plain + torch.arange(8.0))
+    router(x).gates[:, 0].sum().backward()
+    assert router.proj.bias.grad.abs().max() > 0
+
+
+def test_gates_are_divided_by_the_norm_that_is_asked_for() -> None:
+    logits = torch.randn(9, 5, dtype=torch.float64)
+    as_it_comes = RouterConfig(n_experts=5, top_k=3, normalize_gates=False)
+    raw = with_logits(Router(5, as_it_comes).double(), logits).gates
+    for order in (1.0, 2.0, 3.5):
+        config = RouterConfig(n_experts=5, top_k=3, norm_order=order)
+        gates = with_logits(Router(5, config).double(), logits).gates
+        torch.testing.assert_close(gates.pow(order).sum(dim=-1), torch.ones(9).double())
+        torch.testing.assert_close(gates / gates[:, :1], raw / raw[:, :1])
+
+
+def test_gates_are_divided_by_no_less_than_the_floor() -> None:
+    config = RouterConfig(n_experts=3, top_k=2, score_fn="sigmoid", norm_floor=0.5)
+    certain, doubtful = with_logits(
+        Router(3, config), torch.tensor([[2.0, 1, 0], [-4, -5, -6]])
+    ).gates
+    torch.testing.assert_close(certain.sum(), torch.tensor(1.0))
+    torch.testing.assert_close(doubtful, torch.tensor([-4.0, -5.0]).sigmoid() / 0.5)
+
+
+def test_a_group_is_as_good_as_its_best_expert_if_that_is_the_rule() -> None:
+    logits = torch.tensor([[3.0, -3.0, 2.0, 2.0]])  # the best one, or the best two
+    groups = {"n_experts": 4, "top_k": 1, "n_groups": 2, "top_groups": 1, "score_fn": "sigmoid"}
+    by_best = RouterConfig(**groups, group_score="best")
+    assert with_logits(Router(4, by_best), logits).expert_ids.tolist() == [[0]]
+    assert with_logits(Router(4, RouterConfig(**groups)), logits).expert_ids.tolist() == [[2]]
+
+
+TABLE = RouterConfig(n_experts=6, top_k=2, choice="table", table_size=10)
+
+
+def test_a_table_chooses_and_the_scores_weigh() -> None:
+    router = a_router(TABLE)
+    x, ids = torch.randn(7, 16), torch.tensor([0, 9, 3, 3, 1, 0, 9])
+    routing = router(x, ids)
+    assert torch.equal(routing.expert_ids, router.table[ids])
+    chosen = routing.probs.gather(1, routing.expert_ids)
+    torch.testing.assert_close(routing.gates, chosen / chosen.sum(dim=-1, keepdim=True))
+    routing.gates[:, 0].sum().backward()
+    assert router.proj.weight.grad.abs().max() > 0
+
+
+def test_a_table_has_different_experts_in_each_row_and_no_parameters() -> None:
+    router = Router(16, TABLE)
+    assert all(len(set(row)) == 2 for row in router.table.tolist())
+    assert [name for name, _ in router.named_parameters()] == ["proj.weight"]
+    assert router.to(torch.bfloat16).table.dtype == torch.int64
+
+
+@pytest.mark.parametrize(
+    ("ids", "sentence"),
+    [
+        (None, "chooses by token id and got none"),
+        (torch.zeros(3, dtype=torch.int64), "7 rows, but 3 token ids"),
+        (torch.full((7,), 10), "between 0 and 9: was the table made for another vocabulary"),
+        (torch.full((7,), -1), "between 0 and 9"),
+    ],
+    ids=["none", "too-few", "too-large", "negative"],
+)
+def test_a_table_without_the_right_ids_is_refused(ids: Tensor | None, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        Router(16, TABLE)(torch.randn(7, 16), ids)
+
+
+IMPOSSIBLE = {
+    "norm without sum": ({"norm_order": 2.0, "normalize_gates": False}, "nothing is divided"),
+    "floor of a softmax over the chosen": (
+        {"norm_floor": 0.1, "topk_first": True},
+        "nothing is divided",
+    ),
+    "no norm": ({"norm_order": 0.0}, "norm_order must be positive"),
+    "floor below zero": ({"norm_floor": -1.0}, "norm_floor at least 0"),
+    "table without rows": ({"choice": "table"}, "belong together"),
+    "rows without a table": ({"table_size": 5}, "belong together"),
+    "empty table": ({"choice": "table", "table_size": 0}, "table_size must be at least 1"),
+    "groups of a table": (
+        {"choice": "table", "table_size": 5, "n_groups": 2, "top_groups": 1},
+        "the table has chosen",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", IMPOSSIBLE)
+def test_impossible_rules_are_refused_in_a_sentence(name: str) -> None:
+    options, sentence = IMPOSSIBLE[name]
+    with pytest.raises(ValueError, match=sentence):
+        RouterConfig(n_experts=6, top_k=2, **options)

@@ -12,7 +12,7 @@ from moe_teach.ops import operation
 from moe_teach.ops.backends import OPERATIONS, explain, using
 from moe_teach.ops.grouped_mm import grouped_mm
 from moe_teach.ops.operation import Operation, asked_for, kernels_serve, listening
-from moe_teach.types import Routing
+from moe_teach.types import ExpertWeights, Routing
 
 
 def layer() -> MoE:
@@ -194,6 +194,7 @@ def test_more_experts_than_the_kernels_can_count_take_another_way(monkeypatch, n
     blank = torch.zeros(2, n_experts)
     routing = Routing(blank, blank, torch.ones(2, 1), torch.zeros(2, 1, dtype=torch.long))
     expected = "triton" if n_experts == 4096 else {"dispatch": "torch", "routed_ffn": "parts"}
-    for name in ("dispatch", "routed_ffn"):
-        backend, _ = OPERATIONS[name].decide(claimed(torch.bfloat16), routing)
+    experts = ExpertWeights(torch.zeros(n_experts, 1, 1), torch.zeros(n_experts, 1, 1))
+    for name, more in (("dispatch", ()), ("routed_ffn", (experts, "gelu"))):
+        backend, _ = OPERATIONS[name].decide(claimed(torch.bfloat16), routing, *more)
         assert backend == (expected if n_experts == 4096 else expected[name])

@@ -6,7 +6,12 @@ from typing import Any
 from moe_teach.config import Activation, refuse
 
 _MISSING: Any = object()
-_GATED: dict[str, Activation] = {"silu": "swiglu", "swish": "swiglu"}
+_GATED: dict[str, Activation] = {
+    "silu": "swiglu",
+    "swish": "swiglu",
+    "gelu_pytorch_tanh": "geglu",
+    "gelu_new": "geglu",
+}
 
 
 class Published:
@@ -37,6 +42,10 @@ class Published:
         )
         return value
 
+    def either(self, name: str, other: str) -> Any:
+        """Give a value that files name in one of two ways."""
+        return self(name, self(other, None)) or self(name)
+
     def within(self, name: str) -> "Published":
         """Give a part of the configuration that is one itself."""
         return _Part(self(name), self.layer, self.model_type)
@@ -47,11 +56,19 @@ class Published:
         Raises:
             ValueError: if our experts do not have it.
         """
-        theirs = self(name, "silu")
+        return self.activation_of(self(name, "silu"))
+
+    @staticmethod
+    def activation_of(theirs: str) -> Activation:
+        """Give our name for theirs of an activation behind a gate.
+
+        Raises:
+            ValueError: if our experts do not have it.
+        """
         refuse(
             theirs not in _GATED,
-            f"{name} is {theirs!r}, but experts with a gate are known here with "
-            f"{', '.join(_GATED)} only.",
+            f"The experts' gates go through {theirs!r}, but known here are only "
+            f"{', '.join(_GATED)}.",
         )
         return _GATED[theirs]
 

@@ -1,12 +1,12 @@
 """Write one of our models as the GGUF file that llama.cpp opens, or say why it cannot be done."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 from moe_teach.checkpoint.gguf import metadata
 from moe_teach.checkpoint.gguf.architectures import (
@@ -14,9 +14,10 @@ from moe_teach.checkpoint.gguf.architectures import (
     Architecture,
     reasons_against,
 )
-from moe_teach.checkpoint.gguf.parts import demand_own_parts
+from moe_teach.checkpoint.gguf.parts import demand_as_configured
 from moe_teach.checkpoint.gguf.tensors import Named, named_tensors
 from moe_teach.checkpoint.gguf.vocabulary import of_tokenizer
+from moe_teach.checkpoint.guard import demand_plain
 from moe_teach.config import refuse
 from moe_teach.files import replacing
 from moe_teach.nn.model import Model
@@ -39,8 +40,9 @@ def export_gguf(
     model: nn.Module,
     file: Path | str,
     *,
-    tokenizer_json: Path | str | None = None,
+    tokenizer_json: str | None = None,
     chat_template: str | None = None,
+    end_token: str | None = None,
     expert_type: str | Kind = "F32",
     architecture: str | None = None,
     name: str = "moe_teach",
@@ -53,8 +55,9 @@ def export_gguf(
     Args:
         model: a `Model` made of the library's own parts, on any device and of any float dtype.
         file: where to write.
-        tokenizer_json: the tokenizer that belongs to it; without one, the file knows ids only.
-        chat_template: in Jinja, as tokenizers of the ecosystem carry it.
+        tokenizer_json: the text of its `tokenizer.json`; without one, the file knows ids only.
+        chat_template: how a conversation becomes a text, in Jinja.
+        end_token: the token that ends a text; None takes the tokenizer's if its name is usual.
         expert_type: how the matrices of the routed experts are stored: one of
             `moe_teach.ops.quantise.KINDS`.
         architecture: one of `ARCHITECTURES`; by default the first that fits.
@@ -64,10 +67,10 @@ def export_gguf(
         ValueError: no architecture of llama.cpp computes this model, and why; weights that are no
             numbers; experts too narrow for the blocks of `expert_type`; another tokenizer.
     """
-    demand_own_parts(model)
+    demand_plain(model)
+    demand_as_configured(model)
     there = architecture_of(model, architecture)
-    tokenizer_file = None if tokenizer_json is None else Path(tokenizer_json)
-    said = of_tokenizer(tokenizer_file, model.config.vocab_size, chat_template)
+    said = of_tokenizer(tokenizer_json, model.config.vocab_size, chat_template, end_token)
     said["general.name"] = name
     return write(model, Path(file), there, said, kind_named(expert_type))
 
@@ -103,15 +106,19 @@ def write(
     architecture: Architecture,
     more: dict[str, metadata.Value],
     expert_kind: Kind,
+    trunk_kind: Kind = KINDS["F32"],
+    content: Callable[[Named], Tensor] = Named.content,
 ) -> Written:
     """Write the file without asking whether the architecture fits: `export_gguf` has asked.
 
-    `more` are keys that the configuration does not know, such as those of the tokenizer.
+    `more` are keys that the configuration does not know, such as those of the tokenizer. The
+    matrices of attention and the tables are written as `trunk_kind`. `content` brings a tensor
+    when its turn comes: a model that is an outline has them elsewhere.
     """
     import gguf
 
     tensors = list(named_tensors(model, architecture))
-    kinds = [expert_kind if named.of_experts else KINDS["F32"] for named in tensors]
+    kinds = [_kind(named, expert_kind, trunk_kind) for named in tensors]
     said = {**metadata.of_model(model.config, architecture), **_versions(expert_kind), **more}
     with replacing(file) as temporary:
         with closing(gguf.GGUFWriter(temporary, architecture.name)) as writer:
@@ -122,18 +129,28 @@ def write(
             writer.write_header_to_file()
             writer.write_kv_data_to_file()
             writer.write_ti_data_to_file()
-            for content in _contents(tensors, kinds):
-                writer.write_tensor_data(content)
+            for numbers in _contents(tensors, kinds, content):
+                writer.write_tensor_data(numbers)
         n_bytes = temporary.stat().st_size
     of_experts = sum(expert_kind.n_bytes(t.tensor.numel()) for t in tensors if t.of_experts)
     return Written(file, architecture.name, len(tensors), n_bytes, of_experts)
 
 
-def _contents(tensors: list[Named], kinds: list[Kind]) -> Iterator[np.ndarray]:
+def _kind(named: Named, expert_kind: Kind, trunk_kind: Kind) -> Kind:
+    """Keep routers, norms and biases precise, whatever the rest is stored as."""
+    if named.of_experts:
+        return expert_kind
+    is_router = named.name.endswith("ffn_gate_inp.weight")
+    return KINDS["F32"] if is_router or named.tensor.ndim < 2 else trunk_kind
+
+
+def _contents(
+    tensors: list[Named], kinds: list[Kind], content: Callable[[Named], Tensor]
+) -> Iterator[np.ndarray]:
     """Give the bytes of every tensor, one after another."""
     for named, kind in zip(tensors, kinds, strict=True):
         try:
-            record = quantise(named.content(), kind)
+            record = quantise(content(named), kind)
         except ValueError as problem:
             raise ValueError(f"{named.name} cannot be written. {problem}") from problem
         yield packed(record).numpy()

@@ -1,54 +1,30 @@
-"""The parts of a model as a file wants them; parts that are not the library's are refused."""
+"""The parts of a model as a file wants them, and whether they are as its configuration says."""
 
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from moe_teach.config import ModelConfig, refuse
-from moe_teach.nn.attention import Attention
 from moe_teach.nn.block import Block
-from moe_teach.nn.experts import Experts
-from moe_teach.nn.feed_forward import DenseFFN, FeedForward
 from moe_teach.nn.model import Model
-from moe_teach.nn.moe import FusedMoE, MoE
-from moe_teach.nn.router import Router
+from moe_teach.nn.moe import MoE
 
 
-def demand_own_parts(model: nn.Module) -> None:
-    """Refuse a model that holds parts of somebody else, or that is not as its configuration says.
-
-    A file holds numbers and a name, never code: what another router does would be lost in it.
+def demand_as_configured(model: Model) -> None:
+    """Refuse a model that was changed after it was built: a file says what its configuration says.
 
     Raises:
-        ValueError: which part it is, in which layer.
+        ValueError: what is otherwise, and where.
     """
-    refuse(
-        type(model) is not Model,
-        f"Only a moe_teach.nn.model.Model can be written as GGUF, not a {type(model).__name__}.",
-    )
-    for layer, block in enumerate(model.blocks):
-        for part, known in _parts(block):
-            refuse(
-                type(part) not in known,
-                f"Layer {layer} holds a {type(part).__name__}. A GGUF file holds numbers and no "
-                f"program, so only the library's own parts can be written: "
-                f"{', '.join(own.__name__ for own in known)}.",
-            )
     _demand_shapes(model)
-    _demand_rules(model)
-
-
-def _parts(block: nn.Module) -> Iterator[tuple[nn.Module, tuple[type, ...]]]:
-    """Give the parts of a layer, the outer ones first, each with the types it may have."""
-    yield block, (Block,)
-    yield block.attention, (Attention,)
-    yield block.ffn, (MoE, FusedMoE, DenseFFN)
-    if isinstance(block.ffn, MoE):
-        yield block.ffn.router, (Router,)
-        yield block.ffn.experts, (Experts,)
-        if block.ffn.shared_expert is not None:
-            yield block.ffn.shared_expert, (FeedForward,)
+    for layer, block in enumerate(model.blocks):
+        for what, held, promised in _rules(model.config, block):
+            refuse(
+                held != promised,
+                f"The {what} of layer {layer} is {held}, but the model's configuration says "
+                f"{promised}: give the model the configuration of what it holds.",
+            )
 
 
 def _demand_shapes(model: Model) -> None:
@@ -78,27 +54,14 @@ def _promised_shapes(config: ModelConfig) -> Iterator[tuple[str, tuple[int, ...]
             yield f"{prefix}ffn.shared_expert.w_up.weight", (moe.shared_width, width)
 
 
-def _demand_rules(model: Model) -> None:
-    for layer, block in enumerate(model.blocks):
-        for what, held, promised in _rules(model.config, block):
-            refuse(
-                held != promised,
-                f"The {what} of layer {layer} is {held}, but the model's configuration says "
-                f"{promised}: give the model the configuration of what it holds.",
-            )
-
-
 def _rules(config: ModelConfig, block: Block) -> Iterator[tuple[str, object, object]]:
     """Give what a layer works by, and what the configuration says about it."""
     yield "attention", block.attention.config, config.attention
     yield "norm's epsilon", block.attention_norm.eps, config.norm_eps
     ffn, moe = block.ffn, config.moe
     if isinstance(ffn, MoE) and moe is not None:
-        yield "router", ffn.router.config, moe.router
-        yield "capacity", ffn.capacity_factor, moe.capacity_factor
-        yield "activation", ffn.experts.activation, moe.activation
-        shared = ffn.shared_expert
-        yield "number of shared experts", int(shared is not None), int(bool(moe.shared_width))
+        held, promised = ffn.shared_expert is not None, bool(moe.shared_width)
+        yield "number of shared experts", int(held), int(promised)
 
 
 def selection_bias(model: Model) -> Tensor:

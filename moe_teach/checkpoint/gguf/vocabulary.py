@@ -1,10 +1,9 @@
 """The tokenizer of a model in the words of a GGUF file."""
 
-import json
-from pathlib import Path
 from typing import Any
 
 from moe_teach.checkpoint.gguf.metadata import Value
+from moe_teach.checkpoint.tokenizer_text import demand_fitting, end_token_of, id_of, parsed
 from moe_teach.config import refuse
 
 NORMAL, CONTROL, UNUSED = 1, 3, 5
@@ -17,42 +16,44 @@ _NUL = 0
 
 
 def of_tokenizer(
-    tokenizer_json: Path | None, vocab_size: int, chat_template: str | None
+    tokenizer_json: str | None,
+    vocab_size: int,
+    chat_template: str | None = None,
+    end_token: str | None = None,
 ) -> dict[str, Value]:
-    """Return the keys that describe the tokenizer.
+    """Return the keys that describe the tokenizer, from the text of its `tokenizer.json`.
 
-    Without a `tokenizer.json` every token is called by its number, such as `<|17|>`, and requests
-    have to hold ids. (llama.cpp has a word for files without vocabulary, and its server dies of
-    them.)
+    Without one every token is called by its number, such as `<|17|>`, and requests have to hold
+    ids. (llama.cpp has a word for files without vocabulary, and its server dies of them.)
 
     Raises:
-        ValueError: the file holds another kind of tokenizer, or more tokens than the model has.
+        ValueError: the text is another kind of tokenizer, or belongs to another model; there is
+            no such end token.
     """
     if tokenizer_json is None:
         refuse(
-            chat_template is not None,
-            "A chat template needs a tokenizer that can read it: give tokenizer_json too.",
+            chat_template is not None or end_token is not None,
+            "A chat template and an end token are read by a tokenizer: give tokenizer_json too.",
         )
-        return _said({}, set(), [], vocab_size)
-    stored = _read(tokenizer_json)
-    added = stored["added_tokens"]
+        return _said({}, set(), [], vocab_size, _NUL)
+    demand_fitting(tokenizer_json, vocab_size)
+    stored = parsed(tokenizer_json)
+    _demand_byte_level(stored)
+    added = stored.get("added_tokens") or []
     names = {place: name for name, place in stored["model"]["vocab"].items()}
     names |= {token["id"]: token["content"] for token in added}
     special = {token["id"] for token in added if token["special"]}
-    refuse(
-        max(names) >= vocab_size,
-        f"The tokenizer has {max(names) + 1} tokens, but the model knows only {vocab_size}: it "
-        "belongs to another model.",
-    )
-    said = _said(names, special, stored["model"]["merges"], vocab_size)
+    end_token = end_token or end_token_of(tokenizer_json)
+    end = _NUL if end_token is None else id_of(tokenizer_json, end_token)
+    refuse(end is None, f"The tokenizer has no token {end_token!r} to end a text with.")
+    said = _said(names, special, stored["model"]["merges"], vocab_size, end)
     return said if chat_template is None else said | {"tokenizer.chat_template": chat_template}
 
 
 def _said(
-    names: dict[int, str], special: set[int], merges: list[Any], vocab_size: int
+    names: dict[int, str], special: set[int], merges: list[Any], vocab_size: int, end: int
 ) -> dict[str, Value]:
     places = range(vocab_size)
-    end = min(special, default=_NUL)
     return {
         "tokenizer.ggml.model": "gpt2",
         "tokenizer.ggml.pre": "gpt-2",
@@ -75,16 +76,16 @@ def _merge(merge: str | list[str]) -> str:
     return merge if isinstance(merge, str) else " ".join(merge)
 
 
-def _read(file: Path) -> dict[str, Any]:
-    refuse(not file.is_file(), f"There is no tokenizer at {file}.")
-    try:
-        stored = json.loads(file.read_text(encoding="utf-8"))
-        kind = (stored["model"]["type"], stored["pre_tokenizer"]["type"], stored["normalizer"])
-    except (ValueError, KeyError, TypeError) as problem:
-        raise ValueError(f"{file} is not a tokenizer.json that can be read.") from problem
+def _demand_byte_level(stored: dict[str, Any]) -> None:
+    """Refuse what llama.cpp would split otherwise: it knows pre-tokenizers by name only."""
+    splits = stored.get("pre_tokenizer") or {}
     refuse(
-        kind != ("BPE", "ByteLevel", None) or stored["pre_tokenizer"]["add_prefix_space"],
-        f"{file} holds a tokenizer of another kind than this course trains: only byte-level BPE, "
-        "without a normaliser and without a space put in front, is written into GGUF.",
+        stored["model"].get("type") != "BPE"
+        or splits.get("type") != "ByteLevel"
+        or bool(splits.get("add_prefix_space"))
+        or stored.get("normalizer") is not None
+        or (not splits.get("use_regex", True) and bool(stored["model"]["merges"])),
+        "This is a tokenizer of another kind than this course trains: only byte-level BPE that "
+        "splits words as GPT-2 does, without a normaliser and without a space put in front, is "
+        "written into GGUF.",
     )
-    return stored

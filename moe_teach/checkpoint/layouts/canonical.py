@@ -51,7 +51,7 @@ def flat(config: Any, path: str = "") -> dict[str, Any]:
 
 def _canonical_layer(moe: MoEConfig) -> MoEConfig:
     moe = replace(moe, router=_canonical_router(moe.router))
-    if moe.capacity_factor is None:
+    if not moe.drops:
         moe = replace(moe, drop_policy="first_come")
     if moe.d_ff_shared is not None and moe.shared_width % moe.d_ff == 0:
         moe = replace(moe, n_shared_experts=moe.shared_width // moe.d_ff, d_ff_shared=None)

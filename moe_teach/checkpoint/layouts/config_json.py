@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from moe_teach.checkpoint.layouts.canonical import flat, places
+from moe_teach.checkpoint.layouts.canonical import canonical, flat, places
 from moe_teach.checkpoint.layouts.layout import N_LAYERS, REQUIRED, Key, Layout
 from moe_teach.checkpoint.layouts.shared import HARMLESS
 from moe_teach.config import ModelConfig, refuse
@@ -17,8 +17,9 @@ def to_json(layout: Layout, config: ModelConfig) -> dict[str, Any]:
 
     Args:
         layout: whose keys to use.
-        config: of a model with experts.
+        config: of a model with experts; what acts in training alone is not said.
     """
+    config = canonical(config)
     ours = flat(config)
     said: dict[str, Any] = {"architectures": [layout.architecture], "model_type": layout.name}
     for key in layout.keys:
@@ -83,8 +84,10 @@ def _demand_known(layout: Layout, said: Mapping[str, Any]) -> None:
             f"config.json says {name} = {value!r}, and only {only!r} is what moe_teach.nn "
             f"computes: this {layout.title} cannot be opened here.",
         )
-    keys = {key.theirs for key in layout.keys} | set(layout.fixed) | set(layout.written)
-    known = keys | HARMLESS | set(_ROPE) | set(layout.placing)
+    keys = {name for key in layout.keys for name in (key.theirs, key.also)}
+    known = (
+        keys | set(layout.fixed) | set(layout.written) | HARMLESS | set(_ROPE) | set(layout.placing)
+    )
     # transformers writes what it did not ask for as null.
     unknown = sorted(name for name in set(said) - known if said[name] not in (None, False))
     refuse(
@@ -96,6 +99,8 @@ def _demand_known(layout: Layout, said: Mapping[str, Any]) -> None:
 
 def _value(layout: Layout, key: Key, said: Mapping[str, Any]) -> Any:
     value = said.get(key.theirs)
+    if value is None and key.also:
+        value = said.get(key.also)
     if value is None:
         refuse(key.default is REQUIRED, f"config.json lacks {key.theirs}.")
         value = key.default(said) if callable(key.default) else key.default
@@ -126,7 +131,12 @@ def _theta(layout: Layout, said: Mapping[str, Any]) -> float:
         f"Only {turned:.0%} of each head turns in this {layout.title} (partial_rotary_factor), "
         "and moe_teach.nn turns whole heads: it cannot be opened here.",
     )
-    return rope.get("rope_theta") or said.get("rope_theta") or layout.rope.theta
+    theta = rope.get("rope_theta") or said.get("rope_theta") or layout.rope.theta
+    refuse(
+        not isinstance(theta, int | float),
+        f"config.json must say rope_theta as a number, but it says {theta!r}.",
+    )
+    return float(theta)
 
 
 def _put(table: dict[str, Any], path: str, value: Any) -> None:

@@ -22,10 +22,13 @@ from moe_teach.config import ModelConfig
 
 
 def _place_of_experts(config: ModelConfig) -> dict[str, Any]:
+    numbered = enumerate(config.layer_has_experts)
+    sparse = [layer for layer, has_experts in numbered if has_experts]
+    is_one_stretch = sparse == list(range(sparse[0], sparse[-1] + 1))
     return {
-        "moe_layer_start_index": list(config.layer_has_experts).index(True),
-        "moe_layer_end_index": config.n_layers - 1,
-        "moe_layer_interval": config.moe_every,
+        "moe_layer_start_index": sparse[0],
+        "moe_layer_end_index": sparse[-1],
+        "moe_layer_interval": 1 if is_one_stretch else config.moe_every,
     }
 
 

@@ -22,12 +22,14 @@ class Key:
 
     `ours` is a path such as "moe.router.top_k". `default` is what a file without the key means,
     or a function of what the file says. `values` translates ours to theirs, where they differ.
+    `also` is another name of the key, which newer programs write.
     """
 
     theirs: str
     ours: str
     default: Any = REQUIRED
     values: Mapping[Any, Any] | None = None
+    also: str | None = None
 
 
 @dataclass(frozen=True)

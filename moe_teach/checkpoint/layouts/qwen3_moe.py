@@ -24,7 +24,7 @@ QWEN3_MOE = Layout(
         UNTIED,
         DENSE_WIDTH,
         Key("rms_norm_eps", "norm_eps", 1e-6),
-        Key("num_experts", "moe.router.n_experts"),
+        Key("num_experts", "moe.router.n_experts", also="num_local_experts"),
         Key("moe_intermediate_size", "moe.d_ff"),
         Key("norm_topk_prob", "moe.router.normalize_gates", False),
         Key("attention_bias", "attention.bias", False),

@@ -2,6 +2,8 @@
 
     y[n] = w_down[e] @ activation(w_up[e] @ rows[n])        for the expert e that owns row n
 
+plus `b_up[e]` and `b_down[e]` where the experts have biases, which only "composed" adds.
+
 "composed" is the definition in terms of grouped matmuls; it serves every device and, on a CPU, the
 experts that have so little to do that visiting them costs more than their work. "expertwise"
 finishes one expert before the next begins and is the fast path of the CPU in float32. "padded"
@@ -12,12 +14,13 @@ is even. "triton" is two kernels of our own and the fast path of a GPU.
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from moe_teach.config import Activation
+from moe_teach.config import Nonlinearity
 from moe_teach.ops.activation import activate
-from moe_teach.ops.demand import demand_rows, experts_in_one_precision
+from moe_teach.ops.demand import KERNEL_ACTIVATIONS, demand_rows, experts_in_one_precision
 from moe_teach.ops.grouped_ffn.expertwise import grouped_ffn_expertwise, rows_of_each
 from moe_teach.ops.grouped_ffn.padded import grouped_ffn_padded
 from moe_teach.ops.grouped_mm import multiplication, obstacle_to_torch
@@ -35,7 +38,7 @@ def grouped_ffn(
     rows: Float[Tensor, "N D"],
     expert_offsets: Int[Tensor, " E"],
     weights: ExpertWeights,
-    activation: Activation,
+    activation: Nonlinearity,
     *,
     backend: Backend | None = None,
 ) -> Float[Tensor, "N D"]:
@@ -45,7 +48,7 @@ def grouped_ffn(
         rows: sorted by expert, as `dispatch` lays them out.
         expert_offsets: the end of each expert's slice, int32; the last one is N.
         weights: the matrices of all experts.
-        activation: "swiglu", "gelu" or "relu".
+        activation: what happens between the matrices, see `MoEConfig`.
         backend: one of these four; by default the one that was measured to be fastest for this
             device, dtype, size and evenness of the load.
 
@@ -53,7 +56,8 @@ def grouped_ffn(
         One row per row, differentiable in `rows` and the weights ("composed": twice).
 
     Raises:
-        ValueError: if widths, dtypes or the number of experts disagree.
+        ValueError: if widths, dtypes or the number of experts disagree, or the backend that was
+            named lacks the activation or the biases.
     """
     demand_rows(rows, "rows", weights.w_up.shape[-1])
     n_experts = weights.w_up.shape[0]
@@ -69,23 +73,37 @@ def grouped_ffn_composed(
     rows: Tensor,
     expert_offsets: Tensor,
     weights: ExpertWeights,
-    activation: Activation,
+    activation: Nonlinearity,
     obstacle: str | None = None,
 ) -> Tensor:
     """Multiply up, activate, multiply down; autograd writes the backward pass."""
     multiply = multiplication(rows, weights.w_up, expert_offsets, obstacle)
-    up = multiply(rows, weights.w_up)
-    gate = None if weights.w_gate is None else multiply(rows, weights.w_gate)
-    return multiply(activate(up, gate, activation), weights.w_down)
+    owner = _owners(rows, expert_offsets) if weights.has_biases else None
+
+    def mapped(rows: Tensor, w: Tensor, bias: Tensor | None) -> Tensor:
+        y = multiply(rows, w)
+        return y if bias is None else y + F.embedding(owner, bias)
+
+    up = mapped(rows, weights.w_up, weights.b_up)
+    gate = None if weights.w_gate is None else mapped(rows, weights.w_gate, weights.b_gate)
+    return mapped(activate(up, gate, activation), weights.w_down, weights.b_down)
+
+
+def _owners(rows: Tensor, expert_offsets: Tensor) -> Tensor:
+    """Say for each row which expert's slice it stands in, (N,)."""
+    places = torch.arange(len(rows), device=rows.device, dtype=expert_offsets.dtype)
+    return torch.searchsorted(expert_offsets, places, right=True)
 
 
 def _fitting(
-    rows: Tensor, expert_offsets: Tensor, weights: ExpertWeights, *_: object
+    rows: Tensor, expert_offsets: Tensor, weights: ExpertWeights, activation: Nonlinearity
 ) -> tuple[Any, ...]:
     """Choose a backend: measured on one core, a visit costs what a million multiply-adds cost."""
     if asked_for("grouped_mm"):
         return "composed", "a backend was asked for its products, grouped_mm"
-    if kernels_serve(rows):
+    if weights.has_biases:
+        return "composed", "the other ways do not add the biases of experts"
+    if kernels_serve(rows) and activation in KERNEL_ACTIVATIONS:
         return "triton", ON_GPU
     if rows.device.type != "cpu" or not len(rows):
         return "composed", "it serves every device and no rows at all"

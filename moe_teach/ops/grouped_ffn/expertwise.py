@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from moe_teach.config import Activation
+from moe_teach.config import Nonlinearity
 from moe_teach.ops.activation import activate, activation_backward
+from moe_teach.ops.demand import demand_no_biases
 from moe_teach.types import ExpertWeights
 
 
@@ -27,10 +28,11 @@ def grouped_ffn_expertwise(
     rows: Tensor,
     expert_offsets: Tensor,
     weights: ExpertWeights,
-    activation: Activation,
+    activation: Nonlinearity,
     counts: list[int] | None = None,
 ) -> Tensor:
     """Run each expert from its rows to its answers; differentiable once."""
+    demand_no_biases(weights)
     inputs = (rows, weights.w_up, weights.w_down, weights.w_gate)
     counts = rows_of_each(expert_offsets) if counts is None else counts
     if torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in inputs):

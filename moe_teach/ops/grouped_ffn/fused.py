@@ -11,8 +11,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from moe_teach.config import Activation
-from moe_teach.ops.demand import demand_activation, demand_operands
+from moe_teach.config import Nonlinearity
+from moe_teach.ops.demand import (
+    demand_kernel_activation,
+    demand_no_biases,
+    demand_operands,
+)
 from moe_teach.ops.grouped_ffn.kernels_backward import (
     InnerGradients,
     inner_gradients,
@@ -29,14 +33,16 @@ Gradients = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 def grouped_ffn_triton(
-    rows: Tensor, expert_offsets: Tensor, weights: ExpertWeights, activation: Activation
+    rows: Tensor, expert_offsets: Tensor, weights: ExpertWeights, activation: Nonlinearity
 ) -> Tensor:
     """Run every row through its expert in Triton; differentiable once.
 
     Raises:
-        ValueError: for dtypes the kernels do not multiply, or tensors on the wrong device.
+        ValueError: for dtypes and activations the kernels do not compute, biases of experts, or
+            tensors on the wrong device.
     """
-    demand_activation(activation, weights.w_gate is not None)
+    demand_kernel_activation(activation, weights.w_gate is not None)
+    demand_no_biases(weights)
     given = {"w_up": weights.w_up, "w_down": weights.w_down, "w_gate": weights.w_gate}
     demand_operands(KERNEL_DTYPES, rows=rows, expert_offsets=expert_offsets, **given)
     keep = somebody_differentiates(rows, *given.values())

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from moe_teach.config import Activation
+from moe_teach.config import Nonlinearity
 from moe_teach.ops.activation import activate, activation_backward
+from moe_teach.ops.demand import demand_no_biases
 from moe_teach.ops.grouped_ffn.expertwise import rows_of_each
 from moe_teach.types import ExpertWeights
 
@@ -22,10 +23,11 @@ def grouped_ffn_padded(
     rows: Tensor,
     expert_offsets: Tensor,
     weights: ExpertWeights,
-    activation: Activation,
+    activation: Nonlinearity,
     counts: list[int] | None = None,
 ) -> Tensor:
     """Lay the slices side by side in a block of zeros, compute the block, take the rows back."""
+    demand_no_biases(weights)
     counts = rows_of_each(expert_offsets) if counts is None else counts
     matrices = (weights.w_up, weights.w_down, weights.w_gate)
     return _PaddedFFN.apply(rows, *matrices, _cells(counts, rows.device), max(counts), activation)

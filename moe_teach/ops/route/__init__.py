@@ -23,6 +23,7 @@ from torch import Tensor
 from moe_teach.config import RouterConfig, ScoreFn
 from moe_teach.ops.demand import demand_rows
 from moe_teach.ops.operation import Kernel, Operation, kernels_serve
+from moe_teach.ops.route.gates import gates_of
 from moe_teach.types import Routing
 
 Backend = Literal["reference", "triton"]
@@ -64,16 +65,18 @@ def route(
         raise ValueError(f"top_k is {config.top_k}, but weight scores only {len(weight)} experts.")
     if not is_plain(config):
         raise ValueError(
-            "route() knows neither groups of experts nor experts that choose, and of the scores "
-            "only softmax and sigmoid: use a Router."
+            "route() knows tokens that choose freely, by softmax or sigmoid, and gates divided by "
+            "their sum or by nothing. For groups, tables, experts that choose, other scores and "
+            "norms, and biases of the router use a Router."
         )
     return ROUTE(x, weight, expert_bias, config, backend=backend)
 
 
 def is_plain(config: RouterConfig) -> bool:
-    """Tell whether tokens choose freely among all experts, by a score that the kernels know."""
-    is_free = config.choice == "token" and config.n_groups == 1
-    return is_free and config.score_fn != "sqrt_softplus"
+    """Tell whether tokens choose freely among all experts, in a way that the kernels know."""
+    is_free = config.choice == "token" and config.n_groups == 1 and not config.bias
+    is_summed = config.norm_order == 1 and config.norm_floor == 0
+    return is_free and is_summed and config.score_fn != "sqrt_softplus"
 
 
 def route_reference(
@@ -91,16 +94,17 @@ def route_reference(
     return Routing(logits, probs, gates_of(config, logits, probs, expert_ids), expert_ids)
 
 
-def precise_logits(x: Tensor, weight: Tensor) -> Tensor:
-    """Compute x @ weight.T at least in float32, also where autocast asks for less.
+def precise_logits(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Compute x @ weight.T + bias at least in float32, also where autocast asks for less.
 
     Rounding can swap two experts of nearly equal score, so bfloat16 is not enough here.
     """
     if torch.is_autocast_enabled(x.device.type):
         with torch.autocast(x.device.type, enabled=False):
-            return precise_logits(x, weight)
+            return precise_logits(x, weight, bias)
     precise = torch.promote_types(x.dtype, torch.float32)
-    return F.linear(x.to(precise), weight.to(precise))
+    bias = None if bias is None else bias.to(precise)
+    return F.linear(x.to(precise), weight.to(precise), bias)
 
 
 def score(logits: Float[Tensor, "T E"], score_fn: ScoreFn = "softmax") -> Float[Tensor, "T E"]:
@@ -191,29 +195,6 @@ def _best(ranking: Tensor, top_k: int) -> Tensor:
         if not bool((values[:, 1:] == values[:, :-1]).any()):
             return expert_ids[:, :top_k]
     return ranking.sort(dim=-1, descending=True, stable=True).indices[:, :top_k]
-
-
-def gates_of(
-    config: RouterConfig,
-    logits: Float[Tensor, "T E"],
-    probs: Float[Tensor, "T E"],
-    expert_ids: Int[Tensor, "T K"],
-) -> Float[Tensor, "T K"]:
-    """Weigh the chosen experts as `config` says.
-
-    Their probabilities, made to sum to one if asked; or, with `topk_first`, a softmax over the
-    chosen logits alone. Then `gate_scale`. With k = 1, summing to one turns every gate into the
-    constant 1, and the router gets no gradient from the task.
-    """
-    if config.topk_first:
-        gates = logits.gather(-1, expert_ids).softmax(dim=-1)
-    else:
-        gates = probs.gather(-1, expert_ids)
-        if config.normalize_gates:
-            # Sigmoid probabilities can all underflow to zero: then gates are zero and not NaN.
-            total = gates.sum(dim=-1, keepdim=True)
-            gates = gates / total.clamp_min(torch.finfo(total.dtype).tiny)
-    return gates if config.gate_scale == 1 else gates * config.gate_scale
 
 
 def topk_gates(

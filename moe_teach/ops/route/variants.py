@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from moe_teach.config import GroupScore
 from moe_teach.ops.route import top_experts
 
 
@@ -29,18 +30,23 @@ def jittered(
 
 
 def group_mask(
-    ranking: Float[Tensor, "T E"], n_groups: int, top_groups: int
+    ranking: Float[Tensor, "T E"],
+    n_groups: int,
+    top_groups: int,
+    group_score: GroupScore = "best_two",
 ) -> Bool[Tensor, "T E"]:
     """Tell which experts a token may choose when only its best groups are open to it.
 
     Experts stand in `n_groups` consecutive groups of equal size. A group is as good as the sum of
-    its two best experts (DeepSeek-V3, arXiv 2412.19437, section 2.1.2). Close the others with
+    its two best experts (DeepSeek-V3, arXiv 2412.19437, section 2.1.2), or with "best" as the best
+    one alone (DeepSeek-V2, arXiv 2405.04434, section 2.2.2). Close the others with
     minus infinity: a zero would beat an expert whose biased score is negative.
     """
     groups = ranking.unflatten(-1, (n_groups, -1))  # (T, G, E / G)
-    best_two = groups.topk(min(2, groups.shape[-1]), dim=-1).values.sum(dim=-1)  # (T, G)
-    is_open = torch.zeros_like(best_two, dtype=torch.bool)
-    is_open.scatter_(-1, top_experts(best_two, top_groups), True)
+    n_counted = min({"best_two": 2, "best": 1}[group_score], groups.shape[-1])
+    goodness = groups.topk(n_counted, dim=-1).values.sum(dim=-1)  # (T, G)
+    is_open = torch.zeros_like(goodness, dtype=torch.bool)
+    is_open.scatter_(-1, top_experts(goodness, top_groups), True)
     return is_open.repeat_interleave(groups.shape[-1], dim=-1)
 
 

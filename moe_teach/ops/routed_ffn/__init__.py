@@ -23,8 +23,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from moe_teach.config import Activation
-from moe_teach.ops.demand import demand_routing_of, demand_rows, experts_in_one_precision
+from moe_teach.config import Nonlinearity
+from moe_teach.ops.demand import (
+    KERNEL_ACTIVATIONS,
+    demand_routing_of,
+    demand_rows,
+    experts_in_one_precision,
+)
 from moe_teach.ops.dispatch import COMBINE, DISPATCH, kernels_lay_out
 from moe_teach.ops.five_ways import FIVE_WAYS
 from moe_teach.ops.grouped_ffn import GROUPED_FFN
@@ -41,7 +46,7 @@ def routed_ffn(
     x: Float[Tensor, "T D"],
     routing: Routing,
     weights: ExpertWeights,
-    activation: Activation,
+    activation: Nonlinearity,
     *,
     backend: Backend | None = None,
 ) -> Float[Tensor, "T D"]:
@@ -51,7 +56,7 @@ def routed_ffn(
         x: one row per token.
         routing: who is chosen, with which gates, and which choices are kept.
         weights: the matrices of all experts.
-        activation: "swiglu", "gelu" or "relu".
+        activation: what happens between the matrices, see `MoEConfig`.
         backend: a name in the table above; by default "triton" on a GPU, "each" for a handful of
             choices outside training, and "parts" elsewhere.
 
@@ -59,7 +64,8 @@ def routed_ffn(
         One row per token in the dtype of `x`, differentiable in `x`, the gates and the weights.
 
     Raises:
-        ValueError: if `x`, `routing` and `weights` do not belong together.
+        ValueError: if `x`, `routing` and `weights` do not belong together, or the backend that
+            was named lacks the activation or the biases of experts.
     """
     demand_rows(x, "x", weights.w_up.shape[-1])
     demand_routing_of(x, routing)
@@ -71,7 +77,7 @@ def routed_ffn(
     return ROUTED_FFN(x, routing, weights, activation, backend=backend)
 
 
-def _parts(x: Tensor, routing: Routing, weights: ExpertWeights, activation: Activation) -> Tensor:
+def _parts(x: Tensor, routing: Routing, weights: ExpertWeights, activation: Nonlinearity) -> Tensor:
     """Dispatch, compute the experts on their slices, combine: each as is fastest here."""
     rows, dispatched = DISPATCH(x, routing)
     rows, weights = experts_in_one_precision(rows, weights)
@@ -79,18 +85,24 @@ def _parts(x: Tensor, routing: Routing, weights: ExpertWeights, activation: Acti
     return COMBINE(y, routing.gates, dispatched).to(x.dtype)
 
 
-def _each(x: Tensor, routing: Routing, weights: ExpertWeights, activation: Activation) -> Tensor:
+def _each(x: Tensor, routing: Routing, weights: ExpertWeights, activation: Nonlinearity) -> Tensor:
     # A backward pass would fill a gradient of the fused size for every visit.
     way = _parts if torch.is_grad_enabled() else routed_ffn_each
     return way(x, routing, weights, activation)
 
 
-def _fitting(x: Tensor, routing: Routing, *_: object) -> tuple[str, str]:
+def _fitting(
+    x: Tensor, routing: Routing, weights: ExpertWeights, activation: Nonlinearity
+) -> tuple[str, str]:
     """Choose a backend, and say why."""
     if asked := part_asked_for(_PARTS):
         return "parts", f"a backend was asked for one of its parts, {asked}"
+    if weights.has_biases:
+        return "parts", "the biases of experts are added in one of its parts"
     if kernels_lay_out(x, routing):
-        return "triton", ON_GPU
+        if activation in KERNEL_ACTIVATIONS:
+            return "triton", ON_GPU
+        return "parts", "the kernels do not compute this activation"
     is_handful = routing.expert_ids.numel() <= max(_HANDFUL, routing.probs.shape[-1] // 8)
     if x.device.type == "cpu" and is_handful and not torch.is_grad_enabled():
         return "each", "sorting so few choices costs more than visiting them one by one"

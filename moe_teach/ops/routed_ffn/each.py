@@ -7,16 +7,21 @@ matmuls between them. This way needs none of them, and each visited expert is re
 import torch
 from torch import Tensor
 
-from moe_teach.config import Activation
+from moe_teach.config import Nonlinearity
 from moe_teach.ops.activation import expert_ffn
-from moe_teach.ops.demand import demand_expert_id, experts_in_one_precision
+from moe_teach.ops.demand import (
+    demand_expert_id,
+    demand_no_biases,
+    experts_in_one_precision,
+)
 from moe_teach.types import ExpertWeights, Routing
 
 
 def routed_ffn_each(
-    x: Tensor, routing: Routing, weights: ExpertWeights, activation: Activation
+    x: Tensor, routing: Routing, weights: ExpertWeights, activation: Nonlinearity
 ) -> Tensor:
     """Add each answer to its token as soon as it is there; outside training only."""
+    demand_no_biases(weights)
     y = torch.zeros_like(x, dtype=torch.promote_types(x.dtype, routing.gates.dtype))
     rows, weights = experts_in_one_precision(x, weights)
     fused = (weights.w_up, weights.w_down, weights.w_gate)

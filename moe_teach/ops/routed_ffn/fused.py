@@ -20,10 +20,11 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from moe_teach.config import Activation
+from moe_teach.config import Nonlinearity
 from moe_teach.ops.demand import (
-    demand_activation,
     demand_expert_ids_in_sight,
+    demand_kernel_activation,
+    demand_no_biases,
     demand_operands,
     in_one_precision,
 )
@@ -44,7 +45,7 @@ from moe_teach.types import ExpertWeights, Routing
 
 
 def routed_ffn_triton(
-    x: Tensor, routing: Routing, weights: ExpertWeights, activation: Activation
+    x: Tensor, routing: Routing, weights: ExpertWeights, activation: Nonlinearity
 ) -> Tensor:
     """Run every token through its experts, from its own row to its own row; differentiable once.
 
@@ -52,12 +53,14 @@ def routed_ffn_triton(
     dropped, because looking for them would mean waiting.
 
     Raises:
-        ValueError: for dtypes the kernels do not multiply, or tensors on the wrong device.
+        ValueError: for dtypes and activations the kernels do not compute, biases of experts, or
+            tensors on the wrong device.
     """
     ids, gates, n_experts = routing.expert_ids, routing.gates, len(weights.w_up)
     demand_expert_ids_in_sight(ids, n_experts)
     tokens, *matrices = in_one_precision(x, weights.w_up, weights.w_down, weights.w_gate)
-    demand_activation(activation, weights.w_gate is not None)
+    demand_kernel_activation(activation, weights.w_gate is not None)
+    demand_no_biases(weights)
     given = dict(zip(("w_up", "w_down", "w_gate"), matrices, strict=True))
     others = {"gates": gates, "expert_ids": ids, "kept": routing.kept}
     demand_operands(KERNEL_DTYPES, x=tokens, **given, **others)

@@ -1,0 +1,1 @@
+"""Our MoE layer beside the blocks of published architectures."""

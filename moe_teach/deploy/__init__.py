@@ -1,0 +1,1 @@
+"""Models outside the notebook: where memory is short, and where others ask for answers."""

@@ -561,18 +561,26 @@ print("      every one of them is off by a twentieth of its largest output at le
 # ## The library's layer, from the config
 #
 # All of this is configuration in the library: `moe_from(config)` reads what a published
-# configuration means for router and experts, and `weights_from` what its tensors mean.
+# configuration means for router and experts, and `weights_from` what its tensors mean. (For nine
+# more architectures, gradients included: `tests/checkpoint/test_blocks.py`.)
 
 # %%
-from moe_teach.checkpoint.blocks import FAMILIES, moe_from, weights_from
+from moe_teach.checkpoint.blocks import moe_from, weights_from
 
+CONFIGS["Grok-1"] = {"model_type": "grok-1", "num_experts": 8, "num_experts_per_tok": 2,
+                     "intermediate_size": WIDTH, "hidden_size": D}  # fmt: skip
+states = {name: block.state_dict() for name, block in blocks.items()}
+in_file = ("router.w", "moe.linear.w", "moe.linear_v.w", "moe.linear_1.w")
+states["Grok-1"] = {name: part.mT for name, part in zip(in_file, grok_weights, strict=True)}
+
+# %%
 for name, config in CONFIGS.items():
-    if config.model_type in FAMILIES:
-        layer = MoE.build(D, moe_from(config)).eval()
-        layer.load_state_dict(weights_from(blocks[name].state_dict(), config))
-        far = error(layer(x)[0].detach(), published(name, x))
-        print(f"{name:12} {moe_from(config).router.score_fn:8} off by {far:.0e}")
-        assert far < 1e-5
+    layer = MoE.build(D, moe_from(config)).eval()
+    layer.load_state_dict(weights_from(states[name], config))
+    with torch.no_grad():
+        far = error(layer(x[None])[0][0], published(name, x))
+    print(f"{name:12} {moe_from(config).router.score_fn:8} off by {far:.0e}")
+    assert far < 1e-5
 
 # %% [markdown]
 # ## Attention can be wrong, too
@@ -662,8 +670,7 @@ assert far > 1e-3
 # %%
 from moe_teach.checkpoint.gguf.export import export_gguf
 
-tokens_file = WEIGHTS / "four_domains" / "tokenizer.json"
-written = export_gguf(model, folder / "ours.gguf", tokenizer_json=tokens_file)
+written = export_gguf(model, folder / "ours.gguf", tokenizer_json=vocabulary)
 print(f"{written.architecture}: {written.n_tensors} tensors, {written.n_bytes / 1e6:.1f} MB")
 
 # %% [markdown]

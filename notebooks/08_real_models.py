@@ -674,9 +674,9 @@ written = export_gguf(model, folder / "ours.gguf", tokenizer_json=vocabulary)
 print(f"{written.architecture}: {written.n_tensors} tensors, {written.n_bytes / 1e6:.1f} MB")
 
 # %% [markdown]
-# (On the command line: `moe-teach export --to hf FOLDER`, or `--to gguf FILE`. That llama.cpp
-# itself gives the same probabilities, over the whole vocabulary, is proved by the tests of the
-# course and written down in `results/`.)
+# (On the command line: `moe-teach export SOURCE --to hf FOLDER`, or `--to gguf`. That llama.cpp
+# itself then gives the same probabilities, over the whole vocabulary, is proved by the tests of the
+# course, with pairings that are wrong by intent beside them.)
 #
 # ## Open a released model
 #

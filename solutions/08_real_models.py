@@ -237,7 +237,7 @@ def repaired_block(tensors: dict[str, Tensor], config: dict[str, Any], x: Tensor
     """Run one MoE block straight from a checkpoint, as the contract says.
 
     tensors and config: as in the contract above; x: (T, D) float32, T at least 1.
-    Returns y (T, D), with the gates and experts of the model.
+    Returns y (T, D). Gradients reach x and all tensors that have a part in it.
     """
     ### BEGIN SOLUTION
     is_deepseek = config["model_type"] == "deepseek_v3"

@@ -7,6 +7,8 @@
 # error, and text still comes out.**
 #
 # What a loader can check is names and shapes. The rest you have to know, and to prove by numbers.
+#
+# This page needs `transformers` and `gguf`; `pip install "moe-teach[deploy]"` brings both.
 
 # %%
 import json

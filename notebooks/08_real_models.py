@@ -714,6 +714,36 @@ said = json.loads((folder / "ours" / "config.json").read_text("utf-8"))
 print(again.layout, {key: said[key] for key in ("hidden_size", "num_hidden_layers", "vocab_size")})
 
 # %% [markdown]
+# ## Play
+#
+# Make a mistake of your own. It is done to every block of the trained model; whatever you change,
+# names and shapes have to stay.
+
+
+# %%
+def my_mistake(block: nn.Module) -> None:
+    """Change one thing."""
+    block.ffn.experts.w_down.mul_(0.9)
+
+
+wrong = mistakes.made(model, my_mistake)
+cost = evaluate(wrong, batches).loss - right.loss
+with torch.no_grad():
+    print(f"{cost:+.4f} nats per token; logits off by "
+          f"{error(wrong(texts).logits, model(texts).logits):.0e} of the largest")  # fmt: skip
+
+# %% [markdown]
+# Three things to try:
+#
+# 1. Let two experts change places: `matrix[[0, 1]] = matrix[[1, 0]].clone()` for every `matrix` in
+#    `block.ffn.experts.parameters()`. Then let them change places in the router,
+#    `block.ffn.router.proj.weight`, and in `block.ffn.router.expert_bias`, as well. What is left?
+# 2. Set `block.ffn_norm.eps` to 1e-6, a number in which configs differ. Does either of the two
+#    numbers that are printed notice?
+# 3. Find a mistake that costs hardly a thousandth of a nat, and is more than a tenth off in the
+#    logits.
+
+# %% [markdown]
 # ## What could be wrong with these results
 #
 # - **Random blocks.** Equal outputs are proved on random weights of a usual size, with 200 tokens.

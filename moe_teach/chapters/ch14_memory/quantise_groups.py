@@ -42,7 +42,7 @@ EXERCISE = Exercise(
     "case.",
 )
 
-SIZES = ((1, 1, 4), (3, 7, 4), (5, 32, 8), (2, 33, 32), (11, 13, 13), (4, 6, 64))  # R, C, group
+SIZES = ((1, 1, 4), (3, 11, 4), (5, 32, 8), (2, 33, 32), (11, 13, 13), (4, 6, 64))  # R, C, group
 BITS = (4, 8, 3, 2)
 
 
@@ -119,27 +119,6 @@ def _short(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-@EXERCISE.stage("zeros")
-def _group_zeros(answer: Any, seed: int) -> None:
-    for nothing in (0.0, 1e-9):  # so small that its scale is 0 in float16
-        given = _case((3, 12, 4), 4, seed)
-        given["weights"][1, 4:8] = nothing
-        codes, scales = _checked(answer, given)
-        is_zero = bool((codes[1, 4:8] == 0).all()) and scales[1, 1] == 0
-        require(
-            is_zero,
-            f"Group 1 of row 1 is {nothing:g} throughout; its stored scale and codes must be 0.",
-            cause="0 / 0 is NaN, and NaN as an integer is anything."
-            if not nothing
-            else "The scale is not zero before it is stored, and zero in float16: dividing by it "
-            "gives infinity.",
-            cure="Where the *stored* scale is 0, divide by 1 and keep 0 as code.",
-            expected=Words("scale 0, codes 0, 0, 0, 0"),
-            got=Words(f"scale {scales[1, 1].item():g}, codes {codes[1, 4:8].tolist()}"),
-            example=given,
-        )
-
-
 _OTHER = Why(
     "Another maximum, or another divisor.",
     "Largest absolute weight of the group over 2 ** (bits - 1) - 1.",
@@ -186,6 +165,27 @@ def _why_scales(scales: Tensor, given: dict[str, Any]) -> Why:
         if bool((scales - wrong).abs().le(2e-3 * wrong.abs()).all()):
             return Why(cause, cure)
     return _OTHER
+
+
+@EXERCISE.stage("zeros")
+def _group_zeros(answer: Any, seed: int) -> None:
+    for nothing in (0.0, 1e-9):  # so small that its scale is 0 in float16
+        given = _case((3, 12, 4), 4, seed)
+        given["weights"][1, 4:8] = nothing
+        codes, scales = _checked(answer, given)
+        is_zero = bool((codes[1, 4:8] == 0).all()) and scales[1, 1] == 0
+        require(
+            is_zero,
+            f"Group 1 of row 1 is {nothing:g} throughout; its stored scale and codes must be 0.",
+            cause="0 / 0 is NaN, and NaN as an integer is anything."
+            if not nothing
+            else "The scale is not zero before it is stored, and zero in float16: dividing by it "
+            "gives infinity.",
+            cure="Where the *stored* scale is 0, divide by 1 and keep 0 as code.",
+            expected=Words("scale 0, codes 0, 0, 0, 0"),
+            got=Words(f"scale {scales[1, 1].item():g}, codes {codes[1, 4:8].tolist()}"),
+            example=given,
+        )
 
 
 @EXERCISE.stage("codes")

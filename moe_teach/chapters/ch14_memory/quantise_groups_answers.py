@@ -13,7 +13,7 @@ def _answer(weights, bits, group_size, *, top=None, scale=None, made_with=None, 
     groups = pad(weights.float(), (0, -columns % group_size)).view(rows, -1, group_size)
     exact = scale(groups) if scale else groups.abs().amax(-1) / top
     scales = exact.half()
-    used = exact if made_with == "exact" else scales.float()
+    used = torch.where(scales > 0, exact, 0) if made_with == "exact" else scales.float()
     codes = groups / torch.where(used > 0, used, torch.inf)[..., None]
     codes = whole(codes) if whole else codes.round().clamp(-top, top)
     return codes.to(torch.int8).view(rows, -1)[:, :columns], scales

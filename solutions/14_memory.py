@@ -235,7 +235,7 @@ check("14.3", read_ahead)
 
 # %% tags=["play"]
 from moe_teach.chapters.ch14_memory.recorded import stored_traces, texts
-from moe_teach.data import build_corpus
+from moe_teach.data.corpus import build_corpus
 
 guess = mine("14.3")
 text = texts(tokenizer, build_corpus(("code",)).validation)["code"][0]

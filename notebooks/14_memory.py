@@ -239,7 +239,8 @@ def pinned(profile: list[Trace]) -> Pinned:
 # %%
 PROFILES = {domain: own[N_TEXTS:] for domain, own in TRACES.items()}
 MIX = [trace for own in PROFILES.values() for trace in own]
-ANOTHER = dict(zip(READ, [*list(READ)[1:], list(READ)[0]], strict=True))
+ANOTHER = {"code": "english", "english": "languages", "languages": "arithmetic"}
+ANOTHER["arithmetic"] = "code"
 PINNED = {
     name: {d: [hit_rate(trace, pinned(by(d))) for trace in own] for d, own in READ.items()}
     for name, by in (
@@ -409,10 +410,10 @@ for distance in (0, 1, 2, 3):
           f"{moved / steps:.2f} moved for a token")  # fmt: skip
 
 # %% [markdown]
-# Reading ahead turns waiting into moving. One layer ahead there are far fewer reads to wait for, and
-# somewhat more bytes in all: a wrong guess is read for nothing, and throws somebody out. Further
-# ahead the guesses get worse and the bytes more. If the link is the limit, and not the waiting,
-# reading ahead makes it *slower*.
+# Reading ahead turns waiting into moving. One layer ahead, four in ten of the reads that had to be
+# waited for are hidden, and the bytes grow by about a third: a wrong guess is read for nothing, and
+# throws somebody out. Further ahead the guesses are worse, and nearly nothing is gained. Where the link is
+# busy all the time anyway, reading ahead makes a token *slower*.
 #
 # ## Smaller experts
 #
@@ -422,7 +423,7 @@ for distance in (0, 1, 2, 3):
 
 # %%
 from moe_teach.data.batches import evaluation_batches
-from moe_teach.deploy.quantise.divergence import reference
+from moe_teach.deploy.quantise.divergence import estimate, reference
 from moe_teach.deploy.quantise.sensitivity import sensitivity
 
 token_ids = {
@@ -436,23 +437,27 @@ PARTS = ("experts", "hot half", "cold half", "attention", "router", "embedding")
 found = {(one.part, one.kind): one for one in sensitivity(model, original, ("Q8_0", "Q4_0"), PARTS)}
 for part in PARTS:
     eight, four = (found[part, kind] for kind in ("Q8_0", "Q4_0"))
-    print(f"{part:10} {eight.n_weights / 1e3:6.0f} thousand weights   KL with 8 bits "
-          f"{eight.divergence.of('kl').mean:.5f}, with 4 bits {four.divergence.of('kl'):.4f}")  # fmt: skip
+    kl = eight.divergence.of("kl"), four.divergence.of("kl")
+    print(f"{part:10} {eight.n_weights / 1e3:6.0f} thousand weights; "
+          f"KL with 8 bits {kl[0].mean:.5f}, with 4 bits {kl[1]:.4f}")  # fmt: skip
 
 # %% tags=["nbval-check-output"]
-four = {part: found[part, "Q4_0"] for part in PARTS}
-hot, cold = (four[part].divergence.kl for part in ("hot half", "cold half"))
-assert four["hot half"].n_weights == four["cold half"].n_weights and hot.mean() > cold.mean()
-eight = found["experts", "Q8_0"].divergence.of("kl")
-assert eight.high < 0.1 * four["experts"].divergence.of("kl").low
-print("PASS: four bits cost more than eight by far, and the hot half more than the cold one")
+four = {part: found[part, "Q4_0"].divergence for part in PARTS}
+gap = estimate(four["hot half"].kl - four["cold half"].kl)
+print(f"hot half less cold half, four bits: {gap:.4f}")
+assert gap.mean > 0 and found["hot half", "Q4_0"].n_weights == found["cold half", "Q4_0"].n_weights
+for part in PARTS:
+    assert found[part, "Q8_0"].divergence.kl.mean() < 0.2 * four[part].kl.mean()
+assert four["router"].kl.mean() > 0.5 * four["experts"].kl.mean()
+print("PASS: four bits cost many times what eight cost; the small router as much as all experts")
 
 # %% [markdown]
-# Experts make up most of the model, and they stand four bits well. The hot half costs more than the
-# cold one of the same size, for the plain reason that it works more often. So a cache of *bytes*
-# can keep the hot experts in eight bits and the cold ones in four: more places for the same budget.
-# The intervals are over windows of text; what a KL of this size means for an answer, only a task
-# can say.
+# Experts make up most of the model, and they stand four bits well: the router, two hundred times
+# smaller, costs as much when it is rounded, and the embedding more. Small parts stay as they are.
+# The hot half costs somewhat more than the cold one of the same size; the interval of the difference
+# stands in the line above. A cache of *bytes* could keep the hot experts in eight bits and the cold
+# ones in four; by these numbers it would win little. Whether a KL of this size matters to an
+# answer, only a task can say.
 #
 # ## A plan for models that matter
 #
@@ -496,13 +501,14 @@ show_figure(plots.speed(HITS, SPEEDS, OURS))
 for name, values in SPEEDS.items():
     at = {hit: values[int(100 * hit)] for hit in (0.5, 0.9, 0.99)}
     print(f"{name:14}", ", ".join(f"{hit:.0%} hits: {rate:.1f}" for hit, rate in at.items()))
-    assert at[0.9] < 6 * at[0.5] and at[0.99] > 3 * at[0.5]
+    assert at[0.9] > 4 * at[0.5] and at[0.99] < 2 * at[0.9]
 
 # %% [markdown]
-# **What to see.** The curve is flat where caches are, and steep where they are not: from half to
-# nine tenths of hits, the speed grows fivefold, and all the rest of it lies in the last tenth. In
-# money: what does a million tokens cost on this machine, if it runs all month for one user, and
-# what would an interface have to cost to be cheaper?
+# **What to see.** The scale is logarithmic, and the curves are steep at the right end: halving the
+# misses doubles the speed, whether there are many or few. From half of the requests found to nine
+# tenths is a factor of five. Near the end the disk is no longer the limit: then the memory is, and
+# no better cache helps. In money: what is a million tokens worth on this machine, where an
+# interface asks 5 USD?
 
 # %%
 for hit in (0.25, 0.5, 0.9):
@@ -522,11 +528,11 @@ for hit in (0.25, 0.5, 0.9):
 # single expert must find next to nothing. If either failed, our counts would be wrong.
 
 # %% tags=["nbval-check-output"]
-for domain, own in READ.items():
-    whole = simulate(own[0], LRU(), L * E, 1)
-    different = sum(len(ids.unique()) for ids in own[0].expert_ids.unbind(1))
+for trace, *_ in READ.values():
+    whole = simulate(trace, LRU(), L * E, 1)
+    different = sum(len(ids.unique()) for ids in trace.expert_ids.unbind(1))
     assert int(whole.misses.sum()) == different
-    assert hit_rate(own[0], LRU(), room=1) == 0
+    assert hit_rate(trace, LRU(), room=1) == 0
 place.cleanup()
 print("PASS: with room for all each expert is read once; with room for one nobody is ever found")
 
@@ -559,7 +565,7 @@ check("14.q4", ...)
 # - The model itself is the best guesser of whom it will want, a layer ahead. Reading ahead hides
 #   waiting and moves more.
 # - Bits come before policies: half the bits are twice the places.
-# - From 50 to 90 % of hits is a factor of five in speed. Know yours before you buy.
+# - As long as the disk is the limit, half the misses is twice the speed. Know yours before you buy.
 #
 # In the exercises you write the quantiser, a policy that runs in the simulator and in the store,
 # the guesser and the bound; you audit other people's caches; and you look for a better policy than

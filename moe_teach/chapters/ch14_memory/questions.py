@@ -28,9 +28,9 @@ QUESTIONS = (
     ),
     Question(
         id="14.q2",
-        prompt="Memory for a quarter of the experts. You pin the hottest of a profile that holds as "
-        "much code as English, languages and arithmetic. Then somebody reads code alone. How many "
-        "of the requests find their expert in memory?",
+        prompt="Memory for a quarter of the experts. You pin the hottest of a profile that holds "
+        "equal parts of code, English, languages and arithmetic. Then somebody reads code alone. "
+        "How many of the requests find their expert in memory?",
         choices={
             "a": "more than with LRU: these are the hottest experts",
             "b": "about as many as with LRU",

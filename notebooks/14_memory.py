@@ -412,8 +412,8 @@ for distance in (0, 1, 2, 3):
 # %% [markdown]
 # Reading ahead turns waiting into moving. One layer ahead, four in ten of the reads that had to be
 # waited for are hidden, and the bytes grow by about a third: a wrong guess is read for nothing, and
-# throws somebody out. Further ahead the guesses are worse, and nearly nothing is gained. Where the link is
-# busy all the time anyway, reading ahead makes a token *slower*.
+# throws somebody out. Further ahead the guesses are worse, and nearly nothing is gained. Where the
+# link is busy all the time anyway, reading ahead makes a token *slower*.
 #
 # ## Smaller experts
 #
@@ -454,10 +454,10 @@ print("PASS: four bits cost many times what eight cost; the small router as much
 # %% [markdown]
 # Experts make up most of the model, and they stand four bits well: the router, two hundred times
 # smaller, costs as much when it is rounded, and the embedding more. Small parts stay as they are.
-# The hot half costs somewhat more than the cold one of the same size; the interval of the difference
-# stands in the line above. A cache of *bytes* could keep the hot experts in eight bits and the cold
-# ones in four; by these numbers it would win little. Whether a KL of this size matters to an
-# answer, only a task can say.
+# The hot half costs somewhat more than the cold one of the same size; its interval stands
+# in the line above. A cache of *bytes* could keep the hot experts in eight bits and the cold ones
+# in four; by these numbers it would win little. Whether a KL of this size matters to an answer,
+# only a task can say.
 #
 # ## A plan for models that matter
 #

@@ -27,13 +27,12 @@ def by_load(rates: Mapping[str, Mapping[str, Numbers]], share: float, label: str
         means = [float(np.mean(texts)) for texts in own.values()]
         axes.plot(places, means, marker=MARKERS[i], markersize=8, label=policy, **style)
     axes.axhline(share, color=INK, linewidth=1, linestyle=":")
-    axes.text(len(loads) - 0.5, share, "share that fits ", color=INK, fontsize=8, ha="right",
-              va="bottom")  # fmt: skip
+    axes.text(-0.49, share - 0.015, "share that fits", color=INK, fontsize=8, va="top")
     for border in range(1, len(loads)):
         axes.axvline(border - 0.5, color=FAINT, linewidth=0.8)
     axes.set(ylabel=label, xlim=(-0.5, len(loads) - 0.5), ylim=(0, 1), xlabel="who is reading")
     axes.set_xticks(range(len(loads)), loads)
-    drawing.legend(loc="outside upper center", ncols=4, fontsize=9)
+    drawing.legend(loc="outside upper center", ncols=len(rates), fontsize=9)
     said = "; ".join(f"{policy}: {_means(own)}" for policy, own in rates.items())
     return described(drawing, f"{label}, means over texts; {share:.0%} of the experts fit. {said}.")
 

@@ -190,14 +190,17 @@ def _group_zeros(answer: Any, seed: int) -> None:
 
 @EXERCISE.stage("codes")
 def _group_codes(answer: Any, seed: int) -> None:
-    for given in _cases(seed):
+    tiny = [_case(sizes, bits, seed) for sizes in SIZES[2:5] for bits in (4, 3)]
+    for given in tiny:  # float16 has few digits there, and a scale may be rounded down by much
+        given["weights"] *= 1e-5
+    for given in (*_cases(seed), *tiny):
         top = 2 ** (given["bits"] - 1) - 1
         codes, scales = _checked(answer, given)
         require(
             int(codes.abs().max()) <= top,
             f"A code of {given['bits']} bits lies between {-top} and {top}.",
-            cause="A scale that was rounded down leaves the largest weight a little beyond the "
-            "last code.",
+            cause="A scale that was rounded down leaves the largest weight beyond the last code. "
+            "Where weights are tiny, float16 has few digits, and that is by much.",
             cure=f"`.clamp(-top, top)`, with top = {top}, after rounding.",
             got=codes,
             example=given,
@@ -265,16 +268,17 @@ def _group_narrow(answer: Any, seed: int) -> None:
 
 @EXERCISE.stage("other layouts")
 def _group_layouts(answer: Any, seed: int) -> None:
-    given = _case((6, 10, 4), 4, seed)
-    turned = {**given, "weights": given["weights"].T.contiguous().T}
-    codes, scales = _checked(answer, turned)
-    expected, of = _checked(answer, given)
-    require(
-        torch.equal(codes, expected) and torch.equal(scales, of),
-        "The same weights, stored column by column, give other codes.",
-        cause="Something read the memory in its order and not the tensor in its.",
-        cure="`reshape` copies where `view` cannot; `as_strided` asks nobody.",
-        expected=expected,
-        got=codes,
-        example=turned,
-    )
+    for sizes in ((6, 10, 4), (6, 8, 4)):
+        given = _case(sizes, 4, seed)
+        turned = {**given, "weights": given["weights"].T.contiguous().T}
+        codes, scales = _checked(answer, turned)
+        expected, of = _checked(answer, given)
+        require(
+            torch.equal(codes, expected) and torch.equal(scales, of),
+            "The same weights, stored column by column, give other codes.",
+            cause="Something read the memory in its order and not the tensor in its.",
+            cure="`reshape` copies where `view` cannot; `as_strided` asks nobody.",
+            expected=expected,
+            got=codes,
+            example=turned,
+        )

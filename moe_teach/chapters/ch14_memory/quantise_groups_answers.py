@@ -96,13 +96,9 @@ def returns_the_inverse(weights, bits, group_size):
     return codes, inverse.half()
 
 
-@EXERCISE.wrong(stage="codes", says="a little beyond the last code")
+@EXERCISE.wrong(stage="codes", says="beyond the last code")
 def forgets_to_clamp(weights, bits, group_size):
-    def whole(codes):
-        top = 2 ** (bits - 1) - 1
-        return torch.where(codes.abs() > top, codes.sign() * (top + 1), codes.round())
-
-    return _answer(weights, bits, group_size, whole=whole)
+    return _answer(weights, bits, group_size, whole=lambda codes: codes.round())
 
 
 @EXERCISE.wrong(stage="codes", says="before it was rounded to float16")

@@ -42,6 +42,7 @@ HARMLESS = frozenset(
         "router_aux_loss_coef",
         "router_jitter_noise",
         "auto_map",
+        "experts_implementation",
         "_name_or_path",
         "pretraining_tp",
     )

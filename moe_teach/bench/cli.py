@@ -35,6 +35,7 @@ from moe_teach.ops.triton_mode import choose_mode, mode
 
 # What reads options of its own, and needs what the others do not.
 OF_THEIR_OWN = {
+    "cache": "moe_teach.bench.memory.study",
     "gpu": "moe_teach.bench.gpu.cli",
     "memory": "moe_teach.bench.memory.cli",
     "serve": "moe_teach.bench.serve.cli",
@@ -57,8 +58,8 @@ def parser() -> argparse.ArgumentParser:
     )
     more = (
         "All about the GPU at hand, in a few minutes: moe-teach bench gpu --help. A model of 13 GB "
-        "inside 4 GB: moe-teach bench memory --help. Servers under load and abuse: moe-teach bench "
-        "serve --help"
+        "inside 4 GB: moe-teach bench memory --help. Caches of experts on traces: moe-teach bench "
+        "cache --help. Servers under load and abuse: moe-teach bench serve --help"
     )
     result = argparse.ArgumentParser(prog="moe-teach bench", description=description, epilog=more)
     result.add_argument("what", choices=VERBS, help="what to time")

@@ -79,7 +79,7 @@ RELEASED = {
         "rms_norm_eps": 1e-06,
         "rope_scaling": None,
         "rope_theta": 1000000,
-        "sliding_window": None,
+        "sliding_window": 4096,
         "use_sliding_window": False,
         "tie_word_embeddings": False,
         "vocab_size": 151936,

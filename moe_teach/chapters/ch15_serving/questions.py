@@ -63,6 +63,26 @@ QUESTIONS = (
     ),
     Question(
         id="15.q4",
+        prompt="A small model guesses 4 tokens, the large mixture reads all of them in one pass "
+        "and keeps one in five. Next to plain decoding, which has one pass a token: how many "
+        "experts does it fetch for each new token?",
+        choices={
+            "a": "fewer: there are fewer passes",
+            "b": "as many: the same tokens are written in the end",
+            "c": "more: wrong guesses wake experts, too",
+        },
+        answer="c",
+        because="A pass over 5 rows wakes some 6 or 7 of 16 experts and yields less than two "
+        "tokens; plain decoding wakes 2 for one. Were every guess right, 5 tokens would share "
+        "them.",
+        replies={
+            "a": "Fewer passes, but each wakes the experts of all its rows.",
+            "b": "The written tokens are the same. The rows that were read are not.",
+        },
+        hints=("How many rows does a pass read, and how many of them become tokens?",),
+    ),
+    Question(
+        id="15.q5",
         prompt="Requests arrive at random, and a server could just about answer 10 a second. At "
         "which rate do you promise a short wait for 99 of 100?",
         choices={

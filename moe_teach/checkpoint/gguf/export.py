@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from moe_teach.checkpoint.gguf import metadata
@@ -144,8 +145,12 @@ def _contents(
 ) -> Iterator[np.ndarray]:
     """Give the bytes of every tensor, one after another."""
     for named, kind in zip(tensors, kinds, strict=True):
+        tensor = content(named)
+        if kind.name == "BF16" and tensor.dtype is torch.bfloat16 and bool(tensor.isfinite().all()):
+            yield tensor.contiguous().view(torch.uint8).numpy()  # stored as it is: no rounding
+            continue
         try:
-            record = quantise(content(named), kind)
+            record = quantise(tensor, kind)
         except ValueError as problem:
             raise ValueError(f"{named.name} cannot be written. {problem}") from problem
         yield packed(record).numpy()

@@ -86,7 +86,11 @@ def _demand_known(layout: Layout, said: Mapping[str, Any]) -> None:
         )
     keys = {name for key in layout.keys for name in (key.theirs, key.also)}
     known = (
-        keys | set(layout.fixed) | set(layout.written) | HARMLESS | set(_ROPE) | set(layout.placing)
+        keys
+        | {*layout.fixed, *layout.written, *layout.harmless}
+        | HARMLESS
+        | set(_ROPE)
+        | set(layout.placing)
     )
     # transformers writes what it did not ask for as null.
     unknown = sorted(name for name in set(said) - known if said[name] not in (None, False))

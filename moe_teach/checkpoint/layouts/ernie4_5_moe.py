@@ -56,7 +56,9 @@ ERNIE4_5_MOE = Layout(
         Key("moe_norm_min", "moe.router.norm_floor", 1e-12),
     ),
     rope=Rope(theta=500_000.0),
-    fixed={"hidden_act": "silu", "use_bias": False},
+    fixed={"hidden_act": "silu", "use_bias": False, "moe_gate_act": "softmax"},
+    # How it was trained: a capacity that acts no more, and that the bias was moved.
+    harmless=("moe_capacity", "moe_use_aux_free", "num_nextn_predict_layers"),
     unread=lambda name, n_layers: "mtp" in name,
     placing=("moe_layer_start_index", "moe_layer_end_index", "moe_layer_interval"),
     dense=_place_of_experts,

@@ -11,7 +11,8 @@ from moe_teach.checkpoint.hf_import import import_hf, weight_files
 from moe_teach.checkpoint.layouts import layout_named
 from moe_teach.checkpoint.layouts.names import places_of
 from moe_teach.checkpoint.opened import Opened
-from moe_teach.deploy.store.expert_store import ExpertStore, StoredExpert
+from moe_teach.deploy.store.expert_places import StoredExpert
+from moe_teach.deploy.store.expert_store import ExpertStore
 from moe_teach.deploy.store.foresight import Foresight
 from moe_teach.deploy.store.policies import LFRU, Key, Policy
 from moe_teach.deploy.store.stored_experts import StoredExperts

@@ -25,7 +25,7 @@ def without_identity(routing: Routing, n_identity: int) -> tuple[Routing, Float[
 
     Returns:
         The routing among the others, in which choices of those are dropped, and the sum of the
-        gates that each token gives to its own vector (LongCat-Flash, arXiv 2509.01322, eq. 1).
+        gates that each token gives to its own vector (LongCat-Flash, arXiv 2509.01322).
     """
     n_computing = routing.n_experts - n_identity
     computes = routing.expert_ids < n_computing

@@ -223,9 +223,17 @@ def test_autocast_makes_no_decision_less_precise(backend: str) -> None:
 @pytest.mark.usefixtures("as_a_user")
 def test_what_is_no_plain_choice_is_refused() -> None:
     x, weight = torch.zeros(2, 4), torch.zeros(6, 4)
-    grouped = RouterConfig(n_experts=6, top_k=2, n_groups=2, top_groups=1)
-    with pytest.raises(ValueError, match="neither groups of experts"):
-        route(x, weight, None, grouped)
+    for kind in (
+        {"n_groups": 2, "top_groups": 1},
+        {"choice": "expert"},
+        {"choice": "table", "table_size": 9},
+        {"score_fn": "sqrt_softplus"},
+        {"norm_order": 2.0},
+        {"norm_floor": 0.1},
+        {"bias": True},
+    ):
+        with pytest.raises(ValueError, match=r"For groups, tables, .* use a Router"):
+            route(x, weight, None, RouterConfig(n_experts=6, top_k=2, **kind))
     with pytest.raises(ValueError, match="top_k is 3, but weight scores only 2 experts"):
         route(x, weight[:2], None, RouterConfig(n_experts=6, top_k=3))
     with pytest.raises(ValueError, match="width 4, but this layer was built for width 5"):

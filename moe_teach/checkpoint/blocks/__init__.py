@@ -4,12 +4,14 @@
     layer = MoE.build(d_model, moe_from(config))
     layer.load_state_dict(weights_from(block.state_dict(), config))
 
-`moe_from` is the one place that knows what a published configuration means for the router and the
-experts. Tensors are named as transformers 5 names them in memory, from the block on; files name
-some of them otherwise. Grok-1, which transformers does not have, has the names of its release. In
-evaluation the outputs are equal and so are all gradients
-(`tests/checkpoint/test_blocks.py`). In training, transformers' jitter also reaches what the
-experts read; ours reaches the router alone, as published (Switch, arXiv 2101.03961, appendix C).
+`moe_from` knows what a published configuration means for the router and the experts; the layouts
+of whole models (`moe_teach.checkpoint.layouts`) say the same, which a test holds them to. Tensors
+are named as transformers 5 names them in memory, from the block on; files name some of them
+otherwise. Grok-1, which transformers does not have, has the names of its release.
+
+In evaluation the outputs are equal and so are all gradients (`tests/checkpoint/test_blocks.py`). In
+training, transformers' jitter also reaches what the experts read; ours reaches the router alone, as
+published (Switch, arXiv 2101.03961, appendix C).
 """
 
 from collections.abc import Mapping

@@ -143,7 +143,7 @@ def test_the_command_prints_both_engines_and_leaves_nothing(folder, tmp_path, ca
     arguments = ["--folder", str(copy), "--shape", "quick", "--limit", "1e9", "--tokens", "2"]
     assert cli.main([*arguments, "--skew", "0", "--threads", "1", "--foresight", "1"]) == 0
     out = capsys.readouterr().out
-    assert "even     moe_teach  LFRU" in out
+    assert "even     moe_teach  LFRU, 1 ahead" in out
     assert "even     llama.cpp  page cache" in out
     assert not copy.exists()
 
@@ -169,7 +169,8 @@ def test_the_least_time_is_bytes_over_bandwidth():
     moved = {"hits": 6, "misses": 2, "waited_bytes": 300, "guessed_bytes": 100}
     report = Report(
         seconds_per_token=1.0,
-        cpu_seconds_per_token=0.5,
+        cpu_seconds=0.5,
+        queued_seconds=0.1,
         peak_bytes=1,
         moved=moved,
         bytes_per_s=(150.0, 250.0),

@@ -26,7 +26,7 @@ QUICK = ModelConfig(
 SHAPES = {"olmoe": OLMOE, "quick": QUICK}
 HEADER = (
     *("weights", "engine", "policy", "hits", "MB/token", "disk GB/s", "tokens/s"),
-    *("of the limit", "CPU s/token", "peak GB"),
+    *("of the limit", "s/token", "on CPU", "in queue", "peak GB"),
 )
 
 
@@ -44,7 +44,9 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--rounds", type=int, default=1, help="of all engines in turn")
     result.add_argument("--skew", type=float, action="append", help="of routers; default: 0, 0.6")
     result.add_argument("--policy", choices=POLICIES, action="append", help="default: LFRU")
-    result.add_argument("--foresight", type=int, help="read so many layers ahead")
+    result.add_argument(
+        "--foresight", type=int, action="append", help="read so many layers ahead; default: 0"
+    )
     result.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     result.add_argument("--keep", action="store_true", help="leave the checkpoints for next time")
     result.add_argument("--markdown", action="store_true", help="print a table for a page")
@@ -70,7 +72,7 @@ def main(argv: list[str]) -> int:
     print(machine())
     print(
         f"{options.shape}: {weight_bytes(config) / 1e9:.2f} GB, limit {options.limit / 1e9:.2f}, "
-        f"budget of experts {budget / 1e9:.2f}, {options.threads} threads, "
+        f"budget of experts {budget / 1e9:.2f}, threads: {options.threads}, "
         f"load of the machine {os.getloadavg()[0]:.1f}"
     )
     print(written(HEADER, rows, options.markdown))
@@ -98,8 +100,9 @@ def _rows(options: argparse.Namespace, skew: float, budget: int) -> list[tuple[s
         "n_threads": options.threads,
     }
     jobs = [
-        Job(engine="moe_teach", policy=policy, foresight=options.foresight, **common)
+        Job(engine="moe_teach", policy=policy, foresight=ahead or None, **common)
         for policy in options.policy or ("LFRU",)
+        for ahead in options.foresight or (0,)
     ]
     jobs.append(Job(engine="llama.cpp", **common))
     rows = []
@@ -112,9 +115,11 @@ def _rows(options: argparse.Namespace, skew: float, budget: int) -> list[tuple[s
 def cells(lap: Lap, skew: float) -> tuple[str, ...]:
     """Give the cells of one line, as text."""
     name = f"skew {skew:g}" if skew else "even"
-    policy = lap.job.policy if lap.job.engine == "moe_teach" else "page cache"
+    policy = "page cache"
+    if lap.job.engine == "moe_teach":
+        policy = lap.job.policy + (f", {lap.job.foresight} ahead" if lap.job.foresight else "")
     if lap.report is None:
-        return (name, lap.job.engine, policy, "-", "-", "-", lap.said, "-", "-", "-")
+        return (name, lap.job.engine, policy, "-", "-", "-", lap.said, *"-----")
     report, limit = lap.report, lap.limit_seconds
     moved = (report.moved or {}).get("waited_bytes", 0) + (report.moved or {}).get(
         "guessed_bytes", 0
@@ -128,6 +133,8 @@ def cells(lap: Lap, skew: float) -> tuple[str, ...]:
         "-" if report.bytes_per_s is None else f"{statistics.mean(report.bytes_per_s) / 1e9:.2f}",
         f"{1 / report.seconds_per_token:.2f}",
         "-" if limit is None else f"{limit / report.seconds_per_token:.2f}",
-        f"{report.cpu_seconds_per_token:.2f}",
+        f"{report.seconds_per_token:.2f}",
+        f"{report.cpu_seconds:.2f}",
+        f"{report.queued_seconds:.2f}",
         f"{report.peak_bytes / 1e9:.2f}",
     )

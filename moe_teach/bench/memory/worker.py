@@ -4,6 +4,7 @@ Tokens are drawn from the whole vocabulary, at temperature 1: a greedy text of r
 repeats one token, and with it the experts of that token, as if routing had locality.
 """
 
+import contextlib
 import json
 import random
 import sys
@@ -51,12 +52,13 @@ class Job:
 class Report:
     """What came out; `moved` and the bandwidth are of our engine alone.
 
-    Seconds on a processor beside those on the wall tell how crowded the machine was: waiting for
-    the disk and waiting for a turn look alike on the wall.
+    `cpu_seconds` were spent on a processor, `queued_seconds` in the queue for one, by the thread
+    that queued longest: on the wall, a crowded machine looks like a slow disk.
     """
 
     seconds_per_token: float
-    cpu_seconds_per_token: float
+    cpu_seconds: float
+    queued_seconds: float
     peak_bytes: int
     moved: dict[str, int] | None = None
     bytes_per_s: tuple[float, float] | None = None
@@ -75,14 +77,16 @@ def ours(job: Job) -> Report:
         decode = _decoder(opened.model, draw)
         decode(job.warm_up)
         at_start = replace(store.counts)
-        start, at_work = time.perf_counter(), time.process_time()
+        crowd, start = Crowd(), time.perf_counter()
         decode(job.n_tokens)
-        seconds, worked = time.perf_counter() - start, time.process_time() - at_work
+        seconds = time.perf_counter() - start
+        cpu, queued = crowd.since()
         moved = _since(at_start, store.counts)
         after = read_bandwidth(store, job.seed + 1)
     return Report(
         seconds_per_token=seconds / job.n_tokens,
-        cpu_seconds_per_token=worked / job.n_tokens,
+        cpu_seconds=cpu / job.n_tokens,
+        queued_seconds=queued / job.n_tokens,
         peak_bytes=peak_bytes(),
         moved=moved,
         bytes_per_s=(before, after),
@@ -93,10 +97,36 @@ def theirs(job: Job) -> Report:
     """Decode with llama.cpp, which maps the file and lets the system keep what it will."""
     llama = LlamaCpp(Path(job.folder) / GGUF, n_threads=job.n_threads)
     llama.sampled_seconds([job.seed], job.warm_up, job.seed)
-    at_work = time.process_time()
+    crowd = Crowd()
     seconds = llama.sampled_seconds([job.seed + 1], job.n_tokens, job.seed + 1)
-    worked = (time.process_time() - at_work) / job.n_tokens
-    return Report(seconds_per_token=seconds, cpu_seconds_per_token=worked, peak_bytes=peak_bytes())
+    cpu, queued = crowd.since()
+    return Report(
+        seconds_per_token=seconds,
+        cpu_seconds=cpu / job.n_tokens,
+        queued_seconds=queued / job.n_tokens,
+        peak_bytes=peak_bytes(),
+    )
+
+
+class Crowd:
+    """Seconds of this process on a processor, and in the queue for one, since it was made."""
+
+    def __init__(self) -> None:
+        self._cpu, self._queued = time.process_time(), self._queues()
+
+    def since(self) -> tuple[float, float]:
+        """Return both; of the queues, that of the thread that stood in it longest."""
+        before = self._queued
+        queued = (now - before.get(thread, 0.0) for thread, now in self._queues().items())
+        return time.process_time() - self._cpu, max(queued, default=0.0)
+
+    def _queues(self) -> dict[str, float]:
+        """Ask Linux; elsewhere nobody knows."""
+        found = {}
+        for file in Path("/proc/self/task").glob("*/schedstat"):
+            with contextlib.suppress(OSError, IndexError):  # a thread that has just ended
+                found[file.parent.name] = int(file.read_text().split()[1]) / 1e9
+        return found
 
 
 def read_bandwidth(

@@ -18,7 +18,7 @@ from moe_teach.deploy.store.expert_places import StoredExpert
 from moe_teach.deploy.store.policies import Key, Policy
 from moe_teach.types import ExpertWeights
 
-N_READERS = 2
+N_READERS = 4  # reads under way at once: on a busy machine a thread waits long for its next turn
 
 
 @dataclass

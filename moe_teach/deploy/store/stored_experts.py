@@ -21,8 +21,8 @@ class StoredExperts(nn.Module):
     experts, which rounds its sums otherwise; to compare, force `using(grouped_ffn="expertwise")`.
 
     It holds no parameters: what is in memory belongs to the store, which all layers share. Where
-    the rows have another dtype than the file, each expert is converted when it is used, and the
-    budget does not count the copy.
+    the rows have another dtype than the file, or are on another device, each expert is converted
+    when it is used, and the budget does not count the copy.
     """
 
     def __init__(self, store: ExpertStore, layer: int, activation: Activation) -> None:
@@ -51,13 +51,13 @@ class StoredExperts(nn.Module):
         wanted = [expert for expert, count in enumerate(counts) if count]
         with closing(self.store.serve(self.layer, wanted)) as served:
             for expert, weights in served:
-                places[expert].copy_(self._answer(slices[expert], weights))
+                end = expert_offsets.new_tensor([counts[expert]])
+                places[expert].copy_(self._answer(slices[expert], end, weights))
         return answers
 
-    def _answer(self, rows: Tensor, weights: ExpertWeights) -> Tensor:
+    def _answer(self, rows: Tensor, end: Tensor, weights: ExpertWeights) -> Tensor:
         matrices = (weights.w_up, weights.w_down, weights.w_gate)
-        own = ExpertWeights(*(None if m is None else m.to(rows.dtype) for m in matrices))
-        end = torch.tensor([len(rows)], dtype=torch.int32)
+        own = ExpertWeights(*(None if m is None else m.to(rows) for m in matrices))
         return grouped_ffn(rows, end, own, self.activation, backend="expertwise")
 
     def extra_repr(self) -> str:

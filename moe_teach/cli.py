@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from moe_teach import cli_models, cli_serve
 from moe_teach.files import repository
 from moe_teach.terminal import on_any_terminal
 
@@ -78,13 +79,8 @@ def _parser() -> argparse.ArgumentParser:
     recipe = _add(verbs, "train", "train a model as a recipe says (a TOML file)", _train)
     recipe.add_argument("recipe", metavar="FILE", help="see moe_teach/train/recipe.py")
     recipe.add_argument("--anew", action="store_true", help="forget what the folder holds")
-    text = _add(verbs, "generate", "continue a text with the model that comes along", _generate)
-    text.add_argument("prompt", metavar="TEXT", help="how the text begins, in quotes")
-    text.add_argument("--recipe", metavar="FILE", help="use the model this recipe has trained")
-    text.add_argument("--tokens", type=int, default=80, help="how many to add (default 80)")
-    text.add_argument("--temperature", type=float, default=0.5, help="0: the likeliest only")
-    text.add_argument("--top-k", type=int, help="choose among the k likeliest tokens")
-    text.add_argument("--seed", type=int, default=0, help="another seed, another text")
+    cli_models.add_verbs(verbs)
+    cli_serve.add_verbs(verbs)
     grid = _add(verbs, "experiment", "run the many seeds behind a stored result", _experiment)
     grid.add_argument("name", nargs="?", metavar="NAME", help="default: list them")
     grid.add_argument("--jobs", type=int, default=1, help="runs side by side, one thread each")
@@ -202,25 +198,6 @@ def _train(arguments: argparse.Namespace) -> int:
     except (ValueError, FileNotFoundError) as problem:  # the recipe, or what it asks for, cannot be
         print(f"moe-teach: {problem}", file=sys.stderr)
         return USAGE
-    return DONE
-
-
-def _generate(arguments: argparse.Namespace) -> int:
-    from moe_teach.train.generate import generate
-    from moe_teach.train.recipe import read_recipe
-    from moe_teach.train.shipped import load_run, load_shipped
-
-    try:
-        recipe = arguments.recipe and read_recipe(arguments.recipe)
-        model, tokenizer = load_run(recipe) if recipe else load_shipped()[:2]
-        # A token of BPE brings the space before it; one at the end would leave it no natural next.
-        prompt = tokenizer.encode(arguments.prompt.rstrip(" "))
-        options = {name: getattr(arguments, name) for name in ("temperature", "top_k", "seed")}
-        more = generate(model, prompt, arguments.tokens, **options)
-    except (ValueError, FileNotFoundError) as problem:
-        print(f"moe-teach: {problem}", file=sys.stderr)
-        return USAGE
-    print(tokenizer.decode([*prompt, *more]))
     return DONE
 
 

@@ -6,17 +6,21 @@ import os
 import sys
 import time
 import traceback
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from moe_teach.checkpoint.opened import Opened
     from moe_teach.deploy.engine.engine import Engine
     from moe_teach.deploy.server.options import Options
     from moe_teach.deploy.server.served import Served
+    from moe_teach.deploy.store.expert_store import ExpertStore
     from moe_teach.nn.model import Model
 
 DONE, USAGE, FAULT = 0, 2, 3
 KEY = "MOE_TEACH_API_KEY"
+_UNTIL_THE_END = ExitStack()
 _BEGINNING = 1024  # numbers of a tensor
 _MORE = (
     "Clients: base_url=http://127.0.0.1:8000/v1; beside it /health, /ready, /metrics and a page "
@@ -30,6 +34,7 @@ _NUMBERS: dict[str, tuple[type, str]] = {
     "max-prompt": (int, "the model's; tokens of a prompt"),
     "max-tokens": (int, "the model's; tokens of an answer"),
     "max-body": (int, "1048576; bytes of a request"),
+    "expert-bytes": (int, "all; bytes of memory for experts of a folder in Hugging Face's form"),
     "drain-seconds": (float, "30; time for running answers after SIGTERM"),
 }
 
@@ -37,7 +42,9 @@ _NUMBERS: dict[str, tuple[type, str]] = {
 def add_verbs(verbs: Any) -> None:
     """Describe the verb and its arguments."""
     what = "answer OpenAI's clients over HTTP with a trained model"
-    verb = verbs.add_parser("serve", help=what, description=what.capitalize() + ".", epilog=_MORE)
+    verb = verbs.add_parser(
+        "serve", help=what, description=f"{what[0].upper()}{what[1:]}.", epilog=_MORE
+    )
     verb.set_defaults(verb=serve)
     verb.add_argument(
         "checkpoint",
@@ -95,9 +102,9 @@ def load(checkpoint: str | None, name: str | None, options: "Options") -> "tuple
     from moe_teach.deploy.engine.engine import Engine
     from moe_teach.deploy.server.chat import ChatTemplate
     from moe_teach.deploy.server.served import Served
-    from moe_teach.train.sources import SHIPPED, open_source
+    from moe_teach.train.sources import SHIPPED
 
-    opened = open_source(checkpoint or SHIPPED)
+    opened, store = _opened(checkpoint or SHIPPED, options.expert_bytes)
     text, end = opened.tokenizer_json, opened.end_token
     refuse(text is None, f"{checkpoint} has no tokenizer.json: a server must read and write text.")
     end_id = None if end is None else id_of(text, end)
@@ -110,9 +117,21 @@ def load(checkpoint: str | None, name: str | None, options: "Options") -> "tuple
         digest=_digest(opened.model),
         created=int(time.time()),
         special={} if end is None else {"eos_token": end},
+        store=store,
     )
     engine = Engine(opened.model, n_slots=options.n_slots, max_waiting=options.max_waiting)
     return engine, served
+
+
+def _opened(source: str, expert_bytes: int | None) -> "tuple[Opened, ExpertStore | None]":
+    from moe_teach.train.sources import open_source
+
+    if expert_bytes is None:
+        return open_source(source), None
+    from moe_teach.deploy.store.opening import opened_within
+
+    # Until the process ends, which closes its files.
+    return _UNTIL_THE_END.enter_context(opened_within(Path(source), expert_bytes))
 
 
 def _options(arguments: argparse.Namespace) -> "Options":

@@ -1,9 +1,11 @@
 """The tensors of a model by name, and a model made of tensors that are read one by one."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from moe_teach.config import ModelConfig
 from moe_teach.nn.model import Model
@@ -21,8 +23,19 @@ def named_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 def outline(config: ModelConfig) -> Model:
     """Build a model that has shapes and no memory."""
-    with torch.device("meta"):
+    with torch.device("meta"), _Undrawn():
         return Model(config)
+
+
+class _Undrawn(TorchFunctionMode):
+    """Draw no random numbers: where there is no memory, torch loads half a compiler to do it."""
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        if getattr(function, "__name__", "").endswith(("normal_", "uniform_")):
+            return args[0] if args else kwargs["tensor"]
+        return function(*args, **(kwargs or {}))
 
 
 def materialise(model: Model, make: Callable[[str, Tensor], Tensor]) -> Model:

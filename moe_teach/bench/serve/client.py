@@ -22,6 +22,7 @@ class Heard:
     times: list[float] = field(default_factory=list)
     lines: list[bytes] = field(default_factory=list)
     end: float = 0.0
+    refusal: str = ""
 
     @property
     def events(self) -> list[dict[str, Any]]:
@@ -73,6 +74,8 @@ async def hear(port: int, body: dict[str, Any], due: float | None = None) -> Hea
         writer.write((head + content).encode())
         heard.status = int((await reader.readline()).split()[1])
         while line := await reader.readline():
+            if heard.status != 200:
+                heard.refusal += line.decode(errors="replace")
             if line.startswith(b"data: "):
                 heard.times.append(time.perf_counter())
                 heard.lines.append(line)

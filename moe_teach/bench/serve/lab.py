@@ -21,6 +21,7 @@ HEADER = (
     "first token, ms (p50 p95 p99)",
     "next token, ms",
     "whole, ms",
+    "CPU ms per token",
     "same text",
 )
 
@@ -33,6 +34,7 @@ class Row:
     server: str
     level: Level
     ratios: tuple[float, ...]
+    cpu_per_token: float
     same_text: float
 
     def cells(self) -> tuple[str, ...]:
@@ -49,6 +51,7 @@ class Row:
             " ".join(f"{1e3 * s:.0f}" for s in level.first),
             " ".join(f"{1e3 * s:.1f}" for s in level.between),
             " ".join(f"{1e3 * s:.0f}" for s in level.whole),
+            f"{1e3 * self.cpu_per_token:.2f}",
             f"{100 * self.same_text:.0f} %",
         )
 
@@ -68,6 +71,9 @@ class Lab:
         for peer in self.peers:
             with peer.awake():
                 heard = await closed(peer.port, self._bodies(peer, len(BEGINNINGS)), 1)
+            for one in heard:
+                if one.status != 200:
+                    raise RuntimeError(f"{peer.name} answered {one.status}: {one.refusal}")
             if peer.name == OURS:
                 self._texts = {p: one.text for p, one in zip(BEGINNINGS, heard, strict=True)}
 
@@ -88,17 +94,26 @@ class Lab:
         self, load: str, ask: Callable[[Peer, int, list[Body]], Awaitable[list[Heard]]]
     ) -> list[Row]:
         heard: dict[str, list[list[Heard]]] = {peer.name: [] for peer in self.peers}
+        computed = dict.fromkeys(heard, 0.0)
         order, luck = list(self.peers), random.Random(0)
         for round_ in range(self.n_rounds):
             luck.shuffle(order)
             for peer in order:
                 with peer.awake():
+                    before = peer.cpu_seconds
                     heard[peer.name].append(await ask(peer, round_, self._bodies(peer)))
+                    computed[peer.name] += peer.cpu_seconds - before
                 speed = level_of(heard[peer.name][-1]).tokens_per_second
                 print(f"{load}, round {round_}, {peer.name}: {speed:.0f} tokens/s", file=sys.stderr)
-        return [self._row(load, peer.name, heard) for peer in self.peers]
+        return [self._row(load, peer.name, heard, computed) for peer in self.peers]
 
-    def _row(self, load: str, name: str, heard: dict[str, list[list[Heard]]]) -> Row:
+    def _row(
+        self,
+        load: str,
+        name: str,
+        heard: dict[str, list[list[Heard]]],
+        computed: dict[str, float],
+    ) -> Row:
         ours = [level_of(one).tokens_per_second for one in heard.get(OURS, heard[name])]
         levels = [level_of(one) for one in heard[name]]
         together = [one for rounds in heard[name] for one in rounds]
@@ -108,6 +123,7 @@ class Lab:
             name,
             Level(**(vars(level_of(together)) | {"tokens_per_second": mean})),
             tuple(level.tokens_per_second / best for level, best in zip(levels, ours, strict=True)),
+            computed[name] / max(sum(one.n_tokens for one in together), 1),
             statistics.fmean(one.text in self._texts.values() for one in together),
         )
 
@@ -116,7 +132,6 @@ class Lab:
             "model": peer.model,
             "max_tokens": self._n_tokens,
             "temperature": 0,
-            "ignore_eos": True,
         }
         prompts = (BEGINNINGS[i % len(BEGINNINGS)] for i in range(count or self._n_requests))
         return [asked | {"prompt": prompt} for prompt in prompts]

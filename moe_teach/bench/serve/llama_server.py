@@ -2,8 +2,8 @@
 
     python -m moe_teach.bench.serve.llama_server FILE PORT SLOTS THREADS
 
-Keys and values are kept in float32 and no answer is continued from the one before, so that it
-computes what the others compute.
+Keys and values are kept in float32, flash attention is off (it rounds them to float16), and no
+answer is continued from the one before: so it computes what the others compute.
 """
 
 import signal
@@ -21,6 +21,7 @@ def main(file: str, port: int, n_slots: int, n_threads: int, n_context: int) -> 
     params.n_parallel = n_slots
     params.n_ctx = n_slots * n_context
     params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
+    params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
     params.cache_prompt = False
     params.cache_ram_mib = 0
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = n_threads

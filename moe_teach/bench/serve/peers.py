@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import psutil
 
 from moe_teach.checkpoint.chat import PLAIN_CHAT
 from moe_teach.checkpoint.gguf.export import export_gguf
@@ -35,6 +36,12 @@ class Peer:
     port: int
     model: str
     process: subprocess.Popen[bytes]
+
+    @property
+    def cpu_seconds(self) -> float:
+        """What its process and threads have computed so far, whoever else had the cores."""
+        times = psutil.Process(self.process.pid).cpu_times()
+        return times.user + times.system
 
     @contextmanager
     def awake(self) -> Iterator["Peer"]:
@@ -114,7 +121,7 @@ def _running(
         words = [word.format(port=port) for word in command]
         process = subprocess.Popen(words, env=surroundings, stdout=stream, stderr=stream)
     try:
-        _wait(port, process, log)
+        _wait(port, "/ready" if name == OURS else "/health", process, log)
         process.send_signal(signal.SIGSTOP)
         yield Peer(name, port, model, process)
     finally:
@@ -127,13 +134,14 @@ def _running(
             process.wait()
 
 
-def _wait(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+def _wait(port: int, path: str, process: subprocess.Popen[bytes], log: Path) -> None:
     """Wait until the server says that it is well, or fail with its last words."""
     deadline = time.monotonic() + _SECONDS_TO_START
     while time.monotonic() < deadline and process.poll() is None:
         try:
-            if httpx.get(f"http://127.0.0.1:{port}/health", timeout=5).status_code == 200:
+            if httpx.get(f"http://127.0.0.1:{port}{path}", timeout=5).status_code == 200:
                 return
+            time.sleep(0.2)
         except httpx.TransportError:
             time.sleep(0.2)
     raise RuntimeError(f"A server did not start. It said:\n{log.read_text()[-2000:]}")

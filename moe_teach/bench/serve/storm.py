@@ -23,7 +23,7 @@ def storm(n_requests: int) -> int:
         ours.awake(),
     ):
         asking = Storm(f"http://127.0.0.1:{ours.port}", DEFAULT, answers, model.config.max_seq_len)
-        report = asyncio.run(asking.run(n_requests, at_once=24))
+        report = asyncio.run(asking.run(n_requests, at_once=100))
     _tell(report)
     return 1 if report.wrong else 0
 

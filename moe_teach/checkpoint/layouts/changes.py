@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from jaxtyping import Float
+from jaxtyping import Shaped
 from torch import Tensor
 
 from moe_teach.config import ModelConfig
@@ -21,7 +21,7 @@ class Change:
     shape: Callable[[tuple[int, ...]], tuple[int, ...]] = lambda shape: shape
 
 
-def interleaved(rows: Float[Tensor, "R ..."], d_head: int) -> Float[Tensor, "R ..."]:
+def interleaved(rows: Shaped[Tensor, "R ..."], d_head: int) -> Shaped[Tensor, "R ..."]:
     """Put the rows of every head in the order of rotary pairs that are neighbours.
 
     Here, as in most published weights, the features i and i + d/2 of a head turn together; some
@@ -32,7 +32,7 @@ def interleaved(rows: Float[Tensor, "R ..."], d_head: int) -> Float[Tensor, "R .
     return halves.transpose(1, 2).flatten(0, 2)
 
 
-def in_halves(rows: Float[Tensor, "R ..."], d_head: int) -> Float[Tensor, "R ..."]:
+def in_halves(rows: Shaped[Tensor, "R ..."], d_head: int) -> Shaped[Tensor, "R ..."]:
     """Undo `interleaved`."""
     pairs = rows.unflatten(0, (-1, d_head // 2, 2))
     return pairs.transpose(1, 2).flatten(0, 2)

@@ -34,5 +34,5 @@ def serving(model: Model) -> Model:
     ready = twin(model).eval()
     for module in ready.modules():
         if isinstance(module, MoE):
-            module.capacity_factor = None
+            module.capacity_factor = module.capacity = None
     return ready

@@ -25,6 +25,7 @@ from moe_teach.nn.block import Block
 from moe_teach.nn.model import Model
 from moe_teach.nn.moe import FusedMoE
 from moe_teach.nn.router import Router
+from moe_teach.ops.demand import KERNEL_ACTIVATIONS
 from moe_teach.ops.route import gates_of, is_plain, score_of, top_experts
 from moe_teach.types import Routing
 
@@ -162,7 +163,14 @@ def _is_lean(block: nn.Module, part: nn.Module) -> bool:
 def _has_lean_experts(block: nn.Module) -> bool:
     ffn = block.ffn
     is_own = type(ffn) is FusedMoE and type(ffn.router) is Router
-    return is_own and is_plain(ffn.router.config) and not _is_watched(ffn)
+    return is_own and is_plain(ffn.router.config) and _is_usual(ffn) and not _is_watched(ffn)
+
+
+def _is_usual(moe: FusedMoE) -> bool:
+    """Tell whether experts are of the kinds that are written out here."""
+    experts = moe.experts
+    is_known = experts.activation in KERNEL_ACTIVATIONS and not experts.weights.has_biases
+    return is_known and moe.gates_on == "output" and not moe.n_identity_experts
 
 
 def _is_watched(part: nn.Module) -> bool:

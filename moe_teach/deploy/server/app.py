@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
@@ -23,6 +24,7 @@ from moe_teach.deploy.server.service import Answering, Service
 from moe_teach.deploy.server.swapping import add_swapping
 from moe_teach.deploy.server.wishes import CHAT, TEXT, Endpoint
 
+LOG = logging.getLogger("moe_teach.serve")
 PAGE = Path(__file__).parent / "page"
 _CONTENT = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:"
@@ -156,6 +158,7 @@ def _add_page(app: FastAPI, address: str, file: Path) -> None:
 def _explain_refusals(app: FastAPI, service: Service) -> None:
     @app.exception_handler(Refusal)
     async def refuse(request: Request, refusal: Refusal) -> Response:
+        LOG.info("%s refused with %d", _endpoint(request), refusal.status)
         service.metrics.ended(_endpoint(request), str(refusal.status))
         return JSONResponse(refusal.body, refusal.status, dict(refusal.headers))
 

@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from moe_teach.deploy.engine.engine import Engine
+from moe_teach.deploy.store.expert_store import Counts, ExpertStore
 
 _WAITS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
 _STEPS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2)
@@ -26,10 +27,11 @@ class Snapshot:
     n_prefilled: int
     n_decoded: int
     tokens_per_expert: tuple[tuple[int, ...], ...]
+    cache: Counts | None
 
     @classmethod
-    def of(cls, engine: Engine) -> "Snapshot":
-        """Copy what an engine has counted; called in its thread."""
+    def of(cls, engine: Engine, store: ExpertStore | None) -> "Snapshot":
+        """Copy what an engine and its store have counted; called in the engine's thread."""
         stats = engine.stats
         return cls(
             n_waiting=engine.n_waiting,
@@ -40,6 +42,7 @@ class Snapshot:
             n_prefilled=stats.n_prefilled,
             n_decoded=stats.n_decoded,
             tokens_per_expert=tuple(map(tuple, stats.tokens_per_expert)),
+            cache=store and replace(store.counts),
         )
 
 
@@ -107,6 +110,8 @@ class Metrics(Collector):
         ):
             yield CounterMetricFamily(name, what, value)
         yield from _of_experts(now.tokens_per_expert)
+        if now.cache is not None:
+            yield from _of_cache(now.cache)
 
 
 def _of_experts(tokens_per_expert: tuple[tuple[int, ...], ...]) -> Iterator[Metric]:
@@ -127,6 +132,16 @@ def _of_experts(tokens_per_expert: tuple[tuple[int, ...], ...]) -> Iterator[Metr
     yield imbalance
 
 
+def _of_cache(counts: Counts) -> Iterator[Metric]:
+    for name, what, value in (
+        ("moe_expert_cache_hits", "Wanted experts that were in memory.", counts.hits),
+        ("moe_expert_cache_foreseen", "Of those, read early by a guess.", counts.foreseen),
+        ("moe_expert_cache_misses", "Wanted experts that were waited for.", counts.misses),
+        ("moe_expert_cache_read_bytes", "Bytes read from the disk.", counts.moved_bytes),
+    ):
+        yield CounterMetricFamily(name, what, value)
+
+
 class Watch:
     """The clock of one request."""
 
@@ -134,20 +149,20 @@ class Watch:
         self._metrics = metrics
         self._start = time.perf_counter()
         self._last: float | None = None
-        self.n_tokens = 0
 
     def tokens(self, count: int) -> None:
         """Note that tokens arrived, together."""
         now = time.perf_counter()
         metrics = self._metrics
         metrics._written.inc(count)
+        gap = 0.0  # between tokens that come together
         if self._last is None:
             metrics._first.observe(now - self._start)
             count -= 1
-            self.n_tokens += 1
+        else:
+            gap = (now - self._last) / count
         for _ in range(count):
-            metrics._between.observe((now - (self._last or now)) / count)
-        self.n_tokens += count
+            metrics._between.observe(gap)
         self._last = now
 
     def done(self) -> float:

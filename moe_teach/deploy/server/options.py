@@ -27,6 +27,7 @@ class Options:
         body_seconds: how long a client may take to send a body.
         drain_seconds: how long answers may go on after the server was told to stop.
         experts: a folder from which experts may be taken by name; None takes none.
+        expert_bytes: memory for experts, the others stay on the disk; None loads them all.
     """
 
     host: str = "127.0.0.1"
@@ -41,6 +42,7 @@ class Options:
     body_seconds: float = 30.0
     drain_seconds: float = 30.0
     experts: Path | None = None
+    expert_bytes: int | None = None
 
     def __post_init__(self) -> None:
         refuse_non_positive(n_slots=self.n_slots, max_body=self.max_body)

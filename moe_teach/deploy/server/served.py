@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from moe_teach.config import ModelConfig
 from moe_teach.data.tokenizer import AnyTokenizer
 from moe_teach.deploy.server.chat import ChatTemplate
+from moe_teach.deploy.store.expert_store import ExpertStore
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +21,8 @@ class Served:
         template: how a conversation becomes one text.
         special: names that the template may use, such as `bos_token`.
         digest: a short hash of the weights, part of every answer's `system_fingerprint`.
-        created: when the weights were made, in seconds since 1970.
+        created: when the model was opened, in seconds since 1970.
+        store: where its experts lie, if they do not all fit into memory.
     """
 
     name: str
@@ -31,6 +33,7 @@ class Served:
     digest: str
     created: int
     special: dict[str, str] = field(default_factory=dict)
+    store: ExpertStore | None = None
 
     def prompt_of(self, messages: Sequence[dict[str, str]]) -> str:
         """Write a conversation as the text that the model goes on with."""

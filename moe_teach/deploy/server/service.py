@@ -82,7 +82,8 @@ class Service:
         """Return the engine's counts, or None while there is no engine to ask."""
         if self.worker.state != "ready":
             return None
-        return await self.worker.between_steps(Snapshot.of)
+        store = self._served.store
+        return await self.worker.between_steps(lambda engine: Snapshot.of(engine, store))
 
     async def drain(self) -> int:
         """Take no more requests, let answers end; return how many had to be cut off."""

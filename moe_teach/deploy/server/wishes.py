@@ -28,6 +28,8 @@ _CANNOT: dict[str, tuple[tuple[Any, ...], str]] = {
     "suffix": (("",), "This model writes forwards only: leave suffix out."),
     "presence_penalty": ((0,), _NO_PENALTY),
     "frequency_penalty": ((0,), _NO_PENALTY),
+    "min_p": ((0,), "This server knows no min_p: leave it out and use top_p or top_k."),
+    "repetition_penalty": ((1,), "This server knows no {name}: leave it out or send 1."),
     "logit_bias": (({},), "This server does not bend logits: leave logit_bias out."),
     "tools": (([],), _NO_TOOLS),
     "functions": (([],), _NO_TOOLS),

@@ -1,0 +1,172 @@
+"""The verbs about trained models: write a text, and bring a model out of the course or into it."""
+
+import argparse
+import contextlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from moe_teach.checkpoint.opened import Opened
+
+DONE, FAILED, USAGE = range(3)
+SOURCE = "`shipped`, the TOML file of a recipe trained here, or a folder with a model"
+
+
+def add_verbs(verbs: Any) -> None:
+    """Describe the verbs and their arguments."""
+    text = _add(verbs, "generate", "continue a text with the model that comes along", generate)
+    text.add_argument("prompt", metavar="TEXT", help="how the text begins, in quotes")
+    text.add_argument("--recipe", metavar="FILE", help="use the model this recipe has trained")
+    text.add_argument("--tokens", type=int, default=80, help="how many to add (default 80)")
+    text.add_argument("--temperature", type=float, default=0.5, help="0: the likeliest only")
+    text.add_argument("--top-k", type=int, help="choose among the k likeliest tokens")
+    text.add_argument("--seed", type=int, default=0, help="another seed, another text")
+    out = _add(verbs, "export", "write a model in a form that other programs open", export)
+    out.add_argument("source", metavar="SOURCE", help=SOURCE)
+    out.add_argument("--to", choices=("hf", "gguf"), required=True, help="whose form it takes")
+    out.add_argument("folder", metavar="FOLDER", help="where to; for gguf also a file")
+    out.add_argument("--layout", help="hf: model_type; gguf: architecture; default: what fits")
+    out.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="hf: of weights")
+    out.add_argument("--experts", default="F32", metavar="KIND", help="gguf: as Q8_0, Q4_0, MXFP4")
+    out.add_argument("--check", action="store_true", help="hf: compare it with transformers")
+    into = _add(verbs, "import", "turn a released checkpoint into one of the course's", bring_in)
+    into.add_argument("source", metavar="FOLDER", help="a released checkpoint, or its hub name")
+    into.add_argument("--to", required=True, metavar="FOLDER", help="where the model is saved")
+    into.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="of weights")
+
+
+def generate(arguments: argparse.Namespace) -> int:
+    """Continue a text and print it."""
+    from moe_teach.train.generate import generate
+    from moe_teach.train.recipe import read_recipe
+    from moe_teach.train.shipped import load_run, load_shipped
+
+    with _in_sentences() as told:
+        recipe = arguments.recipe and read_recipe(arguments.recipe)
+        model, tokenizer = load_run(recipe) if recipe else load_shipped()[:2]
+        # A token of BPE brings the space before it; one at the end would leave it no natural next.
+        prompt = tokenizer.encode(arguments.prompt.rstrip(" "))
+        options = {name: getattr(arguments, name) for name in ("temperature", "top_k", "seed")}
+        more = generate(model, prompt, arguments.tokens, **options)
+        print(tokenizer.decode([*prompt, *more]))
+    return USAGE if told else DONE
+
+
+def export(arguments: argparse.Namespace) -> int:
+    """Write a model as a released checkpoint or as GGUF, and say how to open it."""
+    from moe_teach.train.sources import open_source
+
+    status = DONE
+    with _in_sentences() as told:
+        opened = open_source(arguments.source)
+        if arguments.to == "gguf":
+            _write_gguf(opened, arguments)
+        else:
+            status = _write_hf(opened, arguments)
+    return USAGE if told else status
+
+
+def bring_in(arguments: argparse.Namespace) -> int:
+    """Open a released checkpoint and save it in the course's own form."""
+    import torch
+
+    from moe_teach.checkpoint.hf_import import import_hf
+    from moe_teach.checkpoint.layouts import layout_named
+    from moe_teach.checkpoint.native import save_model
+    from moe_teach.cost import n_params_active, n_params_total
+
+    with _in_sentences() as told:
+        dtype = arguments.dtype and getattr(torch, arguments.dtype)
+        opened = import_hf(arguments.source, dtype or None)
+        save_model(arguments.to, opened.model, **_texts(opened))
+        config = opened.model.config
+        print(
+            f"{layout_named(opened.layout).title}, {n_params_total(config):,} parameters, of which "
+            f"a token uses {n_params_active(config):,}; saved in {arguments.to}."
+        )
+    return USAGE if told else DONE
+
+
+def _texts(opened: "Opened") -> dict[str, str | None]:
+    return {
+        name: getattr(opened, name) for name in ("tokenizer_json", "chat_template", "end_token")
+    }
+
+
+def _write_hf(opened: "Opened", arguments: argparse.Namespace) -> int:
+    import torch
+
+    from moe_teach.checkpoint.hf_export import export_hf
+
+    folder = Path(arguments.folder)
+    dtype = arguments.dtype and getattr(torch, arguments.dtype)
+    texts = _texts(opened)
+    layout = export_hf(opened.model, folder, arguments.layout, dtype=dtype or None, **texts)
+    files = sorted(folder.iterdir())
+    print(
+        f"{arguments.source} is written as {layout.title} (model_type {layout.name}) in {folder}: "
+        f"{', '.join(file.name for file in files)}; {_size(*files)}.\n"
+        f"transformers opens it: AutoModelForCausalLM.from_pretrained({str(folder)!r})"
+    )
+    return _checked(folder) if arguments.check else DONE
+
+
+def _checked(folder: Path) -> int:
+    """Open what was written here and there, in float32, and compare the answers."""
+    import torch
+
+    from moe_teach.bench.parity import LIMIT, difference, opened_by_transformers, some_text
+    from moe_teach.checkpoint.hf_import import import_hf
+
+    ours = import_hf(folder, torch.float32).model
+    text = some_text(ours)
+    far = difference(ours, opened_by_transformers(folder, dtype=torch.float32), text)
+    with torch.no_grad():
+        scale = float(ours(text).logits.abs().max())
+    print(f"With the same text, logits up to {scale:.3g} differ by at most {far:.2g}.")
+    return DONE if far <= LIMIT * max(scale, 1.0) else FAILED
+
+
+def _write_gguf(opened: "Opened", arguments: argparse.Namespace) -> None:
+    from moe_teach.checkpoint.gguf.export import export_gguf
+
+    place = Path(arguments.folder)
+    file = place if place.suffix == ".gguf" else place / "model.gguf"
+    texts = _texts(opened) if opened.tokenizer_json is not None else {}
+    kinds = {"expert_type": arguments.experts, "architecture": arguments.layout}
+    written = export_gguf(opened.model, file, **texts, **kinds)
+    print(
+        f"{arguments.source} is written for llama.cpp (architecture {written.architecture}): "
+        f"{file}, {written.n_tensors} tensors, {_size(file)}."
+    )
+
+
+def _size(*files: Path) -> str:
+    return f"{sum(file.stat().st_size for file in files) / 1e6:.1f} MB"
+
+
+@contextlib.contextmanager
+def _in_sentences() -> Iterator[list[str]]:
+    """Tell what a user can mend in a sentence; the list holds it afterwards."""
+    told: list[str] = []
+    try:
+        yield told
+    except BrokenPipeError:
+        raise  # for `on_any_terminal`
+    except (ValueError, OSError) as problem:
+        told.append(_said(problem))
+        print(f"moe-teach: {told[0]}", file=sys.stderr)
+
+
+def _said(problem: Exception) -> str:
+    if isinstance(problem, OSError) and problem.strerror:  # of the system, which speaks no sentence
+        return f"{problem.filename or 'the system'} says: {problem.strerror}."
+    return str(problem)
+
+
+def _add(verbs: Any, name: str, text: str, verb: Any) -> argparse.ArgumentParser:
+    parser = verbs.add_parser(name, help=text, description=text.capitalize() + ".")
+    parser.set_defaults(verb=verb)
+    return parser

@@ -10,5 +10,7 @@
 
 No web, no threads, no clock: the same calls in the same order give the same tokens. `requests.py`
 holds the records that travel in and out, `cache.py` the keys and values of all slots,
-`scheduler.py` who is read next, `sampling.py` how a token is drawn, `engine.py` the step.
+`scheduler.py` who is read next, `definition.py` a forward pass over them and `lean.py` the same
+pass with less around it, `sampling.py` how a token is drawn, `engine.py` the step, `swap.py` an
+expert replaced between two steps. `speculative.py` stands beside them: one text, two models.
 """

@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,8 +80,7 @@ def bring_in(arguments: argparse.Namespace) -> int:
     with _in_sentences() as told:
         dtype = arguments.dtype and getattr(torch, arguments.dtype)
         opened = import_hf(arguments.source, dtype or None)
-        texts = {name: getattr(opened, name) for name in _TEXTS}
-        save_model(arguments.to, opened.model, **texts)
+        save_model(arguments.to, opened.model, **_texts(opened))
         config = opened.model.config
         print(
             f"{layout_named(opened.layout).title}, {n_params_total(config):,} parameters, of which "
@@ -91,7 +89,10 @@ def bring_in(arguments: argparse.Namespace) -> int:
     return USAGE if told else DONE
 
 
-_TEXTS = ("tokenizer_json", "chat_template", "end_token")
+def _texts(opened: "Opened") -> dict[str, str | None]:
+    return {
+        name: getattr(opened, name) for name in ("tokenizer_json", "chat_template", "end_token")
+    }
 
 
 def _write_hf(opened: "Opened", arguments: argparse.Namespace) -> int:
@@ -101,7 +102,7 @@ def _write_hf(opened: "Opened", arguments: argparse.Namespace) -> int:
 
     folder = Path(arguments.folder)
     dtype = arguments.dtype and getattr(torch, arguments.dtype)
-    texts = {name: getattr(opened, name) for name in _TEXTS}
+    texts = _texts(opened)
     layout = export_hf(opened.model, folder, arguments.layout, dtype=dtype or None, **texts)
     files = sorted(folder.iterdir())
     print(
@@ -133,19 +134,9 @@ def _write_gguf(opened: "Opened", arguments: argparse.Namespace) -> None:
 
     place = Path(arguments.folder)
     file = place if place.suffix == ".gguf" else place / "model.gguf"
-    with tempfile.TemporaryDirectory() as home:
-        tokenizer = None
-        if opened.tokenizer_json is not None:
-            tokenizer = Path(home) / "tokenizer.json"
-            tokenizer.write_text(opened.tokenizer_json, encoding="utf-8")
-        written = export_gguf(
-            opened.model,
-            file,
-            tokenizer_json=tokenizer,
-            chat_template=opened.chat_template if tokenizer else None,
-            expert_type=arguments.experts,
-            architecture=arguments.layout,
-        )
+    texts = _texts(opened) if opened.tokenizer_json is not None else {}
+    kinds = {"expert_type": arguments.experts, "architecture": arguments.layout}
+    written = export_gguf(opened.model, file, **texts, **kinds)
     print(
         f"{arguments.source} is written for llama.cpp (architecture {written.architecture}): "
         f"{file}, {written.n_tensors} tensors, {_size(file)}."
@@ -165,8 +156,14 @@ def _in_sentences() -> Iterator[list[str]]:
     except BrokenPipeError:
         raise  # for `on_any_terminal`
     except (ValueError, OSError) as problem:
-        told.append(str(problem))
-        print(f"moe-teach: {problem}", file=sys.stderr)
+        told.append(_said(problem))
+        print(f"moe-teach: {told[0]}", file=sys.stderr)
+
+
+def _said(problem: Exception) -> str:
+    if isinstance(problem, OSError) and problem.strerror:  # of the system, which speaks no sentence
+        return f"{problem.filename or 'the system'} says: {problem.strerror}."
+    return str(problem)
 
 
 def _add(verbs: Any, name: str, text: str, verb: Any) -> argparse.ArgumentParser:

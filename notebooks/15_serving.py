@@ -395,14 +395,14 @@ experts, dense = Experts(E, D, F).weights, Experts(1, D, K * F).weights
 
 
 def seconds_of(n: int, weights: ExpertWeights, top_k: int, random: torch.Generator) -> float:
-    """Time n rows that choose evenly among these experts; the quickest of some calls."""
+    """Processor time of n rows that choose evenly among these; the least of some calls."""
     probs = torch.rand(n, len(weights.w_up), generator=random).softmax(-1)
     routing = Routing(probs.log(), probs, *probs.topk(top_k))
     x, spent = torch.randn(n, D, generator=random), []
     for _ in range(by_mode(full=7, fast=3)):
-        start = time.perf_counter()
+        start = time.process_time()
         routed_ffn(x, routing, weights, "swiglu")
-        spent.append(time.perf_counter() - start)
+        spent.append(time.process_time() - start)
     return min(spent)
 
 
@@ -436,8 +436,9 @@ print("PASS: a hump on both machines; with copies of one token, who wake K exper
 # gates and products, and only lacks *different* choices: no hump. So it is the different experts,
 # and nothing else about the layer.
 #
-# The crosses are your machine, and they may stray: other programs share it, and small matrices
-# have costs of their own. Nothing below depends on them.
+# The crosses are the processor time of your machine (an arrow: above the frame). They may stray:
+# other programs share it, and small matrices have costs of their own. Nothing below depends on
+# them.
 
 # %% [markdown]
 # ## Guess, and check

@@ -237,7 +237,7 @@ def repaired_block(tensors: dict[str, Tensor], config: dict[str, Any], x: Tensor
     """Run one MoE block straight from a checkpoint, as the contract says.
 
     tensors and config: as in the contract above; x: (T, D) float32, T at least 1.
-    Returns y (T, D), with the gates and experts of the model.
+    Returns y (T, D). Gradients reach x and all tensors that have a part in it.
     """
     ### BEGIN SOLUTION
     is_deepseek = config["model_type"] == "deepseek_v3"
@@ -340,9 +340,9 @@ check("8.5", my_block)
 # %% [markdown]
 # ### The proof
 #
-# transformers has these models, as their makers published them. Make small ones of random weights,
-# save them as they are published, open a layer of each file as yours, and give both the same
-# tokens.
+# transformers has these models, as their makers published them. (It comes with
+# `pip install "moe-teach[deploy]"`.) Make small ones of random weights, save them as they are
+# published, open a layer of each file as yours, and give both the same tokens.
 
 # %% tags=["play"]
 import json
@@ -363,6 +363,7 @@ from transformers.utils import logging
 logging.disable_progress_bar()
 SIZES = {"hidden_size": 32, "intermediate_size": 24, "num_hidden_layers": 2, "vocab_size": 50}
 SIZES |= {"num_attention_heads": 4, "num_key_value_heads": 4, "num_experts_per_tok": 3}
+SIZES |= {"bos_token_id": 1, "eos_token_id": 1, "pad_token_id": 0}
 MODELS = {
     "Mixtral": MixtralForCausalLM(MixtralConfig(**SIZES, num_local_experts=12)),
     "OLMoE": OlmoeForCausalLM(OlmoeConfig(**SIZES, num_experts=12)),

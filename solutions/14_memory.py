@@ -235,7 +235,7 @@ check("14.3", read_ahead)
 
 # %% tags=["play"]
 from moe_teach.chapters.ch14_memory.recorded import stored_traces, texts
-from moe_teach.data import build_corpus
+from moe_teach.data.corpus import build_corpus
 
 guess = mine("14.3")
 text = texts(tokenizer, build_corpus(("code",)).validation)["code"][0]
@@ -265,12 +265,12 @@ for layer in range(1, 4):
 #
 # How good could any policy be? Assume that somebody knows the future. `requests` says which experts
 # of one layer each step needs. Memory has room for `room` experts, all of one size, and is empty at
-# first. In each step:
+# first; beside it there is a place to work in. In each step:
 #
-# 1. those of its experts that are in memory work first, and need not stay after that;
-# 2. the missing ones are **read one after another, in the order of your choice**. Where memory is
-#    full, somebody has to leave for each, and you say who: anybody, also an expert that has
-#    worked in this step already. Whoever is read is in memory then: that is the one rule.
+# 1. whoever is needed and not in memory is **read**, each once;
+# 2. all that are needed work, one after another;
+# 3. of those that were in memory and those that were just read, up to `room` stay, **whichever you
+#    like**. The others are gone.
 #
 # What is the least number of reads?
 
@@ -293,12 +293,9 @@ def fewest_reads(requests: Sequence[Sequence[int]], room: int) -> int:
     due: dict[int, float] = {}
     reads = 0
     for needed in reversed(next_use):
+        reads += len(set(needed) - held)
         due |= needed
-        for expert in sorted(set(needed) - held, key=due.get, reverse=True):
-            if len(held) == room:
-                held.remove(max(held, key=due.get))
-            held.add(expert)
-            reads += 1
+        held = set(sorted(held | set(needed), key=due.get)[:room])
     return reads
     ### END SOLUTION
 

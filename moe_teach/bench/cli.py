@@ -35,6 +35,7 @@ from moe_teach.ops.triton_mode import choose_mode, mode
 
 # What reads options of its own, and needs what the others do not.
 OF_THEIR_OWN = {
+    "cache": "moe_teach.bench.memory.study",
     "gpu": "moe_teach.bench.gpu.cli",
     "memory": "moe_teach.bench.memory.cli",
     "serve": "moe_teach.bench.serve.cli",
@@ -51,13 +52,14 @@ def parser() -> argparse.ArgumentParser:
     """Describe the arguments."""
     description = (
         "Time an MoE layer, a training step, or our kernels on a GPU, against their rivals and the "
-        "limit; compile the kernels for GPUs that are not there; count the graphs of a layer; or "
-        "say how far our models answer from other libraries' with the same weights (parity)."
+        "limit; compile the kernels for GPUs that are not there; count the graphs of a layer; say "
+        "how far our models answer from other libraries' with the same weights (parity); or round "
+        "a model's weights and measure its answers (quantise)."
     )
     more = (
         "All about the GPU at hand, in a few minutes: moe-teach bench gpu --help. A model of 13 GB "
-        "inside 4 GB: moe-teach bench memory --help. Servers under load and abuse: moe-teach bench "
-        "serve --help"
+        "inside 4 GB: moe-teach bench memory --help. Caches of experts on traces: moe-teach bench "
+        "cache --help. Servers under load and abuse: moe-teach bench serve --help"
     )
     result = argparse.ArgumentParser(prog="moe-teach bench", description=description, epilog=more)
     result.add_argument("what", choices=VERBS, help="what to time")
@@ -70,6 +72,9 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--seconds", type=float, default=4.0, help="for each shape and step")
     result.add_argument("--target", choices=TARGETS, action="append", help="compile: for whom")
     result.add_argument("--few", action="store_true", help="compile: only what stands for all")
+    result.add_argument(
+        "--windows", type=int, default=32, help="quantise: of 128 tokens, for each domain"
+    )
     result.add_argument("--threads", type=int, help="default: as torch finds the machine")
     result.add_argument("--markdown", action="store_true", help="print a table for a page")
     return result
@@ -182,11 +187,25 @@ def _parity(options: argparse.Namespace) -> int:
     return 0 if all(row.is_equal for row in rows) else 1
 
 
+def _quantise(options: argparse.Namespace) -> int:
+    """Round the weights of the shipped model, and measure what becomes of its answers."""
+    from moe_teach.bench import quantise
+
+    what = quantise.subject(options.windows)
+    print(machine())
+    print(quantise.about(what), end="\n\n", flush=True)
+    for title, header, rows in quantise.tables(what):
+        print(title)
+        print(written(header, list(rows), options.markdown), end="\n\n", flush=True)
+    return 0
+
+
 VERBS = {
     "layer": _layer,
     "train": _train,
     "compile": _compile,
     "compile-graph": _compile_graph,
     "kernels": _kernels,
+    "quantise": _quantise,
     "parity": _parity,
 }

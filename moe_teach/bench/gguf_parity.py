@@ -167,6 +167,7 @@ _PER_HEAD = {"d_head": 16, "qk_norm": "head"}
 _FULL = {"n_kv_heads": 4, "qk_norm": "full"}
 _GLM = {"score_fn": "sigmoid", "gate_scale": 2.5, "bias": True}
 _SHARED = {"n_shared_experts": 1}
+_GATED = {"n_shared_experts": 1, "shared_gate": True}
 
 CASES = (
     Case("the shipped model", "ernie4_5-moe", shipped_model),
@@ -180,6 +181,15 @@ CASES = (
     _case("Qwen3-MoE, tied embeddings", "qwen3moe", attention=_PER_HEAD, model=_TIED),
     _case("OLMoE", "olmoe", attention=_FULL, normalize_gates=False),
     _case("OLMoE, tied embeddings", "olmoe", attention=_FULL, normalize_gates=False, model=_TIED),
+    _case("Qwen2-MoE", "qwen2moe", moe=_GATED, normalize_gates=False),
+    _case(
+        "Qwen2-MoE, biases, tied embeddings",
+        "qwen2moe",
+        attention={"bias": True, "qkv_bias_only": True},
+        moe=_GATED | {"d_ff_shared": 40},
+        model=_TIED,
+        normalize_gates=False,
+    ),
     _case("ERNIE 4.5, selection bias", "ernie4_5-moe", bias=True),
     _case("ERNIE 4.5, shared expert", "ernie4_5-moe", bias=True, moe=_SHARED),
     _case("ERNIE 4.5, dense first layer", "ernie4_5-moe", bias=True, model=_DENSE_FIRST),

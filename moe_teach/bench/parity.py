@@ -5,7 +5,9 @@
 A case is a function that gives rows; `CASES` lists them.
 """
 
+import importlib.util
 import math
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from moe_teach.bench.blocks.parity import compare_all
+from moe_teach.bench.gguf_parity import measure_all
 from moe_teach.bench.parity_models import TINY, tiny
 from moe_teach.checkpoint.hf_export import export_hf
 from moe_teach.checkpoint.hf_import import import_hf
@@ -132,4 +135,21 @@ def blocks() -> Iterator[Row]:
         )
 
 
-CASES: tuple[Case, ...] = (*(full_model(layout) for layout in TINY), shipped, blocks)
+def gguf() -> Iterator[Row]:
+    """Compare models written as GGUF with llama.cpp on the files, greedy continuations included.
+
+    Differences are of log-probabilities over the whole vocabulary, in nats.
+    """
+    if importlib.util.find_spec("xllamacpp") is None:
+        print("llama.cpp is not here (xllamacpp): its rows are missing.", file=sys.stderr)
+        return
+    for found in measure_all():
+        yield Row(
+            architecture=f"{found.case}: {found.architecture}",
+            level="model, GGUF",
+            backend="llama.cpp",
+            outputs=found.largest if found.same_tokens == found.n_tokens else math.inf,
+        )
+
+
+CASES: tuple[Case, ...] = (*(full_model(layout) for layout in TINY), shipped, gguf, blocks)

@@ -12,17 +12,22 @@ from torch import nn
 from moe_teach.checkpoint.layouts import LAYOUTS, Layout, layout_named
 from moe_teach.checkpoint.layouts.canonical import canonical, flat
 from moe_teach.checkpoint.layouts.config_json import from_json, to_json
+from moe_teach.checkpoint.model_tensors import named_tensors, outline
 from moe_teach.config import ModelConfig, refuse
 from moe_teach.nn.attention import Attention
 from moe_teach.nn.block import Block
 from moe_teach.nn.experts import Experts
-from moe_teach.nn.feed_forward import DenseFFN, FeedForward
+from moe_teach.nn.feed_forward import DenseFFN, FeedForward, GatedFeedForward
 from moe_teach.nn.linear import Embedding, Linear
 from moe_teach.nn.model import Model
 from moe_teach.nn.moe import FusedMoE, MoE
 from moe_teach.nn.router import Router
 
-_OURS = (Model, Block, Attention, Router, Experts, MoE, FusedMoE, DenseFFN, FeedForward)
+_OURS = (
+    *(Model, Block, Attention, Router, Experts, MoE, FusedMoE),
+    *(DenseFFN, FeedForward, GatedFeedForward),
+)
+_PLACING = ("n_dense_layers", "moe_every", "d_ff_dense", "activation")
 _TORCHS = (Embedding, Linear, nn.RMSNorm, nn.ModuleList)
 
 
@@ -41,13 +46,17 @@ def misfits(layout: Layout, config: ModelConfig, has_bias: bool = False) -> list
     if has_bias and not layout.has_selection_bias:
         found.append("the routers have a selection bias (expert_bias), and it has none")
     try:
-        ours, theirs = flat(wanted), flat(canonical(_said(layout, wanted)))
+        there = canonical(from_json(layout, to_json(layout, wanted)))
     except ValueError as problem:  # widths that the layout would have to be of cannot be built
         return found or [str(problem)]
+    placed = there.layer_has_experts == wanted.layer_has_experts
+    if not placed:
+        found.append(f"experts stand in layers {_experts(wanted)} here and {_experts(there)} there")
+    ours, theirs = flat(wanted), flat(there)
     found += [
         _difference(path, ours[path], theirs.get(path))
         for path in ours
-        if ours[path] != theirs.get(path)
+        if ours[path] != theirs.get(path) and (placed or path not in _PLACING)
     ]
     return found
 
@@ -115,25 +124,42 @@ def demand_plain(model: nn.Module) -> None:
             "about what it computes. A part of your own can be read as ours with "
             "`moe_teach.checkpoint.own.as_ours`, if it computes the same.",
         )
-    for name, part in model.named_modules():
-        if isinstance(part, MoE):
-            _demand_as_configured(name, part, model.config)
+    _demand_as_configured(model, outline(model.config))
 
 
-def _demand_as_configured(name: str, layer: MoE, config: ModelConfig) -> None:
-    moe = config.moe
-    names = ("capacity_factor", "capacity", "gates_on", "n_identity_experts")
-    found = (layer.router.config, layer.experts.activation, *(getattr(layer, n) for n in names))
-    stated = moe and (moe.router, moe.nonlinearity, *(getattr(moe, n) for n in names))
-    refuse(
-        stated != found,
-        f"{name} was changed after the model was built: it is not what model.config says. Build "
-        "the model from the configuration that you mean, and load the weights into it.",
-    )
+def _demand_as_configured(model: Model, promised: Model) -> None:
+    """Refuse a model that was changed after it was built: a file says what its config says."""
+    shapes = {name: tuple(tensor.shape) for name, tensor in named_tensors(promised)}
+    held = {name: tuple(tensor.shape) for name, tensor in named_tensors(model)}
+    for name in sorted(shapes.keys() | held.keys()):
+        refuse(
+            shapes.get(name) != held.get(name),
+            f"{name} has the shape {held.get(name)}, but the model's configuration makes it "
+            f"{shapes.get(name)}: give the model the configuration of what it holds.",
+        )
+    for name, part in promised.named_modules():
+        there = _settings(model.get_submodule(name))
+        for setting, value in _settings(part).items():
+            refuse(
+                there.get(setting) != value,
+                f"{name or 'the model'} was changed after the model was built: its {setting} is "
+                f"{there.get(setting)}, and model.config makes it {value}. Build the model from "
+                "the configuration that you mean, and load the weights into it.",
+            )
 
 
-def _said(layout: Layout, config: ModelConfig) -> ModelConfig:
-    return from_json(layout, to_json(layout, config))
+def _settings(part: nn.Module) -> dict[str, Any]:
+    """Return what a part was told when it was made, as far as it bears on what it computes."""
+    return {
+        name: value
+        for name, value in vars(part).items()
+        if name[0] != "_" and name not in ("training", "std", "scale", "residual_scale")
+    }
+
+
+def _experts(config: ModelConfig) -> str:
+    layers = [layer for layer, has in enumerate(config.layer_has_experts) if has]
+    return ", ".join(map(str, layers[:4])) + (", ..." if len(layers) > 4 else "")
 
 
 def _difference(path: str, ours: Any, theirs: Any) -> str:

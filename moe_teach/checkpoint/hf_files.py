@@ -13,6 +13,8 @@ from moe_teach.config import ModelConfig
 CONFIG, GENERATION = "config.json", "generation_config.json"
 TOKENIZER, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
 TEMPLATE = "chat_template.jinja"
+# transformers' default for experts is torch's grouped matmul, which takes rows of whole 16 bytes.
+_STRIDE = 16
 
 
 def small_files(
@@ -31,6 +33,9 @@ def small_files(
     # Said even where it is nothing: a class of transformers has ids of its own for what is not.
     ids = {"bos_token_id": None, "eos_token_id": end, "pad_token_id": end}
     said = {**to_json(layout, config), **ids, "dtype": str(dtype).removeprefix("torch.")}
+    widths = (config.d_model, config.moe.d_ff)
+    if any(width * dtype.itemsize % _STRIDE for width in widths):
+        said["experts_implementation"] = "eager"
     files = {CONFIG: _text(said), GENERATION: _text({"_from_model_config": True, **ids})}
     if tokenizer_json is not None:
         files[TOKENIZER] = tokenizer_json

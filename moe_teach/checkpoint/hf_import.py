@@ -12,7 +12,7 @@ from torch import Tensor
 from moe_teach.checkpoint import tensor_file
 from moe_teach.checkpoint.hf_export import INDEX, WEIGHTS
 from moe_teach.checkpoint.hf_files import CONFIG, TEMPLATE, TOKENIZER, TOKENIZER_CONFIG
-from moe_teach.checkpoint.layouts import Layout, layout_named
+from moe_teach.checkpoint.layouts import LAYOUTS, Layout, layout_named
 from moe_teach.checkpoint.layouts.config_json import from_json
 from moe_teach.checkpoint.layouts.names import Place, places_of
 from moe_teach.checkpoint.model_tensors import materialise, named_tensors, outline
@@ -63,6 +63,12 @@ def layout_named_in(said: Mapping[str, Any], folder: Path) -> Layout:
     refuse(
         not isinstance(kind, str),
         f"{folder / CONFIG} has no model_type: it does not describe a released model.",
+    )
+    known = ", ".join(layout.name for layout in LAYOUTS)
+    refuse(
+        kind not in known.split(", "),
+        f"{folder / CONFIG} describes a model of type {kind!r}, and those that can be opened here "
+        f"are {known}.",
     )
     return layout_named(kind)
 

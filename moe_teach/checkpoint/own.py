@@ -5,7 +5,7 @@ the rule that the configuration states is tried out on random texts.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -16,32 +16,39 @@ from moe_teach.nn.mode import in_evaluation
 from moe_teach.nn.model import Model
 
 TOLERANCE = 1e-4  # of the largest logit, in float32: sums are taken in other orders
-# Ours, and what the course's exercises call the same: 4.7 the layer, 5.1 the block, 7.7 the bias.
-EXERCISES = {
-    "blocks.{layer}.ffn_norm.": "blocks.{layer}.moe_norm.",
-    "blocks.{layer}.ffn.router.proj.": "blocks.{layer}.moe.router.",
-    "blocks.{layer}.ffn.router.expert_bias": "blocks.{layer}.moe.expert_bias",
-    "blocks.{layer}.ffn.experts.": "blocks.{layer}.moe.",
-}
+# Ours, and what the course's exercises call the same: 4.7 and 7.3 are layers, 5.1 a block that
+# holds one as `moe`, 7.7 puts a layer into another and gives it the selection bias.
+EXERCISES = (
+    ("blocks.{layer}.ffn_norm.", "blocks.{layer}.moe_norm."),
+    *(
+        ("blocks.{layer}.ffn.router.expert_bias", f"blocks.{{layer}}.{place}.expert_bias")
+        for place in ("moe", "ffn")
+    ),
+    *(
+        (f"blocks.{{layer}}.ffn.{ours}", f"blocks.{{layer}}.{place}.{theirs}")
+        for place in ("moe", "ffn", "moe.layer", "ffn.layer")
+        for ours, theirs in (("router.proj.", "router."), ("experts.", ""), ("", ""))
+    ),
+)
 
 
-def as_ours(model: nn.Module, config: ModelConfig, names: Mapping[str, str] | None = None) -> Model:
+def as_ours(
+    model: nn.Module, config: ModelConfig, names: Sequence[tuple[str, str]] = EXERCISES
+) -> Model:
     """Return the library's model with the weights of one that is made of other parts.
 
     Args:
         model: called as `model(token_ids)`; it answers with logits (B, S, V), or with a record
             that has them as `logits`. Its mode is left as it was found.
         config: what it computes, in the library's words.
-        names: beginnings of names, ours -> theirs, `{layer}` for the number of a layer; None takes
-            `EXERCISES`. Names that are not listed are the same on both sides.
+        names: beginnings of names, ours and theirs, `{layer}` for the number of a layer; the first
+            pair that leads to a weight counts. Where none does, names are the same on both sides.
 
     Raises:
         ValueError: a weight is missing, left over or of another shape, or the answers differ.
     """
     theirs = dict(named_tensors(model))
-    rules = [
-        (_pattern(mine), other) for mine, other in (EXERCISES if names is None else names).items()
-    ]
+    rules = [(_pattern(mine), other) for mine, other in names]
     ours = outline(config)
     found = {name: _name_among(theirs, name, rules) for name, _ in named_tensors(ours)}
     _demand_every_weight(found, theirs, dict(named_tensors(ours)))
@@ -65,7 +72,7 @@ def demand_same_answers(theirs: nn.Module, ours: Model, seed: int = 0) -> float:
     """
     generator = torch.Generator().manual_seed(seed)
     device = next(theirs.parameters()).device
-    largest, scale = 0.0, 1.0
+    largest, scale = torch.zeros(()), torch.ones(())
     with in_evaluation(theirs):
         for shape in ((1, 1), (3, min(17, ours.config.max_seq_len))):
             token_ids = torch.randint(ours.config.vocab_size, shape, generator=generator)
@@ -77,15 +84,16 @@ def demand_same_answers(theirs: nn.Module, ours: Model, seed: int = 0) -> float:
                 f"The model answers with {tuple(logits.shape)} where logits of "
                 f"{tuple(expected.shape)} were expected.",
             )
-            largest = max(largest, float((logits - expected).abs().max()))
-            scale = max(scale, float(expected.abs().max()))
+            # Of tensors, because the larger of a number and no number must be no number.
+            largest = torch.maximum(largest, (logits - expected).abs().max())
+            scale = torch.maximum(scale, expected.abs().max())
     refuse(
-        not largest <= TOLERANCE * scale,
+        not bool(largest <= TOLERANCE * scale),
         f"With the same weights, your model and the library's answer differently: by up to "
         f"{largest:.2g}, with logits up to {scale:.2g}. Its parts follow another rule than the "
         "configuration states, so a file with its weights would be another model.",
     )
-    return largest
+    return float(largest)
 
 
 def _demand_every_weight(

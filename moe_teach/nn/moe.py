@@ -121,8 +121,13 @@ class MoE(nn.Module):
             gates = torch.ones_like(gates)
         return combine(self.experts(rows, dispatched.expert_offsets), gates, dispatched)
 
+    @property
+    def drops(self) -> bool:
+        """Whether an expert may be full."""
+        return self.capacity_factor is not None or self.capacity is not None
+
     def _within_capacity(self, routing: Routing, n_sequences: int) -> Routing:
-        if self.capacity_factor is None and self.capacity is None:
+        if not self.drops:
             return routing
         n_tokens, n_experts, top_k = len(routing.probs), routing.n_experts, routing.top_k
         capacity = self.capacity

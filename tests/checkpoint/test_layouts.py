@@ -79,7 +79,7 @@ RELEASED = {
         "rms_norm_eps": 1e-06,
         "rope_scaling": None,
         "rope_theta": 1000000,
-        "sliding_window": None,
+        "sliding_window": 4096,
         "use_sliding_window": False,
         "tie_word_embeddings": False,
         "vocab_size": 151936,
@@ -168,9 +168,17 @@ BESIDE_MIXTRAL = [
     ({"moe__n_shared_experts": 1}, "n_shared_experts"),
     ({"moe__activation": "gelu"}, "activation"),
     ({"moe__capacity_factor": 1.5}, "capacity_factor is 1.5"),
+    ({"moe__capacity": 3}, "turn tokens away .capacity is 3"),
+    ({"moe__gates_on": "input"}, "gates_on"),
+    ({"moe__n_identity_experts": 1}, "n_identity_experts"),
+    ({"moe__bias": True}, "moe.bias"),
+    ({"moe__swiglu_limit": 7.0}, "swiglu_limit"),
+    ({"moe__router__bias": True}, "router.bias"),
+    ({"moe__router__norm_order": 2.0}, "norm_order"),
+    ({"moe__router__norm_floor": 0.5}, "norm_floor"),
     ({"d_ff_dense": 8, "moe": None}, "no layer of this model has experts"),
-    ({"d_ff_dense": 8, "n_dense_layers": 1}, "n_dense_layers"),
-    ({"d_ff_dense": 8, "moe_every": 2}, "moe_every|n_dense_layers"),
+    ({"d_ff_dense": 8, "n_dense_layers": 1}, "experts stand in layers 1 here and 0, 1 there"),
+    ({"d_ff_dense": 8, "moe_every": 2}, "experts stand in layers 1 here"),
     ({"attention__qk_norm": "head"}, "qk_norm"),
     ({"attention__bias": True}, "attention.bias"),
 ]
@@ -195,6 +203,8 @@ def test_what_mixtral_does_not_compute_is_named(asked: dict, words: str) -> None
         {"moe__router__noisy": True},
         {"moe__router__topk_first": True},
         {"moe__router__topk_first": True, "moe__router__normalize_gates": False},
+        {"moe__router": RouterConfig(n_experts=6, top_k=2, n_groups=3, top_groups=3)},
+        {"moe__router__group_score": "best"},
         {"moe__drop_policy": "random"},
         {"attention__qkv_bias_only": True},
         {"d_ff_dense": 99, "activation": "relu"},
@@ -229,8 +239,19 @@ def test_groups_of_one_are_refused_where_the_best_two_are_added_up() -> None:
 def test_a_model_that_was_changed_after_it_was_built_is_refused() -> None:
     capped = tiny("mixtral")
     capped.blocks[1].ffn.capacity_factor = 1.0
-    with pytest.raises(ValueError, match=r"blocks\.1\.ffn was changed after the model was built"):
+    with pytest.raises(ValueError, match=r"blocks\.1\.ffn was changed .* its capacity_factor is 1"):
         guard.demand_plain(capped)
+    other_norm = tiny("mixtral")
+    other_norm.blocks[0].ffn_norm.eps = 1e-3
+    with pytest.raises(ValueError, match=r"blocks\.0\.ffn_norm was changed .* its eps is 0\.001"):
+        guard.demand_plain(other_norm)
+    pruned = tiny("mixtral")
+    experts = pruned.blocks[1].ffn.experts
+    experts.w_up = torch.nn.Parameter(experts.w_up[:4].detach())
+    with pytest.raises(
+        ValueError, match=r"blocks\.1\.ffn\.experts\.w_up has the shape \(4, 20, 36"
+    ):
+        guard.demand_plain(pruned)
     with pytest.raises(ValueError, match="is a HashRouter, which no layout knows"):
         guard.demand_plain(use_hash_routers(tiny("mixtral")))
 

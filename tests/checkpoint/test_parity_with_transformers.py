@@ -192,6 +192,28 @@ def test_the_gate_of_logits_sees_a_selection_bias_that_was_dropped(tmp_path: Pat
     assert parity.difference(model, theirs, parity.some_text(model)) > 100 * parity.LIMIT
 
 
+@pytest.mark.parametrize(
+    ("d_ff", "dtype", "is_odd"),
+    [(43, "float32", True), (20, "float32", False), (20, "bfloat16", True)],
+)
+def test_experts_of_an_odd_width_say_how_they_can_be_computed(
+    d_ff: int, dtype: str, is_odd: bool, tmp_path: Path
+) -> None:
+    def of_width(config):
+        return replace(config, d_model=40, moe=replace(config.moe, d_ff=d_ff))
+
+    model = tiny("mixtral", of_width)
+    export_hf(model, tmp_path / "odd", dtype=getattr(torch, dtype))
+    said = json.loads((tmp_path / "odd" / "config.json").read_text())
+    theirs = parity.opened_by_transformers(tmp_path / "odd", dtype="auto")
+    back = import_hf(tmp_path / "odd").model
+
+    assert said.get("experts_implementation") == ("eager" if is_odd else None)
+    assert parity.difference(back, theirs, parity.some_text(model)) < (
+        1e-4 if dtype == "float32" else 0.5
+    )
+
+
 def test_bfloat16_is_written_as_such_and_the_selection_bias_is_not(tmp_path: Path) -> None:
     model = tiny("glm4_moe")
     export_hf(model, tmp_path / "narrow", dtype=torch.bfloat16)

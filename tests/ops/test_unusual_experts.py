@@ -10,10 +10,11 @@ from torch import Tensor
 from moe_teach.config import BoundedSwiGLU, MoEConfig, RouterConfig, is_gated
 from moe_teach.nn.moe import FusedMoE, MoE
 from moe_teach.ops import operation
-from moe_teach.ops.backends import OPERATIONS, explain
+from moe_teach.ops.backends import OPERATIONS, explain, using
 from moe_teach.ops.grouped_ffn import grouped_ffn
 from moe_teach.ops.mixing import gates_of_rows, without_identity
 from moe_teach.ops.routed_ffn import ROUTED_FFN, routed_ffn
+from moe_teach.ops.triton_mode import mode
 from moe_teach.types import ExpertWeights, Routing
 
 ACTIVATIONS = ("geglu", "relu2", BoundedSwiGLU(0.7, 1.702, 1.0), BoundedSwiGLU(0.7))
@@ -212,6 +213,37 @@ def test_on_a_gpu_the_kernels_get_what_they_know_and_nothing_else(monkeypatch) -
         assert whole == "parts" and inner in INNER
     biased = ExpertWeights(**experts("swiglu", biases=True, dtype=torch.float32))
     assert picked(biased, "swiglu") == ("parts", "composed")
+
+
+@pytest.mark.skipif(mode() == "absent", reason="Triton is not installed")
+@pytest.mark.parametrize("activation", ["swiglu", *ACTIVATIONS], ids=names)
+def test_what_the_kernels_leave_out_is_put_between_their_products(activation) -> None:
+    """On a GPU the products of the composed way are kernels; here they are interpreted."""
+    leaves = experts(activation, biases=activation == "swiglu", dtype=torch.float32)
+    weights, ends = ExpertWeights(**leaves), torch.tensor([2, 2, 5, 6], dtype=torch.int32)
+    rows = torch.randn(6, 6, requires_grad=True)
+    with using(grouped_mm="triton"):
+        assert_same(
+            partial(grouped_ffn, rows, ends, weights, activation),
+            partial(one_by_one, rows, ends, weights, activation),
+            leaves | {"rows": rows},
+        )
+
+
+@pytest.mark.skipif(mode() == "absent", reason="Triton is not installed")
+def test_the_kernels_refuse_what_they_would_compute_otherwise() -> None:
+    rows, ends = torch.randn(4, 6), torch.tensor([1, 2, 3, 4], dtype=torch.int32)
+    biased = ExpertWeights(**experts("swiglu", biases=True, dtype=torch.float32))
+    with pytest.raises(ValueError, match="does not add the biases of experts"):
+        grouped_ffn(rows, ends, biased, "swiglu", backend="triton")
+    bounded = BoundedSwiGLU(7.0)
+    plain = ExpertWeights(**experts(bounded, biases=False, dtype=torch.float32))
+    routing = replace(a_routing(4), gates=torch.rand(4, 2))
+    for activation in (bounded, "geglu"):
+        with pytest.raises(ValueError, match="kernels compute swiglu, gelu, relu, and not"):
+            grouped_ffn(rows, ends, plain, activation, backend="triton")
+        with pytest.raises(ValueError, match="kernels compute swiglu, gelu, relu, and not"):
+            routed_ffn(rows, routing, plain, activation, backend="triton")
 
 
 def test_under_autocast_biases_are_rounded_with_the_matrices() -> None:

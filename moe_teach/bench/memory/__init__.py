@@ -1,4 +1,4 @@
-"""`moe-teach bench memory`: a model of 13 GB decodes inside a limit of 4 GB that the system enforces.
+"""`moe-teach bench memory`: 13 GB of weights at work inside a limit of 4 GB.
 
 checkpoint.py   random weights in a true shape, written layer by layer: safetensors and GGUF
 limit.py        a limit of the operating system on memory, page cache included

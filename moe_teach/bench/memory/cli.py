@@ -26,7 +26,7 @@ QUICK = ModelConfig(
 SHAPES = {"olmoe": OLMOE, "quick": QUICK}
 HEADER = (
     *("weights", "engine", "policy", "hits", "MB/token", "disk GB/s", "tokens/s"),
-    *("of the limit", "peak GB"),
+    *("of the limit", "CPU s/token", "peak GB"),
 )
 
 
@@ -69,9 +69,9 @@ def main(argv: list[str]) -> int:
             shutil.rmtree(options.folder, ignore_errors=True)
     print(machine())
     print(
-        f"{options.shape}: {weight_bytes(config) / 1e9:.2f} GB, limit {options.limit / 1e9:.2f} GB, "
-        f"budget of experts {budget / 1e9:.2f} GB, {options.threads} threads, load "
-        f"{os.getloadavg()[0]:.1f}"
+        f"{options.shape}: {weight_bytes(config) / 1e9:.2f} GB, limit {options.limit / 1e9:.2f}, "
+        f"budget of experts {budget / 1e9:.2f}, {options.threads} threads, "
+        f"load of the machine {os.getloadavg()[0]:.1f}"
     )
     print(written(HEADER, rows, options.markdown))
     return 0
@@ -114,7 +114,7 @@ def cells(lap: Lap, skew: float) -> tuple[str, ...]:
     name = f"skew {skew:g}" if skew else "even"
     policy = lap.job.policy if lap.job.engine == "moe_teach" else "page cache"
     if lap.report is None:
-        return (name, lap.job.engine, policy, "-", "-", "-", lap.said, "-", "-")
+        return (name, lap.job.engine, policy, "-", "-", "-", lap.said, "-", "-", "-")
     report, limit = lap.report, lap.limit_seconds
     moved = (report.moved or {}).get("waited_bytes", 0) + (report.moved or {}).get(
         "guessed_bytes", 0
@@ -128,5 +128,6 @@ def cells(lap: Lap, skew: float) -> tuple[str, ...]:
         "-" if report.bytes_per_s is None else f"{statistics.mean(report.bytes_per_s) / 1e9:.2f}",
         f"{1 / report.seconds_per_token:.2f}",
         "-" if limit is None else f"{limit / report.seconds_per_token:.2f}",
+        f"{report.cpu_seconds_per_token:.2f}",
         f"{report.peak_bytes / 1e9:.2f}",
     )

@@ -97,45 +97,35 @@ def _shapes(answer: Any, seed: int) -> None:
             )
 
 
+def _slips(file: File, layer: int, n_experts: int) -> list[tuple[Any, Why]]:
+    """What known mistakes give, and what to say to them."""
+    prefix = file.prefix(layer) + "experts."
+    here = [n for n in file.names if n.startswith(prefix) and n.endswith("w1.weight")]
+    as_met = [int(name.split(".")[5]) for name in here]
+    in_text_order = sorted(range(n_experts), key=str)
+    by_number = "Ask for them by number, for e in range(n_experts)."
+    met = "The experts stand in the order in which the file lists them."
+    return [
+        (file.fused(layer, (1, 0, 2)), Why("w1 and w3 changed places.", "w1 is the gate.")),
+        (
+            file.fused(layer, order=in_text_order),
+            Why("The experts are sorted as text: 10 comes before 2.", by_number),
+        ),
+        (file.fused(layer, order=as_met), Why(met, by_number)),
+    ]
+
+
 @EXERCISE.stage("the numbers")
 def _numbers(answer: Any, seed: int) -> None:
+    other = Why("Another layer was read, or a place of the result was left unfilled.")
     for case in CASES:
         layer = case[0]
         got, file = _asked(answer, case, seed)
-        in_text_order = sorted(range(case[1]), key=str)
-        prefix = file.prefix(layer) + "experts."
-        here = [n for n in file.names if n.startswith(prefix) and n.endswith("w1.weight")]
-        as_met = [int(name.split(".")[5]) for name in here]
-        by_number = "Ask for them by number, for e in range(n_experts)."
-        slips = (
-            (file.fused(layer, (1, 0, 2)), "w1 and w3 changed places.", "w1 is the gate."),
-            (
-                file.fused(layer, (0, 2, 1)),
-                "w2 and w3 were taken in the order of their numbers.",
-                "w3 is w_up, and w2 is w_down.",
-            ),
-            (
-                file.fused(layer, order=in_text_order),
-                "The experts are sorted as text: 10 comes before 2.",
-                by_number,
-            ),
-            (
-                file.fused(layer, order=as_met),
-                "The experts stand in the order in which the file lists them.",
-                by_number,
-            ),
-        )
         right = file.fused(layer)
-        causes = [(slip, Why(cause, cure)) for slip, cause, cure in slips]
         require(
             close(tuple(got), right),
             "These are not the matrices of the layer that was asked for, expert by expert.",
-            **likely(
-                tuple(got),
-                right,
-                causes,
-                Why("Another layer was read, or a place of the result was left unfilled."),
-            ),
+            **likely(tuple(got), right, _slips(file, layer, case[1]), other),
             expected=right,
             got=tuple(got),
             example=file.facts(layer),

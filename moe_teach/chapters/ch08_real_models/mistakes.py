@@ -27,6 +27,12 @@ def nothing(block: Block) -> None:
     """As it was saved."""
 
 
+def three_to_judge(model: Model) -> dict[str, Model]:
+    """One model as it was saved, and two that somebody loaded wrong."""
+    tried = {"A": gates_not_normalised, "B": nothing, "C": bias_forgotten}
+    return {name: made(model, mistake) for name, mistake in tried.items()}
+
+
 def _rule(block: Block, **changed: Any) -> None:
     router = block.ffn.router
     router.config = replace(router.config, **changed)

@@ -73,8 +73,8 @@ QUESTIONS = (
         },
         answer="b",
         because="With one token the softmax over positions is 1, whatever query and key say. The "
-        "mistake waits for the second token, and grows with distance. For llama2.c it was "
-        "described as text that degenerates after some twenty tokens.",
+        "mistake waits for the second token. For llama2.c it was described as text that turns to "
+        "gibberish after some twenty tokens (pull request 286).",
         replies={
             "a": "It would not, if queries and keys were reordered alike and not rotated. They are "
             "rotated in between, pair by pair, and the pairs are others now.",

@@ -45,7 +45,9 @@ def recorded(model: Small, fault: tuple[int, str] | None = None) -> Model:
             return 1.1 * part + 0.1 if fault == (at, name) else part
 
         x = spoilt("x", x)
-        logits = spoilt("logits", x @ router.T)
+        logits = x @ router.T
+        if fault == (layer, "logits"):  # who is chosen follows from them
+            logits = logits.roll(1, dims=1)
         expert_ids = logits.topk(model.top_k).indices
         if fault == (layer, "expert_ids"):  # the best of the first token is passed over
             expert_ids = torch.cat(

@@ -12,6 +12,7 @@ from moe_teach.chapters.ch08_real_models.block_rule import (
     tokens,
 )
 from moe_teach.judging.exercise import Exercise, Words, require, require_tensor
+from moe_teach.judging.gradients import require_gradients
 from moe_teach.judging.reasons import Why
 
 EXERCISE = Exercise(
@@ -170,3 +171,15 @@ def _factor(answer: Any, seed: int) -> None:
             said = f"With {told} and {always}, the block says something else."
             tensors = drawn("deepseek_v3", 5, seed, shared=shared)
             _judge(answer, tensors, config, tokens(seed), said, [SHARED, NO_SCALE])
+
+
+@EXERCISE.stage("gradients")
+def _gradients(answer: Any, seed: int) -> None:
+    for kind, config in (
+        ("qwen3_moe", {"norm_topk_prob": True}),
+        ("deepseek_v3", {}),
+    ):
+        config = {"model_type": kind, "num_experts_per_tok": 2, **config}
+        tensors = drawn(kind, 4, seed, shared=kind == "deepseek_v3")
+        given = {"tensors": tensors, "config": config, "x": tokens(seed, 5)}
+        require_gradients(answer, defined, given, seed=seed)

@@ -116,6 +116,12 @@ def takes_one_where_nothing_is_said(tensors, config, x):
     return _block(tensors, {"routed_scaling_factor": 1.0, **config}, x)
 
 
+@EXERCISE.wrong(stage="gradients", says="gradient")
+def runs_without_gradients(tensors, config, x):
+    with torch.no_grad():
+        return _block(tensors, config, x)
+
+
 @EXERCISE.right
 def expert_by_expert(tensors, config, x):
     return _block(tensors, config, x)

@@ -1,11 +1,8 @@
 """Chapter 08, exercise 8.3: a report that says where two models part, and in what."""
 
-from collections.abc import Callable
 from typing import Any
 
-import torch
-from torch import Tensor
-
+from moe_teach.chapters.ch08_real_models.part_words import EDGES, ROUNDED, SAME, SLACK
 from moe_teach.chapters.ch08_real_models.records import (
     NAMES,
     Model,
@@ -46,7 +43,6 @@ EXERCISE = Exercise(
     "nothing of the kind, and a mistake in layer 3 makes all later ones look wrong. Such a report "
     "is the first thing to write when a conversion does not agree.",
 )
-SLACK = 1e-3
 
 
 def _facts(theirs: Model, ours: Model, slack: float) -> dict[str, Any]:
@@ -55,8 +51,16 @@ def _facts(theirs: Model, ours: Model, slack: float) -> dict[str, Any]:
     return {"theirs": Words(shown), "ours": Words(shown), "slack": slack}
 
 
-def _judge(answer: Any, theirs: Model, ours: Model, right: Any, said: str, why: Why) -> None:
-    got = answer(theirs, ours, SLACK)
+def _judge(
+    answer: Any,
+    theirs: Model,
+    ours: Model,
+    right: Any,
+    said: str,
+    why: Why,
+    slack: float = SLACK,
+) -> None:
+    got = answer(theirs, ours, slack)
     is_pair = isinstance(got, tuple) and len(got) == 2
     require(
         got == () or (is_pair and got[1] in NAMES and type(got[0]) is int),
@@ -72,25 +76,8 @@ def _judge(answer: Any, theirs: Model, ours: Model, right: Any, said: str, why: 
         cure=why.cure,
         expected=right,
         got=got,
-        example=_facts(theirs, ours, SLACK),
+        example=_facts(theirs, ours, slack),
     )
-
-
-ROUNDED = (
-    (
-        1e-9,
-        "a thousand-millionth",
-        Why("The numbers were compared to the last bit.", "Allow slack times the largest size."),
-    ),
-    (
-        SLACK / 10,
-        "a ten-thousandth",
-        Why(
-            "Small numbers were asked for the same share as large ones, or the limit has no size.",
-            "The largest difference beside the largest size: slack * a.abs().max().",
-        ),
-    ),
-)
 
 
 @EXERCISE.stage("equal models")
@@ -104,6 +91,9 @@ def _equal(answer: Any, seed: int) -> None:
             Why("A limit of 0 was missed by `<`, or a name of one record was compared with "
                 "another.", "Equal is `difference <= slack * largest`."),
         )  # fmt: skip
+        for part, said, why in SAME:
+            one_kind = [{**one, "x": part(one["x"]), "y": part(one["y"])} for one in theirs]
+            _judge(answer, one_kind, [dict(one) for one in one_kind], (), said, why)
         other = [in_other_order(one, seed) for one in theirs]
         is_half_done = answer(theirs, other, SLACK)[1:2] != ("expert_ids",)
         _judge(
@@ -139,6 +129,22 @@ def _where(answer: Any, seed: int) -> None:
         )  # fmt: skip
 
 
+def _spoilt(record: Record, *names: str) -> Record:
+    return {**record, **{name: 1.1 * record[name] + 0.1 for name in names}}
+
+
+@EXERCISE.stage("two at once")
+def _two_at_once(answer: Any, seed: int) -> None:
+    for first, second in (("x", "logits"), ("gates", "answers"), ("answers", "y"), ("x", "y")):
+        theirs = recorded(drawn(seed, 2, 3))
+        ours = [theirs[0], _spoilt(theirs[1], first, second)]
+        _judge(
+            answer, theirs, ours, (1, first),
+            f"`{first}` and `{second}` both differ, and the first of them is the answer.",
+            _why(theirs, ours, (1, first), answer),
+        )  # fmt: skip
+
+
 def _why(theirs: Model, ours: Model, right: tuple[int, str], answer: Any) -> Why:
     got = answer(theirs, ours, SLACK)
     if got == ():
@@ -158,46 +164,6 @@ def _why(theirs: Model, ours: Model, right: tuple[int, str], answer: Any) -> Why
             "Go through the names in this order, and return at the first that differs.",
         )
     return Why("A layer before the first difference was reported.", "Layers count from 0.")
-
-
-Spoil = Callable[[Tensor], Tensor]
-
-
-def _nan(part: Tensor) -> Tensor:
-    spoilt = part.clone()
-    spoilt.view(-1)[-1] = torch.nan
-    return spoilt
-
-
-def _one_token(part: Tensor) -> Tensor:
-    spoilt = part.clone()
-    spoilt[-1] += 0.003 * part.abs().max()
-    return spoilt
-
-
-EDGES: tuple[tuple[Spoil, str, Why], ...] = (
-    (
-        _nan,
-        "One number of the other model is NaN, and the report did not find it.",
-        Why(
-            "Every comparison with NaN is False, `difference > limit` too.",
-            "if not (difference <= limit): return layer, name",
-        ),
-    ),
-    (
-        _one_token,
-        "Only the last token is off, by three times the limit, and the report did not find it.",
-        Why(
-            "A mean hides what one token shows.",
-            "Compare the largest difference: (a - b).abs().max().",
-        ),
-    ),
-    (
-        lambda part: -part,
-        "All signs are turned, and the report did not find it.",
-        Why("Only sizes were compared.", "Subtract first, then take the size."),
-    ),
-)
 
 
 @EXERCISE.stage("hard to see")
@@ -226,6 +192,21 @@ def _hard(answer: Any, seed: int) -> None:
         "One token goes to expert n + 1 in place of n, with n above 1000: that is another expert.",
         Why("Experts are numbers of things and have no slack.", "torch.equal for expert_ids."),
     )  # fmt: skip
+
+
+@EXERCISE.stage("the limit")
+def _limit(answer: Any, seed: int) -> None:
+    for name in ("x", "gates", "answers", "y"):
+        theirs = recorded(drawn(seed, 2, 3))
+        for factor, right in ((1.6, (1, name)), (0.6, ())):
+            ours = [theirs[0], {**theirs[1], name: factor * theirs[1][name]}]
+            _judge(
+                answer, theirs, ours, right,
+                f"`{name}` is {factor} times as large on the other side, and slack is 0.5.",
+                Why("The limit was taken from the largest size in `ours`.",
+                    "slack times the largest size in `theirs`."),
+                slack=0.5,
+            )  # fmt: skip
 
 
 @EXERCISE.stage("bfloat16")

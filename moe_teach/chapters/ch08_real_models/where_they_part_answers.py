@@ -135,6 +135,24 @@ def minds_the_dtype(theirs, ours, slack):
     return _report(theirs, ours, slack, same=same)
 
 
+@EXERCISE.wrong(stage="the limit", says="from the largest size in `ours`")
+def measures_by_its_own_size(theirs, ours, slack):
+    def same(name, a, b, slack):
+        return _same(name, b, a, slack)
+
+    return _report(theirs, ours, slack, same=same)
+
+
+@EXERCISE.wrong(stage="equal models", says="The largest number is not the largest size")
+def takes_the_largest_number(theirs, ours, slack):
+    def same(name, a, b, slack):
+        if a.shape != b.shape or name == "expert_ids":
+            return _same(name, a, b, slack)
+        return bool(_gap(a, b).max() <= slack * a.double().max())
+
+    return _report(theirs, ours, slack, same=same)
+
+
 @EXERCISE.right
 def by_the_sorted_records(theirs, ours, slack):
     return _report(theirs, ours, slack)

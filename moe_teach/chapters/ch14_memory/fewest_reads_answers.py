@@ -21,29 +21,30 @@ def returns_the_share(requests, room):
     return greedy(requests, room) / max(1, sum(map(len, requests)))
 
 
-@EXERCISE.wrong(stage="one expert a step", says="Nobody can do with fewer")
-def counts_different_experts(requests, room):
-    return len({e for needed in requests for e in needed})
-
-
 @EXERCISE.wrong(stage="one expert a step", says="memory larger than")
 def has_one_place_more(requests, room):
     return greedy(requests, room + 1)
 
 
-@EXERCISE.wrong(stage="several experts a step", says="as they were listed")
-def lets_them_in_as_they_come(requests, room):
-    return greedy(requests, room, "order")
+@EXERCISE.wrong(stage="one expert a step", says="had to stay")
+def lets_stay_who_was_read(requests, room):
+    return greedy(requests, room, "stays")
 
 
-@EXERCISE.wrong(stage="several experts a step", says="with the soonest needed first")
-def lets_the_soonest_in_first(requests, room):
-    return greedy(requests, room, "order turned")
-
-
-@EXERCISE.wrong(stage="several experts a step", says="not by its next one")
+@EXERCISE.wrong(stage="one expert a step", says="not by its next one")
 def judges_by_the_present_need(requests, room):
     return greedy(requests, room, "stale")
+
+
+@EXERCISE.wrong(stage="one expert a step", says="Only first requests were counted")
+def reads_everybody_once(requests, room):
+    return greedy(requests, room, "first time")
+
+
+@EXERCISE.wrong(stage="several experts a step", says="Somebody else stays")
+def looks_at_the_first_of_a_step(requests, room):
+    first = [list(needed[:1]) for needed in requests]
+    return greedy(requests, room) + (len(first) > 3 and any(len(n) > 1 for n in requests))
 
 
 @EXERCISE.wrong(stage="edges", says="An edge")
@@ -55,16 +56,11 @@ def counts_the_first_step_by_hand(requests, room):
 def looks_fifty_steps_ahead(requests, room):
     held, reads = set(), 0
     for i, needed in enumerate(requests):
-
-        def far(e, i=i):
-            ahead = requests[i + 1 : i + 51]
-            return next((n for n, later in enumerate(ahead) if e in later), math.inf)
-
-        for e in sorted((e for e in set(needed) - held), key=far, reverse=True):
-            reads += 1
-            if len(held) >= room:
-                held.remove(max(sorted(held), key=far))
-            held.add(e)
+        reads += len(set(needed) - held)
+        ahead = {}
+        for n, later in enumerate(requests[i + 1 : i + 51]):
+            ahead = {**dict.fromkeys(later, n), **ahead}
+        held = set(sorted(held | set(needed), key=lambda e, a=ahead: (a.get(e, 99), e))[:room])
     return reads
 
 
@@ -75,36 +71,30 @@ def with_queues_of_the_future(requests, room):
         for expert in needed:
             future[expert].append(step)
     held, reads = set(), 0
-
-    def far(expert):
-        return future[expert][0] if future[expert] else math.inf
-
     for needed in requests:
         for expert in needed:
             future[expert].popleft()
-        for expert in sorted(set(needed) - held, key=far, reverse=True):
-            if len(held) == room:
-                held.discard(max(held, key=far))
+            reads += expert not in held
             held.add(expert)
-            reads += 1
+        while len(held) > room:
+            held.remove(max(held, key=lambda e: future[e][0] if future[e] else math.inf))
     return reads
 
 
 @EXERCISE.right
-def looks_ahead_every_time(requests, room):
-    places, held, reads = defaultdict(list), set(), 0
+def by_the_gaps_that_can_be_bridged(requests, room):
+    """Count hits: a gap between two uses is bridged if no step inside it is full already."""
+    last, gaps, n_requests = {}, [], 0
     for step, needed in enumerate(requests):
         for expert in needed:
-            places[expert].append(step)
-    for step, needed in enumerate(requests):
-        far = {
-            expert: next((later for later in own if later > step), len(requests))
-            for expert, own in places.items()
-        }
-        coming = set(needed) - held
-        reads += len(coming)
-        stays = min(coming, key=far.get, default=None)
-        by_need = sorted((held | coming) - {stays}, key=far.get)
-        if coming:
-            held = {stays, *by_need[: room - 1]}
-    return reads
+            n_requests += 1
+            if expert in last:
+                gaps.append((last[expert], step))
+            last[expert] = step
+    kept, hits = [0] * len(requests), 0
+    for begin, end in sorted(gaps, key=lambda gap: gap[1]):
+        if all(kept[step] < room for step in range(begin, end)):
+            hits += 1
+            for step in range(begin, end):
+                kept[step] += 1
+    return n_requests - hits

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from moe_teach.chapters.ch14_memory.inputs import EXPERT_BYTES, small_model, some_trace
+from moe_teach.chapters.ch14_memory.inputs import EXPERT_BYTES, small_model, some_trace, unwatched
 from moe_teach.deploy.store.policies import Key
 from moe_teach.deploy.store.simulator import simulate
 from moe_teach.judging.exercise import Exercise, Words, WrongAnswer, require
@@ -257,7 +257,7 @@ class Exact:
 def _policy_simulated(answer: Any, seed: int) -> None:
     trace = some_trace(seed, n_tokens=60)
     for room in (2, 5):
-        got = simulate(trace, answer(3.3), room * EXPERT_BYTES, EXPERT_BYTES)
+        got = simulate(trace, unwatched(answer)(3.3), room * EXPERT_BYTES, EXPERT_BYTES)
         expected = simulate(trace, Exact(3.3), room * EXPERT_BYTES, EXPERT_BYTES)
         require(
             int(got.hits.sum()) == int(expected.hits.sum()),
@@ -275,7 +275,7 @@ def _policy_simulated(answer: Any, seed: int) -> None:
 def _policy_stored(answer: Any, seed: int) -> None:
     if seed:  # a disk is read, and the model is the same
         return
-    plain, through, hits, simulated = small_model(lambda: answer(3.3))
+    plain, through, hits, simulated = small_model(lambda: unwatched(answer)(3.3))
     require(
         torch.equal(plain, through),
         "With your policy the store gives other logits than the model in memory.",

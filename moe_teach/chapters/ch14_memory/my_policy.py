@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 
+from moe_teach.chapters.ch14_memory.inputs import unwatched
 from moe_teach.chapters.ch14_memory.recorded import loads
 from moe_teach.deploy.store.policies import Key
 from moe_teach.deploy.store.simulator import Replay, simulate
@@ -59,7 +60,7 @@ def _made(answer: Any) -> Any:
 
 
 def _run(answer: Any, trace: Trace, room: int = ROOM) -> Replay:
-    return simulate(trace, _made(answer), room * SIZE, SIZE)
+    return simulate(trace, _made(unwatched(answer)), room * SIZE, SIZE)
 
 
 @EXERCISE.stage("three names")

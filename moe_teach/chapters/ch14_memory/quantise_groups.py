@@ -42,7 +42,7 @@ EXERCISE = Exercise(
     "case.",
 )
 
-SIZES = ((1, 1, 4), (3, 7, 4), (5, 32, 8), (2, 33, 32), (11, 13, 13), (4, 6, 64))  # R, C, group
+SIZES = ((1, 1, 4), (3, 11, 4), (5, 32, 8), (2, 33, 32), (11, 13, 13), (4, 6, 64))  # R, C, group
 BITS = (4, 8, 3, 2)
 
 
@@ -119,27 +119,6 @@ def _short(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-@EXERCISE.stage("zeros")
-def _group_zeros(answer: Any, seed: int) -> None:
-    for nothing in (0.0, 1e-9):  # so small that its scale is 0 in float16
-        given = _case((3, 12, 4), 4, seed)
-        given["weights"][1, 4:8] = nothing
-        codes, scales = _checked(answer, given)
-        is_zero = bool((codes[1, 4:8] == 0).all()) and scales[1, 1] == 0
-        require(
-            is_zero,
-            f"Group 1 of row 1 is {nothing:g} throughout; its stored scale and codes must be 0.",
-            cause="0 / 0 is NaN, and NaN as an integer is anything."
-            if not nothing
-            else "The scale is not zero before it is stored, and zero in float16: dividing by it "
-            "gives infinity.",
-            cure="Where the *stored* scale is 0, divide by 1 and keep 0 as code.",
-            expected=Words("scale 0, codes 0, 0, 0, 0"),
-            got=Words(f"scale {scales[1, 1].item():g}, codes {codes[1, 4:8].tolist()}"),
-            example=given,
-        )
-
-
 _OTHER = Why(
     "Another maximum, or another divisor.",
     "Largest absolute weight of the group over 2 ** (bits - 1) - 1.",
@@ -188,16 +167,40 @@ def _why_scales(scales: Tensor, given: dict[str, Any]) -> Why:
     return _OTHER
 
 
+@EXERCISE.stage("zeros")
+def _group_zeros(answer: Any, seed: int) -> None:
+    for nothing in (0.0, 1e-9):  # so small that its scale is 0 in float16
+        given = _case((3, 12, 4), 4, seed)
+        given["weights"][1, 4:8] = nothing
+        codes, scales = _checked(answer, given)
+        is_zero = bool((codes[1, 4:8] == 0).all()) and scales[1, 1] == 0
+        require(
+            is_zero,
+            f"Group 1 of row 1 is {nothing:g} throughout; its stored scale and codes must be 0.",
+            cause="0 / 0 is NaN, and NaN as an integer is anything."
+            if not nothing
+            else "The scale is not zero before it is stored, and zero in float16: dividing by it "
+            "gives infinity.",
+            cure="Where the *stored* scale is 0, divide by 1 and keep 0 as code.",
+            expected=Words("scale 0, codes 0, 0, 0, 0"),
+            got=Words(f"scale {scales[1, 1].item():g}, codes {codes[1, 4:8].tolist()}"),
+            example=given,
+        )
+
+
 @EXERCISE.stage("codes")
 def _group_codes(answer: Any, seed: int) -> None:
-    for given in _cases(seed):
+    tiny = [_case(sizes, bits, seed) for sizes in SIZES[2:5] for bits in (4, 3)]
+    for given in tiny:  # float16 has few digits there, and a scale may be rounded down by much
+        given["weights"] *= 1e-5
+    for given in (*_cases(seed), *tiny):
         top = 2 ** (given["bits"] - 1) - 1
         codes, scales = _checked(answer, given)
         require(
             int(codes.abs().max()) <= top,
             f"A code of {given['bits']} bits lies between {-top} and {top}.",
-            cause="A scale that was rounded down leaves the largest weight a little beyond the "
-            "last code.",
+            cause="A scale that was rounded down leaves the largest weight beyond the last code. "
+            "Where weights are tiny, float16 has few digits, and that is by much.",
             cure=f"`.clamp(-top, top)`, with top = {top}, after rounding.",
             got=codes,
             example=given,
@@ -265,16 +268,17 @@ def _group_narrow(answer: Any, seed: int) -> None:
 
 @EXERCISE.stage("other layouts")
 def _group_layouts(answer: Any, seed: int) -> None:
-    given = _case((6, 10, 4), 4, seed)
-    turned = {**given, "weights": given["weights"].T.contiguous().T}
-    codes, scales = _checked(answer, turned)
-    expected, of = _checked(answer, given)
-    require(
-        torch.equal(codes, expected) and torch.equal(scales, of),
-        "The same weights, stored column by column, give other codes.",
-        cause="Something read the memory in its order and not the tensor in its.",
-        cure="`reshape` copies where `view` cannot; `as_strided` asks nobody.",
-        expected=expected,
-        got=codes,
-        example=turned,
-    )
+    for sizes in ((6, 10, 4), (6, 8, 4)):
+        given = _case(sizes, 4, seed)
+        turned = {**given, "weights": given["weights"].T.contiguous().T}
+        codes, scales = _checked(answer, turned)
+        expected, of = _checked(answer, given)
+        require(
+            torch.equal(codes, expected) and torch.equal(scales, of),
+            "The same weights, stored column by column, give other codes.",
+            cause="Something read the memory in its order and not the tensor in its.",
+            cure="`reshape` copies where `view` cannot; `as_strided` asks nobody.",
+            expected=expected,
+            got=codes,
+            example=turned,
+        )

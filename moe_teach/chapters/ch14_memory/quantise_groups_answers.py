@@ -13,7 +13,7 @@ def _answer(weights, bits, group_size, *, top=None, scale=None, made_with=None, 
     groups = pad(weights.float(), (0, -columns % group_size)).view(rows, -1, group_size)
     exact = scale(groups) if scale else groups.abs().amax(-1) / top
     scales = exact.half()
-    used = exact if made_with == "exact" else scales.float()
+    used = torch.where(scales > 0, exact, 0) if made_with == "exact" else scales.float()
     codes = groups / torch.where(used > 0, used, torch.inf)[..., None]
     codes = whole(codes) if whole else codes.round().clamp(-top, top)
     return codes.to(torch.int8).view(rows, -1)[:, :columns], scales
@@ -96,13 +96,9 @@ def returns_the_inverse(weights, bits, group_size):
     return codes, inverse.half()
 
 
-@EXERCISE.wrong(stage="codes", says="a little beyond the last code")
+@EXERCISE.wrong(stage="codes", says="beyond the last code")
 def forgets_to_clamp(weights, bits, group_size):
-    def whole(codes):
-        top = 2 ** (bits - 1) - 1
-        return torch.where(codes.abs() > top, codes.sign() * (top + 1), codes.round())
-
-    return _answer(weights, bits, group_size, whole=whole)
+    return _answer(weights, bits, group_size, whole=lambda codes: codes.round())
 
 
 @EXERCISE.wrong(stage="codes", says="before it was rounded to float16")

@@ -21,12 +21,14 @@ STORED = Path(__file__).with_name("traces.npz")
 TEXT, N_TEXTS = 256, 6  # tokens of a text, as long as the model reads, and texts of a domain
 
 
-def texts(tokenizer: object, validation: Mapping[str, str]) -> dict[str, list[Tensor]]:
+def texts(
+    tokenizer: object, validation: Mapping[str, str], n_texts: int = N_TEXTS
+) -> dict[str, list[Tensor]]:
     """Cut the beginning of each domain's held-out text into texts of 256 tokens."""
     cut = {}
     for domain, text in validation.items():
-        ids = torch.as_tensor(tokenizer.encode(text[: 8 * N_TEXTS * TEXT]))
-        cut[domain] = list(ids.split(TEXT)[:N_TEXTS])
+        ids = torch.as_tensor(tokenizer.encode(text[: 8 * n_texts * TEXT]))
+        cut[domain] = list(ids.split(TEXT)[:n_texts])
     return cut
 
 

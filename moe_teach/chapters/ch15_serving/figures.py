@@ -28,10 +28,16 @@ def signature(
     for i, (name, ratios) in enumerate(over_dense.items()):
         style = {"marker": MARKERS[i], "ls": ("-", "--")[i % 2], "mfc": "none"}
         right.plot(wide, ratios, color=colours(i + 1)[i], label=name, **style)
-    right.plot(sizes, measured, color=INK, marker="x", ls="", label="this machine, measured")
+    top = 1.45 * max(map(max, over_dense.values()))
+    right.plot(sizes, [r if r < top else float("nan") for r in measured], color=INK, marker="x",
+               ls="", label="this machine, measured")  # fmt: skip
+    for n, ratio in zip(sizes, measured, strict=True):
+        if ratio >= top:
+            right.annotate(f"{ratio:.0f}", (n, 0.96 * top), ha="center", va="top", fontsize=8)
+            right.plot([n], [0.98 * top], color=INK, marker="$\u2191$", ls="", clip_on=False)
     right.axhline(1, color=INK, lw=0.8)
     right.set(ylabel="time / time of a dense layer", title="what it costs")
-    right.set_ylim(0, 1.45 * max(max(measured), *map(max, over_dense.values())))
+    right.set_ylim(0, top)
     for axes, ticks in ((left, sizes), (right, wide[::3])):
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_locator(FixedLocator(list(ticks)))

@@ -6,15 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from moe_teach.checkpoint.gguf import metadata
-from moe_teach.checkpoint.gguf.architectures import (
-    ARCHITECTURES,
-    Architecture,
-    reasons_against,
-)
-from moe_teach.checkpoint.gguf.parts import demand_as_configured
+from moe_teach.checkpoint.gguf.architectures import ARCHITECTURES, Architecture
+from moe_teach.checkpoint.gguf.reasons import reasons_against
 from moe_teach.checkpoint.gguf.tensors import Named, named_tensors
 from moe_teach.checkpoint.gguf.vocabulary import of_tokenizer
 from moe_teach.checkpoint.guard import demand_plain
@@ -68,7 +65,6 @@ def export_gguf(
             numbers; experts too narrow for the blocks of `expert_type`; another tokenizer.
     """
     demand_plain(model)
-    demand_as_configured(model)
     there = architecture_of(model, architecture)
     said = of_tokenizer(tokenizer_json, model.config.vocab_size, chat_template, end_token)
     said["general.name"] = name
@@ -149,8 +145,12 @@ def _contents(
 ) -> Iterator[np.ndarray]:
     """Give the bytes of every tensor, one after another."""
     for named, kind in zip(tensors, kinds, strict=True):
+        tensor = content(named)
+        if kind.name == "BF16" and tensor.dtype is torch.bfloat16 and bool(tensor.isfinite().all()):
+            yield tensor.contiguous().view(torch.uint8).numpy()  # stored as it is: no rounding
+            continue
         try:
-            record = quantise(content(named), kind)
+            record = quantise(tensor, kind)
         except ValueError as problem:
             raise ValueError(f"{named.name} cannot be written. {problem}") from problem
         yield packed(record).numpy()

@@ -8,7 +8,7 @@ from torch import Tensor
 from moe_teach.checkpoint.gguf.architectures import Architecture
 from moe_teach.checkpoint.gguf.parts import by_neighbours
 from moe_teach.nn.attention import Attention
-from moe_teach.nn.feed_forward import FeedForward
+from moe_teach.nn.feed_forward import FeedForward, GatedFeedForward
 from moe_teach.nn.model import Model
 from moe_teach.nn.moe import MoE
 
@@ -71,6 +71,9 @@ def _moe(prefix: str, ffn: MoE, architecture: Architecture) -> Iterator[Named]:
         yield Named(f"{prefix}ffn_{name}_exps.weight", matrices, of_experts=True)
     if ffn.shared_expert is not None:
         yield from _feed_forward(prefix, ffn.shared_expert, "_shexp")
+        if isinstance(ffn.shared_expert, GatedFeedForward):
+            by_token = ffn.shared_expert.w_token.weight.squeeze(0)
+            yield Named(f"{prefix}ffn_gate_inp_shexp.weight", by_token)
 
 
 def _feed_forward(prefix: str, ffn: FeedForward, suffix: str) -> Iterator[Named]:

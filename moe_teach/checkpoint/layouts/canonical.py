@@ -63,5 +63,5 @@ def _canonical_router(router: RouterConfig) -> RouterConfig:
     if router.topk_first:  # a softmax over the chosen is a softmax over all, renormalised
         router = replace(router, topk_first=False, normalize_gates=True)
     if router.top_groups == router.n_groups:  # every group is open
-        router = replace(router, n_groups=1, top_groups=1)
+        router = replace(router, n_groups=1, top_groups=1, group_score="best_two")
     return router

@@ -86,7 +86,11 @@ def _demand_known(layout: Layout, said: Mapping[str, Any]) -> None:
         )
     keys = {name for key in layout.keys for name in (key.theirs, key.also)}
     known = (
-        keys | set(layout.fixed) | set(layout.written) | HARMLESS | set(_ROPE) | set(layout.placing)
+        keys
+        | {*layout.fixed, *layout.written, *layout.harmless}
+        | HARMLESS
+        | set(_ROPE)
+        | set(layout.placing)
     )
     # transformers writes what it did not ask for as null.
     unknown = sorted(name for name in set(said) - known if said[name] not in (None, False))
@@ -117,13 +121,16 @@ def _value(layout: Layout, key: Key, said: Mapping[str, Any]) -> Any:
 
 def _theta(layout: Layout, said: Mapping[str, Any]) -> float:
     """Read the base of the rotary embedding, and refuse those that turn in other ways."""
-    rope = {**(said.get("rope_scaling") or {}), **(said.get("rope_parameters") or {})}
-    kind = rope.get("rope_type", rope.get("type", "default"))
-    refuse(
-        kind != "default",
-        f"config.json asks for the rotary embedding {kind!r}, and moe_teach.nn computes the "
-        "plain one only.",
-    )
+    rope: dict[str, Any] = {}
+    for name in ("rope_scaling", "rope_parameters"):
+        stated = said.get(name) or {}
+        kind = stated.get("rope_type", stated.get("type", "default"))
+        refuse(
+            kind != "default",
+            f"config.json asks for the rotary embedding {kind!r}, and moe_teach.nn computes the "
+            "plain one only.",
+        )
+        rope |= stated
     absent = said.get("partial_rotary_factor") or layout.rope.turned
     turned = rope.get("partial_rotary_factor") or absent
     refuse(

@@ -53,14 +53,12 @@ ERNIE4_5_MOE = Layout(
         Key("moe_k", "moe.router.top_k"),
         Key("moe_intermediate_size", "moe.d_ff"),
         Key("moe_num_shared_experts", "moe.n_shared_experts", 2),
+        Key("moe_norm_min", "moe.router.norm_floor", 1e-12),
     ),
     rope=Rope(theta=500_000.0),
-    # The least sum that gates are divided by: smaller than any sum of the best probabilities.
-    fixed={
-        "hidden_act": "silu",
-        "use_bias": False,
-        "moe_norm_min": 1e-12,
-    },
+    fixed={"hidden_act": "silu", "use_bias": False, "moe_gate_act": "softmax"},
+    # How it was trained: a capacity that acts no more, and that the bias was moved.
+    harmless=("moe_capacity", "moe_use_aux_free", "num_nextn_predict_layers"),
     unread=lambda name, n_layers: "mtp" in name,
     placing=("moe_layer_start_index", "moe_layer_end_index", "moe_layer_interval"),
     dense=_place_of_experts,

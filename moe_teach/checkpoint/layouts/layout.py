@@ -61,7 +61,8 @@ class Layout:
     `always` holds fields of `ModelConfig` that the architecture fixes and no key states; any other
     field that no key states must be at its default. `fixed` holds keys of `config.json` with the
     only value that is the computation of `moe_teach.nn`, which is also what a file without them
-    means. `written` holds keys that are written for other programs and change nothing here.
+    means. `written` holds keys that are written for other programs and change nothing here, and
+    `harmless` those that released files have and that change nothing.
     `placing` names the keys that say which layers have experts; `dense` gives them, and `sparse`
     reads them: for each layer, whether it has experts. `needs` are further conditions, each a
     sentence for what does not fit, or None. `unread` tells by name and number of layers which
@@ -78,6 +79,7 @@ class Layout:
     always: Mapping[str, Any] = field(default_factory=dict)
     fixed: Mapping[str, Any] = field(default_factory=dict)
     written: Mapping[str, Any] = field(default_factory=dict)
+    harmless: tuple[str, ...] = ()
     placing: tuple[str, ...] = ()
     dense: Callable[[ModelConfig], dict[str, Any]] = lambda config: {}
     sparse: Callable[[Mapping[str, Any]], list[bool]] = lambda said: [True] * said[N_LAYERS]

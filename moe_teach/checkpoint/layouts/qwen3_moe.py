@@ -32,6 +32,7 @@ QWEN3_MOE = Layout(
     always={"attention.qk_norm": "head"},
     rope=Rope(theta=10_000.0),
     fixed={"hidden_act": "silu", "use_sliding_window": False},
+    harmless=("sliding_window", "max_window_layers"),  # without use_sliding_window
     placing=("mlp_only_layers", "decoder_sparse_step"),
     dense=listed_dense_layers,
     sparse=read_listed_dense_layers,

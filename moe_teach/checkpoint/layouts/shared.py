@@ -42,8 +42,8 @@ HARMLESS = frozenset(
         "router_aux_loss_coef",
         "router_jitter_noise",
         "auto_map",
+        "experts_implementation",
         "_name_or_path",
-        "max_window_layers",
         "pretraining_tp",
     )
 )

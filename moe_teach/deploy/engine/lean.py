@@ -5,11 +5,12 @@ longer than the products. What is saved here, without another copy of any weight
 
 - positions are turned into angles once a step, not twice a layer;
 - residual connections are part of a product, and norms are five small operations;
+- broken numbers are looked for once, at the end, and not in every layer;
 - **every expert works on every row, and the gates are zero where it was not chosen.** Eight rows
   wake two thirds of sixteen experts anyway (chapter 01's formula), so sorting rows by expert costs
   more than the products it saves. Where that is not so, the layer is called as it stands.
 
-`forward.py` is the definition, which the tests compare with this.
+`definition.py` is what it must equal, and the tests compare.
 """
 
 import torch
@@ -18,12 +19,14 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from moe_teach.deploy.engine.cache import Reading
+from moe_teach.deploy.engine.definition import definition
 from moe_teach.nn.attention import Attention
 from moe_teach.nn.block import Block
 from moe_teach.nn.model import Model
 from moe_teach.nn.moe import FusedMoE
 from moe_teach.nn.router import Router
-from moe_teach.ops.route import demand_decidable, gates_of, is_plain, score, top_experts
+from moe_teach.ops.demand import KERNEL_ACTIVATIONS
+from moe_teach.ops.route import gates_of, is_plain, score_of, top_experts
 from moe_teach.types import Routing
 
 _MOST_PRODUCTS = 2**22  # of one layer's experts and all rows: above, sorting rows pays
@@ -31,7 +34,7 @@ _MOST_WEIGHTS = 2**19  # numbers in one layer's experts: what a core's cache hol
 
 
 class LeanForward:
-    """The lean pass through one model; called like `forward` without the model.
+    """The lean pass through one model; called like `definition` without the model.
 
     Each block goes the lean way where it is made of the library's own parts, and is called as a
     module where it is not. Hooks, if there are any, are not passed by.
@@ -73,6 +76,10 @@ class LeanForward:
             x = x + y
             if routing is not None:
                 routings.append(routing)
+        if not bool(x.isfinite().all()):
+            # Something is broken, or an expert whom nobody chose, and zero times that: the
+            # definition tells which. It writes the same rows of the cache again.
+            return definition(model, token_ids, reading, wanted)
         return model.unembedding(_normalised(x[wanted], model.norm)), routings
 
     def _turn(self, reading: Reading, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -138,17 +145,13 @@ def _experts(moe: FusedMoE, h: Tensor) -> tuple[Tensor, Routing]:
             inner = inner.relu_()
     inner = inner.view(len(h), n_experts, d_ff).mul_(gates[:, :, None])
     y = torch.bmm(inner.transpose(0, 1), weights.w_down.mT).sum(dim=0)
-    if not bool(y.isfinite().all()):  # perhaps of one whom nobody chose, and zero times that
-        return moe(h)
     return (y if moe.shared_expert is None else y.add_(moe.shared_expert(h))), routing
 
 
 def _route(router: Router, h: Tensor) -> Routing:
     logits = F.linear(h, router.proj.weight)
-    probs = score(logits, router.config.score_fn)
-    ranking = probs + router.expert_bias
-    demand_decidable(logits, ranking, router.config.score_fn)
-    expert_ids = top_experts(ranking, router.config.top_k)
+    probs = score_of(logits, router.config.score_fn)
+    expert_ids = top_experts(probs + router.expert_bias, router.config.top_k)
     return Routing(logits, probs, gates_of(router.config, logits, probs, expert_ids), expert_ids)
 
 
@@ -160,7 +163,14 @@ def _is_lean(block: nn.Module, part: nn.Module) -> bool:
 def _has_lean_experts(block: nn.Module) -> bool:
     ffn = block.ffn
     is_own = type(ffn) is FusedMoE and type(ffn.router) is Router
-    return is_own and is_plain(ffn.router.config) and not _is_watched(ffn)
+    return is_own and is_plain(ffn.router.config) and _is_usual(ffn) and not _is_watched(ffn)
+
+
+def _is_usual(moe: FusedMoE) -> bool:
+    """Tell whether experts are of the kinds that are written out here."""
+    experts = moe.experts
+    is_known = experts.activation in KERNEL_ACTIVATIONS and not experts.weights.has_biases
+    return is_known and moe.gates_on == "output" and not moe.n_identity_experts
 
 
 def _is_watched(part: nn.Module) -> bool:

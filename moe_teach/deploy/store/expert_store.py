@@ -14,64 +14,11 @@ from dataclasses import dataclass
 
 from moe_teach.config import refuse
 from moe_teach.deploy.store.cache import Entry, ExpertCache
+from moe_teach.deploy.store.expert_places import StoredExpert
 from moe_teach.deploy.store.policies import Key, Policy
-from moe_teach.deploy.store.tensor_places import (
-    Place,
-    TensorFile,
-    new_buffers,
-    room_for,
-    view_of,
-)
 from moe_teach.types import ExpertWeights
 
-MATRICES = ("w_up", "w_down", "w_gate")
 N_READERS = 2
-
-
-@dataclass(frozen=True)
-class Piece:
-    """Neighbouring bytes of one file, and the matrices that lie in them."""
-
-    file: TensorFile
-    matrices: tuple[tuple[str, Place], ...]
-
-    @property
-    def begin(self) -> int:
-        """The first byte."""
-        return self.matrices[0][1].begin
-
-    @property
-    def n_bytes(self) -> int:
-        """How many bytes there are."""
-        return self.matrices[-1][1].end - self.begin
-
-
-@dataclass(frozen=True)
-class StoredExpert:
-    """Where one expert lies: mostly one piece, as its matrices are neighbours in the file."""
-
-    pieces: tuple[Piece, ...]
-
-    @classmethod
-    def of(cls, places: Mapping[str, tuple[TensorFile, Place]]) -> "StoredExpert":
-        """Gather the matrices, by the names of `ExpertWeights`, into as few reads as possible."""
-        runs: list[tuple[TensorFile, list[tuple[str, Place]]]] = []
-        ordered = sorted(places.items(), key=lambda m: (str(m[1][0].path), m[1][1].begin))
-        for name, (file, place) in ordered:
-            refuse(
-                place.dtype is None,
-                f"{place.name} is stored in a kind of number that no expert is computed in.",
-            )
-            if runs and runs[-1][0] is file and runs[-1][1][-1][1].end == place.begin:
-                runs[-1][1].append((name, place))
-            else:
-                runs.append((file, [(name, place)]))
-        return cls(tuple(Piece(file, tuple(run)) for file, run in runs))
-
-    @property
-    def n_bytes(self) -> int:
-        """Bytes that it takes in memory: whole blocks of the disk."""
-        return sum(room_for(piece.begin, piece.n_bytes) for piece in self.pieces)
 
 
 @dataclass
@@ -170,6 +117,7 @@ class ExpertStore:
         if layer <= self._last_layer:
             self._step += 1
         self._last_layer = layer
+        self._forget_failed(Key(layer, expert) for expert in experts)
         answer = self.cache.ask(layer, experts, self._step)
         self._count(len(answer.here), len(answer.foreseen), answer.entries)
         waiting, entries = list(answer.here), list(answer.entries)
@@ -210,15 +158,23 @@ class ExpertStore:
     def _fetch(self, entry: Entry) -> None:
         """Begin to read an expert, into the buffers of who left for it where they fit."""
         spare = [buffer for victim in entry.left for buffer in self._drop(victim)]
-        pieces = self.experts[entry.key].pieces
-        buffers = new_buffers([(piece.begin, piece.n_bytes) for piece in pieces], spare)
-        promise = self._readers.submit(_read, self.experts[entry.key], buffers)
+        expert = self.experts[entry.key]
+        buffers = expert.buffers(spare)
+        promise = self._readers.submit(expert.read, buffers)
         self._loaded[entry.key] = _Loaded(buffers, promise)
 
     def _forget(self, entry: Entry) -> None:
         self.cache.forget(entry.key)
         for victim in entry.left:
             self._drop(victim)
+
+    def _forget_failed(self, keys: Iterable[Key]) -> None:
+        """Give those another chance whose reading failed when nobody was waiting for it."""
+        for key in keys:
+            promise = self._loaded[key].weights if key in self._loaded else None
+            if promise is not None and promise.done() and promise.exception() is not None:
+                self.cache.forget(key)
+                self._drop(key)
 
     def _drop(self, key: Key) -> list[mmap.mmap]:
         """Let go of an expert; its buffers are free once nobody reads into them any more."""
@@ -235,13 +191,3 @@ class ExpertStore:
         counts.foreseen += n_foreseen
         counts.misses += len(missing)
         counts.waited_bytes += sum(self.sizes[key] for key in missing)
-
-
-def _read(expert: StoredExpert, buffers: list[mmap.mmap]) -> ExpertWeights:
-    """Fill the buffers and look at the matrices in them; each has an axis of one expert."""
-    found = dict.fromkeys(MATRICES)
-    for piece, buffer in zip(expert.pieces, buffers, strict=True):
-        start = piece.file.read(piece.begin, piece.n_bytes, buffer)
-        for name, place in piece.matrices:
-            found[name] = view_of(place, buffer, start + place.begin - piece.begin)[None]
-    return ExpertWeights(**found)

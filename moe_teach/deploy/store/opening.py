@@ -11,7 +11,8 @@ from moe_teach.checkpoint.hf_import import import_hf, weight_files
 from moe_teach.checkpoint.layouts import layout_named
 from moe_teach.checkpoint.layouts.names import places_of
 from moe_teach.checkpoint.opened import Opened
-from moe_teach.deploy.store.expert_store import ExpertStore, StoredExpert
+from moe_teach.deploy.store.expert_places import StoredExpert
+from moe_teach.deploy.store.expert_store import ExpertStore
 from moe_teach.deploy.store.foresight import Foresight
 from moe_teach.deploy.store.policies import LFRU, Key, Policy
 from moe_teach.deploy.store.stored_experts import StoredExperts
@@ -90,7 +91,14 @@ def put_store_into(model: Model, store: ExpertStore) -> None:
         old = block.ffn
         stored = StoredExperts(store, layer, old.experts.activation)
         block.ffn = MoE(
-            old.router, stored, old.shared_expert, old.capacity_factor, old.drop_policy
+            old.router,
+            stored,
+            old.shared_expert,
+            old.capacity_factor,
+            old.drop_policy,
+            capacity=old.capacity,
+            gates_on=old.gates_on,
+            n_identity_experts=old.n_identity_experts,
         ).train(old.training)
 
 

@@ -31,6 +31,13 @@ class Policy(ABC):
     def __init__(self, *, per_layer: bool = False) -> None:
         self.per_layer = per_layer
 
+    @classmethod
+    def __subclasshook__(cls, other: type) -> bool:
+        """Take whatever has both methods for a policy: readers write theirs without this class."""
+        if cls is not Policy:
+            return NotImplemented
+        return all(callable(getattr(other, name, None)) for name in ("use", "worth"))
+
     @abstractmethod
     def use(self, key: Key, step: int) -> None:
         """Hear that an expert is wanted in this step, whether or not it is in memory."""

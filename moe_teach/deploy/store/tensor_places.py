@@ -12,7 +12,6 @@ import hashlib
 import json
 import mmap
 import os
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -177,20 +176,6 @@ class TensorFile:
 def room_for(begin: int, n_bytes: int) -> int:
     """Bytes a buffer needs to read these: whole blocks, from the one with the first of them on."""
     return -(-(begin % BLOCK + n_bytes) // BLOCK) * BLOCK
-
-
-def new_buffers(
-    pieces: Sequence[tuple[int, int]], spare: Iterable[mmap.mmap] = ()
-) -> list[mmap.mmap]:
-    """Return a buffer for each (begin, n_bytes): a spare one of that size, or a new one."""
-    left, buffers = list(spare), []
-    for begin, n_bytes in pieces:
-        room = room_for(begin, n_bytes)
-        fitting = next((buffer for buffer in left if len(buffer) == room), None)
-        if fitting is not None:
-            left.remove(fitting)
-        buffers.append(mmap.mmap(-1, room) if fitting is None else fitting)
-    return buffers
 
 
 def view_of(place: Place, buffer: mmap.mmap, start: int) -> Tensor:

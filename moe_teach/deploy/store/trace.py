@@ -128,9 +128,10 @@ def demand_decodable(model: Model) -> None:
     layers = [module for module in model.modules() if isinstance(module, MoE)]
     refuse(not layers, "This model has no MoE layer, so there is nothing to trace.")
     refuse(
-        any(layer.capacity_factor is not None for layer in layers),
+        any(layer.drops for layer in layers),
         "With a capacity, what a token is given depends on the others in its batch, which is "
-        "not so in decoding: set capacity_factor of every MoE layer to None before tracing.",
+        "not so in decoding: set capacity_factor and capacity of every MoE layer to None before "
+        "tracing.",
     )
     moe = model.config.moe
     refuse(

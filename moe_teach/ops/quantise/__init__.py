@@ -47,7 +47,7 @@ class Quantised:
         return self.kind.n_bytes(self.codes.numel())
 
 
-def quantise(weights: Float[Tensor, "*rows D"], kind: Kind | str) -> Quantised:
+def quantise(weights: Shaped[Tensor, "*rows D"], kind: Kind | str) -> Quantised:
     """Round weights to a kind, block by block along the last axis.
 
     Args:
@@ -64,22 +64,12 @@ def quantise(weights: Float[Tensor, "*rows D"], kind: Kind | str) -> Quantised:
     demand_finite(weights)
     precise = weights.detach().to(torch.float32)
     if kind.dtype is not None:
-        codes = precise.to(kind.dtype)
-        refuse(
-            not bool(codes.isfinite().all()),
-            f"The largest weight is {precise.abs().max():.3g}, beyond what {kind.name} can hold: "
-            "choose F32 or BF16.",
-        )
-        return Quantised(kind, codes)
-    blocks = precise.unflatten(-1, (-1, kind.block))
-    codes, scales, offsets = kind.encode(blocks)
-    for stored in (scales, offsets):
-        refuse(
-            stored is not None and not bool(stored.isfinite().all()),
-            f"The largest weight is {precise.abs().max():.3g}, and a block of {kind.name} cannot "
-            "hold it: its scale is a float16, which ends at 65504. Choose BF16 or F32.",
-        )
-    return Quantised(kind, codes.flatten(-2), _flat(scales), _flat(offsets))
+        record = Quantised(kind, precise.to(kind.dtype))
+    else:
+        codes, scales, offsets = kind.encode(precise.unflatten(-1, (-1, kind.block)))
+        record = Quantised(kind, codes.flatten(-2), _flat(scales), _flat(offsets))
+    _demand_held(record, precise)
+    return record
 
 
 def dequantise(record: Quantised) -> Float[Tensor, "*rows D"]:
@@ -113,6 +103,16 @@ def demand_finite(weights: Tensor) -> None:
         n_broken > 0,
         f"{n_broken} of {weights.numel()} weights are NaN or infinite: a model with such weights "
         "answers nothing, so look for the step of training that broke it.",
+    )
+
+
+def _demand_held(record: Quantised, weights: Tensor) -> None:
+    stored = (record.codes, record.scales, record.offsets)
+    if all(part is None or bool(part.isfinite().all()) for part in stored):
+        return
+    raise ValueError(
+        f"The largest weight is {weights.abs().max():.3g}, beyond what {record.kind.name} can "
+        "hold, whose numbers or scales are float16 and end at 65504: choose BF16 or F32."
     )
 
 

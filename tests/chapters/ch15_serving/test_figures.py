@@ -25,3 +25,9 @@ def test_the_words_give_the_ends_and_the_worst() -> None:
 
 def test_it_fits_the_budget() -> None:
     assert len(to_png(signature(SIZES, DISTINCT, WIDE, OVER, [1.1, 3.0, 6.0]))) <= MAX_BYTES
+
+
+def test_what_lies_above_the_frame_is_an_arrow_with_its_number() -> None:
+    right = signature(SIZES, DISTINCT, WIDE, OVER, [1.1, 40.0, 6.0]).axes[1]
+    assert [text.get_text() for text in right.texts] == ["40"]
+    assert right.get_ylim()[1] < 40

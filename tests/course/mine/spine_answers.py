@@ -219,6 +219,56 @@ class DeepSeekMoE(nn.Module):
     def update_bias(self, routing, rate):
         self.expert_bias = self.move(self.expert_bias, routing.expert_ids, rate).detach()
 """,
+    "8.1 fuse_experts": """
+import re
+
+def fuse_experts(names, read, layer):
+    where = re.compile(
+        rf"model\\.layers\\.{layer}\\.block_sparse_moe\\.experts\\.(\\d+)\\.(w[123])\\.weight"
+    )
+    found = [(m[2], int(m[1]), n) for n in names if (m := where.fullmatch(n))]
+    how_many = 1 + max(number for _, number, _ in found)
+    out = {}
+    for kind, number, name in sorted(found):
+        one = read(name)
+        if kind not in out:
+            out[kind] = torch.zeros(how_many, *one.shape, dtype=one.dtype)
+        out[kind][number] += one
+        del one
+    return out["w1"], out["w3"], out["w2"]
+""",
+    "8.5 my_block": """
+from moe_teach.course import mine
+
+MIXTRALS = {"gate_proj": "w1", "up_proj": "w3", "down_proj": "w2"}
+
+def my_block(config, names, read, layer, **parts):
+    build, fuse = parts.get("build") or mine("4.7"), parts.get("fuse") or mine("8.1")
+    kind = config["model_type"]
+    if kind not in {"mixtral", "olmoe", "qwen3_moe"}:
+        raise ValueError(f"My layer knows nothing of {kind} models.")
+    if config.get("hidden_act") != "silu":
+        raise ValueError("The experts of my layer have a SiLU and no other activation.")
+    middle = "block_sparse_moe" if kind == "mixtral" else "mlp"
+    start = f"model.layers.{layer}.{middle}."
+    router = start + "gate.weight"
+    if router not in names:
+        raise ValueError(f"In layer {layer} there are no experts to be found.")
+    told = {}
+    for name in names:
+        if name.startswith(start + "experts."):
+            number, kind_of, _ = name[len(start + "experts."):].split(".")
+            told[f"model.layers.{layer}.block_sparse_moe.experts.{number}."
+                 f"{MIXTRALS.get(kind_of, kind_of)}.weight"] = name
+    gate, up, down = fuse(list(told), lambda name: read(told[name]), layer)
+    E, F, D = gate.shape
+    always = kind == "mixtral"
+    layer_of_mine = build(D, E, config["num_experts_per_tok"], F,
+                          True if always else config.get("norm_topk_prob", False))
+    values = {"router.weight": read(router), "w_gate": gate, "w_up": up, "w_down": down}
+    layer_of_mine.load_state_dict(values)
+    return layer_of_mine
+""",
     "9.2 count_choices": """
 @triton.jit
 def count_choices(expert_ids_ptr, counts_ptr, n_choices, n_experts, BLOCK: tl.constexpr,

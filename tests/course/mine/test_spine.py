@@ -17,6 +17,7 @@ from moe_teach.chapters.ch06_load_balancing.kinds_model import (
     KindsModel,
 )
 from moe_teach.chapters.ch07_modern_moe.deepseek_parts import told_about_rule
+from moe_teach.chapters.ch08_real_models.block_parts import answered, made
 from moe_teach.config import AttentionConfig
 from moe_teach.course import check, mine, registry
 from moe_teach.course.learner.mine import carrying, parts, proving, verb, waiting
@@ -103,6 +104,18 @@ def test_a_strangers_parts_carry_a_layer_a_model_a_cure_and_a_rule(walk):
     rule = mine("7.7")(mine("4.7")(16, 8, 2, 4), n_groups=4, top_groups=2)
     report = obeys(rule, d_model=16, **told_about_rule(rule, told_about(rule.layer)))
     assert report["bias stays out"].outcome == report["kept once"].outcome == "holds"
+    assert not verb._SAID, "somewhere the course's own part was used"
+
+
+def test_a_strangers_layer_becomes_a_published_one(walk):
+    walk("3.1", "4.1", "4.2", "4.3", "4.7", "8.1", "8.5")
+    case = made("qwen3_moe", 0, {"norm_topk_prob": True})
+    given = dict(case.config), list(case.file.names), case.file.read, case.layer
+
+    layer, x = mine("8.5")(*given), case.tokens()
+
+    torch.testing.assert_close(layer(x)[0], answered(case, x).float(), atol=1e-5, rtol=1e-4)
+    assert type(layer).__module__.startswith("mine.")
     assert not verb._SAID, "somewhere the course's own part was used"
 
 

@@ -24,13 +24,20 @@ KINDS = {
     "shared-expert": {"n_shared_experts": 1},
     "noisy": {"noisy": True, "jitter": 0.2},
     "with-a-capacity": {"capacity_factor": 0.3},
+    "capacity-in-each-sequence": {"capacity": 1},
+    "biased-experts": {"bias": True},
+    "bounded": {"swiglu_limit": 0.3, "swiglu_shift": 1.0},
+    "geglu": {"activation": "geglu"},
+    "gates-on-inputs": {"gates_on": "input"},
+    "experts-that-give-back": {"n_identity_experts": 2},
+    "table": {"choice": "table", "table_size": 29},
 }  # fmt: skip
 
 
 def randomised(model):
     """Take biases, norms and selection biases off their start."""
     generator = torch.Generator().manual_seed(1)
-    tensors = [p for p in model.parameters() if p.dim() == 1]
+    tensors = [p for name, p in model.named_parameters() if p.dim() == 1 or ".b_" in name]
     tensors += [b for name, b in model.named_buffers() if "expert_bias" in name]
     for tensor in tensors:
         noise = torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype)

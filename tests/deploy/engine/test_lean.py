@@ -7,7 +7,8 @@ import torch
 from torch.testing import assert_close
 
 from moe_teach.deploy.engine.cache import Piece, SlotCache
-from moe_teach.deploy.engine.forward import forward, pass_through, serving
+from moe_teach.deploy.engine.definition import definition
+from moe_teach.deploy.engine.forward import pass_through, serving
 from moe_teach.deploy.engine.lean import LeanForward
 from tests.deploy.engine.kinds import KINDS, randomised
 from tests.deploy.engine.tiny import tiny
@@ -24,7 +25,7 @@ def both(model):
     """Run the same steps through both passes, each with a cache of its own."""
     ready = serving(model)
     found = []
-    for way in (partial(forward, ready), LeanForward(ready)):
+    for way in (partial(definition, ready), LeanForward(ready)):
         cache = SlotCache(model.config, 3, model.embedding.weight.detach())
         generator = torch.Generator().manual_seed(0)
         outputs = []
@@ -81,3 +82,17 @@ def test_parts_that_somebody_watches_are_called_as_modules():
 def test_numbers_the_lean_pass_is_not_for_go_through_the_definition():
     assert isinstance(pass_through(tiny()), LeanForward)
     assert not isinstance(pass_through(tiny().bfloat16()), LeanForward)
+
+
+@pytest.mark.parametrize("part", ["router", "experts", "attention"])
+def test_broken_weights_are_told_as_the_definition_tells_them(part, as_a_user):
+    model = tiny()
+    ffn, attention = model.blocks[0].ffn, model.blocks[0].attention
+    parts = {"router": ffn.router.proj, "experts": ffn.experts, "attention": attention.v_proj}
+    with torch.no_grad():
+        next(parts[part].parameters()).fill_(torch.nan)
+    ready = serving(model)
+    for way in (partial(definition, ready), LeanForward(ready)):
+        cache = SlotCache(model.config, 1, model.embedding.weight.detach())
+        with torch.inference_mode(), pytest.raises(ValueError, match=r"NaN|broken|number"):
+            way(torch.tensor([3, 4]), cache.reading([Piece(0, 2)]), torch.tensor([1]))

@@ -15,11 +15,8 @@ ATTENTION = AttentionConfig(n_heads=4, n_kv_heads=2, d_head=4)
 
 def tiny(attention=ATTENTION, n_dense_layers=0, activation="swiglu", **options) -> Model:
     """Build a model with large weights, so that its answers are far from ties."""
-    layer = {
-        name: options.pop(name)
-        for name in ("capacity_factor", "n_shared_experts")
-        if name in options
-    }
+    of_the_layer = MoEConfig.__dataclass_fields__.keys() & options.keys()
+    layer = {name: options.pop(name) for name in of_the_layer}
     router = RouterConfig(**{"n_experts": 5, "top_k": 2, **options})
     config = ModelConfig(
         n_layers=2,

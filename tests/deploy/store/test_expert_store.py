@@ -3,13 +3,17 @@
 import contextlib
 import errno
 import os
+import resource
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from moe_teach.checkpoint import tensor_file
 from moe_teach.checkpoint.hf_import import import_hf
+from moe_teach.deploy.store.expert_places import StoredExpert
 from moe_teach.deploy.store.expert_store import Counts, ExpertStore
 from moe_teach.deploy.store.foresight import forecast
 from moe_teach.deploy.store.opening import opened_within
@@ -132,6 +136,19 @@ def test_rows_of_another_dtype_get_experts_of_that_dtype(folder, largest):
     with opened_within(folder, 9 * largest, LRU(), dtype=torch.float32) as (opened, _):
         for ours, theirs in zip(answers(opened.model), answers(whole), strict=True):
             assert torch.equal(ours, theirs)
+
+
+def test_a_guess_that_could_not_be_read_is_read_again(folder, expected, largest, monkeypatch):
+    with opened_within(folder, 9 * largest, LRU()) as (opened, store):
+        store.foresee(1, range(N_EXPERTS), distance=1)
+        monkeypatch.setattr(os, "preadv", FailingDisk("error", range(1, MUCH)))
+        store.cache.ask(0, [], 0)
+        store._read_guesses(0, [])
+        for loaded in store._loaded.values():
+            assert isinstance(loaded.weights.exception(), UnreadableExperts)
+        monkeypatch.undo()
+        got = answers(opened.model)
+    assert all(torch.equal(a, b) for a, b in zip(got, expected, strict=True))
 
 
 def test_two_threads_take_turns(folder, expected, largest):
@@ -271,3 +288,39 @@ def test_where_the_page_cache_cannot_be_passed_by_the_bytes_are_the_same(
     with opened_within(folder, 5 * largest, LRU()) as (opened, _):
         got = answers(opened.model)
     assert all(torch.equal(a, b) for a, b in zip(got, expected, strict=True))
+
+
+@pytest.fixture(scope="module")
+def large_experts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """24 experts of 4 MiB, which show in the memory of a process."""
+    path = tmp_path_factory.mktemp("large") / "experts.safetensors"
+    matrix = torch.zeros(1024, 1024)
+    entries = [tensor_file.Entry.of(f"{e}.{w}", matrix) for e in range(24) for w in ("up", "down")]
+    tensor_file.write(path, [replace(entry, dtype=torch.bfloat16) for entry in entries])
+    return path
+
+
+def resident_now() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize()
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="asks Linux for its memory")
+def test_who_leaves_gives_the_memory_back(large_experts):
+    file, one = TensorFile(large_experts), 4 << 20
+    experts = {
+        Key(0, e): StoredExpert.of(
+            {f"w_{w}": (file, file.places[f"{e}.{w}"]) for w in ("up", "down")}
+        )
+        for e in range(24)
+    }
+    store, before = ExpertStore(experts, 5 * one, LRU()), resident_now()
+    for expert in range(24):
+        for _, weights in store.serve(0, [expert]):
+            assert not weights.w_up.any()
+    held = resident_now() - before
+    store.close()
+    assert 3 * one < held < 8 * one
+    del weights
+    assert resident_now() - before < 3 * one
+    file.close()

@@ -1,0 +1,67 @@
+"""What the exercises of chapter 14 are judged by: logs with one mistake, bounds, simulations."""
+
+from collections import Counter
+
+import pytest
+import torch
+
+from moe_teach.chapters.ch14_memory.cache_logs import FAULTS, first_fault, log_of
+from moe_teach.chapters.ch14_memory.fewest_reads import greedy, least, some_requests
+from moe_teach.chapters.ch14_memory.forgetful import Exact
+from moe_teach.chapters.ch14_memory.inputs import small_model, unwatched
+
+RULES = dict(zip(FAULTS, ("count", "count", "in use", "room", "half-loaded"), strict=True))
+
+
+def test_a_cache_without_a_mistake_breaks_no_rule() -> None:
+    assert all(first_fault(*log_of("", seed)) is None for seed in range(30))
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_mistake_breaks_its_own_rule_and_no_other_first(fault: str) -> None:
+    found = Counter((first_fault(*log_of(fault, seed)) or (0, "none"))[1] for seed in range(30))
+
+    assert set(found) <= {RULES[fault], "none"} and found[RULES[fault]] >= 24
+
+
+def test_keeping_the_soonest_is_the_best_that_can_be_done() -> None:
+    for seed in range(40):
+        requests = some_requests(seed, n_steps=10, n_experts=5, most=3)
+        for room in (1, 2, 3):
+            assert greedy(requests, room) == least(requests, room)
+
+
+def test_the_slow_policy_counts_halves_as_it_is_defined() -> None:
+    policy = Exact(half_life=4.0)
+    for step in (0, 4, 8):
+        policy.use("a", step)
+
+    assert 2 ** policy.worth("a") == pytest.approx(1 + 1 / 2 + 1 / 4)
+    assert policy.worth("b") == float("-inf")
+
+
+def test_the_small_model_answers_from_disk_as_from_memory() -> None:
+    plain, through, hits, simulated = small_model(lambda: Exact(3.0))
+
+    assert torch.equal(plain, through)
+    assert 0 < hits == simulated
+
+
+def test_a_policy_freed_of_what_watches_it_is_still_its_class() -> None:
+    class Watched:
+        per_layer = True
+
+        def __init__(self, n):
+            self.n = n
+
+        def use(self, key, step):
+            self.n += 1
+
+        def worth(self, key):
+            return self.n
+
+    free = unwatched(Watched)(3)
+    free.use("a", 0)
+
+    assert free.worth("a") == 4 and free.per_layer
+    assert unwatched(free) is free

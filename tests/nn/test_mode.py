@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from moe_teach.analysis.laws import obeys
-from moe_teach.nn.mode import in_evaluation
+from moe_teach.nn.mode import in_evaluation, twin
 
 
 @pytest.fixture
@@ -44,3 +44,21 @@ def test_the_laws_leave_frozen_parts_frozen(partly_frozen):
     with torch.no_grad():
         obeys(partly_frozen, d_model=3)
     assert modes(partly_frozen) == before
+
+
+def test_a_twin_has_the_same_weights_and_modes_of_its_own(partly_frozen):
+    model = nn.ModuleDict(
+        {"parts": partly_frozen, "norm": nn.BatchNorm1d(3), "map": nn.Linear(3, 3)}
+    )
+    before = modes(model)
+    other = twin(model).eval()
+    assert modes(model) == before and not any(modes(other))
+    mine, theirs = ([*m.parameters(), *m.buffers()] for m in (model, other))
+    assert len(mine) == 7 and all(a is b for a, b in zip(mine, theirs, strict=True))
+
+
+def test_what_is_tied_stays_tied_in_a_twin():
+    model = nn.ModuleList([nn.Linear(3, 3), nn.Linear(3, 3)])
+    model[1].weight = model[0].weight
+    other = twin(model)
+    assert other[1].weight is other[0].weight is model[0].weight

@@ -32,7 +32,7 @@ def alone(model, prompt, max_tokens, **options):
     return generate(model, prompt, max_tokens, **options)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.lists(REQUEST, min_size=1, max_size=7), st.integers(1, 4), st.integers(1, 9))
 def test_any_arrivals_slots_chunks_and_cancellations(wanted, n_slots, chunk):
     engine = Engine(MODEL, n_slots=n_slots, prefill_chunk=chunk)

@@ -23,6 +23,7 @@ class Heard:
     lines: list[bytes] = field(default_factory=list)
     end: float = 0.0
     refusal: str = ""
+    prompt: str = ""
 
     @property
     def events(self) -> list[dict[str, Any]]:
@@ -63,7 +64,7 @@ class Heard:
 
 async def hear(port: int, body: dict[str, Any], due: float | None = None) -> Heard:
     """Ask `/v1/completions` of this machine for a stream, and listen to its end."""
-    heard = Heard(time.perf_counter() if due is None else due)
+    heard = Heard(time.perf_counter() if due is None else due, prompt=body["prompt"])
     content = json.dumps(body | {"stream": True, "stream_options": {"include_usage": True}})
     head = (
         "POST /v1/completions HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n"

@@ -75,7 +75,7 @@ class Lab:
                 if one.status != 200:
                     raise RuntimeError(f"{peer.name} answered {one.status}: {one.refusal}")
             if peer.name == OURS:
-                self._texts = {p: one.text for p, one in zip(BEGINNINGS, heard, strict=True)}
+                self._texts = {one.prompt: one.text for one in heard}
 
     async def closed(self, at_once: int) -> list[Row]:
         """Keep so many requests on their way, server after server, round after round."""
@@ -124,7 +124,7 @@ class Lab:
             Level(**(vars(level_of(together)) | {"tokens_per_second": mean})),
             tuple(level.tokens_per_second / best for level, best in zip(levels, ours, strict=True)),
             computed[name] / max(sum(one.n_tokens for one in together), 1),
-            statistics.fmean(one.text in self._texts.values() for one in together),
+            statistics.fmean(one.text == self._texts.get(one.prompt) for one in together),
         )
 
     def _bodies(self, peer: Peer, count: int | None = None) -> list[Body]:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, Response
-from fastapi.sse import EventSourceResponse, format_sse_event
+from fastapi.sse import EventSourceResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
@@ -89,12 +89,8 @@ class _Stream(EventSourceResponse):
     """Server-sent events of one answer; closes it however the stream ends, or never begins."""
 
     def __init__(self, answering: Answering, headers: dict[str, str]) -> None:
-        async def events() -> AsyncIterator[bytes]:
-            async for data in answering.events():
-                yield format_sse_event(data_str=data)
-
         # A proxy that collects events before it passes them on would make a stream of one.
-        super().__init__(events(), headers=headers | {"x-accel-buffering": "no"})
+        super().__init__(answering.events(), headers=headers | {"x-accel-buffering": "no"})
         self._answering = answering
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

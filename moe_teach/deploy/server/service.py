@@ -168,16 +168,16 @@ class Answering:
             self._composer.keep(piece)
         return self._composer.whole(self._transcript, self._outcome)
 
-    async def events(self) -> AsyncIterator[str]:
-        """Give the data of each event; a refusal on the way is the last one, in OpenAI's JSON."""
+    async def events(self) -> AsyncIterator[bytes]:
+        """Give each server-sent event; a refusal on the way is the last, in OpenAI's JSON."""
         try:
             async for piece in self._pieces():
-                yield self._composer.event(piece, self._transcript)
+                yield _event(self._composer.event(piece, self._transcript))
             if self.wish.counts_usage:
-                yield self._composer.last_event(self._transcript)
-            yield "[DONE]"
+                yield _event(self._composer.last_event(self._transcript))
+            yield _event("[DONE]")
         except Refusal as refusal:
-            yield json.dumps(refusal.body)
+            yield _event(json.dumps(refusal.body))
 
     def close(self) -> None:
         """Stop listening, count how it ended, and say so in the log, without a word of the text."""
@@ -212,3 +212,7 @@ class Answering:
                     return
             if text or said:
                 yield Piece(text, tuple(said))
+
+
+def _event(data: str) -> bytes:
+    return f"data: {data}\n\n".encode()  # JSON on one line, so nothing has to be cut

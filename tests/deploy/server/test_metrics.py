@@ -29,6 +29,13 @@ def test_everything_is_counted_once(model: Model) -> None:
     assert found["moe_time_to_first_token_seconds_count",] == 2
     assert found["moe_inter_token_seconds_count",] == 2 + 4
     assert found["moe_request_seconds_count",] == 2
+    for name, longest in (("inter_token", "2.0"), ("request", "60.0")):
+        buckets = [
+            found[f"moe_{name}_seconds_bucket", bound] for bound in ("0.02", longest, "+Inf")
+        ]
+        assert buckets == sorted(buckets)
+        assert buckets[-1] == found[f"moe_{name}_seconds_count",]
+        assert 0 < found[f"moe_{name}_seconds_sum",] < 60
     assert found["moe_running",] == found["moe_queue_length",] == 0
     assert found["moe_slots",] == 8
     # All but the last token of each text are read, by two experts in each of two layers.

@@ -22,7 +22,7 @@ EXERCISE = Exercise(
     importance=4,
     minutes=20,
     changes_inputs=True,  # a policy has a memory
-    limit=30,
+    limit=90,  # the first time a model is opened, torch imports for seconds
     hints=(
         "All scores shrink by the same factor from one step to the next, so their *order* changes "
         "only where an expert is used. A score needs to be touched in `use` alone.",

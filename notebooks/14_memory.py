@@ -205,9 +205,10 @@ print("PASS: more than even routing, less than the optimum, less than an untrain
 
 # %% [markdown]
 # **What to see** (small dots are texts). For one user LRU finds more than the quarter that fits.
-# Most of that is popularity: shuffled, a text keeps most of what it has above even routing, and the
-# order adds a few points in three domains and hardly anything in arithmetic. So LFU, which counts,
-# does better than LRU, which remembers. The optimum says how far both are from what could be.
+# Most of that is popularity: shuffled, a text keeps most of what it has above even routing. The order
+# adds four or five points in English and in languages, and nothing clear in code and arithmetic. So
+# LFU, which counts, does better than LRU, which remembers, clearly so in all four. The optimum says
+# how far both are from what could be.
 #
 # And with LRU the router that nobody has trained finds more than the trained one: it crowds, as in
 # chapter 06. Your answer to the first question can be checked here. A high hit rate is therefore no
@@ -274,7 +275,7 @@ share, lru = ROOM / (L * E), RATES["LRU"]
 for domain in READ:
     own, mix, other = (PINNED[name][domain] for name in PINNED)
     print(f"{domain:11} pinned by its own kind against LRU {paired(own, lru[domain]):+.3f}")
-    assert mean(own) > mean(other) + 0.1 and mean(own) > mean(lru[domain])
+    assert mean(own) > mean(other) + 0.1
 for domain in ("languages", "arithmetic"):
     assert all(a > b for a, b in zip(PINNED["pinned, own kind"][domain], lru[domain], strict=True))
 for domain in ("code", "english"):
@@ -291,8 +292,8 @@ print("PASS: pinning is worth what its profile is worth, and that hangs on who r
 # - With a profile of its own kind, a pinned set finds as much as LRU or more: clearly more in
 #   languages and arithmetic, no clear difference in code and English. Whoever serves one kind of
 #   text can pin.
-# - With a profile of the mix, code and English find *fewer* than the quarter that fits. There is a
-#   hot set, and it is somebody else's: the languages' experts crowd out the others'.
+# - With a profile of the mix, code and English find *fewer* than the quarter that fits, and the two
+#   others little more than that. Hot on average is hot for nobody in particular.
 # - Four users in turn: LRU finds fewer than the share that fits. Each token throws out what the
 #   other three will need. Pinning by the mix does better there, and gets about that share.
 # - One who changes: LRU beats LFU and the pinned set in every text, for it alone forgets.

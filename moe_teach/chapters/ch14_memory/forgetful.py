@@ -1,13 +1,12 @@
 """Chapter 14, exercise 14.2: a policy that remembers uses and forgets them, by halves."""
 
-import math
-import random
 from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
 
 import torch
 
+from moe_teach.chapters.ch14_memory.halves import Exact, exact_scores, some_uses
 from moe_teach.chapters.ch14_memory.inputs import EXPERT_BYTES, small_model, some_trace, unwatched
 from moe_teach.deploy.store.policies import Key
 from moe_teach.deploy.store.simulator import simulate
@@ -23,7 +22,7 @@ EXERCISE = Exercise(
     importance=4,
     minutes=20,
     changes_inputs=True,  # a policy has a memory
-    limit=30,
+    limit=90,  # the first time a model is opened, torch imports for seconds
     hints=(
         "All scores shrink by the same factor from one step to the next, so their *order* changes "
         "only where an expert is used. A score needs to be touched in `use` alone.",
@@ -43,30 +42,6 @@ EXERCISE = Exercise(
 )
 
 NEAR = 1e-6  # of the logarithms: closer scores are no clear order
-
-
-def exact_scores(uses: Iterable[tuple[Key, int]], half_life: float, now: int) -> dict[Key, float]:
-    """Give log2 of every used expert's score at step `now`, use by use."""
-    ages: dict[Key, list[float]] = {}
-    for key, step in uses:
-        ages.setdefault(key, []).append((now - step) / half_life)
-    return {
-        key: -min(own) + math.log2(math.fsum(2.0 ** (min(own) - age) for age in own))
-        for key, own in ages.items()
-    }
-
-
-def some_uses(n_steps: int, seed: int, stride: int = 1) -> list[tuple[Key, int]]:
-    """Draw uses of few experts over many steps; some steps use several, and some are left out."""
-    draw = random.Random(seed)
-    keys = [Key(layer, expert) for layer in range(2) for expert in range(4)]
-    liking = [draw.random() ** 2 + 0.02 for _ in keys]
-    uses = []
-    for step in range(n_steps):
-        if step % 7 != 3:
-            chosen = dict.fromkeys(draw.choices(keys, liking, k=draw.randint(1, 3)))
-            uses += [(key, stride * step) for key in chosen]
-    return uses
 
 
 def _fed(answer: Any, half_life: float, uses: Iterable[tuple[Key, int]]) -> Any:
@@ -232,25 +207,6 @@ def _policy_looks(answer: Any, seed: int) -> None:
             expected=plain.worth(key),
             got=looked.worth(key),
         )
-
-
-class Exact:
-    """The policy by its definition, slow: every use is kept and counted anew."""
-
-    per_layer = False
-
-    def __init__(self, half_life: float) -> None:
-        self.half_life, self.uses, self.now = half_life, [], 0
-
-    def use(self, key: Key, step: int) -> None:
-        """Write a use down."""
-        self.uses.append((key, step))
-        self.now = step
-
-    def worth(self, key: Key) -> float:
-        """Add up what is left of its uses."""
-        own = [use for use in self.uses if use[0] == key]
-        return exact_scores(own, self.half_life, self.now)[key] if own else -math.inf
 
 
 @EXERCISE.stage("in the simulator")

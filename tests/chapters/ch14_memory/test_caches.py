@@ -7,7 +7,7 @@ import torch
 
 from moe_teach.chapters.ch14_memory.cache_logs import FAULTS, first_fault, log_of
 from moe_teach.chapters.ch14_memory.fewest_reads import greedy, least, some_requests
-from moe_teach.chapters.ch14_memory.forgetful import Exact
+from moe_teach.chapters.ch14_memory.halves import Exact
 from moe_teach.chapters.ch14_memory.inputs import small_model, unwatched
 
 RULES = dict(zip(FAULTS, ("count", "count", "in use", "room", "half-loaded"), strict=True))

@@ -5,6 +5,7 @@ a selection bias that is dropped, a capacity that nobody knows of. The guard say
 what does not fit, and what would.
 """
 
+from dataclasses import is_dataclass
 from typing import Any
 
 from torch import nn
@@ -140,12 +141,21 @@ def _demand_as_configured(model: Model, promised: Model) -> None:
     for name, part in promised.named_modules():
         there = _settings(model.get_submodule(name))
         for setting, value in _settings(part).items():
-            refuse(
-                there.get(setting) != value,
-                f"{name or 'the model'} was changed after the model was built: its {setting} is "
-                f"{there.get(setting)}, and model.config makes it {value}. Build the model from "
-                "the configuration that you mean, and load the weights into it.",
-            )
+            if there.get(setting) != value:
+                raise ValueError(
+                    f"{name or 'the model'} was changed after the model was built: "
+                    f"{_changed(setting, there.get(setting), value)}. Build the model from the "
+                    "configuration that you mean, and load the weights into it."
+                )
+
+
+def _changed(setting: str, held: Any, promised: Any) -> str:
+    """Say what differs; of a configuration, only the first field that does."""
+    if is_dataclass(held) and type(held) is type(promised):
+        fields = flat(held), flat(promised)
+        setting = next(path for path in fields[0] if fields[0][path] != fields[1].get(path))
+        held, promised = (each[setting] for each in fields)
+    return f"its {setting} is {held}, and model.config makes it {promised}"
 
 
 def _settings(part: nn.Module) -> dict[str, Any]:

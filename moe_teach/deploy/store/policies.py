@@ -122,8 +122,9 @@ class Pinned(LRU):
 class Optimum(Policy):
     """Whoever is wanted again last goes first: needs the future, so it only works on a trace.
 
-    No policy misses less where all experts are of one size (Belady 1966, IBM Systems J. 5(2)).
-    Where sizes differ it is a good guess: finding the best is then NP-hard.
+    No policy misses less where all experts are of one size (Belady 1966, IBM Systems J. 5(2)) and
+    there is room for all that a layer wants at once. With less room it can be a miss or so behind
+    the best; where sizes differ it is a good guess: finding the best is then NP-hard.
     """
 
     def __init__(self, trace: Trace, *, per_layer: bool = False) -> None:

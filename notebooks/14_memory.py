@@ -205,10 +205,10 @@ print("PASS: more than even routing, less than the optimum, less than an untrain
 
 # %% [markdown]
 # **What to see** (small dots are texts). For one user LRU finds more than the quarter that fits.
-# Most of that is popularity: shuffled, a text keeps most of what it has above even routing. The order
-# adds four or five points in English and in languages, and nothing clear in code and arithmetic. So
-# LFU, which counts, does better than LRU, which remembers, clearly so in all four. The optimum says
-# how far both are from what could be.
+# Most of that is popularity: shuffled, a text keeps most of what it has above even routing. The
+# order adds four or five points in English and in languages, and nothing clear in code and
+# arithmetic. So LFU, which counts, does better than LRU, which remembers, clearly so in all four.
+# The optimum says how far both are from what could be.
 #
 # And with LRU the router that nobody has trained finds more than the trained one: it crowds, as in
 # chapter 06. Your answer to the first question can be checked here. A high hit rate is therefore no

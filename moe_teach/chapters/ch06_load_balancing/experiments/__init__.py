@@ -41,6 +41,11 @@ from moe_teach.chapters.ch06_load_balancing.experiments.text import (
     summary,
     train_text,
 )
+from moe_teach.chapters.ch06_load_balancing.experiments.text_longer import (
+    HORIZONS,
+    SEARCHED,
+    measure_text_for,
+)
 from moe_teach.train.experiment import Experiment
 from moe_teach.train.horizons import search
 
@@ -95,6 +100,20 @@ EXPERIMENTS = (
         "What does imbalance cost a small language model: loss, or only utilisation?",
         TEXT,
         measure_text,
+        SEEDS,
+    ),
+    Experiment(
+        "06_text_rates",
+        "Which learning rate does each way of balancing like best in the language model?",
+        SEARCHED,
+        measure_text_for,
+        (10,),
+    ),
+    Experiment(
+        "06_text_horizons",
+        "Does imbalance cost the language model loss when it trains for longer?",
+        HORIZONS,
+        measure_text_for,
         SEEDS,
     ),
     Experiment(

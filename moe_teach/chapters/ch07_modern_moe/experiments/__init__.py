@@ -116,6 +116,13 @@ AT_2700 = {
         "32 top-4, sigmoid",
         "8, fixed hash",
         "8, fixed hash, gate p",
+        "64 top-8",
+        "32 top-4, sigmoid + bias 0.001",
+        "32 top-4, sigmoid + bias 0.01",
+        "32 top-4, sigmoid + bias 0.003",
+        "64 top-8, 4 of 8 groups",
+        "64 top-8, 2 of 8 groups",
+        "64 top-8, DeepSeek-V3 rule",
     )
 }
 AT_9000 = {name: LONGER[name] for name in ("32 top-4, no balancing", "32 top-4, sigmoid")}

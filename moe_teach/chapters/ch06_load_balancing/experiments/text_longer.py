@@ -19,10 +19,13 @@ COMPARED = {
         "hash",
     )
 }
-LENGTHS = (250, 750, 2500)
-SEARCHED = search(COMPARED, LENGTHS, RATES)
-BEST: Mapping[int, Mapping[str, float]] = {}
-"""Steps -> way of balancing -> the best rate of `06_text_rates`."""
+AT_2500 = {name: COMPARED[name] for name in ("no balancing", "Switch loss 0.01", "hash")}
+SEARCHED = search(COMPARED, (250, 750), RATES) | search(AT_2500, (2500,), RATES)
+BEST: Mapping[int, Mapping[str, float]] = {
+    250: dict.fromkeys(COMPARED, 0.008) | {"no balancing": 0.004},
+    750: dict.fromkeys(COMPARED, 0.004) | {"expert bias 0.001": 0.002, "hash": 0.008},
+}
+"""Steps -> way of balancing -> the best of the four rates of `06_text_rates`."""
 HORIZONS = chosen(COMPARED, BEST)
 
 

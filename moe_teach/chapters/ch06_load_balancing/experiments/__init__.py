@@ -42,6 +42,8 @@ from moe_teach.chapters.ch06_load_balancing.experiments.text import (
     train_text,
 )
 from moe_teach.chapters.ch06_load_balancing.experiments.text_longer import (
+    BEST,
+    COMPARED,
     HORIZONS,
     SEARCHED,
     measure_text_for,
@@ -50,7 +52,9 @@ from moe_teach.train.experiment import Experiment
 from moe_teach.train.horizons import search
 
 __all__ = [
+    "BEST",
     "CAUSES",
+    "COMPARED",
     "EXPERIMENTS",
     "LENGTHS",
     "METHODS",
@@ -111,7 +115,7 @@ EXPERIMENTS = (
     ),
     Experiment(
         "06_text_horizons",
-        "Does imbalance cost the language model loss when it trains for longer?",
+        "Does imbalance cost the language model loss, at 250 and 750 steps and own rates?",
         HORIZONS,
         measure_text_for,
         SEEDS,

@@ -131,7 +131,12 @@ _SLOW = ("8 top-1", "dense, same total")
 BEST = {
     900: {name: 0.04 if name in _SLOW else 0.08 for name in (*LONGER, *BESIDE)},
     2700: dict.fromkeys(AT_2700, 0.08)
-    | {"16 top-2": 0.04, "31 top-3 + 1 shared": 0.04, "dense, same total": 0.16},
+    | {
+        "16 top-2": 0.04,
+        "dense, same total": 0.16,
+        "31 top-3 + 1 shared": 0.04,
+        "32 top-4, sigmoid + bias 0.003": 0.16,
+    },
 }
 """Steps -> design -> the best of four rates (`07_rates`, `07_rates_beside`, `07_rates_longer`)."""
 BEST_9000 = {"8 top-1": 0.08, "16 top-2": 0.04}

@@ -2,18 +2,21 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from moe_teach.course import registry
 from moe_teach.course.authoring.command import DONE, FAILED, mutate
-from moe_teach.course.authoring.mutation import crew, equal
+from moe_teach.course.authoring.mutation import crew, equal, trial
 from moe_teach.course.authoring.mutation.mutants import mutants_of
 from moe_teach.course.authoring.mutation.run import mutate as findings
 from moe_teach.course.authoring.mutation.run import work_on
 from moe_teach.course.authoring.sources import read
+from moe_teach.judging.engine import run_exercise
 from moe_teach.judging.exercise import Exercise
+from moe_teach.judging.outcome import Outcome
 
 ROOT = Path(__file__).parents[2]
 ONE_IN = 10  # one of so many mutants is tried on every run of the tests
@@ -251,6 +254,22 @@ def test_a_function_without_gradients_may_run_without_them(course: Write, double
 def test_an_endless_mutant_is_rejected(course: Write, double: Exercise) -> None:
     body = "n = 0\n    while n < 2:\n        n += 1\n    return n * x"
     assert "+ pass" not in complaints(course(body), double)
+
+
+def test_a_mutant_that_got_no_verdict_in_haste_is_judged_again_in_peace(
+    course: Write, double: Exercise, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits, double = [], replace(double, limit=10.0)
+
+    def crowded(exercise: Exercise, answer: object, **options: object) -> Outcome:
+        limits.append(exercise.limit)
+        outcome = run_exercise(exercise, answer, **options)
+        in_haste = exercise.limit < double.limit and outcome.state != "passed"
+        return replace(outcome, state="course problem") if in_haste else outcome
+
+    monkeypatch.setattr(trial, "run_exercise", crowded)
+    assert complaints(course("return x + x"), double) == ""
+    assert limits[1] < limits[2] == double.limit
 
 
 @IN_CHILDREN

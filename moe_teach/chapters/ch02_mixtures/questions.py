@@ -14,7 +14,7 @@ QUESTIONS = (
         },
         answer="b",
         because="Its experts were never allowed to lean on each other: each one's error is its "
-        "own. The gates end up nearly hard, and then the blend is the top expert.",
+        "own. So each has to paint its places by itself, and a blend has little to add.",
         replies={
             "a": "That is the cooperative error. What does an expert's own term in (1.2) contain?",
             "c": "Better would need a blend that hurts. That happens with the third error of this "

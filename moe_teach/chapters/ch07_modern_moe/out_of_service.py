@@ -62,6 +62,11 @@ def _zeroed(ranking: Tensor, alive: Tensor, **sizes: int) -> Tensor:
     return chosen(ranking.masked_fill(~alive, 0.0), **sizes)
 
 
+_SILENT = Why(
+    "The logits of experts out of service are minus infinity. So their scores are 0, and they "
+    "still rank by their bias.",
+    "Close them in the ranking, after the bias was added.",
+)
 _SLIPS: tuple[tuple[Why, Callable[..., Tensor]], ...] = (
     (
         Why("`alive` has no effect on the choice.", "Close experts where `alive` is False."),
@@ -125,8 +130,9 @@ def _require_living(answer: Any, given: list[dict[str, Any]]) -> None:
         )
         return
     at, why = wrong[0], Why("", "")
-    for words, slip in _SLIPS:
-        if all(close(got[i][1], _slipped(slip, given[i])) for i in range(len(given))):
+    slips = [(words, [_slipped(slip, call) for call in given]) for words, slip in _SLIPS]
+    for words, choices in [*slips, (_SILENT, [_silenced(call) for call in given])]:
+        if all(close(got[i][1], choice) for i, choice in enumerate(choices)):
             why = words
             break
     dead = bool((~given[at]["alive"])[got[at][1]].any())
@@ -140,6 +146,11 @@ def _require_living(answer: Any, given: list[dict[str, Any]]) -> None:
         got=got[at][1],
         example=given[at],
     )
+
+
+def _silenced(given: dict[str, Any]) -> Tensor:
+    silent = given["logits"].masked_fill(~given["alive"], -torch.inf)
+    return route(**{**given, "logits": silent, "alive": None})[1]
 
 
 def _slipped(slip: Callable[..., Tensor], given: dict[str, Any]) -> Tensor:

@@ -161,13 +161,14 @@ def scales_by_one_unasked(logits, expert_bias, top_k, n_groups=1, top_groups=1, 
     return _weigh(scores, ids, gate_scale)
 
 
-def _named(name, worth=None, dead=-torch.inf):
+def _named(name, worth=None, dead=lambda bias, ranking: -torch.inf):
     """Make an answer that leaves out who is out of service, and values groups by `worth`."""
 
     def answer(logits, expert_bias, top_k, n_groups=1, top_groups=1, gate_scale=2.5, alive=None):
-        scores = logits.float().sigmoid()
-        ranking = scores + expert_bias
-        closed = ranking if alive is None else ranking.masked_fill(~alive, dead)
+        ranking = (scores := logits.float().sigmoid()) + expert_bias
+        closed = ranking
+        if alive is not None:
+            closed = torch.where(alive, ranking, dead(expert_bias, ranking))
         groups = [r.unflatten(-1, (n_groups, -1)) for r in (ranking, closed)]
         value = worth(*groups) if worth else _best_two(groups[1])
         return _weigh(scores, _choose(closed, top_k, n_groups, top_groups, worth=value), gate_scale)
@@ -182,20 +183,14 @@ def _zeros(before, after):
 
 for _name, _words, _how in (
     ("adds_up_minus_infinity", "its second best is minus infinity", {}),
-    ("ranks_the_dead_at_zero", "rank as 0", {"dead": 0.0}),
+    ("ranks_the_dead_at_zero", "rank as 0", {"dead": lambda bias, _: 0 * bias}),
+    ("silences_the_logits", "still rank by their bias", {"dead": lambda bias, _: bias}),
+    ("does_not_look", "`alive` has no effect", {"dead": lambda _, ranking: ranking}),
     ("counts_the_dead_as_zero", "An empty group counts as 0", {"worth": _zeros}),
     ("ranks_groups_with_the_dead", "were ranked with experts that are out",
      {"worth": lambda before, after: _best_two(before)}),
 ):  # fmt: skip
     EXERCISE.wrong(stage="out of service", says=_words)(_named(_name, **_how))
-
-
-@EXERCISE.wrong(stage="out of service", says="`alive` has no effect")
-def does_not_look_who_is_alive(
-    logits, expert_bias, top_k, n_groups=1, top_groups=1, gate_scale=2.5, alive=None
-):
-    scores = logits.float().sigmoid()
-    return _weigh(scores, _choose(scores + expert_bias, top_k, n_groups, top_groups), gate_scale)
 
 
 @EXERCISE.right
@@ -223,9 +218,8 @@ def with_library_parts(
 ):
     scores = logits.float().sigmoid()
     ranking = scores + expert_bias
-    if alive is None:
-        mask = group_mask(ranking, n_groups, top_groups)
-    else:
+    mask = group_mask(ranking, n_groups, top_groups)
+    if alive is not None:
         groups = ranking.masked_fill(~alive, -torch.inf).unflatten(-1, (n_groups, -1))
         best = groups.sort(-1, descending=True).values[..., :2]
         empty = best[..., 0].isneginf()

@@ -5,8 +5,18 @@ from dataclasses import replace
 import pytest
 import torch
 
-from moe_teach.chapters.ch06_load_balancing.experiments import causal, kinds, longer, stack, text
+from moe_teach.chapters.ch06_load_balancing.experiments import (
+    EXPERIMENTS,
+    causal,
+    kinds,
+    longer,
+    stack,
+    text,
+    text_longer,
+)
+from moe_teach.course.experiments import stored
 from moe_teach.train.bias import routers_of
+from moe_teach.train.horizons import best_rates
 
 SEEDS, STEPS = (2, 5), 25
 TWINS = {
@@ -113,3 +123,14 @@ def test_a_test_in_between_leaves_the_thresholds_alone():
             model(window.inputs + 1)
 
     assert torch.equal(thresholds.of[0], before)
+
+
+@pytest.mark.parametrize("name", ["06_text_rates", "06_text_horizons"])
+def test_stored_runs_of_the_language_model_are_all_there(name):
+    experiment = next(one for one in EXPERIMENTS if one.name == name)
+    wanted = [(key, seed) for key in experiment.settings for seed in experiment.seeds]
+    assert [(cell.name, cell.seed) for cell in stored(name).cells] == wanted
+
+
+def test_rates_of_the_language_model_are_those_that_the_search_found():
+    assert best_rates(stored("06_text_rates"), "loss", lowest=True) == text_longer.BEST

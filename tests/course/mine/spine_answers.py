@@ -365,6 +365,32 @@ def down_kernel(
         tl.store(out_ptr + choice[None, :] * D + d[:, None], told,
                  mask=(d < D)[:, None] & is_row[None, :])
 """,
+    "10.4 weight_gradient_kernel": """
+@triton.jit
+def weight_gradient_kernel(
+    rows_ptr, dout_ptr, expert_offsets_ptr, dw_ptr, D, F,
+    BLOCK_ROWS: tl.constexpr, BLOCK_F: tl.constexpr, BLOCK_D: tl.constexpr,
+):
+    expert = tl.program_id(0).to(tl.int64)
+    cols_f = tl.program_id(1) * BLOCK_F + tl.arange(0, BLOCK_F)
+    cols_d = tl.program_id(2) * BLOCK_D + tl.arange(0, BLOCK_D)
+    stop = tl.load(expert_offsets_ptr + expert)
+    start = tl.load(expert_offsets_ptr + expert - 1, mask=expert > 0, other=0)
+    total = tl.zeros((BLOCK_F, BLOCK_D), tl.float32)
+    for step in range(tl.cdiv(stop - start, BLOCK_ROWS)):
+        n = start.to(tl.int64) + step * BLOCK_ROWS + tl.arange(0, BLOCK_ROWS)
+        down = tl.load(  # (F, rows): read lying, so that nothing is turned round
+            dout_ptr + n[None, :] * F + cols_f[:, None],
+            mask=(n[None, :] < stop) & (cols_f[:, None] < F), other=0.0,
+        )
+        across = tl.load(
+            rows_ptr + n[:, None] * D + cols_d[None, :],
+            mask=(n[:, None] < stop) & (cols_d[None, :] < D), other=0.0,
+        )
+        total += tl.dot(down, across, input_precision="ieee")
+    place = dw_ptr + expert * F * D + cols_f.to(tl.int64)[:, None] * D + cols_d[None, :]
+    tl.store(place, total, mask=(cols_f[:, None] < F) & (cols_d[None, :] < D))
+""",
     "10.6 experts_by_kernels": """
 from moe_teach.course import mine
 
@@ -408,5 +434,51 @@ def experts_by_kernels(x, gates, expert_ids, w_gate, w_up, w_down, **kernels):
         inner, w_down.contiguous(), gates.contiguous(), slot.argsort().int(), out, owner, first,
         last, D, F, TILE, TILE, power(F))
     return out.sum(1)
+""",
+    "10.7 grouped_product": """
+from moe_teach.course import mine
+
+ROWS, WIDE = 16, 32
+BACK = {"tiles": "10.2", "matmul": "10.1", "gradient": "10.4"}
+
+def grouped_product(x, w, token_idx, expert_offsets, **kernels):
+    part = {name: kernels.get(name) or mine(item) for name, item in BACK.items()}
+
+    def times(rows, matrices, row_idx):
+        E, width, depth = matrices.shape
+        n_tiles = triton.cdiv(len(row_idx), ROWS) + E
+        owner, first, last = (torch.empty(n_tiles, dtype=torch.int32) for _ in range(3))
+        lanes = triton.next_power_of_2(E)
+        part["tiles"][(n_tiles,)](expert_offsets, owner, first, last, E, ROWS, lanes)
+        out = torch.empty(len(row_idx), width)
+        grid = (n_tiles, triton.cdiv(width, WIDE))
+        part["matmul"][grid](
+            rows, row_idx, matrices, out, owner, first, last, depth, width,
+            *matrices.stride(), ROWS, WIDE, WIDE,
+        )
+        return out
+
+    class Times(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x, w):
+            ctx.save_for_backward(x, w)
+            return times(x.contiguous(), w, token_idx)
+
+        @staticmethod
+        def backward(ctx, dout):
+            x, w = ctx.saved_tensors
+            E, F, D = w.shape
+            dout = dout.clone(memory_format=torch.contiguous_format)
+            each = torch.arange(len(dout), dtype=torch.int32)
+            back_in_rows = times(dout, w.transpose(1, 2), each)
+            dx = torch.zeros(x.shape)
+            dx.index_put_((token_idx.long(),), back_in_rows, accumulate=True)
+            dw, blocks = torch.empty(E, F, D), (E, triton.cdiv(F, WIDE), triton.cdiv(D, WIDE))
+            part["gradient"][blocks](
+                x[token_idx.long()], dout, expert_offsets, dw, D, F, ROWS, WIDE, WIDE
+            )
+            return dx, dw
+
+    return Times.apply(x, w)
 """,
 }

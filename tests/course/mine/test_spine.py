@@ -121,7 +121,8 @@ def test_a_strangers_layer_becomes_a_published_one(walk):
 
 @needs_triton
 def test_a_strangers_kernels_carry_the_strangers_layer(walk):
-    walk("3.1", "4.1", "4.2", "4.3", "4.7", "9.2", "9.3", "10.1", "10.2", "10.3", "10.6")
+    parts = ("3.1", "4.1", "4.2", "4.3", "4.7", "9.2", "9.3", "10.1", "10.2", "10.3")
+    walk(*parts, "10.4", "10.6", "10.7")
     layer, x = mine("4.7")(8, 4, 2, 6), torch.randn(7, 8)
     expected, routing = layer(x)
     matrices = (layer.w_gate.detach(), layer.w_up.detach(), layer.w_down.detach())
@@ -130,4 +131,12 @@ def test_a_strangers_kernels_carry_the_strangers_layer(walk):
 
     torch.testing.assert_close(y, expected.detach())
     assert not seen.races()
+
+    ends, own = torch.tensor([2, 2, 5], dtype=torch.int32), torch.randn(3, 4, 8, requires_grad=True)
+    token_idx = torch.tensor([6, 0, 3, 3, 1], dtype=torch.int32)
+    rows = mine("10.7")(x.requires_grad_(), own, token_idx, ends)
+    by_hand = torch.einsum("nd,nfd->nf", x[token_idx.long()], own[torch.tensor([0, 0, 2, 2, 2])])
+    torch.testing.assert_close(rows, by_hand)
+    way_back = [torch.autograd.grad(out.square().sum(), (x, own)) for out in (rows, by_hand)]
+    torch.testing.assert_close(*way_back)
     assert not verb._SAID, "somewhere the course's own part was used"

@@ -41,11 +41,20 @@ from moe_teach.chapters.ch06_load_balancing.experiments.text import (
     summary,
     train_text,
 )
+from moe_teach.chapters.ch06_load_balancing.experiments.text_longer import (
+    BEST,
+    COMPARED,
+    HORIZONS,
+    SEARCHED,
+    measure_text_for,
+)
 from moe_teach.train.experiment import Experiment
 from moe_teach.train.horizons import search
 
 __all__ = [
+    "BEST",
     "CAUSES",
+    "COMPARED",
     "EXPERIMENTS",
     "LENGTHS",
     "METHODS",
@@ -95,6 +104,20 @@ EXPERIMENTS = (
         "What does imbalance cost a small language model: loss, or only utilisation?",
         TEXT,
         measure_text,
+        SEEDS,
+    ),
+    Experiment(
+        "06_text_rates",
+        "Which learning rate does each way of balancing like best in the language model?",
+        SEARCHED,
+        measure_text_for,
+        (10,),
+    ),
+    Experiment(
+        "06_text_horizons",
+        "Does imbalance cost the language model loss, at 250 and 750 steps and own rates?",
+        HORIZONS,
+        measure_text_for,
         SEEDS,
     ),
     Experiment(

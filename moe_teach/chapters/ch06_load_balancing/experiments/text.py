@@ -39,6 +39,7 @@ class TextSetting:
     bias_update_rate: float = 0.0
     router: Literal["learned", "expert choice", "hash"] = "learned"
     steps: int = 250
+    lr: float = 4e-3
 
 
 def text_model(setting: TextSetting, seed: int) -> Model:
@@ -88,6 +89,7 @@ def train_text(
         steps=setting.steps,
         batch_size=BATCH,
         seq_len=LENGTH,
+        lr=setting.lr,
         seed=seed,
         load_balance_coef=setting.load_balance_coef,
         z_loss_coef=setting.z_loss_coef,

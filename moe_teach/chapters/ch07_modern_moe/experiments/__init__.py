@@ -116,6 +116,13 @@ AT_2700 = {
         "32 top-4, sigmoid",
         "8, fixed hash",
         "8, fixed hash, gate p",
+        "64 top-8",
+        "32 top-4, sigmoid + bias 0.001",
+        "32 top-4, sigmoid + bias 0.01",
+        "32 top-4, sigmoid + bias 0.003",
+        "64 top-8, 4 of 8 groups",
+        "64 top-8, 2 of 8 groups",
+        "64 top-8, DeepSeek-V3 rule",
     )
 }
 AT_9000 = {name: LONGER[name] for name in ("32 top-4, no balancing", "32 top-4, sigmoid")}
@@ -124,7 +131,12 @@ _SLOW = ("8 top-1", "dense, same total")
 BEST = {
     900: {name: 0.04 if name in _SLOW else 0.08 for name in (*LONGER, *BESIDE)},
     2700: dict.fromkeys(AT_2700, 0.08)
-    | {"16 top-2": 0.04, "31 top-3 + 1 shared": 0.04, "dense, same total": 0.16},
+    | {
+        "16 top-2": 0.04,
+        "dense, same total": 0.16,
+        "31 top-3 + 1 shared": 0.04,
+        "32 top-4, sigmoid + bias 0.003": 0.16,
+    },
 }
 """Steps -> design -> the best of four rates (`07_rates`, `07_rates_beside`, `07_rates_longer`)."""
 BEST_9000 = {"8 top-1": 0.08, "16 top-2": 0.04}

@@ -733,10 +733,10 @@ assert not percent("64 top-8", "32 top-4")[0].clear
 sigmoid = percent("32 top-4, sigmoid", "32 top-4, no balancing")
 assert sigmoid[0].high < -5 and not sigmoid[1].clear
 whole_rule = percent("64 top-8, DeepSeek-V3 rule", "64 top-8")
-assert whole_rule[0].high < -10 and not whole_rule[1].clear
+assert whole_rule[0].high < -10 and -5 < whole_rule[1].low
 print("PASS: at its own rate the first cut is worth over 15 %, the second less than 3; dense beats")
-print("      8 top-1; the sigmoid and DeepSeek-V3's rule are behind in 900 steps, and in 2,700 it")
-print("      cannot be told")
+print("      8 top-1; the sigmoid is behind in 900 steps, and in 2,700 it cannot be told; what")
+print("      DeepSeek-V3's rule costs shrinks from over 10 % to under 5")
 
 # %%
 SHOWN = ("8 top-1", "16 top-2", "dense, same total", "8, fixed hash")
@@ -754,10 +754,11 @@ show_figure(
 # zero. A limit of 4 groups costs about one percent, at the border of what can be told; one of 2
 # groups costs eight, at both lengths.
 #
-# **DeepSeek-V3's whole rule** turns round. In 900 steps it stores fifteen percent less, most of it
-# by the sigmoid; after 2,700 it cannot be told from the plain layer. The **bias** on top of the
-# sigmoid goes the other way: next to nothing in 900 steps, and four to eleven percent behind in
-# 2,700. (The whole rule has the small bias, too, and does not suffer. Why, we do not know.)
+# **DeepSeek-V3's whole rule** stores fifteen percent less in 900 steps, most of it by the sigmoid,
+# and two percent less in 2,700: nearly all of its cost was a cost of the start. The **bias** on top
+# of the sigmoid goes the other way: next to nothing in 900 steps, and four to eleven percent behind
+# in 2,700. (The whole rule has the small bias, too, and does not suffer as much. Why, we do not
+# know.)
 #
 # The **sigmoid** shows best what a verdict is worth. Nineteen percent behind at 0.01; eight at its
 # own rate; after 2,700 steps it cannot be told from softmax. An earlier version of this page had it

@@ -61,7 +61,7 @@ class Report:
     queued_seconds: float
     peak_bytes: int
     moved: dict[str, int] | None = None
-    bytes_per_s: tuple[float, float] | None = None
+    bytes_per_s: Sequence[float] | None = None
 
 
 def ours(job: Job) -> Report:

@@ -122,7 +122,9 @@ function column(i, state, plan, sizes, onPick) {
   const tall = (BARS * rows) / tallest;
   const mark = foot - (BARS * woken(rows, state)) / state.nExperts;
   const group = draw("g", { class: `step${i === plan.step ? " here" : ""}` },
-    draw("rect", { class: "ground", x, y: TOP - 4, width, height: TABLE + BARS + 38 }),
+    // Two frames, so that none crosses the words in between.
+    draw("rect", { class: "ground", x, y: TOP - 4, width, height: TABLE + 6 }),
+    draw("rect", { class: "ground", x, y: TOP + TABLE + 26, width, height: BARS + 8 }),
     ...step.reads.map((read) => cell(read, x, width, height)),
     draw("rect", { class: "rows", x, y: foot - tall, width: Math.max(width - 1, 1), height: tall }),
     draw("line", { class: "experts", x1: x, x2: x + width, y1: mark, y2: mark }));

@@ -90,18 +90,19 @@ def _policy_form(answer: Any, seed: int) -> None:
         )
 
 
+_TURNED = Why("Old uses count more than new ones.", "An old use counts 2 ** (-age / half_life).")
+_COUNTED = Why("A use counts the same however old it is.", "It counts 2 ** (-age / half_life).")
+
+
 @EXERCISE.stage("recent uses")
 def _policy_recent(answer: Any, seed: int) -> None:
     keys = [Key(0, expert) for expert in range(5)]
     uses = [(key, 3 * i) for i, key in enumerate(keys)]
+    said = "Every expert was used once. The one whose use is older is not worth less."
     for half_life in (1.0, 5.0, 1000.0):
-        _demand_order(
-            _fed(answer, half_life, uses),
-            uses,
-            half_life,
-            "Every expert was used once. The one whose use is older is not worth less.",
-            Why("A use counts less the older it is.", "It counts 2 ** (-age / half_life)."),
-        )
+        policy = _fed(answer, half_life, uses)
+        is_turned = policy.worth(keys[0]) > policy.worth(keys[-1])
+        _demand_order(policy, uses, half_life, said, _TURNED if is_turned else _COUNTED)
 
 
 @EXERCISE.stage("many uses")

@@ -43,13 +43,13 @@ class TakesTheUnknownForTheBest(_Policy):
         return self.score.get(key, math.inf)
 
 
-@EXERCISE.wrong(stage="recent uses", says="A use counts less the older it is")
+@EXERCISE.wrong(stage="recent uses", says="the same however old it is")
 class OnlyCounts(_Policy):
     def use(self, key, step):
         self.score[key] = self.score.get(key, 0) + 1
 
 
-@EXERCISE.wrong(stage="recent uses", says="the older it is")
+@EXERCISE.wrong(stage="recent uses", says="Old uses count more than new ones")
 class TurnsTheExponentRound(_Policy):
     def use(self, key, step):
         self.score[key] = max(self.score.get(key, -math.inf), -step / self.half_life)

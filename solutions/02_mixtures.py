@@ -306,14 +306,13 @@ def accepts(mixture: Callable[..., Tensor]) -> bool:
     tokens that chose it and no others. Which of two equal logits wins is left open.
     Returns True for a mixture that passes all your tries, False for any other.
     """
-    ### BEGIN SOLUTION
-    tries = product((1, 2, 3, 4), (1, 200))
 
+    ### BEGIN SOLUTION
     def ask(number: int, rows: Tensor) -> Tensor:
         n_rows[number] += len(rows)
         return rows @ turns[number]
 
-    for k, spread in tries:
+    for k, spread in product((1, 2, 3, 4), (1, 200)):
         x, logits = torch.randn(6, 2), spread * torch.randn(6, 4)
         turns, n_rows = torch.randn(4, 2, 2), [0, 0, 0, 0]
         got = mixture(x, [partial(ask, number) for number in range(4)], logits, k)

@@ -56,7 +56,10 @@ export const policies = {
     const layerOf = new Map(asks.flatMap(({ layer, needed }) => needed.map((key) => [key, layer])));
     return {
       use: (key, step) => { while (future.get(key)[0] <= step) future.get(key).shift(); },
-      worth: (key) => [-(future.get(key)?.[0] ?? Infinity), -(layerOf.get(key) ?? 0)],
+      worth: (key) => {
+        const [next = Infinity, after = Infinity] = future.get(key) ?? [];
+        return [-next, -(layerOf.get(key) ?? 0), after];
+      },
     };
   },
 };

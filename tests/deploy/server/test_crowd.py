@@ -74,7 +74,7 @@ def test_who_leaves_in_the_middle_of_a_stream_gives_the_slot_back(gated: Live) -
     with gated.http() as http:
         with http.stream("POST", "/v1/completions", json=BODY | {"stream": True}) as answer:
             next(answer.iter_lines())
-            assert engine_of(gated).n_running == 1
+            eventually(lambda: engine_of(gated).n_running == 1)
         eventually(lambda: engine_of(gated).n_running == 0)
 
     assert engine_of(gated).stats.n_finished["cancelled"] == 1

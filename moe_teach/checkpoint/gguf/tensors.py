@@ -6,7 +6,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from moe_teach.checkpoint.gguf.architectures import Architecture
-from moe_teach.checkpoint.gguf.parts import by_neighbours
+from moe_teach.checkpoint.layouts.changes import interleaved
 from moe_teach.nn.attention import Attention
 from moe_teach.nn.feed_forward import FeedForward, GatedFeedForward
 from moe_teach.nn.model import Model
@@ -28,7 +28,7 @@ class Named(NamedTuple):
     def content(self) -> Tensor:
         """Return what the file holds, on the CPU."""
         tensor = self.tensor.detach().cpu()
-        return tensor if self.turned_by is None else by_neighbours(tensor, self.turned_by)
+        return tensor if self.turned_by is None else interleaved(tensor, self.turned_by)
 
 
 def named_tensors(model: Model, architecture: Architecture) -> Iterator[Named]:

@@ -7,10 +7,13 @@ compared below, or must have the value that changes nothing.
 from dataclasses import fields
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from moe_teach.checkpoint.gguf.architectures import LEAST_SUM, MOST_EXPERTS, Architecture
-from moe_teach.checkpoint.gguf.parts import selection_bias
 from moe_teach.config import AttentionConfig, ModelConfig, MoEConfig, RouterConfig
 from moe_teach.nn.model import Model
+from moe_teach.nn.moe import MoE
 
 # What is compared, or written into the file; jitter and noise act in training only, and how rows
 # are dropped matters only where some are.
@@ -46,7 +49,7 @@ def reasons_against(model: Model, architecture: Architecture) -> list[str]:
     reasons += [*_in_router(router, architecture), *_beyond_the_usual(router)]
     reasons += _in_experts(config, architecture)
     reasons += [*unread(router, RouterConfig), *unread(config.moe, MoEConfig)]
-    if not architecture.selection_bias and bool(selection_bias(model).any()):
+    if not architecture.selection_bias and bool(_selection_bias(model).any()):
         reasons.append(
             "its routers choose with a selection bias (expert_bias), which is read nowhere there"
         )
@@ -153,3 +156,9 @@ def unread(config: Any, kind: type) -> list[str]:
         for field in fields(config)
         if field.name not in READ[kind] and getattr(config, field.name) != field.default
     ]
+
+
+def _selection_bias(model: Model) -> Tensor:
+    """Return the selection biases of all MoE layers in one row; nothing where there are none."""
+    rows = [block.ffn.router.expert_bias for block in model.blocks if isinstance(block.ffn, MoE)]
+    return torch.cat(rows) if rows else torch.zeros(0)

@@ -1,8 +1,11 @@
 """Stands in for what a reader wrote in another chapter, so that a check judges one thing."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
+from moe_teach.judging.exercise import require
 from moe_teach.types import Routing
 
 
@@ -33,3 +36,18 @@ def plain_route(logits: Tensor, top_k: int, normalize_gates: bool) -> tuple[Tens
     """Softmax over all experts, then top-k."""
     gates, ids = logits.softmax(dim=-1).topk(top_k, dim=-1)
     return gates / gates.sum(dim=-1, keepdim=True) if normalize_gates else gates, ids
+
+
+def require_own_part(is_right: bool, name: str, item: str, otherwise: str, **shown: Any) -> None:
+    """Reject an assembly that is right with stand-ins, and not with the reader's part `name`.
+
+    `item` is the exercise that the part answers; `otherwise` says what happens with it.
+    """
+    require(
+        is_right,
+        f"What you wrote here is right. With your own part `{name}`, the answer to {item}, "
+        f"{otherwise}",
+        cause=f"The part changed since its check passed, or {item} asks for less than this.",
+        cure=f'check("{item}", mine("{item}")) tells what is wrong with it.',
+        **shown,
+    )

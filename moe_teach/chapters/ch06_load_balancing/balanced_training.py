@@ -21,6 +21,7 @@ from moe_teach.chapters.ch06_load_balancing.kinds_model import (
     experts_in_use,
 )
 from moe_teach.judging.exercise import Exercise, Words, require, require_tensor
+from moe_teach.judging.stand_ins import require_own_part
 
 EXERCISE = Exercise(
     id="6.7",
@@ -155,12 +156,11 @@ def _balanced_yours(answer: Any, seed: int) -> None:
             got, model, seen = None, None, f" It raises {type(error).__name__}: {error}"
         expected, twin = _run(right, SMALL[0], seed, cure)
         item = OF_EXERCISE[name]
-        require(
+        require_own_part(
             model is not None and torch.equal(got.long(), expected) and _same(model, twin),
-            f"What you wrote here is right. With your own part `{name}`, the answer to {item}, the "
-            f"training ends elsewhere.{seen}",
-            cause=f"The part changed since its check passed, or {item} asks for less than this.",
-            cure=f'check("{item}", mine("{item}")) tells what is wrong with it.',
+            name,
+            item,
+            f"the training ends elsewhere.{seen}",
             expected=expected,
             got=got if isinstance(got, Tensor) else Words("an error"),
         )

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from moe_teach.chapters.ch07_modern_moe.deepseek_rule import route
 from moe_teach.judging.compare import close
-from moe_teach.judging.exercise import generator, require
-from moe_teach.judging.stand_ins import SmallLayer
+from moe_teach.judging.exercise import generator
+from moe_teach.judging.stand_ins import SmallLayer, require_own_part
 from moe_teach.ops.balance import update_expert_bias
 from moe_teach.types import Routing
 
@@ -108,10 +108,9 @@ def require_own_parts(answer: Any, seed: int) -> None:
             is_right = close(got, y) and close(moe.expert_bias, moved)
         except Exception as error:
             seen = f" It raises {type(error).__name__}: {error}"
-        require(
+        require_own_part(
             is_right,
-            f"What you wrote here is right. With your own part `{name}`, the answer to {item}, the "
-            f"layer says something else.{seen}",
-            cause=f"The part changed since its check passed, or {item} asks for less than this.",
-            cure=f'check("{item}", mine("{item}")) tells what is wrong with it.',
+            name,
+            item,
+            f"the layer says something else.{seen}",
         )

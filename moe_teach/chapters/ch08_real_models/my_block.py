@@ -15,6 +15,7 @@ from moe_teach.chapters.ch08_real_models.block_parts import (
 )
 from moe_teach.judging.exercise import Exercise, Words, require
 from moe_teach.judging.reasons import Why
+from moe_teach.judging.stand_ins import require_own_part
 
 EXERCISE = Exercise(
     id="8.5",
@@ -235,10 +236,9 @@ def _yours(answer: Any, seed: int) -> None:
             is_right = near(answer(*given, **others)(x)[0], answered(case, x))
         except Exception as error:
             seen = f" It raises {type(error).__name__}: {error}"
-        require(
+        require_own_part(
             is_right,
-            f"What you wrote here is right. With your own part `{name}`, the answer to {item}, the "
-            f"layer says something else.{seen}",
-            cause=f"The part changed since its check passed, or {item} asks for less than this.",
-            cure=f'check("{item}", mine("{item}")) tells what is wrong with it.',
+            name,
+            item,
+            f"the layer says something else.{seen}",
         )

@@ -16,7 +16,7 @@ from moe_teach.files import expanded
 from moe_teach.nn.model import Model
 from moe_teach.train.recipe import Recipe, read_recipe, recipe_from
 from moe_teach.train.run import REPORT
-from moe_teach.train.shipped import CARD, TOKENIZER, WEIGHTS, load_folder, shipped_names
+from moe_teach.train.shipped import CARD, DEFAULT, TOKENIZER, WEIGHTS, load_folder, shipped_names
 from moe_teach.train.state import load_weights
 
 SHIPPED = "shipped"
@@ -36,7 +36,7 @@ def open_source(source: Path | str) -> Opened:
     """
     names = shipped_names()
     if str(source) in (SHIPPED, *names):
-        return _of_course(WEIGHTS / (names[0] if str(source) == SHIPPED else str(source)))
+        return _of_course(WEIGHTS / (DEFAULT if str(source) == SHIPPED else str(source)))
     place = expanded(source)
     if place.suffix == ".toml":
         return _run(expanded(read_recipe(place).run.folder), read_recipe(place))

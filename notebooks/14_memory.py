@@ -218,8 +218,8 @@ print("PASS: more than even routing, less than the optimum, less than an untrain
 #
 # If popularity is what counts, why not load the hottest once and leave them there? Whether there is
 # a hot set is contested: one engine's users report that their hottest expert is only 2.5 times
-# above even, others gain 20 to 40 % with a profiled set (llama.cpp issue 28544 and a fork's
-# measurements; our notes of public threads, 2026). Before you look: which profile would you take?
+# above even (llama.cpp, issue 28544), others gain with a profiled set (a fork of it). Before you
+# look: which profile would you take?
 
 # %%
 check("14.q2", ...)
@@ -300,10 +300,11 @@ print("PASS: pinning is worth what its profile is worth, and that hangs on who r
 #   others little more than that. Hot on average is hot for nobody in particular.
 # - Four users in turn: LRU finds fewer than the share that fits. Each token throws out what the
 #   other three will need. Pinning by the mix does better there, and gets about that share.
-# - One who changes: LRU beats LFU and the pinned set in every text, for it alone forgets.
+# - One who changes: LRU beats LFU and the pinned set in every text. Of the three it is the one that
+#   forgets.
 #
-# So the reports disagree because their loads do. "Is there a hot set?" has no answer without "of
-# whose texts?".
+# So two reports that disagree may both be right, each for its load. "Is there a hot set?" has no
+# answer without "of whose texts?".
 #
 # ### Longer
 #

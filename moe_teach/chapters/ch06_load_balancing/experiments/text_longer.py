@@ -19,7 +19,9 @@ COMPARED = {
         "hash",
     )
 }
-SEARCHED = search(COMPARED, (250, 750), RATES)
+AT_2500 = {name: COMPARED[name] for name in ("no balancing", "Switch loss 0.01", "hash")}
+"""The three ways that the longest run compares: none, the usual one, and the one that leads."""
+SEARCHED = search(COMPARED, (250, 750), RATES) | search(AT_2500, (2500,), RATES)
 BEST: Mapping[int, Mapping[str, float]] = {
     250: dict.fromkeys(COMPARED, 0.008) | {"no balancing": 0.004},
     750: dict.fromkeys(COMPARED, 0.004) | {"expert bias 0.001": 0.002, "hash": 0.008},

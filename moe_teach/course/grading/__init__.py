@@ -1,0 +1,1 @@
+"""Grading: collect what people handed in, judge it apart from the answers, keep the gradebook."""

@@ -43,7 +43,7 @@ class LeanForward:
     def __init__(self, model: Model) -> None:
         self.model = model
         self.lean_attention = [_is_lean(block, block.attention) for block in model.blocks]
-        self.lean_experts = [_has_lean_experts(block) for block in model.blocks]
+        self.lean_rows = [_most_lean_rows(block) for block in model.blocks]
         attention = model.config.attention
         half = attention.d_head // 2
         exponent = -torch.arange(half, dtype=torch.float32) / half
@@ -69,7 +69,7 @@ class LeanForward:
             else:
                 x = x + block.attention(h[:, None], reading, layer)[:, 0]
             h = _normalised(x, block.ffn_norm)
-            if self.lean_experts[layer] and _is_small(block.ffn, len(h)):
+            if len(h) <= self.lean_rows[layer]:
                 y, routing = _experts(block.ffn, h)
             else:
                 y, routing = block.ffn(h, token_ids)
@@ -160,10 +160,14 @@ def _is_lean(block: nn.Module, part: nn.Module) -> bool:
     return is_own and not _is_watched(part)
 
 
-def _has_lean_experts(block: nn.Module) -> bool:
+def _most_lean_rows(block: nn.Module) -> int:
+    """Return for how many rows the lean way through the experts is the quicker one."""
     ffn = block.ffn
     is_own = type(ffn) is FusedMoE and type(ffn.router) is Router
-    return is_own and is_plain(ffn.router.config) and _is_usual(ffn) and not _is_watched(ffn)
+    if not (is_own and is_plain(ffn.router.config) and _is_usual(ffn)) or _is_watched(ffn):
+        return 0
+    n_weights = sum(parameter.numel() for parameter in ffn.experts.parameters())
+    return _MOST_PRODUCTS // n_weights if n_weights <= _MOST_WEIGHTS else 0
 
 
 def _is_usual(moe: FusedMoE) -> bool:
@@ -175,8 +179,3 @@ def _is_usual(moe: FusedMoE) -> bool:
 
 def _is_watched(part: nn.Module) -> bool:
     return any(module._forward_hooks or module._forward_pre_hooks for module in part.modules())
-
-
-def _is_small(moe: FusedMoE, n_rows: int) -> bool:
-    n_weights = sum(parameter.numel() for parameter in moe.experts.parameters())
-    return n_weights <= _MOST_WEIGHTS and n_rows * n_weights <= _MOST_PRODUCTS

@@ -21,7 +21,9 @@ COMPARED = {
 }
 AT_2500 = {name: COMPARED[name] for name in ("no balancing", "Switch loss 0.01", "hash")}
 """The three ways that the longest run compares: none, the usual one, and the one that leads."""
-SEARCHED = search(COMPARED, (250, 750), RATES) | search(AT_2500, (2500,), RATES)
+# Longer schedules like smaller rates: the range moves down, or its best would be at its edge.
+LOWER_RATES = (0.001, 0.002, 0.004, 0.008)
+SEARCHED = search(COMPARED, (250, 750), RATES) | search(AT_2500, (2500,), LOWER_RATES)
 BEST: Mapping[int, Mapping[str, float]] = {
     250: dict.fromkeys(COMPARED, 0.008) | {"no balancing": 0.004},
     750: dict.fromkeys(COMPARED, 0.004) | {"expert bias 0.001": 0.002, "hash": 0.008},

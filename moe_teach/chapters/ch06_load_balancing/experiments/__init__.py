@@ -115,7 +115,7 @@ EXPERIMENTS = (
     ),
     Experiment(
         "06_text_horizons",
-        "Does imbalance cost the language model loss, at 250 and 750 steps and own rates?",
+        "Does imbalance cost the language model loss, at 250, 750 and 2,500 steps and own rates?",
         HORIZONS,
         measure_text_for,
         SEEDS,

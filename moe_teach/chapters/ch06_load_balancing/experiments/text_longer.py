@@ -27,8 +27,9 @@ SEARCHED = search(COMPARED, (250, 750), RATES) | search(AT_2500, (2500,), LOWER_
 BEST: Mapping[int, Mapping[str, float]] = {
     250: dict.fromkeys(COMPARED, 0.008) | {"no balancing": 0.004},
     750: dict.fromkeys(COMPARED, 0.004) | {"expert bias 0.001": 0.002, "hash": 0.008},
+    2500: dict.fromkeys(AT_2500, 0.002),
 }
-"""Steps -> way of balancing -> the best of the four rates of `06_text_rates`."""
+"""Steps -> way of balancing -> the best of four rates of `06_text_rates`."""
 HORIZONS = chosen(COMPARED, BEST)
 
 

@@ -148,10 +148,11 @@ print("PASS: after 250 steps, waking the dead half changes the loss by less than
 # In the toy, balance needed time to pay. Does it here? And is 0.004 a fair rate for everybody? You
 # may answer the first question again before you go on.
 #
-# ### For longer, and each at a rate of its own
+# ### Three and ten times as long, each at a rate of its own
 #
-# So the six ways once more: four rates for each, tried on a seed that is used for nothing else, at
-# each length; then five new seeds at the best.
+# So the six ways once more, in schedules three times as long: four rates for each, tried on a seed
+# that is used for nothing else, at each length; then five new seeds at the best. Three of the ways
+# run ten times as long as well.
 
 # %%
 runs = stored("06_text_horizons")
@@ -176,24 +177,26 @@ for row in ends["no balancing"]:
     assert min(end["dead"] for end in row) >= 10
 for name in ("Switch loss 0.01", "Switch loss 0.1"):
     assert max(end["dead"] for row in ends[name] for end in row) <= 4
-    assert all(max(abs(gap.low), abs(gap.high)) < 0.03 for gap in longer[name])
+    assert all(max(abs(gap.low), abs(gap.high)) < 0.03 for gap in longer[name][:2])
+assert longer["Switch loss 0.01"][2].high < -0.01
 assert all(gap.high < -0.03 for gap in longer["hash"])
-print(
-    "PASS: a third of the experts stay dead at both lengths, and waking them buys under 0.03 nats"
-)
+print("PASS: waking the dead third buys under 0.03 nats in 250 and 750 steps, and pays in 2,500")
 
 # %% [markdown]
-# **What to see.** Three times the steps take a quarter of a nat off every loss and wake hardly
-# anybody: without balancing there are still a dozen and more dead. With the Switch loss nearly all
-# 32 work, and the loss is the same, to three hundredths of a nat at both lengths. The bias even
-# pays two hundredths at 750 steps, just clear of zero. So here balance buys use of what was paid
-# for, and not loss. Ten times the steps were not run with all of this, so do not carry the line
-# over to long trainings; the papers report losses at a thousand times this scale.
+# **What to see.** More steps wake hardly anybody: without balancing a dozen and more are dead at
+# 250 steps, at 750 and at 2,500. With the Switch loss nearly all 32 work. For 750 steps the loss is
+# the same, to three hundredths of a nat; the bias even pays two hundredths then, just clear of
+# zero.
 #
-# One row stands out, at both lengths. The **hash** is less even than the Switch loss makes a
-# router, and its loss is lower by a tenth of a nat. Part of that may be its gate, which is 1, while
-# a learned top-1 gate is a probability; lesson 05 has more of that. In any case: evenness did not
-# decide it.
+# And at 2,500 steps the line turns: the balanced model is **ahead**, by about three hundredths of a
+# nat, in each of five seeds, and the interval leaves out zero. As in the toy, balance buys use of
+# what was paid for at once, and loss only when the training is long enough. That a longer one would
+# buy more is likely and was not run; so was neither the bias nor expert choice at this length.
+#
+# One row stands out, at every length. The **hash** is less even than the Switch loss makes a
+# router, and its loss is lower by a tenth to a fifth of a nat. Part of that may be its gate, which
+# is 1, while a learned top-1 gate is a probability; lesson 05 has more of that. In any case:
+# evenness did not decide it.
 #
 # ## Where the collapse comes from
 #
@@ -383,10 +386,10 @@ BalanceReplay.of(long_runs, note="Stored runs: layer 1, 1000 steps, seed 0.")
 # %% [markdown]
 # ## What could be wrong with these results
 #
-# - 250 steps of a model with two layers say nothing about 100,000 steps of one with sixty. That
-#   imbalance costs no loss *here* is a statement about here.
-# - One learning rate. A balanced router may want another one than an unbalanced one, and each
-#   method got only one strength in this table.
+# - 2,500 steps of a model with two layers say little about 100,000 steps of one with sixty. Had we
+#   stopped at 750, this page would say that imbalance costs no loss.
+# - The first table has one learning rate for all; the longer ones search four on one seed. Each
+#   method but the Switch loss got only one strength.
 # - Held-back text is 256 windows of 64 bytes. Do not read anything into a hundredth of a nat.
 # - "Dead" has a limit that we chose, a tenth of the fair share, over ten steps or in one batch.
 # - The centred routers were watched for 150 steps, with one way of centring.
@@ -401,7 +404,8 @@ check("6.q3", ...)
 #
 # - This language model leaves about half of its experts idle, without anybody planting anything.
 #   The Switch loss prevents it, the bias heals it, the z-loss does neither.
-# - At 250 steps that bought used memory and no loss that five seeds could show.
+# - In 250 and 750 steps that buys used memory and no loss that five seeds can show; in 2,500 it
+#   buys three hundredths of a nat as well. **A verdict on balance needs a length.**
 # - Tokens look alike for some thirty steps, and that explains the first collapse: centred routers
 #   escape it. It does not explain the experts that stay dead.
 # - Expert choice looks ahead. Measure it by a rule that can be kept when the model writes, such as

@@ -16,7 +16,7 @@ MORE = (
         answer="c",
         because="Five pairs of seeds: mean differences of 0.01 or less, and intervals that stay "
         "inside 0.03, for the Switch loss and for the bias. In 250 steps more experts at work mean "
-        "fewer tokens for each, and here the two about cancel, at three times the steps as well.",
+        "fewer tokens for each, and here the two about cancel. Further down you see for how long.",
         replies={
             "a": "So it would be if capacity were short. After 250 steps nothing is full yet.",
             "b": "Look at the intervals under the figure: they end before 0.03.",

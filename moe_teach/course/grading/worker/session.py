@@ -1,0 +1,70 @@
+"""What a worker does: loads the learner's cells, and answers what the grader asks of them."""
+
+import builtins
+import contextlib
+import sys
+import types
+from typing import Any
+
+from moe_teach.course.grading.worker import errors, stand_ins
+from moe_teach.course.grading.worker.parts_there import PartsThere
+from moe_teach.course.grading.worker.peer import Peer
+from moe_teach.course.grading.worker.wire import Channel
+from moe_teach.judging import folding, guard
+from moe_teach.judging.exercise import MISSING
+from moe_teach.judging.filing import file_source
+
+
+class Session:
+    """The learner's names, and the state that one stage leaves to the next: none."""
+
+    def __init__(self, channel: Channel) -> None:
+        things = PartsThere()
+        self.peer = things.peer = Peer(channel, things, self.do, trusts=True)
+        self.main = types.ModuleType("__main__")
+        self.main.__dict__["__builtins__"] = builtins
+        sys.modules["__main__"] = self.main
+        self._fresh = contextlib.ExitStack()
+        stand_ins.put_up(self.peer, self.main)
+
+    def run(self) -> None:
+        """Answer questions until the grader hangs up."""
+        while True:
+            message, blobs = self.peer.channel.receive()
+            self.peer.serve(message, blobs)
+
+    def do(self, peer: Peer, verb: str, body: list[Any]) -> Any:
+        """Do what one question asks for."""
+        return getattr(self, f"do_{verb}")(*body)
+
+    def do_load(self, source: str, label: str) -> Any:
+        """Run one cell; give nothing, or what it raised."""
+        file = file_source(source, label)
+        try:
+            exec(compile(source, file, "exec", dont_inherit=True), self.main.__dict__)
+        except BaseException as error:
+            return errors.packed(error, file, None)
+        return None
+
+    def do_take(self, name: str) -> Any:
+        """Give what the cells call by this name."""
+        answer = self.main.__dict__.get(name, MISSING)
+        self.peer.answer_file = folding.file_of(answer) if answer is not MISSING else ""
+        return self.peer.things.as_answer(answer)
+
+    def do_begin(self) -> None:
+        """Make the session as fresh as the first, whatever the last stage left."""
+        self._fresh.close()
+        self._printed = self._fresh.enter_context(guard.fresh_session())
+
+    def do_printed(self) -> str:
+        """Give what was printed since the stage began, in so far as it is worth reading."""
+        return self._printed.text()
+
+    def do_call(self, number: int, args: list[Any], named: dict[str, Any]) -> Any:
+        """Call a function that was lent."""
+        return self.peer.things.lent[number](*args, **named)
+
+    def do_part(self, what: str, *body: Any) -> Any:
+        """Do something with a part of a class or a module."""
+        return self.peer.things.do(what, *body)

@@ -38,7 +38,7 @@ def collect(paths: Iterable[Path]) -> list[Submission]:
                 "students handed in."
             )
         for student, file in _by_student(path):
-            hands.setdefault((student, _container(path, file)), []).append(file)
+            hands.setdefault((student, _container(path)), []).append(file)
     found = [
         submission
         for (student, _), files in _told_apart(hands).items()
@@ -87,9 +87,10 @@ def _without_top(files: list[File], root: str) -> list[File]:
         files = [replace(file, where=file.where[1:]) for file in files]
 
 
-def _container(path: Path, file: File) -> str:
+def _container(path: Path) -> str:
     """Say in which place a student's files lie together."""
-    return str(path.resolve().parent if path.is_file() and len(file.where) == 1 else path.resolve())
+    is_alone = path.is_file() and not is_archive_name(path.name)
+    return str(path.resolve().parent if is_alone else path.resolve())
 
 
 def _told_apart(hands: dict[tuple[str, str], list[File]]) -> dict[tuple[str, str], list[File]]:

@@ -147,7 +147,7 @@ def _by_likeness(place: Place, asked: Asked, cells: Sequence[Cell]) -> None:
         if cell.kind != "code" or label(cell)[1] or len(names) != 1:
             continue
         match = difflib.SequenceMatcher(None, wanted, _head(cell.source, names[0]), autojunk=False)
-        if match.real_quick_ratio() >= _ALIKE and match.ratio() >= _ALIKE:
+        if all(ask() >= _ALIKE for ask in (match.real_quick_ratio, match.quick_ratio, match.ratio)):
             alike.append((i, names[0]))
     if len({cells[i].source for i, _ in alike}) > 1:
         numbers = ", ".join(str(i + 1) for i, _ in alike)

@@ -22,7 +22,8 @@ def needed(cells: Sequence[str], answers: set[int]) -> list[str]:
     found_more = True
     while found_more:
         found_more = False
-        for number, (_, statement) in enumerate(others):
+        for number in reversed(range(len(others))):
+            statement = others[number][1]
             if number not in kept and _is_wanted(statement, wanted):
                 kept.add(number)
                 wanted |= _reads(statement)

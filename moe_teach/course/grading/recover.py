@@ -28,7 +28,11 @@ def recover(submission: Submission) -> Answers:
     """Find the answers in a submission; a `problem` says in a sentence why there are none."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SyntaxWarning)  # of the learner's text, which is only read
-        return _recovered(submission)
+        try:
+            return _recovered(submission)
+        except (RecursionError, MemoryError):
+            said = "A cell is nested deeper than Python can read."
+            return _without(submission, said, chapter_in(submission.name))
 
 
 def _recovered(submission: Submission) -> Answers:

@@ -335,3 +335,18 @@ def test_an_answer_that_is_imported_is_flagged():
     answers = found(notebook)
     assert answered(answers) == ["3.1"]
     assert "imported, not written" in said(answers, "3.1")
+
+
+def test_a_cell_that_is_nested_without_end_is_a_problem_of_its_file():
+    notebook = solved()
+    cell_of(notebook, "3.1")["source"] = "def topk_route(x):\n    return " + "-" * 20_000 + "x"
+    answers = found(notebook)
+    assert "deeper" in answers.problem or "3.1" in answered(answers)
+
+
+def test_helpers_that_need_each_other_in_a_long_chain_are_all_found():
+    notebook = solved(only=["3.1"])
+    cell_of(notebook, "3.1")["source"] = "def topk_route(x):\n    return x2000"
+    chain = [code(f"x{i} = x{i - 1}") for i in range(1, 2001)]
+    notebook["cells"][3:3] = [code("x0 = 1"), *chain]
+    assert len(found(notebook).cells) == 2002

@@ -7,16 +7,19 @@ size is believed as far as the bytes that really come out.
 import io
 import stat
 import zipfile
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-MOST_FILES = 20_000  # of one archive or folder; a class of 500 with 20 extras each has half of it
+MOST_FILES = 5_000  # of one student; an environment that was packed along has more
+MOST_ENTRIES = 500_000  # of everything together
 MOST_BYTES = 64 << 20  # of one file: a notebook with its pictures has a few
-MOST_TOTAL = 4 << 30  # of all files that one archive or folder gives
+MOST_TOTAL = 2 << 30  # of all files together, which stay in memory
 MOST_RATIO = 200  # unpacked to packed, for files over a megabyte; text reaches 10 to 30
 DEEPEST = 3  # a class's archive, a student's in it, and one that their system made
 WANTED = (".ipynb", ".py", ".zip", ".json", ".yml")
+JUNK = {"__MACOSX", ".ipynb_checkpoints", ".git", "__pycache__", ".venv", "node_modules"}
 _WINDOWS_NAMES = {
     "con",
     "prn",
@@ -60,7 +63,7 @@ def files_of(path: Path) -> Iterator[File]:
     if path.is_dir():
         yield from _bounded(_of_folder(path, path))
     elif is_archive_name(path.name):
-        yield from _bounded(_of_archive(path.read_bytes(), (), depth=1))
+        yield from _bounded(_of_archive(path, (), depth=1))
     else:
         yield _from_disk(path, (path.name,))
 
@@ -71,32 +74,41 @@ def is_archive_name(name: str) -> bool:
 
 
 def _bounded(found: Iterator[File]) -> Iterator[File]:
-    """Stop at the caps of one hand-in, with a last entry that says so."""
-    total = 0
-    for count, file in enumerate(found):
+    """Stop at the caps, with a word: what one student packed must not cost the others theirs."""
+    total, counts = 0, Counter[tuple[str, ...]]()
+    for entry, file in enumerate(found):
         total += len(file.content or b"")
-        if count >= MOST_FILES or total > MOST_TOTAL:
-            yield File(
-                file.where,
-                refused=f"Only the first {count:,} files were read: more than {MOST_FILES:,} files "
-                f"or {MOST_TOTAL >> 30} GB are more than a class hands in.",
-            )
+        if entry >= MOST_ENTRIES or total > MOST_TOTAL:
+            said = f"Reading stopped here, at {entry:,} files and {total >> 20:,} MB."
+            yield File(file.where, refused=said)
             return
-        yield file
+        folder = file.where[:2] if len(file.where) > 2 else file.where[:1]
+        counts[folder] += 1
+        if counts[folder] <= MOST_FILES:
+            yield file
+        elif counts[folder] == MOST_FILES + 1:
+            said = f"Only the first {MOST_FILES:,} files of this folder were looked at."
+            yield File(file.where, refused=said)
 
 
 def _of_folder(root: Path, folder: Path) -> Iterator[File]:
-    for entry in sorted(folder.iterdir()):
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as problem:
+        where = folder.relative_to(root).parts or (folder.name,)
+        yield File(where, refused=f"It cannot be read: {problem.strerror}.")
+        return
+    for entry in entries:
         where = entry.relative_to(root).parts
         if entry.is_symlink():
             yield File(where, refused="A link was handed in, which is not followed.")
         elif entry.is_dir():
-            yield from _of_folder(root, entry)
+            if entry.name not in JUNK:
+                yield from _of_folder(root, entry)
         elif not entry.is_file():
             yield File(where, refused="This is no ordinary file.")
-        elif is_archive_name(entry.name) and entry.stat().st_size <= MOST_TOTAL:
-            inside = (*where[:-1], entry.name[:-4])
-            yield from _of_archive(entry.read_bytes(), inside, depth=1)
+        elif is_archive_name(entry.name):
+            yield from _of_archive(entry, (*where[:-1], entry.name[:-4]), depth=1)
         else:
             yield _from_disk(entry, where)
 
@@ -112,17 +124,17 @@ def _from_disk(file: Path, where: tuple[str, ...]) -> File:
         return File(where, refused=f"It cannot be read: {problem.strerror}.")
 
 
-def _of_archive(packed: bytes, inside: tuple[str, ...], depth: int) -> Iterator[File]:
+def _of_archive(packed: Path | bytes, inside: tuple[str, ...], depth: int) -> Iterator[File]:
     """Give the files in an archive, those of archives in it too."""
     label = inside or ("archive.zip",)
     try:
-        archive = zipfile.ZipFile(io.BytesIO(packed))
-    except (zipfile.BadZipFile, ValueError, OverflowError, NotImplementedError):
+        archive = zipfile.ZipFile(io.BytesIO(packed) if isinstance(packed, bytes) else packed)
+    except (OSError, zipfile.BadZipFile, ValueError, OverflowError, NotImplementedError):
         yield File(label, refused="The zip archive is damaged: hand in the notebook itself.")
         return
     with archive:
         for info in archive.infolist():
-            if not info.is_dir():
+            if not info.is_dir() and not JUNK & set(info.filename.split("/")):
                 yield from _member(archive, info, inside, depth)
 
 

@@ -17,7 +17,6 @@ from moe_teach.course.grading.archives import File, files_of, is_archive_name, p
 from moe_teach.course.grading.record import Submission
 
 UNREADABLE = "Nothing to grade: "
-_JUNK = {"__MACOSX", ".ipynb_checkpoints", ".git", "__pycache__", ".DS_Store", ".venv"}
 _PART = re.compile(r"^e(\d+)_(\d+)_\w+\.py$")
 _RECORD = re.compile(r"^# moe-teach: (\{.*\})[ \t]*$", re.M)
 _WEEKS = re.compile(r"(?:week|chapter|sheet|assignment|task|hw|ex)?[-_ ]?\d", re.I)
@@ -53,8 +52,7 @@ def _by_student(path: Path) -> Iterable[tuple[str, File]]:
     resolved = path.resolve()
     is_alone = path.is_file() and not is_archive_name(path.name)
     root = resolved.parent.name if is_alone else resolved.stem if path.is_file() else resolved.name
-    files = [file for file in files_of(path) if not _JUNK & set(file.where)]
-    files = _without_top(files, root)
+    files = _without_top(list(files_of(path)), root)
     people: dict[str, str] = {}
     for file in files:
         if file.name == "submission_metadata.yml" and file.content:

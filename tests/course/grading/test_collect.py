@@ -143,13 +143,21 @@ def test_an_archive_that_lies_about_sizes_gives_no_more_than_the_cap(tmp_path, m
     assert anna.content == b"" or len(anna.content) <= 1000
 
 
-def test_too_many_files_end_the_reading_with_a_word(tmp_path, monkeypatch):
+def test_too_many_files_of_one_student_cost_the_others_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(archives, "MOST_FILES", 3)
     archive = tmp_path / "class.zip"
-    archive.write_bytes(packed({f"s{i}/a.ipynb": NOTEBOOK for i in range(5)}))
-    found = collect([archive])
-    assert [one.student for one in found] == ["s0", "s1", "s2", "s3"]
-    assert "Only the first" in found[-1].flags[0]
+    names = [*(f"anna/env/{i}.ipynb" for i in range(9)), "bo/03_router.ipynb"]
+    archive.write_bytes(packed({name: NOTEBOOK + name.encode() for name in names}))
+    *anna, bo = collect([archive])
+    assert (len(anna), bo.student) == (3, "bo")
+    assert "Only the first 3" in anna[0].flags[0]
+
+
+def test_reading_ends_at_the_cap_of_everything_together_and_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(archives, "MOST_TOTAL", 100)
+    archive = tmp_path / "class.zip"
+    archive.write_bytes(packed({f"s{i}/a.ipynb": NOTEBOOK for i in range(9)}))
+    assert "Reading stopped" in collect([archive])[-1].flags[0]
 
 
 def test_archives_in_archives_are_opened_to_a_depth(tmp_path: Path):

@@ -5,13 +5,19 @@ A stage calls it, launches it or makes objects with it as always, and does not k
 
 from typing import Any
 
+from moe_teach.course.grading import classes
 from moe_teach.course.grading.ends import Ended
 from moe_teach.course.grading.host import Worker
 from moe_teach.course.grading.lending import Lending
 from moe_teach.course.grading.worker.peer import Peer
-from moe_teach.course.grading.worker.things import stand_in
 from moe_teach.course.grading.worker.wire import HungUp, Nonsense
 from moe_teach.judging.exercise import MISSING, Exercise
+
+_STAND_INS = {
+    "function": classes.function_for,
+    "class": classes.class_for,
+    "kernel": classes.kernel_for,
+}
 
 
 class Line:
@@ -38,8 +44,8 @@ class Line:
             kind = told["kind"]
             if kind == "missing":
                 return MISSING
-            if kind == "function":
-                return self.things.meet(stand_in(self.peer, told["number"], told), told["number"])
+            if kind in _STAND_INS:
+                return _STAND_INS[kind](self.things, told)
             return type(str(told["type"]), (), {"__repr__": lambda self: str(told["text"])})()
         except (LookupError, TypeError, ValueError) as error:
             raise Ended("invalid_result", "The answer came in a form that cannot be.") from error

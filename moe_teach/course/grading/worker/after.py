@@ -7,6 +7,9 @@ import torch
 from moe_teach.course.grading.worker import tensors
 from moe_teach.course.grading.worker.wire import Nonsense
 
+_PLAIN = (bool, int, float, str, type(None))
+_CONTAINERS = (list, tuple, dict, set)
+
 
 class Before:
     """The arguments of a call as they came."""
@@ -74,14 +77,14 @@ def _shape(value: Any) -> Any:
 
 def _make_alike(here: Any, there: Any) -> None:
     """Change the containers of one value into those of another, keeping the objects."""
-    if type(here) is not type(there):
+    if type(here) is not type(there) and not isinstance(here, dict):
         return
     if type(here) in (list, tuple):
         for one, other in zip(here, there, strict=False):
             _make_alike(one, other)
         if type(here) is list and not _equal(here, there):
             here[:] = there
-    elif type(here) is dict:
+    elif isinstance(here, dict):
         for key in here.keys() & there.keys():
             _make_alike(here[key], there[key])
         if list(here) != list(there) or not _equal(list(here.values()), list(there.values())):
@@ -95,10 +98,10 @@ def _make_alike(here: Any, there: Any) -> None:
 
 
 def _equal(here: list[Any], there: list[Any]) -> bool:
-    """Compare plain parts by value; containers were made alike before, the rest stays."""
-    plain = (bool, int, float, str, type(None))
-    same = len(here) == len(there)
-    return same and all(
-        type(a) is type(b) and (type(a) not in plain or a == b)
+    """Compare plain parts by value, the rest by what it is; containers were made alike before."""
+    if len(here) != len(there):
+        return False
+    return all(
+        type(a) is type(b) and (type(a) in _CONTAINERS or (a == b if type(a) in _PLAIN else a is b))
         for a, b in zip(here, there, strict=True)
     )

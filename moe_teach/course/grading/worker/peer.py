@@ -39,7 +39,11 @@ class Peer:
         tree = Writer(packing, self._out(is_reply=False)).put(list(body))
         dropped, self._dropped = self._dropped, []
         modes = [torch.is_grad_enabled(), torch.is_inference_mode_enabled()]
-        self._send({"ask": verb, "body": tree, "modes": modes, "drop": dropped}, packing)
+        message = {"ask": verb, "body": tree, "modes": modes, "drop": dropped}
+        message["news"] = self.things.flushed(Writer(packing, self._out(is_reply=False)))
+        if not self.trusts:  # who draws without a generator draws what it would draw here
+            message["luck"] = packing.blob(torch.get_rng_state().numpy().tobytes())
+        self._send(message, packing)
         while True:
             message, blobs = self.channel.receive()
             if type(message) is not dict:
@@ -62,7 +66,10 @@ class Peer:
         for number in message["drop"]:
             self._graphs.pop(number, None)
         given = self._opened(message, blobs, None, takes_gradients=True)
-        body = Reader(given, None, blobs, self.things.read).get(message["body"])
+        reader = Reader(given, None, blobs, self.things.read)
+        self.things.heed(message["news"], reader)
+        body = reader.get(message["body"])
+        luck = self._lucky(message, blobs)
         then = after.Before(body, given)
         packing = tensors.Packing(given)
         try:
@@ -79,6 +86,8 @@ class Peer:
             told = errors.packed(error, self.answer_file, handle)
             tree = {"fail": told, "yours": own}
         tree["after"] = then.changes(Writer(packing, self._out(is_reply=True)))
+        tree["news"] = self.things.flushed(Writer(packing, self._out(is_reply=True)))
+        tree["drew"] = luck is not None and not torch.equal(luck, torch.get_rng_state())
         self._keep_graph(tree, packing, given)
         self._send(tree, packing)
 
@@ -86,6 +95,13 @@ class Peer:
         if verb == "grad":
             return self._gradients(*body)
         return self._serving(self, verb, body)
+
+    def _lucky(self, message: dict[str, Any], blobs: list[bytearray]) -> Tensor | None:
+        if not self.trusts or "luck" not in message:
+            return None
+        state = torch.frombuffer(blobs[message["luck"]], dtype=torch.uint8).clone()
+        torch.set_rng_state(state)
+        return state
 
     def _keep_graph(self, tree: dict[str, Any], packing: Any, given: Any) -> None:
         flowing = [t for t in packing.given.tensors if t.requires_grad]
@@ -111,6 +127,12 @@ class Peer:
         if type(changed := message.get("after")) is not dict:
             raise Nonsense("an answer of an unknown form")
         after.apply(changed, reader, asked, body, self.things)
+        try:
+            self.things.heed(message["news"], reader)
+        except (LookupError, TypeError, ValueError, RuntimeError) as problem:
+            raise Nonsense("news of an unknown form") from problem
+        if message.get("drew") is True:
+            torch.rand(1)  # what follows is other luck, here as there
         if "give" in message:
             return reader.get(message["give"])
         try:

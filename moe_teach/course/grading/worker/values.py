@@ -18,7 +18,15 @@ _DEPTH, _COUNT, _TEXT = 40, 300_000, 2**20
 _WHOLE = 2**62
 _BOXES: dict[type, str] = {list: "l", tuple: "t", set: "s", frozenset: "z"}
 _UNBOX: dict[str, Callable[[Any], Any]] = {"l": list, "t": tuple, "s": set, "z": frozenset}
-_RECORD_HOMES = ("moe_teach.types", "moe_teach.config", "moe_teach.nn.model")
+_WATCH = "moe_teach.analysis.kernel_watch"
+_RECORD_HOMES = (
+    "moe_teach.types",
+    "moe_teach.config",
+    "moe_teach.nn.model",
+    f"{_WATCH}.records",
+    f"{_WATCH}.kernel_line",
+    f"{_WATCH}.told",
+)
 _NAMED = (torch.dtype, torch.device, torch.Size, torch.layout, torch.memory_format)
 
 
@@ -29,6 +37,7 @@ class Writer:
         self.packing = packing
         self._other = other
         self._count = 0
+        self.names: Callable[[Any], Any] | None = None  # how parameters of modules are called
 
     def put(self, value: Any, depth: int = 0) -> Any:
         """Give a value as JSON."""
@@ -55,7 +64,10 @@ class Writer:
 
     def _rarer(self, value: Any, kind: type, depth: int) -> Any:
         if kind in (torch.Tensor, torch.nn.Parameter):
-            return self.packing.tensor(value)
+            name = self.names and kind is torch.nn.Parameter and self.names(value)
+            return name or self.packing.tensor(value)
+        if kind.__name__ == "State" and issubclass(kind, dict):
+            return ["d", [[key, self.packing.tensor(part)] for key, part in value.items()]]
         if kind is complex:
             return ["c", self.put(value.real), self.put(value.imag)]
         if kind is bytes:

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from moe_teach.judging.calling import readable
-from moe_teach.judging.elsewhere import ability
 from moe_teach.judging.exercise import WrongAnswer, require
 from moe_teach.judging.filing import file_source
 from moe_teach.judging.kernels import demand_kernel
@@ -99,10 +98,7 @@ def _watched(
     from moe_teach.analysis.kernel_watch import watch
 
     buffers = {_short(name): value for name, value in arguments.items() if _is_tensor(value)}
-    there = ability(function, "watched")
     try:
-        if there:
-            return there(arguments, poison)
         with watch(poison=poison, **buffers) as seen:
             function(**arguments)
     except Exception as error:

@@ -4,12 +4,14 @@ The methods of a stand-in are functions with the parameters of the learner's own
 watches their calls as it watches any.
 """
 
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable
 from typing import Any
 
+from moe_teach.course.grading import batched
 from moe_teach.course.grading.worker.mirrors import Mirror, grown
 from moe_teach.course.grading.worker.objects import Distant
-from moe_teach.course.grading.worker.things import dressed, stand_in
+from moe_teach.course.grading.worker.things import dressed
 
 
 def class_for(things: Any, told: Any) -> type:
@@ -47,17 +49,17 @@ def _method(things: Any, number: int, name: str, is_module: bool) -> Callable[..
 
 
 class _Launch:
-    """A kernel with its grid: launched under the watcher where it lives."""
+    """A kernel with its grid."""
 
     def __init__(self, peer: Any, number: int, grid: Any) -> None:
         self._peer, self._number, self._grid = peer, number, grid
 
     def __call__(self, *args: Any, **named: Any) -> None:
-        self._peer.ask("launch", self._number, list(self._grid), list(args), named)
+        called(self._peer, self._number, list(self._grid), args, named)
 
-    def elsewhere_watched(self, arguments: Mapping[str, Any], poison: bool) -> Any:
-        """Launch, and give the watcher's record."""
-        return seen_there(self._peer, self._number, list(self._grid), arguments, poison)
+
+def _is_launched(self: Any, *args: Any, **named: Any) -> None:
+    raise RuntimeError("A kernel is launched, with a grid in brackets, and never called.")
 
 
 def kernel_for(things: Any, told: Any) -> Any:
@@ -68,7 +70,11 @@ def kernel_for(things: Any, told: Any) -> Any:
         return _Launch(things.peer, number, grid)
 
     # Like triton's own, it stays bare: it is launched and never called.
-    members: dict[str, Any] = {"__getitem__": launched, "__module__": "triton.elsewhere"}
+    members: dict[str, Any] = {
+        "__getitem__": launched,
+        "__call__": _is_launched,
+        "__module__": "triton.elsewhere",
+    }
     if told["has_code"]:
         members |= {"fn": None, "arg_names": [str(name) for name in told["names"]]}
     return things.meet(type(str(told["type"]), (), members)(), number)
@@ -77,35 +83,33 @@ def kernel_for(things: Any, told: Any) -> Any:
 def function_for(things: Any, told: Any) -> Any:
     """Make the stand-in of a function, which can also be watched where it lives."""
     number = told["number"]
-    function = stand_in(things.peer, number, told)
 
-    def watched(arguments: Mapping[str, Any], poison: bool) -> Any:
-        return seen_there(things.peer, number, None, arguments, poison)
+    def call(*args: Any, **named: Any) -> Any:
+        if any(map(batched.is_batched, args)):
+            return batched.call(things.peer, number, args)
+        return called(things.peer, number, None, args, named)
+
+    function = dressed(call, told)
 
     def kept(given: dict[str, Any], at_least: int) -> Any:
         return things.peer.ask("kept", number, given, at_least)
 
-    function.elsewhere_watched = watched  # type: ignore[attr-defined]
     function.elsewhere_kept = kept  # type: ignore[attr-defined]
     return things.meet(function, number)
 
 
-def seen_there(peer: Any, number: int, grid: Any, arguments: Any, poison: bool) -> Any:
-    """Launch in the worker; give the watcher's record of it, or raise the fault it found."""
-    from moe_teach.analysis.kernel_watch import KernelFault, Seen, Told
-    from moe_teach.analysis.kernel_watch.buffer import Buffer
-    from moe_teach.analysis.kernel_watch.recorder import Recorder
-    from moe_teach.course.grading.worker.watched import filled, is_tensor, short
+def called(peer: Any, number: int, grid: Any, args: Any, named: Any) -> Any:
+    """Call or launch what lives in a worker; under a watch that is open here, watched there."""
+    watching = sys.modules.get("moe_teach.analysis.kernel_watch.watching")
+    recorder = watching.open_recorder() if watching else None
+    if recorder is None and grid is None:
+        return peer.ask("call", number, list(args), named)
+    if recorder is None:
+        return peer.ask("launch", number, grid, list(args), named)
+    from moe_teach.course.grading.worker import watched
 
-    found = peer.ask("watched", number, grid, dict(arguments), poison)
-    if "fault" in found:
-        fault = KernelFault.__new__(KernelFault)
-        Exception.__init__(fault, str(found["fault"]["text"]))
-        fault.told = Told(*map(str, found["fault"]["told"]))
-        fault.buffer, fault.kind = found["fault"]["buffer"], found["fault"]["kind"]
-        fault.cause = found["fault"]["cause"]
-        raise fault
-    buffers = [Buffer(short(n), value) for n, value in arguments.items() if is_tensor(value)]
-    recorder = Recorder(buffers)
-    filled(recorder, found)
-    return Seen(recorder)
+    tensors = {buffer.name: buffer.tensor for buffer in recorder.buffers}
+    how = [recorder.adopt, recorder.poison]
+    found, told = peer.ask("watched", number, grid, list(args), named, tensors, how)
+    watched.heard(recorder, told)
+    return found

@@ -41,24 +41,21 @@ class Before:
 
 def apply(changed: dict[str, Any], reader: Any, asked: Any, body: list[Any], things: Any) -> None:
     """Change the arguments here as they were changed there."""
-    try:
-        for i, blob in changed.get("memory", ()):
-            tensors.put_back(asked.storages[i], reader.blobs[blob])
-        flags = changed.get("flags", [tensor.requires_grad for tensor in asked.tensors])
-        for tensor, flag in zip(asked.tensors, flags, strict=True):
-            if tensor.is_leaf and tensor.requires_grad != flag:
-                tensor.requires_grad_(bool(flag))
-        for i, tree in changed.get("grads", ()):
-            _add_gradient(asked.tensors[i], reader.get(tree))
-        for handle, tree in changed.get("generators", ()):
-            generator = things.lent[handle]
-            if type(generator) is not torch.Generator:
-                raise Nonsense("the state of no generator")
-            generator.set_state(reader.get(tree))
-        if "body" in changed:
-            _make_alike(body, reader.get(changed["body"]))
-    except (LookupError, TypeError, ValueError, RuntimeError) as error:
-        raise Nonsense(f"changes that cannot be ({type(error).__name__})") from error
+    for i, blob in changed.get("memory", ()):
+        tensors.put_back(asked.storages[i], reader.blobs[blob])
+    flags = changed.get("flags", [tensor.requires_grad for tensor in asked.tensors])
+    for tensor, flag in zip(asked.tensors, flags, strict=True):
+        if tensor.is_leaf and tensor.requires_grad != flag:
+            tensor.requires_grad_(bool(flag))
+    for i, tree in changed.get("grads", ()):
+        _add_gradient(asked.tensors[i], reader.get(tree))
+    for handle, tree in changed.get("generators", ()):
+        generator = things.lent[handle]
+        if type(generator) is not torch.Generator:
+            raise Nonsense("the state of no generator")
+        generator.set_state(reader.get(tree))
+    if "body" in changed:
+        _make_alike(body, reader.get(changed["body"]))
 
 
 def _add_gradient(tensor: torch.Tensor, grad: torch.Tensor) -> None:

@@ -1,5 +1,7 @@
 """What stands for a module on the side that does not own it."""
 
+import copy
+import importlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,12 +11,15 @@ from torch import Tensor, nn
 from moe_teach.course.grading.worker.wire import Nonsense
 
 _OWN = ("training", "told")
+_LIBRARY = ("moe_teach.nn.", "torch.nn.modules.")
+_INTERNALS = frozenset(vars(nn.Module()))
 
 
 class Mirror(nn.Module):
     """A module of the other side's: its tensors are here, and it computes there."""
 
     told: Any = None
+    _own: tuple[str, ...] = ()  # the paths of all parts that belong to the same owner
     _line: Any = None  # things, number, path
 
     def forward(self, *args: Any, **named: Any) -> Any:
@@ -23,10 +28,8 @@ class Mirror(nn.Module):
 
     def own_parts(self) -> Iterator[tuple[str, nn.Module]]:
         """Walk through the parts that belong to the same owner."""
-        number = self._line[1]
-        for path, part in self.named_modules():
-            if isinstance(part, Mirror) and part._line[1] == number:
-                yield path, part
+        for path in self._own:
+            yield path, self.get_submodule(path)
 
     def address(self) -> tuple[int, str]:
         """Give the number and the path by which the owner knows it."""
@@ -54,6 +57,7 @@ class Mirror(nn.Module):
         else:
             things, number, path = self._line
             things.peer.ask("part", "put", number, path, name, value)
+            self.__dict__.setdefault("_put", {})[name] = value
 
     def __deepcopy__(self, memo: Any) -> Any:
         things, number, path = self._line
@@ -63,6 +67,9 @@ class Mirror(nn.Module):
         with torch.no_grad():
             for name, tensor in self.state().items():  # the owner may not know these yet
                 twin.state()[name].data = tensor.detach().clone()
+        memo[id(self)] = twin
+        for name, value in self.__dict__.get("_put", {}).items():
+            setattr(twin, name, copy.deepcopy(value, memo))
         return twin
 
     def _ask(self, what: str, *body: Any) -> Any:
@@ -95,11 +102,12 @@ def grown(things: Any, number: int, told: Any, kind: type, module: Any = None) -
     """Build a mirror from the description of its module; `module` is filled, if there is one."""
     theirs = {path: things.lent[n].get_submodule(inner) for path, n, inner in told["theirs"]}
     parts: dict[str, Any] = {}
-    for path, name, training in told["parts"]:
-        part = module if not path and module is not None else _part(kind, str(name))
-        if part is not module or "_modules" not in vars(part):
-            nn.Module.__init__(part)
+    for path, name, training, of_library in told["parts"]:
+        part = module if not path and module is not None else _part(kind, str(name), of_library)
+        nn.Module.__init__(part)
         part.training = bool(training)
+        if of_library:
+            vars(part).update(of_library[1])
         parts[path] = part
     for path, part in {**parts, **theirs}.items():
         above, _, last = path.rpartition(".")
@@ -112,12 +120,41 @@ def grown(things: Any, number: int, told: Any, kind: type, module: Any = None) -
         above, _, last = name.rpartition(".")
         parts[above].register_buffer(last, tensor, persistent=name in told["kept"])
     for path, part in parts.items():
-        object.__setattr__(part, "_line", (things, number, path))
+        if isinstance(part, Mirror):
+            object.__setattr__(part, "_line", (things, number, path))
+    object.__setattr__(parts[""], "_own", tuple(parts))
     object.__setattr__(parts[""], "told", snapshot(parts[""]))
     return parts[""]
 
 
-def _part(kind: type, name: str) -> Any:
+def of_library(part: nn.Module) -> Any:
+    """Tell of a part of the library's kind what makes one like it; nothing of any other part."""
+    kind = type(part)
+    own = {name: value for name, value in vars(part).items() if name not in _INTERNALS}
+    is_plain = all(map(_is_plain, own.values()))
+    if not kind.__module__.startswith(_LIBRARY) or not is_plain:
+        return None
+    return [f"{kind.__module__}:{kind.__qualname__}", own]
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    kinds = (bool, int, float, str, type(None), torch.dtype)
+    return type(value) in kinds or type(value).__module__.startswith("moe_teach.config")
+
+
+def _part(kind: type, name: str, of_library: Any) -> Any:
+    if of_library:
+        home, _, called = str(of_library[0]).partition(":")
+        found = (
+            getattr(importlib.import_module(home), called, None)
+            if (home.startswith(_LIBRARY))
+            else None
+        )
+        if not (isinstance(found, type) and issubclass(found, nn.Module)):
+            raise Nonsense("a part of an unknown kind")
+        return found.__new__(found)
     made = type(name if name.isidentifier() else "Module", (kind,), {})
     return made.__new__(made)
 

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn.utils import stateless
 
 from moe_teach.course.grading.worker import objects
-from moe_teach.course.grading.worker.mirrors import Mirror, grown, snapshot
+from moe_teach.course.grading.worker.mirrors import Mirror, grown, of_library, snapshot
 from moe_teach.course.grading.worker.wire import Nonsense
 
 
@@ -51,7 +51,7 @@ class Modules:
             if path and isinstance(part, Mirror) and not _beneath(path, theirs):
                 theirs[path] = part
         parts = [
-            [path, type(part).__name__, part.training]
+            [path, type(part).__name__, part.training, of_library(part) if path else None]
             for path, part in value.named_modules(remove_duplicate=False)
             if not _beneath(path, theirs)
         ]

@@ -65,6 +65,9 @@ class Distant:
     def __getitem__(self, key: Any) -> Any:
         return self._ask("item", key)
 
+    def __bool__(self) -> bool:
+        return True
+
     def __len__(self) -> int:
         return self._ask("length")
 

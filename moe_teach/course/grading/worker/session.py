@@ -6,6 +6,8 @@ import sys
 import types
 from typing import Any
 
+import torch
+
 from moe_teach.course.grading.worker import errors, stand_ins, watched
 from moe_teach.course.grading.worker.parts_there import PartsThere
 from moe_teach.course.grading.worker.peer import Peer
@@ -65,14 +67,22 @@ class Session:
         """Call a function that was lent."""
         return self.peer.things.lent[number](*args, **named)
 
+    def do_mapped(self, number: int, args: Any, in_dims: list[Any], randomness: str) -> Any:
+        """Call a function under `torch.vmap`."""
+        function = self.peer.things.lent[number]
+        return torch.vmap(function, tuple(in_dims), randomness=randomness)(*args)
+
     def do_launch(self, number: int, grid: list[int], args: Any, named: Any) -> None:
         """Launch a kernel, unwatched."""
         self.peer.things.lent[number][tuple(grid)](*args, **named)
 
-    def do_watched(self, number: int, grid: Any, arguments: dict[str, Any], poison: bool) -> Any:
+    def do_watched(
+        self, number: int, grid: Any, args: Any, named: Any, tensors: Any, how: list[bool]
+    ) -> Any:
         """Launch a kernel, or call what launches some, under the watcher."""
         thing = self.peer.things.lent[number]
-        return watched.launched(thing if grid is None else thing[tuple(grid)], arguments, poison)
+        thing = thing if grid is None else thing[tuple(grid)]
+        return watched.launched(lambda: thing(*args, **named), tensors, *how)
 
     def do_kept(self, number: int, given: dict[str, Any], at_least: int) -> Any:
         """Say what a function leaves behind in memory."""

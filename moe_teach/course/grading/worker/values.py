@@ -4,6 +4,7 @@ What is not plain is left to whoever sends it: a grader may send much, a worker 
 """
 
 import dataclasses
+import importlib
 import math
 import sys
 from collections.abc import Callable
@@ -90,7 +91,7 @@ class Writer:
     def record(self, value: Any, depth: int) -> Any:
         """Give a record of the library's, such as a `Routing`, field by field, else None."""
         kind = type(value)
-        if kind.__module__ not in _RECORD_HOMES or not dataclasses.is_dataclass(kind):
+        if not kind.__module__.startswith(_RECORD_HOMES) or not dataclasses.is_dataclass(kind):
             return None
         names = [field.name for field in dataclasses.fields(value)]
         fields = [[name, self.put(getattr(value, name), depth + 1)] for name in names]
@@ -145,9 +146,9 @@ class Reader:
     def record(self, name: str, fields: Any) -> Any:
         """Build a record of the library's."""
         home, _, called = name.partition(":")
-        if home not in _RECORD_HOMES or home not in sys.modules:
+        if not home.startswith(_RECORD_HOMES):
             raise Nonsense(f"a record called {name!r}")
-        kind = getattr(sys.modules[home], called)
+        kind = getattr(importlib.import_module(home), called)
         if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
             raise Nonsense(f"a record called {name!r}")
         return kind(**{str(key): self._get(value) for key, value in fields})

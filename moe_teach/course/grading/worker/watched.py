@@ -1,44 +1,27 @@
-"""The watcher's record of a launch as plain data, and back."""
+"""The watcher's record of launches as plain data, and back into the record of an open watch."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
 
-def short(name: str) -> str:
-    """Give the name under which a check speaks of a kernel's tensor."""
-    return name.removesuffix("_ptr")
-
-
-def is_tensor(value: Any) -> bool:
-    """Tell what the watcher guards."""
-    return isinstance(value, torch.Tensor)
-
-
-def launched(function: Any, arguments: dict[str, Any], poison: bool) -> dict[str, Any]:
-    """Launch under the watcher, and tell what it saw, or the fault that it found."""
+def launched(work: Any, tensors: dict[str, Any], adopt: bool, poison: bool) -> Any:
+    """Do what launches kernels under the watcher; give its result, and what was seen."""
     from moe_teach.analysis.kernel_watch import KernelFault, watch
 
-    buffers = {short(name): value for name, value in arguments.items() if is_tensor(value)}
     try:
-        with watch(poison=poison, **buffers) as seen:
-            function(**arguments)
+        with watch(adopt=adopt, poison=poison, **tensors) as seen:
+            found = work()
     except Exception as error:
         cause = _root(error)
         if not isinstance(cause, KernelFault):
             raise cause from None
-        told = cause.told
-        return {
-            "fault": {
-                "text": str(cause),
-                "told": [told.symptom, told.cause, told.cure],
-                "buffer": cause.buffer,
-                "kind": cause.kind,
-                "cause": cause.cause,
-            }
-        }
-    return _told(seen._recorder)
+        told = [cause.told.symptom, cause.told.cause, cause.told.cure]
+        about = [cause.buffer, cause.kind, cause.cause]
+        return None, {"fault": [str(cause), told, *about]}
+    return found, _told(seen._recorder, set(tensors))
 
 
 def _root(error: BaseException) -> BaseException:
@@ -48,9 +31,12 @@ def _root(error: BaseException) -> BaseException:
     return error
 
 
-def _told(recorder: Any) -> dict[str, Any]:
+def _told(recorder: Any, known: set[str]) -> dict[str, Any]:
     elements = [access.elements for access in recorder.accesses]
     return {
+        "buffers": [
+            [b.name, list(b.shape), b.tensor.dtype] for b in recorder.buffers if b.name not in known
+        ],
         "programs": [tuple(map(int, program)) for program in recorder.programs],
         "launches": [
             [one.kernel, tuple(map(int, one.grid)), one.programs.start, one.programs.stop]
@@ -69,19 +55,36 @@ def _told(recorder: Any) -> dict[str, Any]:
     }
 
 
-def filled(recorder: Any, found: Any) -> None:
-    """Fill an empty record with what was told of another one."""
+def heard(recorder: Any, told: Any) -> None:
+    """Add to an open record what was seen elsewhere, or raise the fault that was found there."""
+    from moe_teach.analysis.kernel_watch.buffer import Buffer
     from moe_teach.analysis.kernel_watch.records import Access, Collision, Launch
 
-    recorder.programs += found["programs"]
+    if "fault" in told:
+        raise _fault(*told["fault"])
+    first = len(recorder.programs)
+    for name, shape, dtype in told["buffers"]:
+        recorder.buffers.append(Buffer(name, torch.empty(shape, dtype=dtype)))
+    recorder.programs += told["programs"]
     recorder.launches += [
-        Launch(str(kernel), grid, range(start, stop))
-        for kernel, grid, start, stop in found["launches"]
+        Launch(str(kernel), grid, range(first + start, first + stop))
+        for kernel, grid, start, stop in told["launches"]
     ]
-    at, elements = 0, found["elements"]
-    for program, buffer, kind, count, lanes, n_bytes in found["accesses"]:
+    at, elements = 0, told["elements"]
+    for program, buffer, kind, count, lanes, n_bytes in told["accesses"]:
         part = elements[at : at + count]
-        recorder.accesses.append(Access(program, buffer, kind, part, lanes, n_bytes))
+        recorder.accesses.append(Access(first + program, buffer, kind, part, lanes, n_bytes))
         at += count
-    recorder.collisions += [Collision(*one) for one in found["collisions"]]
-    recorder.notes += found["notes"]
+    for program, buffer, several in told["collisions"]:
+        recorder.collisions.append(Collision(first + program, buffer, several))
+    recorder.notes += [replace(note, program=first + note.program) for note in told["notes"]]
+
+
+def _fault(text: str, told: list[str], buffer: Any, kind: str, cause: str) -> Exception:
+    from moe_teach.analysis.kernel_watch import KernelFault, Told
+
+    fault = KernelFault.__new__(KernelFault)
+    Exception.__init__(fault, str(text))
+    fault.told = Told(*map(str, told))
+    fault.buffer, fault.kind, fault.cause = buffer, kind, cause
+    return fault

@@ -58,7 +58,7 @@ class Host:
             self.close()
             raise NoServer(f"No process could be started for the learner's code. {log_text}")
 
-    def start(self, limits: Limits, cpu_seconds: float, *, walls: bool = True) -> "Worker":
+    def start(self, limits: Limits, cpu_seconds: float | int, *, walls: bool = True) -> "Worker":
         """Fork a worker; without walls it may read what this account may, as tests need."""
         self._count += 1
         scratch = self.folder / f"scratch{self._count}"
@@ -87,7 +87,7 @@ class Host:
         """Kill a worker with all that came from it."""
         self._control.send(json.dumps({"do": "kill", "pid": pid}).encode() + b"\n")
 
-    def end_of(self, pid: int, seconds: float = _PATIENCE) -> int | None:
+    def end_of(self, pid: int, seconds: float | int = _PATIENCE) -> int | None:
         """Wait for a worker to end and give its status."""
         until = time.monotonic() + seconds
         while pid not in self._ends and time.monotonic() < until:
@@ -104,7 +104,7 @@ class Host:
             self._process.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _told(self, what: str, seconds: float) -> dict[str, Any] | None:
+    def _told(self, what: str, seconds: float | int) -> dict[str, Any] | None:
         until = time.monotonic() + seconds
         while time.monotonic() < until and self._process.poll() is None:
             for fact in self._listen(0.02):
@@ -112,7 +112,7 @@ class Host:
                     return fact
         return None
 
-    def _listen(self, seconds: float) -> list[dict[str, Any]]:
+    def _listen(self, seconds: float | int) -> list[dict[str, Any]]:
         """Hear what the server says, and remember which workers ended."""
         if not select.select([self._control], [], [], seconds)[0]:
             return []
@@ -138,8 +138,14 @@ class Worker:
         self._base_mb = resident_mb(inner)
         self.name = ""
         self.status: int | None = None
+        self._is_over = False
 
-    def wait_at_most(self, seconds: float) -> None:
+    @property
+    def is_over(self) -> bool:
+        """Tell whether nothing more will come from it."""
+        return self._is_over
+
+    def wait_at_most(self, seconds: float | int) -> None:
         """Set the clock: for so long may the worker keep the grader waiting from now on."""
         self._left = seconds
         self._last = time.monotonic()
@@ -150,7 +156,8 @@ class Worker:
 
     def end(self) -> int | None:
         """Kill the worker if it is still there; give the status it ended with."""
-        if self.status is None:
+        if not self._is_over:
+            self._is_over = True
             self.channel.close()
             self._host.kill(self._pid)
             self.status = self._host.end_of(self._pid)
@@ -159,9 +166,11 @@ class Worker:
 
     def death(self) -> Ended:
         """Say what the end of a worker that hung up by itself makes of its exercise."""
+        self.channel.close()
         status = self._host.end_of(self._pid, 1.0)
-        self.status = status
-        self.end()
+        if status is None:  # it only closed its line
+            self.end()
+        self._is_over = True
         shutil.rmtree(self._scratch, ignore_errors=True)
         return how_it_died(status, self.name)
 

@@ -14,6 +14,7 @@ from moe_teach.course import materials, registry
 from moe_teach.course.grading import loading, verdicts
 from moe_teach.course.grading.ends import Ended
 from moe_teach.course.grading.host import Host, NoServer
+from moe_teach.course.grading.inside import FLAG, INSIDE
 from moe_teach.course.grading.record import Answers, Graded, Limits
 from moe_teach.course.grading.remote import Line
 from moe_teach.course.grading.worker import confine
@@ -21,6 +22,7 @@ from moe_teach.judging import engine
 from moe_teach.judging.exercise import Exercise, Stage
 
 _LOAD_SECONDS = 20.0
+_OWN_TIME = 4  # times the seconds of a worker, for the grader's own part of a stage
 _WHOLE_CHECK = 6  # times the seconds of one stage, for all of its stages and seeds together
 
 
@@ -28,7 +30,7 @@ def judge(
     answers: Answers,
     *,
     seed: int,
-    seconds: float | None = None,
+    seconds: float | int | None = None,
     memory_mb: int = 4096,
     host: Host | None = None,
     only: Sequence[str] = (),
@@ -80,7 +82,7 @@ class _Run:
     host: Host
     answers: Answers
     seed: int
-    seconds: float | None
+    seconds: float | int | None
     memory_mb: int
     cells: loading.Cells = field(init=False)
     done: dict[str, Graded] = field(default_factory=dict)
@@ -98,7 +100,8 @@ class _Run:
             found = verdicts.blank(exercise, "not_attempted", "The cell is as it was handed out.")
         else:
             found = self._tried(exercise, seeds)
-        flags = (*found.flags, *self.answers.flags.get(exercise.id, ()))
+        inside = (FLAG,) if exercise.id in INSIDE else ()
+        flags = (*found.flags, *inside, *self.answers.flags.get(exercise.id, ()))
         found = replace(found, seconds=round(time.monotonic() - begin, 3), seed=drawn,
                         tier=confine.tier(), flags=flags)  # fmt: skip
         self.done[exercise.id] = found
@@ -161,6 +164,9 @@ def outcome_of(line: Line, exercise: Exercise, seeds: Any, reference: Any) -> An
     """Give what the engine says of an answer in a worker; `Ended` if there is no more worker."""
     seconds = line.worker.limits.seconds
     line.worker.wait_at_most(seconds)
+    if exercise.id in INSIDE:
+        line.worker.wait_at_most(_WHOLE_CHECK * seconds)
+        return line.outcome(list(seeds))
     answer = line.answer()
 
     def begun(stage: Stage) -> Stage:
@@ -174,7 +180,7 @@ def outcome_of(line: Line, exercise: Exercise, seeds: Any, reference: Any) -> An
     watched = replace(exercise, stages=[begun(stage) for stage in exercise.stages],
                       limit=exercise.limit)  # fmt: skip
     outcome = engine.run_exercise(watched, answer, seeds=seeds, reference=reference)
-    if outcome.state in ("wrong", "raised"):
+    if outcome.state in ("wrong", "raised") and not line.worker.is_over:
         line.worker.wait_at_most(seconds)
         outcome = engine.with_prints(outcome, str(line.ask("printed")))
     return outcome

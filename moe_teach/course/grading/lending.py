@@ -4,6 +4,7 @@ What comes from a worker is a number, a text, a tensor, or something of the lear
 there. Everything else ends the exercise: nothing that a worker sends is ever run or unpacked here.
 """
 
+import inspect
 import io
 import pickle
 import sys
@@ -13,7 +14,7 @@ from typing import Any
 import torch
 
 from moe_teach.course.grading.ends import Ended
-from moe_teach.course.grading.worker import modules, objects
+from moe_teach.course.grading.worker import objects
 from moe_teach.course.grading.worker.things import Things, is_function
 from moe_teach.course.grading.worker.wire import Nonsense
 
@@ -22,7 +23,7 @@ _STAYS = ("moe_teach.chapters.", "moe_teach.judging.", "moe_teach.course.")
 _WALKS = (type(iter([])), type(iter(())), type(iter({})), type(iter(range(0))), type(iter("")))
 
 
-class Lending(modules.Modules, Things):
+class Lending(Things):
     """What the grader lends to one worker."""
 
     def __init__(self) -> None:
@@ -33,9 +34,11 @@ class Lending(modules.Modules, Things):
 
     def write_rest(self, writer: Any, value: Any, depth: int, *, is_reply: bool) -> Any:
         """Send a thing as it is where that says nothing about the check, else lend it."""
+        if type(value).__module__.startswith("triton") and hasattr(value, "fn"):
+            return ["S", writer.put(inspect.getsource(value.fn)), str(value.fn.__name__)]
         if not _stays(value):
             try:
-                return ["P", writer.packing.blob(_pickled(writer, value))]
+                return ["P", writer.packing.blob(_pickled(self, writer, value))]
             except (pickle.PicklingError, TypeError, AttributeError):
                 pass
         if not _may_be_lent(value):
@@ -78,21 +81,26 @@ def _word(kind: Any) -> str:
     return str(kind)[:80] if str(kind).isidentifier() else "something else"
 
 
-def _pickled(writer: Any, value: Any) -> bytes:
+def _pickled(things: Any, writer: Any, value: Any) -> bytes:
     file = io.BytesIO()
-    _Pickler(file, writer).dump(value)
+    _Pickler(file, writer, things).dump(value)
     return file.getvalue()
 
 
 class _Pickler(pickle.Pickler):
     """Packs what is handed to a worker; tensors, functions and modules go their own way."""
 
-    def __init__(self, file: Any, writer: Any) -> None:
+    def __init__(self, file: Any, writer: Any, things: Any) -> None:
         super().__init__(file, protocol=5)
-        self._writer = writer
+        self._writer, self._things = writer, things
 
     def persistent_id(self, value: Any) -> Any:
-        if isinstance(value, torch.Tensor | torch.nn.Module | torch.Generator):
+        if isinstance(value, torch.Tensor):
+            self._writer.names = self._things.name_of  # an optimiser moves parameters, no copies
+            tree = self._writer.put(value)
+            self._writer.names = None
+            return tree
+        if isinstance(value, torch.nn.Module | torch.Generator):
             return self._writer.put(value)
         if type(value) is FunctionType:
             known = getattr(sys.modules.get(value.__module__), value.__name__, None)

@@ -66,7 +66,7 @@ class Answers:
 class Limits:
     """What the code of one answer may use: seconds of one check, megabytes, characters printed."""
 
-    seconds: float
+    seconds: float | int
     memory_mb: int = 4096
     output_chars: int = 20_000
 

@@ -3,15 +3,25 @@
 A stage calls it, launches it or makes objects with it as always, and does not know the difference.
 """
 
+from dataclasses import replace
 from typing import Any
 
+from moe_teach.course.grading import classes
 from moe_teach.course.grading.ends import Ended
 from moe_teach.course.grading.host import Worker
 from moe_teach.course.grading.lending import Lending
 from moe_teach.course.grading.worker.peer import Peer
-from moe_teach.course.grading.worker.things import stand_in
 from moe_teach.course.grading.worker.wire import HungUp, Nonsense
+from moe_teach.judging.elsewhere import told_of
 from moe_teach.judging.exercise import MISSING, Exercise
+from moe_teach.judging.guard import TookTooLong
+from moe_teach.judging.outcome import Outcome
+
+_STAND_INS = {
+    "function": classes.function_for,
+    "class": classes.class_for,
+    "kernel": classes.kernel_for,
+}
 
 
 class Line:
@@ -29,7 +39,13 @@ class Line:
 
     def ask(self, verb: str, *body: Any) -> Any:
         """Ask the worker, and say in a sentence what its silence or its nonsense comes to."""
-        return self.peer.ask(verb, *body)
+        try:
+            return self.peer.ask(verb, *body)
+        except BaseException as error:
+            if not told_of(error):
+                raise
+            said = f"What came back from {self.worker.name} is no result that can be judged."
+            raise Ended("invalid_result", said) from None
 
     def answer(self) -> Any:
         """Fetch what the learner handed in, as something that a stage can work with."""
@@ -38,11 +54,23 @@ class Line:
             kind = told["kind"]
             if kind == "missing":
                 return MISSING
-            if kind == "function":
-                return self.things.meet(stand_in(self.peer, told["number"], told), told["number"])
+            if kind in _STAND_INS:
+                return _STAND_INS[kind](self.things, told)
             return type(str(told["type"]), (), {"__repr__": lambda self: str(told["text"])})()
         except (LookupError, TypeError, ValueError) as error:
             raise Ended("invalid_result", "The answer came in a form that cannot be.") from error
+
+    def outcome(self, seeds: list[int]) -> Outcome:
+        """Have the stages run beside the answer, and believe what comes of it."""
+        told = self.ask("take", self.exercise.name)
+        try:
+            text = self.ask("outcome", told["number"], self.exercise.id, seeds)
+            outcome = Outcome.from_json(text)
+            if outcome.item_id != self.exercise.id or outcome.earned not in (0, outcome.points):
+                raise ValueError("the outcome of something else")
+        except (LookupError, TypeError, ValueError) as error:
+            raise Ended("invalid_result", "The verdict came in a form that cannot be.") from error
+        return replace(outcome, points=self.exercise.points)
 
     def _serve(self, peer: Peer, verb: str, body: list[Any]) -> Any:
         """Do what the learner's code asks of what was lent to it."""
@@ -62,6 +90,8 @@ class _Watched(Peer):
     def ask(self, verb: str, *body: Any) -> Any:
         worker = self.things.worker
         worker.rested()
+        if worker.is_over:
+            raise Ended("crashed", f"The process of {worker.name} is over.")
         try:
             return super().ask(verb, *body)
         except HungUp:
@@ -72,6 +102,9 @@ class _Watched(Peer):
                 "invalid_result",
                 f"What came back from {worker.name} is no result that can be judged: {nonsense}.",
             ) from None
+        except TookTooLong:  # of the engine's own clock: whatever still comes is too late
+            worker.end()
+            raise
 
     def serve(self, message: Any, blobs: Any) -> None:
         super().serve(message, blobs)

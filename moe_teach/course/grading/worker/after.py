@@ -7,6 +7,9 @@ import torch
 from moe_teach.course.grading.worker import tensors
 from moe_teach.course.grading.worker.wire import Nonsense
 
+_PLAIN = (bool, int, float, str, type(None))
+_CONTAINERS = (list, tuple, dict, set)
+
 
 class Before:
     """The arguments of a call as they came."""
@@ -38,24 +41,21 @@ class Before:
 
 def apply(changed: dict[str, Any], reader: Any, asked: Any, body: list[Any], things: Any) -> None:
     """Change the arguments here as they were changed there."""
-    try:
-        for i, blob in changed.get("memory", ()):
-            tensors.put_back(asked.storages[i], reader.blobs[blob])
-        flags = changed.get("flags", [tensor.requires_grad for tensor in asked.tensors])
-        for tensor, flag in zip(asked.tensors, flags, strict=True):
-            if tensor.is_leaf and tensor.requires_grad != flag:
-                tensor.requires_grad_(bool(flag))
-        for i, tree in changed.get("grads", ()):
-            _add_gradient(asked.tensors[i], reader.get(tree))
-        for handle, tree in changed.get("generators", ()):
-            generator = things.lent[handle]
-            if type(generator) is not torch.Generator:
-                raise Nonsense("the state of no generator")
-            generator.set_state(reader.get(tree))
-        if "body" in changed:
-            _make_alike(body, reader.get(changed["body"]))
-    except (LookupError, TypeError, ValueError, RuntimeError) as error:
-        raise Nonsense(f"changes that cannot be ({type(error).__name__})") from error
+    for i, blob in changed.get("memory", ()):
+        tensors.put_back(asked.storages[i], reader.blobs[blob])
+    flags = changed.get("flags", [tensor.requires_grad for tensor in asked.tensors])
+    for tensor, flag in zip(asked.tensors, flags, strict=True):
+        if tensor.is_leaf and tensor.requires_grad != flag:
+            tensor.requires_grad_(bool(flag))
+    for i, tree in changed.get("grads", ()):
+        _add_gradient(asked.tensors[i], reader.get(tree))
+    for handle, tree in changed.get("generators", ()):
+        generator = things.lent[handle]
+        if type(generator) is not torch.Generator:
+            raise Nonsense("the state of no generator")
+        generator.set_state(reader.get(tree))
+    if "body" in changed:
+        _make_alike(body, reader.get(changed["body"]))
 
 
 def _add_gradient(tensor: torch.Tensor, grad: torch.Tensor) -> None:
@@ -74,14 +74,14 @@ def _shape(value: Any) -> Any:
 
 def _make_alike(here: Any, there: Any) -> None:
     """Change the containers of one value into those of another, keeping the objects."""
-    if type(here) is not type(there):
+    if type(here) is not type(there) and not isinstance(here, dict):
         return
     if type(here) in (list, tuple):
         for one, other in zip(here, there, strict=False):
             _make_alike(one, other)
         if type(here) is list and not _equal(here, there):
             here[:] = there
-    elif type(here) is dict:
+    elif isinstance(here, dict):
         for key in here.keys() & there.keys():
             _make_alike(here[key], there[key])
         if list(here) != list(there) or not _equal(list(here.values()), list(there.values())):
@@ -95,10 +95,10 @@ def _make_alike(here: Any, there: Any) -> None:
 
 
 def _equal(here: list[Any], there: list[Any]) -> bool:
-    """Compare plain parts by value; containers were made alike before, the rest stays."""
-    plain = (bool, int, float, str, type(None))
-    same = len(here) == len(there)
-    return same and all(
-        type(a) is type(b) and (type(a) not in plain or a == b)
+    """Compare plain parts by value, the rest by what it is; containers were made alike before."""
+    if len(here) != len(there):
+        return False
+    return all(
+        type(a) is type(b) and (type(a) in _CONTAINERS or (a == b if type(a) in _PLAIN else a is b))
         for a, b in zip(here, there, strict=True)
     )

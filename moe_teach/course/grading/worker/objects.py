@@ -65,6 +65,9 @@ class Distant:
     def __getitem__(self, key: Any) -> Any:
         return self._ask("item", key)
 
+    def __bool__(self) -> bool:
+        return True
+
     def __len__(self) -> int:
         return self._ask("length")
 
@@ -90,10 +93,12 @@ def distant(peer: Any, number: int, facts: Any) -> Any:
 def do(things: Any, what: str, number: int, *body: Any) -> Any:
     """Do what the stand-in of an object was asked for."""
     thing = things.lent[number]
+    if what == "do":
+        return getattr(thing, open_name(body[0]))(*body[1], **body[2])
     if what == "get":
-        return getattr(thing, _open_name(body[0]))
+        return getattr(thing, open_name(body[0]))
     if what == "set":
-        return setattr(thing, _open_name(body[0]), body[1])
+        return setattr(thing, open_name(body[0]), body[1])
     if what == "invoke":
         return thing(*body[0], **body[1])
     if what == "item":
@@ -114,7 +119,8 @@ def _next(thing: Any) -> tuple[bool, Any]:
         return False, None
 
 
-def _open_name(name: Any) -> str:
+def open_name(name: Any) -> str:
+    """Let names through that lead to what is meant to be seen."""
     if type(name) is not str or name.startswith("_") or not name.isidentifier():
         raise AttributeError(name)
     return name

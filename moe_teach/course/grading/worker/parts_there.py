@@ -4,13 +4,13 @@ import io
 import pickle
 from typing import Any
 
-from moe_teach.course.grading.worker import modules, objects
+from moe_teach.course.grading.worker import objects
 from moe_teach.course.grading.worker.things import Things, facts_of, is_function
 from moe_teach.judging.compare import describe
 from moe_teach.judging.exercise import MISSING
 
 
-class PartsThere(modules.Modules, Things):
+class PartsThere(Things):
     """What a worker lends: the learner's functions, classes and the objects these make."""
 
     def __init__(self) -> None:
@@ -28,6 +28,10 @@ class PartsThere(modules.Modules, Things):
         if tag == "P":
             content = reader.blobs[rest[0]]
             return _Unpickler(io.BytesIO(content), reader).load()
+        if tag == "S":
+            from moe_teach.judging.launching import kernel_from
+
+            return kernel_from(*rest)
         return self.meet(objects.distant(self.peer, rest[0], rest[1]), rest[0])
 
     def as_answer(self, answer: Any) -> Any:

@@ -6,7 +6,9 @@ import sys
 import types
 from typing import Any
 
-from moe_teach.course.grading.worker import errors, stand_ins
+import torch
+
+from moe_teach.course.grading.worker import errors, stand_ins, watched
 from moe_teach.course.grading.worker.parts_there import PartsThere
 from moe_teach.course.grading.worker.peer import Peer
 from moe_teach.course.grading.worker.wire import Channel
@@ -64,6 +66,37 @@ class Session:
     def do_call(self, number: int, args: list[Any], named: dict[str, Any]) -> Any:
         """Call a function that was lent."""
         return self.peer.things.lent[number](*args, **named)
+
+    def do_mapped(self, number: int, args: Any, in_dims: list[Any], randomness: str) -> Any:
+        """Call a function under `torch.vmap`."""
+        function = self.peer.things.lent[number]
+        return torch.vmap(function, tuple(in_dims), randomness=randomness)(*args)
+
+    def do_launch(self, number: int, grid: list[int], args: Any, named: Any) -> None:
+        """Launch a kernel, unwatched."""
+        self.peer.things.lent[number][tuple(grid)](*args, **named)
+
+    def do_watched(
+        self, number: int, grid: Any, args: Any, named: Any, tensors: Any, how: list[bool]
+    ) -> Any:
+        """Launch a kernel, or call what launches some, under the watcher."""
+        thing = self.peer.things.lent[number]
+        thing = thing if grid is None else thing[tuple(grid)]
+        return watched.launched(lambda: thing(*args, **named), tensors, *how)
+
+    def do_kept(self, number: int, given: dict[str, Any], at_least: int) -> Any:
+        """Say what a function leaves behind in memory."""
+        from moe_teach.chapters.ch04_dispatch.kept_memory import still_alive
+
+        return still_alive(self.peer.things.lent[number], given, at_least)
+
+    def do_outcome(self, number: int, item_id: str, seeds: list[int]) -> str:
+        """Run the stages here, of an exercise that cannot be judged apart."""
+        from moe_teach.course import registry
+        from moe_teach.judging.engine import run_exercise
+
+        exercise = registry.find_exercise(item_id)
+        return run_exercise(exercise, self.peer.things.lent[number], seeds=seeds).to_json()
 
     def do_part(self, what: str, *body: Any) -> Any:
         """Do something with a part of a class or a module."""

@@ -5,22 +5,25 @@ owner; when it comes back, the owner finds the thing itself again.
 """
 
 import inspect
+import types
 from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from moe_teach.course.grading.worker import errors
+from moe_teach.course.grading.worker.modules import Modules
 from moe_teach.course.grading.worker.wire import Nonsense
 
+_FUNCTIONS = (types.FunctionType, types.MethodType, types.BuiltinFunctionType)
 _OPEN = object()  # stands for a default, which stays with its function
 
 
-class Things:
+class Things(Modules):
     """The things of one side: lent to the other, and met of the other's."""
 
     def __init__(self) -> None:
-        self.peer: Any = None
+        super().__init__()
         self.lent: dict[int, Any] = {}
         self._numbers: dict[int, int] = {}
         self._met: dict[int, tuple[int, Any]] = {}  # the stand-in is held, so its id stays its own
@@ -77,6 +80,8 @@ class Things:
             return errors.opened(rest[0])
         if tag == "G":
             return self._generator(reader, *rest)
+        if tag == "Q":
+            return self.named(*rest)
         if tag == "M":
             return self.read_module(reader, rest)
         return self.read_rest(reader, tag, rest)
@@ -87,27 +92,10 @@ class Things:
         reader.given.generators.append((number, generator, generator.get_state()))
         return self.meet(generator, number)
 
-    def write_module(self, writer: Any, value: Any, depth: int, *, is_reply: bool) -> Any:
-        """Write a module."""
-        raise NotImplementedError
-
-    def read_module(self, reader: Any, rest: list[Any]) -> Any:
-        """Read a module."""
-        raise NotImplementedError
-
-    def write_rest(self, writer: Any, value: Any, depth: int, *, is_reply: bool) -> Any:
-        """Write what is neither a function nor a module."""
-        raise NotImplementedError
-
-    def read_rest(self, reader: Any, tag: str, rest: list[Any]) -> Any:
-        """Read what only one side sends."""
-        raise NotImplementedError
-
 
 def is_function(value: Any) -> bool:
     """Tell what is lent to be called: functions, methods, partials, and what they wrap."""
-    kinds = (type(is_function), type(Things().lend), type(len), type("".join))
-    return type(value) in kinds or type(value).__module__ == "functools"
+    return isinstance(value, _FUNCTIONS) or type(value).__module__ == "functools"
 
 
 def facts_of(function: Any) -> dict[str, Any]:

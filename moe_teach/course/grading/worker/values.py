@@ -4,6 +4,7 @@ What is not plain is left to whoever sends it: a grader may send much, a worker 
 """
 
 import dataclasses
+import importlib
 import math
 import sys
 from collections.abc import Callable
@@ -18,7 +19,15 @@ _DEPTH, _COUNT, _TEXT = 40, 300_000, 2**20
 _WHOLE = 2**62
 _BOXES: dict[type, str] = {list: "l", tuple: "t", set: "s", frozenset: "z"}
 _UNBOX: dict[str, Callable[[Any], Any]] = {"l": list, "t": tuple, "s": set, "z": frozenset}
-_RECORD_HOMES = ("moe_teach.types", "moe_teach.config", "moe_teach.nn.model")
+_WATCH = "moe_teach.analysis.kernel_watch"
+_RECORD_HOMES = (
+    "moe_teach.types",
+    "moe_teach.config",
+    "moe_teach.nn.model",
+    f"{_WATCH}.records",
+    f"{_WATCH}.kernel_line",
+    f"{_WATCH}.told",
+)
 _NAMED = (torch.dtype, torch.device, torch.Size, torch.layout, torch.memory_format)
 
 
@@ -29,6 +38,7 @@ class Writer:
         self.packing = packing
         self._other = other
         self._count = 0
+        self.names: Callable[[Any], Any] | None = None  # how parameters of modules are called
 
     def put(self, value: Any, depth: int = 0) -> Any:
         """Give a value as JSON."""
@@ -55,7 +65,10 @@ class Writer:
 
     def _rarer(self, value: Any, kind: type, depth: int) -> Any:
         if kind in (torch.Tensor, torch.nn.Parameter):
-            return self.packing.tensor(value)
+            name = self.names and kind is torch.nn.Parameter and self.names(value)
+            return name or self.packing.tensor(value)
+        if kind.__name__ == "State" and issubclass(kind, dict):
+            return ["d", [[key, self.packing.tensor(part)] for key, part in value.items()]]
         if kind is complex:
             return ["c", self.put(value.real), self.put(value.imag)]
         if kind is bytes:
@@ -78,7 +91,7 @@ class Writer:
     def record(self, value: Any, depth: int) -> Any:
         """Give a record of the library's, such as a `Routing`, field by field, else None."""
         kind = type(value)
-        if kind.__module__ not in _RECORD_HOMES or not dataclasses.is_dataclass(kind):
+        if not kind.__module__.startswith(_RECORD_HOMES) or not dataclasses.is_dataclass(kind):
             return None
         names = [field.name for field in dataclasses.fields(value)]
         fields = [[name, self.put(getattr(value, name), depth + 1)] for name in names]
@@ -133,9 +146,9 @@ class Reader:
     def record(self, name: str, fields: Any) -> Any:
         """Build a record of the library's."""
         home, _, called = name.partition(":")
-        if home not in _RECORD_HOMES or home not in sys.modules:
+        if not home.startswith(_RECORD_HOMES):
             raise Nonsense(f"a record called {name!r}")
-        kind = getattr(sys.modules[home], called)
+        kind = getattr(importlib.import_module(home), called)
         if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
             raise Nonsense(f"a record called {name!r}")
         return kind(**{str(key): self._get(value) for key, value in fields})

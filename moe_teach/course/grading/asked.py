@@ -3,7 +3,7 @@
 import ast
 import hashlib
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
 from moe_teach.course import materials, registry
 from moe_teach.course.grading.cleaning import tree_of
@@ -42,6 +42,7 @@ def short_hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
+@lru_cache(maxsize=4096)
 def meaning(source: str) -> str:
     """Give what two cells have in common that differ in comments, texts and spaces only."""
     tree = tree_of(source)

@@ -105,11 +105,10 @@ def _clean(cells: Sequence[Cell]) -> tuple[list[Cell], list[str]]:
     n_magics = n_broken = 0
     for cell in cells:
         role, item_id = finding.label(cell)
-        source, has_magic = cleaned(cell.source)
         is_read = cell.kind == "code" or (role == "solution" and item_id)
-        if role in ("setup", "play") or not is_read:
-            source, has_magic = "", False
-        elif source and not is_python(source) and role != "solution":
+        is_read = is_read and role not in ("setup", "play")
+        source, has_magic = cleaned(cell.source) if is_read else ("", False)
+        if source and not is_python(source) and role != "solution":
             n_broken += not finding.defined(source)
         n_magics += has_magic
         kept.append(Cell(cell.kind, source, cell.metadata))

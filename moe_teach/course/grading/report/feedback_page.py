@@ -35,7 +35,9 @@ def feedback_page(person: Person) -> str:
     parts = [f"<h1><bdi>{escape(name)}</bdi></h1>", f'<p class="faint">{total}</p>']
     for hand_in in person.hand_ins:
         if hand_in["why"]:
-            parts.append(_card("undecided", f"… {hand_in['name']}", "", paragraph(hand_in["why"])))
+            parts.append(
+                _card("undecided", f"… {hand_in['name']}", "", "", paragraph(hand_in["why"]))
+            )
     chapter = ""
     for exercise, grade in person.grades.items():
         if exercise.partition(".")[0] != chapter:
@@ -48,7 +50,7 @@ def feedback_page(person: Person) -> str:
 def _exercise(exercise: str, grade: Grade) -> str:
     icon, word = _WORDS[grade.status]
     points = "–" if grade.points is None else f"{grade.points:g}"
-    head = f"{icon} {exercise} {title_of(exercise)}: {word}"
+    head = f"{icon} {exercise} {title_of(exercise)}"
     result = grade.result
     said = paragraph(grade.by_hand["because"], "By hand:") if grade.by_hand else ""
     if grade.status != "passed":
@@ -56,12 +58,13 @@ def _exercise(exercise: str, grade: Grade) -> str:
         said += paragraph(result["message"])
         said += paragraph(result["cause"], "Likely cause:")
         said += paragraph(result["cure"], "To mend it:")
-    return _card(group_of(grade), head, f"{points} of {grade.max_points:g}", said)
+    return _card(group_of(grade), head, word, f"{points} of {grade.max_points:g}", said)
 
 
-def _card(group: str, head: str, points: str, inner: str) -> str:
+def _card(group: str, head: str, word: str, points: str, inner: str) -> str:
     style = f"border-left-color: {colour_of(group)}"
+    title = f"<h3><bdi>{escape(head)}</bdi> <span>{word}</span></h3>"
     return (
-        f'<section class="card" style="{style}"><header><h3><bdi>{escape(head)}</bdi></h3>'
-        f"<span>{points}</span></header>{inner}</section>"
+        f'<section class="card" style="{style}"><header>{title}<span>{points}</span></header>'
+        f"{inner}</section>"
     )

@@ -8,6 +8,7 @@ from moe_teach.course.grading.report.statistics import GROUPS, ItemFacts
 
 _WIDTH = 900
 _LABELS = 330  # pixels for ids and titles
+_LETTERS = 42  # of a title, which are as wide as that
 _ROW = 30
 _BINS = 10
 _HEIGHT = 190
@@ -55,7 +56,7 @@ def histogram(shares: Sequence[float]) -> str:
 
 
 def _bar(item: ItemFacts, y: int) -> str:
-    title = item.title if len(item.title) < 40 else item.title[:38].rstrip() + "…"
+    title = item.title if len(item.title) <= _LETTERS else item.title[: _LETTERS - 2].rstrip() + "…"
     drawn = [_text(0, y + 17, item.exercise), _text(44, y + 17, title, 'class="small"')]
     x, wide = float(_LABELS), _WIDTH - _LABELS - 60
     for group, count in item.groups.items():

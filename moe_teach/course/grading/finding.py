@@ -89,7 +89,7 @@ def find(asked: Asked, cells: Sequence[Cell], names: Sequence[set[str]]) -> Plac
         place.at, place.left_out = renamed[-1], fresh
         _name_it(place, asked, cells, names[place.at])
     elif fresh:
-        place.at, place.is_untouched = max(fresh), True
+        place.at, place.called, place.is_untouched = max(fresh), asked.name, True
         place.left_out = fresh - {place.at}
     else:
         _by_likeness(place, asked, cells)

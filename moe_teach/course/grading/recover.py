@@ -122,15 +122,12 @@ def _clean(cells: Sequence[Cell]) -> tuple[list[Cell], list[str]]:
 def _in_order(
     cells: Sequence[Cell], places: dict[str, Place], asked: dict[str, Asked]
 ) -> list[AnswerCell]:
-    """Give the cells to load: answers whole, each under its exercise, and what they need."""
+    """Give the cells to load: answers and starters, each whole, and what these need."""
     answering: dict[int, list[str]] = {}
     for item_id, place in places.items():
-        if place.at >= 0 and not place.is_untouched:
+        if place.at >= 0:
             answering.setdefault(place.at, []).append(item_id)
-    skipped = {
-        i for p in places.values() for i in (*p.left_out, *([p.at] if p.is_untouched else ()))
-    }
-    skipped -= set(answering)
+    skipped = {i for place in places.values() for i in place.left_out} - set(answering)
     texts = ["" if i in skipped else cell.source for i, cell in enumerate(cells)]
     loaded: list[AnswerCell] = []
     for i, text in enumerate(needed(texts, set(answering))):

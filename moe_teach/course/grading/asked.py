@@ -7,6 +7,7 @@ from functools import cache, lru_cache
 
 from moe_teach.course import materials, registry
 from moe_teach.course.grading.cleaning import tree_of
+from moe_teach.course.grading.helpers import bound
 from moe_teach.judging.exercise import Exercise
 
 
@@ -35,6 +36,13 @@ class Asked:
 def asked_in(chapter: int) -> dict[str, Asked]:
     """Give a chapter's exercises by id, in their order."""
     return dict(_asked(chapter))
+
+
+@cache
+def given_in(chapter: int) -> frozenset[str]:
+    """Give the names that a chapter's exercise notebook brings along: imports, helpers, data."""
+    codes = [source for role, _, source in materials.cells_of(chapter) if role == "code"]
+    return frozenset(name for code in codes for name in bound(code))
 
 
 def short_hash(text: str) -> str:

@@ -18,7 +18,7 @@ from typing import Any, Protocol, runtime_checkable
 from moe_teach.course.grading.record import Answers, Graded, Submission
 from moe_teach.course.grading.recover import UNKNOWN, recover
 
-PATIENCE = 1800.0  # seconds for one submission: each answer has limits, so this is for faults
+PATIENCE = 1200.0  # seconds for one submission: each answer has limits, so this is for faults
 _TRIES = 2  # a process that ends may have been ended from outside, for lack of memory
 _GOODBYE = 5.0
 _FORKS = sys.platform == "linux"
@@ -145,6 +145,7 @@ def _with_news(hands: Sequence[_Hand]) -> list[_Hand]:
     ready = wait([hand.pipe for hand in hands if hand.task], timeout=1.0)
     for hand in hands:
         if hand.task and time.monotonic() - hand.since > PATIENCE:
+            hand.tries = 1  # a second time would take as long
             hand.process.kill()
     return [hand for hand in hands if hand.pipe in ready]
 
@@ -159,7 +160,9 @@ def _listen(hand: _Hand) -> Judged | None:
 def _fault(hand: _Hand) -> Judged:
     assert hand.task is not None
     hand.process.join(_GOODBYE)
-    said = f"The grader's process ended {_TRIES} times at it (status {hand.process.exitcode})."
+    said = f"The grader's process ended at it (status {hand.process.exitcode})."
+    if time.monotonic() - hand.since > PATIENCE:
+        said = f"The grader was not done with it after {PATIENCE:g} seconds."
     return _unread(hand.task.submission, said)
 
 

@@ -5,19 +5,20 @@ among them a whole submission.
 """
 
 import ast
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from moe_teach.course.learner.mine.statements import Program, Statement, is_star
 
 
-def needed(cells: Sequence[str], answers: set[int]) -> list[str]:
+def needed(cells: Sequence[str], answers: set[int], always: Collection[str] = ()) -> list[str]:
     """Give every cell's text, cut to what the cells numbered in `answers` need.
 
-    Answers stay whole. Names are followed backwards from them through all other cells.
+    Answers stay whole. Names are followed backwards from them through all other cells, and from
+    the names in `always`: what the chapter itself gives, on which its own solutions build.
     """
     programs = [Program({}, (cell,), i).statements for i, cell in enumerate(cells)]
     others = [(i, s) for i, found in enumerate(programs) if i not in answers for s in found]
-    wanted = {name for i in answers for s in programs[i] for name in _reads(s)}
+    wanted = {name for i in answers for s in programs[i] for name in _reads(s)} | set(always)
     kept: set[int] = set()
     found_more = True
     while found_more:
@@ -33,6 +34,11 @@ def needed(cells: Sequence[str], answers: set[int]) -> list[str]:
         if number in kept:
             texts[i].append(statement.text)
     return [cell if i in answers else "\n".join(texts[i]) for i, cell in enumerate(cells)]
+
+
+def bound(cell: str) -> set[str]:
+    """Give the names that a cell gives values to."""
+    return {name for s in Program({}, (cell,), 0).statements for name in s.binds}
 
 
 def _reads(statement: Statement) -> set[str]:

@@ -55,6 +55,7 @@ class Cells:
     dropped: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
+        self._in_vain: list[Step] = []
         self._names = [_names(cell) for cell in self.answers.cells]
         self._own: dict[str, int] = {}
         for index, cell in enumerate(self.answers.cells):
@@ -68,6 +69,7 @@ class Cells:
     def drop(self, step: Step) -> None:
         """Load a cell no more: it broke, or broke the worker."""
         self.dropped.add(step.index)
+        self._in_vain.append(step)  # the course's own must not be tried for ever either
 
     def plan(self, exercise: Exercise, broken: set[str]) -> Plan:
         """Choose the cells for one exercise.
@@ -99,7 +101,8 @@ class Cells:
         if item and self._own[item] != index:
             return None  # a later cell takes its place
         if item in given:
-            return _of_course(index, item)
+            step = _of_course(index, item)
+            return None if step in self._in_vain else step
         if index in self.dropped or not (item in needed or self._is_free(index, needed)):
             return None
         label = exercise.name if is_own else f"cell {index + 1}"

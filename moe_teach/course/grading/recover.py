@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from moe_teach.course.grading import finding
 from moe_teach.course.grading.archives import printable
-from moe_teach.course.grading.asked import Asked, asked_in
+from moe_teach.course.grading.asked import Asked, asked_in, given_in
 from moe_teach.course.grading.cleaning import cleaned, is_python
 from moe_teach.course.grading.collect import UNREADABLE
 from moe_teach.course.grading.finding import Place
@@ -128,9 +128,10 @@ def _in_order(
         if place.at >= 0:
             answering.setdefault(place.at, []).append(item_id)
     skipped = {i for place in places.values() for i in place.left_out} - set(answering)
+    given = given_in(int(next(iter(asked)).partition(".")[0]))
     texts = ["" if i in skipped else cell.source for i, cell in enumerate(cells)]
     loaded: list[AnswerCell] = []
-    for i, text in enumerate(needed(texts, set(answering))):
+    for i, text in enumerate(needed(texts, set(answering), given)):
         ids = answering.get(i, [])
         same = {i: f"{asked[i].name} = {places[i].called}" for i in ids}
         if ids and places[ids[0]].called != asked[ids[0]].name:

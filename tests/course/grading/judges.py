@@ -27,6 +27,8 @@ class CheapJudge:
         text = "".join(sources.values())
         if "SLOW" in text:
             time.sleep(0.05)
+        if "STUCK" in text:
+            time.sleep(60)
         if "DEADLY" in text:
             os._exit(9)
         if "FAULTY" in text:

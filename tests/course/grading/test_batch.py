@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from moe_teach.course.grading import batch as batches
+from moe_teach.course.grading import crew
 from moe_teach.course.grading.batch import Bar, grade, regrade
 from moe_teach.course.grading.book import book_of
 from moe_teach.course.grading.collect import UNREADABLE
@@ -136,6 +137,15 @@ def test_an_answer_that_ends_the_graders_process_costs_nobody_else_anything(tmp_
     assert "a fault of ours" in " ".join(told.faults)
     # What was the grader's fault is tried again, and nothing else is.
     assert grade(made, Journal(tmp_path), CheapJudge()).n_before == 2
+
+
+def test_a_judge_that_never_ends_is_ended_and_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(crew, "PATIENCE", 1.0)
+    told = grade(
+        [hand_in("bo", "STUCK"), hand_in("anna", "RIGHT")], Journal(tmp_path), CheapJudge()
+    )
+    assert [line for line in told.faults if "not done with it after 1 seconds" in line]
+    assert book_of(Journal(tmp_path).entries()).people["anna"].total == 1
 
 
 def test_the_judge_of_a_process_is_closed(tmp_path):

@@ -18,6 +18,7 @@ from moe_teach.widgets.router_playground import RouterPlayground
 
 ROOT = Path(__file__).parents[2]
 URL = "https://github.com/moe-teach/moe_teach"
+CODE = re.compile(r"^```.*?^```|`[^`\n]+`", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 
@@ -57,7 +58,7 @@ def test_every_page_stands_in_the_navigation_once(texts: dict[str, str]) -> None
 def test_every_link_leads_to_a_page_or_to_a_file_of_the_repository(texts: dict[str, str]) -> None:
     broken = []
     for page, text in texts.items():
-        for link in LINK.findall(re.sub(r"^```\w*\n.*?^```", "", text, flags=re.DOTALL | re.M)):
+        for link in LINK.findall(CODE.sub("", text)):
             target, _, anchor = link.partition("#")
             if in_repository := re.fullmatch(rf"{URL}/(?:blob|tree)/main/(.+)", target):
                 if not (ROOT / in_repository[1]).exists():
@@ -78,7 +79,7 @@ def test_every_term_is_an_entry_and_most_say_where_they_are_taught(texts: dict[s
     told = {term: said for term, said in entries if said.startswith("**")}
 
     assert sorted(told) == sorted(terms)
-    assert sum("../notebooks/" in said for said in told.values()) > 0.9 * len(terms)
+    assert sum("../notebooks/" in said for said in told.values()) > 0.75 * len(terms)
     assert "../notebooks/04_dispatch.ipynb#" in told["capacity factor"]
 
 
@@ -149,6 +150,7 @@ def test_links_go_to_the_site_where_it_has_the_page_and_to_the_repository_elsewh
         f"[a](../notebooks/03_router.ipynb#ties) [b]({URL}/blob/main/solutions/x.ipynb) "
         "[c](https://e.org)"
     )
+    assert links.mend("`f[grid](x)`", "docs/terms.md") == "`f[grid](x)`"
     assert links.mend("[f](../moe_teach/nn/)", "results/README.md").endswith(
         "/tree/main/moe_teach/nn)"
     )

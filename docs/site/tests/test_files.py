@@ -7,8 +7,8 @@ from pathlib import Path
 from urllib.parse import unquote, urldefrag, urlparse
 
 import pytest
-from conftest import HTML
 
+HTML = Path(__file__).parents[3] / "build/site/html"
 MOST_BYTES = 2_000_000  # of a page itself; what pages share is fetched once
 LOADED = {"script": "src", "img": "src", "link": "href", "source": "src", "iframe": "src"}
 

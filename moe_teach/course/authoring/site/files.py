@@ -32,8 +32,7 @@ def site_files(root: Path) -> dict[str, bytes]:
         static |= shared
     for file in plain:
         texts[file] = links.mend((root / file).read_text(encoding="utf-8"), file)
-    lessons = [page for chapter in course for page in chapter.lessons]
-    texts[TERMS] = glossary_page(texts[TERMS], lessons)
+    texts[TERMS] = glossary_page(texts[TERMS], [page for page, _ in notebooks.values()])
     texts["results/README.md"] += "\n" + toctree(
         [(_title(root, file), file) for file in plain if _is_result(file)], hidden=True
     )

@@ -9,7 +9,7 @@ from mdit_py_plugins.anchors.index import slugify
 from moe_teach.course.authoring.site.plan import Page, text_of
 
 _TABLE = re.compile(r"^\|(?P<head>.*)\|\n\|[- |]+\|\n(?P<rows>(?:\|.*\|\n)+)", re.MULTILINE)
-_CODE = re.compile(r"`([A-Za-z_]\w+)")
+_CODE = re.compile(r"`([A-Za-z_][\w.]+)")
 _HEADING = re.compile(r"^#{2,3} (.+)$", re.MULTILINE)
 _FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 TEXT_COUNTS = 3  # a word in the text is being explained; in a cell it is being used
@@ -17,22 +17,21 @@ TEXT_COUNTS = 3  # a word in the text is being explained; in a cell it is being 
 
 @dataclass(frozen=True)
 class Section:
-    """A stretch of a lesson under one heading, its words in text and in code."""
+    """A stretch of a page under one heading, its words in text and in code."""
 
     page: Page
     heading: str
     text: str
     code: str
 
-    def weight(self, names: Sequence[str]) -> int:
-        """How much of the section is about any of these names."""
-        pattern = re.compile(rf"\b(?:{'|'.join(map(re.escape, names))})\b", re.IGNORECASE)
+    def weight(self, pattern: re.Pattern[str]) -> int:
+        """How much of the section is about what the pattern finds."""
         return TEXT_COUNTS * len(pattern.findall(self.text)) + len(pattern.findall(self.code))
 
 
-def glossary_page(terms: str, lessons: Sequence[Page]) -> str:
+def glossary_page(terms: str, course: Sequence[Page]) -> str:
     """Turn the tables of the terms into glossaries; every other line stays as it is."""
-    sections = [section for page in lessons for section in sections_of(page)]
+    sections = [section for page in course for section in sections_of(page)]
 
     def entries(table: re.Match[str]) -> str:
         head = _cells(table["head"])
@@ -44,7 +43,7 @@ def glossary_page(terms: str, lessons: Sequence[Page]) -> str:
 
 
 def sections_of(page: Page) -> Iterator[Section]:
-    """Cut a lesson at its headings; what stands before the first belongs to the title."""
+    """Cut a page at its headings; what stands before the first belongs to the title."""
     heading, texts, codes = page.title, [""], [""]
     for cell in page.cells[:-1]:
         if cell["cell_type"] == "code":
@@ -58,10 +57,13 @@ def sections_of(page: Page) -> Iterator[Section]:
     yield Section(page, heading, "\n".join(texts), "\n".join(codes))
 
 
-def taught_in(names: Sequence[str], sections: Sequence[Section]) -> list[tuple[str, Section]]:
-    """Say where these names are met first, and which section is about them most."""
-    weights = [(section.weight(names), section) for section in sections]
-    met = [(weight, section) for weight, section in weights if weight]
+def taught_in(
+    term: str, names: Sequence[str], sections: Sequence[Section]
+) -> list[tuple[str, Section]]:
+    """Say where a term, or one of its names in the code, is met first and used most."""
+    words = [f"(?i:{re.escape(term)})", *map(re.escape, names)]
+    pattern = re.compile(rf"\b(?:{'|'.join(words)})\b")
+    met = [(weight, section) for section in sections if (weight := section.weight(pattern))]
     if not met:
         return []
     first, most = met[0][1], max(met, key=lambda pair: pair[0])[1]
@@ -76,14 +78,13 @@ def _entry(head: Sequence[str], row: Sequence[str], sections: Sequence[Section])
     """Write a term, what the other columns say about it, and the way to its lessons."""
     term, *rest = row
     said = [f"**{name}**: {words}" for name, words in zip(head[1:], rest, strict=True) if words]
-    names = _CODE.findall(rest[0]) if "moe_teach" in head else [re.sub(r"\W+", " ", term).strip()]
-    places = (
-        [f"{how} {_link(section)}" for how, section in taught_in(names, sections)] if names else []
-    )
+    names = _CODE.findall(rest[0]) if "moe_teach" in head else []
+    plain = term.replace("`", "")
+    places = [f"{how} {_link(section)}" for how, section in taught_in(plain, names, sections)]
     if places:
         said.append(f"*{'; '.join(places)}*")
     # Each on a line of its own: a backslash ends a line in Markdown.
-    return f"{term.replace('`', '')}\n  " + " \\\n  ".join(said) + "\n"
+    return f"{plain}\n  " + " \\\n  ".join(said) + "\n"
 
 
 def _link(section: Section) -> str:

@@ -4,7 +4,11 @@ import posixpath
 import re
 from collections.abc import Collection
 
-_LINK = re.compile(r"(?<=\]\()(?!https?:|mailto:|#)([^)\s#]+)(#[^)\s]*)?(?=\))")
+# Code comes first: `kernel[grid](x)` is no link.
+_LINK = re.compile(
+    r"^```.*?^```|`[^`\n]+`|(?<=\]\()(?!https?:|mailto:|#)([^)\s#]+)(#[^)\s]*)?(?=\))",
+    re.MULTILINE | re.DOTALL,
+)
 _BADGE = re.compile(r"\[!\[([^\]]+)\]\([^)]+\)\]\(([^)]+)\)")
 _BADGE_LINE = re.compile(rf"^{_BADGE.pattern}(?: {_BADGE.pattern})*$", re.MULTILINE)
 
@@ -18,7 +22,11 @@ class Links:
 
     def mend(self, text: str, page: str) -> str:
         """Lead relative links of a page's Markdown to the repository where the site lacks them."""
-        return _LINK.sub(lambda found: self._target(found[1], found[2] or "", page), text)
+
+        def target(found: re.Match[str]) -> str:
+            return self._target(found[1], found[2] or "", page) if found[1] else found[0]
+
+        return _LINK.sub(target, text)
 
     def buttons(self, text: str, page: str) -> str:
         """Put buttons of plain text for the line of badges, whose pictures lie on other servers."""

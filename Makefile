@@ -77,7 +77,7 @@ picture: $(STAMP) ## redraw the picture of the README
 
 site: $(SITE_STAMP) ## build the course as pages, in build/site/html
 	$(BIN)/python -m moe_teach.course.authoring.site $(SITE)/source
-	$(BIN)/sphinx-build -q -W --keep-going -b html -c docs/site $(SITE)/source $(SITE)/html
+	$(BIN)/sphinx-build -q -W --keep-going -b html -d $(SITE)/doctrees -c docs/site $(SITE)/source $(SITE)/html
 	@echo "Open $(SITE)/html/index.html; nothing in it asks for a network."
 
 $(SITE_STAMP): $(STAMP) docs/site/package-lock.json

@@ -60,7 +60,12 @@ def _first_line(tree: ast.Module) -> str:
 def _room_page(room: str, modules: list[Module]) -> str:
     lines = [f"# moe_teach.{room}", ""]
     for module in modules:
-        lines += [f"## {module.name}", "", *_automodule(module.name, module.public), ""]
+        lines += [
+            f"## {module.name.removeprefix('moe_teach.')}",
+            "",
+            *_automodule(module.name, module.public),
+            "",
+        ]
     return "\n".join(lines)
 
 

@@ -183,7 +183,7 @@ function expertRows(method) {
     const [dot, loss] = [make("span", { class: "dot" }), make("span", { class: "loss" })];
     const track = make("span", { class: "track" }, bar, make("span", { class: "fair" }));
     const row = make("div", { class: "expert", role: "listitem", ...look(e) },
-      make("span", { class: "badge" }, String(e)), track, share);
+      make("span", { class: "disc" }, String(e)), track, share);
     if (method.skills) row.append(make("span", { class: "track thin" }, dot), loss);
     return { row, bar, share, dot, loss, fair: track.lastChild };
   });

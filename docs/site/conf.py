@@ -1,5 +1,6 @@
 """Sphinx's settings for the course as pages. `make site` prepares the source and calls it."""
 
+import re
 import shutil
 import tomllib
 from pathlib import Path
@@ -101,11 +102,40 @@ html_theme_options = {
 }
 
 
+# What the theme and the reader of notebooks leave out of what screen readers are told.
+MENDED = {
+    'class="caption" role="heading"': 'class="caption" role="heading" aria-level="2"',
+    ' aria-label="Toggle hidden content"': "",  # the words of the line say more
+}
+
+
+# A long signature is written as a list of descriptions without terms.
+SIGNATURE = re.compile(r"<dl>\n(<dd><em.*?)</dl>", re.DOTALL)
+
+
+def lines_of(signature: re.Match[str]) -> str:
+    """Write the parameters of a signature as lines, which may stand inside a term."""
+    lines = signature[1].replace("<dd>", '<span class="moe-site-parameter">')
+    return lines.replace("</dd>", "</span>")
+
+
+def translate(*about: object) -> None:
+    """Read docstrings for what they are, before napoleon reads their sections."""
+    lines = about[-1]
+    lines[:] = as_rst(lines)
+
+
+def mend(
+    _app: Sphinx, _page: str, _template: str, context: dict[str, object], _tree: object
+) -> None:
+    """Mend the HTML of a page and of its navigation."""
+    for part in ("body", "furo_navigation_tree"):
+        for wrong, right in MENDED.items():
+            context[part] = str(context.get(part, "")).replace(wrong, right)
+    context["body"] = SIGNATURE.sub(lines_of, str(context["body"]))
+
+
 def setup(app: Sphinx) -> None:
-    """Let the docstrings be read for what they are, before napoleon reads their sections."""
-
-    def translate(*about: object) -> None:
-        lines = about[-1]
-        lines[:] = as_rst(lines)
-
+    """Put both where Sphinx calls them; the navigation is the theme's, which has to come first."""
     app.connect("autodoc-process-docstring", translate, priority=100)
+    app.connect("html-page-context", mend, priority=900)

@@ -53,13 +53,15 @@ def test_a_page_fits_a_phone(visit: Callable[..., Page], path: str) -> None:
 
 @pytest.mark.parametrize("path", WIDGETS)
 def test_every_widget_answers_a_mouse_and_a_key(visit: Callable[..., Page], path: str) -> None:
-    page = visit(path)
-    for twin in page.locator(".moe-twin").all():
-        slider = twin.locator('input[type="range"]:enabled').first
-        slider.scroll_into_view_if_needed()
+    for twin in visit(path).locator(".moe-twin").all():
+        slider = twin.locator('input[type="range"]:enabled, [role="slider"]').first
+        button = twin.locator('button[aria-pressed="false"]:enabled')
 
-        assert_changes(twin, lambda slider=slider: pressed_key(page, slider))
-        assert_changes(twin, lambda slider=slider: clicked(slider))
+        assert_changes(twin, lambda slider=slider: press_arrow(slider))
+        if button.count():
+            assert_changes(twin, lambda button=button: button.first.click())
+        else:
+            assert_changes(twin, lambda slider=slider: click_far_side(slider))
 
 
 def assert_changes(twin: Locator, act: Callable[[], None]) -> None:
@@ -71,13 +73,13 @@ def assert_changes(twin: Locator, act: Callable[[], None]) -> None:
     )
 
 
-def pressed_key(page: Page, slider: Locator) -> None:
-    at_end = slider.evaluate("s => Number(s.value) >= Number(s.max)")
+def press_arrow(slider: Locator) -> None:
+    at_end = slider.evaluate("s => Number(s.value ?? s.ariaValueNow) >= (s.max ?? s.ariaValueMax)")
     slider.focus()
-    page.keyboard.press("ArrowLeft" if at_end else "ArrowRight")
+    slider.press("ArrowLeft" if at_end else "ArrowRight")
 
 
-def clicked(slider: Locator) -> None:
+def click_far_side(slider: Locator) -> None:
     box = slider.bounding_box()
     assert box is not None
     is_left = slider.evaluate("s => Number(s.value) < (Number(s.min) + Number(s.max)) / 2")

@@ -81,9 +81,9 @@ html_show_sphinx = False
 html_favicon = "static/favicon.svg"
 pygments_style = "github-light-high-contrast"
 pygments_dark_style = "github-dark-high-contrast"
+# No paging by arrow keys: they move what a widget lets one move.
 html_theme_options = {
     "source_repository": metadata["urls"]["Repository"],
-    "navigation_with_keys": True,
     "top_of_page_buttons": [],
     "light_css_variables": {
         "color-brand-primary": "#005a8e",

@@ -64,7 +64,9 @@ def visit(browser: Browser, address: str) -> Iterator[Callable[..., Page]]:
         context.route(lambda url: not url.startswith((address, "blob:", "data:")), keep_out)
         context.on("weberror", lambda error: complaints.append(str(error.error)))
         context.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
-        context.add_init_script(f"localStorage.setItem('theme', '{theme}')")
+        # The blank page before ours has no storage.
+        chosen = f"localStorage.setItem('theme', '{theme}')"
+        context.add_init_script(f"if (location.protocol === 'http:') {chosen}")
         page = context.new_page()
         page.goto(address + path)
         page.wait_for_function(

@@ -7,6 +7,8 @@ CONSTRAINTS ?= -c constraints.txt
 TORCH ?= auto
 BIN := .venv/bin
 STAMP := .venv/.ready
+SITE := build/site
+SITE_STAMP := .venv/.site
 CHROMIUM := chromium chromium-browser google-chrome
 JOBS ?= 2
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] && echo --allow-root)
@@ -14,7 +16,7 @@ AS_ROOT := $(shell [ "$$(id -u)" = 0 ] && echo --allow-root)
 export JUPYTER_PLATFORM_DIRS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab lab-check test test-quick lint test-js test-python browser notebooks verify mutate bench picture constraints clean
+.PHONY: help setup lab lab-check test test-quick lint test-js test-python browser notebooks verify mutate bench picture site site-test constraints clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -73,10 +75,25 @@ bench: $(STAMP) ## time the layer against its rivals and the physical limit
 picture: $(STAMP) ## redraw the picture of the README
 	$(BIN)/python -m moe_teach.course.authoring.front_door notebooks/00_start_here.ipynb .github/front-door.png
 
+site: $(SITE_STAMP) ## build the course as pages, in build/site/html
+	$(BIN)/python -m moe_teach.course.authoring.site $(SITE)/source
+	$(BIN)/sphinx-build -q -W --keep-going -b html -d $(SITE)/doctrees -c docs/site $(SITE)/source $(SITE)/html
+	@echo "Open $(SITE)/html/index.html; nothing in it asks for a network."
+
+$(SITE_STAMP): $(STAMP) docs/site/package-lock.json
+	@command -v npm >/dev/null || { echo "The site's formulas are set by KaTeX, which needs Node.js with npm: install it with your package manager (for example 'sudo apt-get install nodejs npm')." >&2; exit 1; }
+	@echo "Fetching what builds the site, once ..."
+	@$(BIN)/python -m pip --disable-pip-version-check install --quiet $(CONSTRAINTS) --editable '.[site]'
+	@npm --prefix docs/site ci --silent --no-audit --no-fund
+	@touch $@
+
+site-test: site browser ## try the pages in a real browser, with the network off
+	$(BIN)/python -m pytest -n $(JOBS) docs/site/tests
+
 constraints: $(STAMP) ## make the pins satisfy pyproject.toml on every system; UPGRADE=--upgrade takes the newest
 	cp constraints.txt constraints.tmp
 	$(BIN)/uv pip compile --quiet --universal --no-annotate --custom-compile-command 'make constraints' \
-		$(UPGRADE) --extra dev --output-file constraints.tmp pyproject.toml
+		$(UPGRADE) --extra dev --extra site --output-file constraints.tmp pyproject.toml
 	@# torch itself says which CUDA libraries belong to its CUDA build.
 	grep -vE '^(nvidia|cuda)-' constraints.tmp > constraints.txt
 	rm constraints.tmp

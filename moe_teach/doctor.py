@@ -3,11 +3,12 @@
 import importlib.util
 import os
 import platform
+import shlex
 import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, metadata
+from pathlib import Path
 from typing import Literal
 
 from moe_teach.files import clone
@@ -35,20 +36,11 @@ class Finding:
         return "\n".join(lines)
 
 
-def repository() -> str:
-    """The address of the repository, as the installed package states it."""
-    try:
-        stated = metadata("moe-teach").get_all("Project-URL", [])
-    except PackageNotFoundError:  # a folder that was never installed
-        stated = []
-    return next((line.split(", ")[1] for line in stated if line.startswith("Repository")), "")
-
-
 def install_again() -> str:
     """What to type to have the course and all it needs installed, where this runs."""
     if clone():
         return "run `make setup` again"
-    return f"run `pip install 'moe-teach[lab,kernels] @ git+{repository()}'`"
+    return "run `pip install 'moe-teach[lab,kernels]'`"
 
 
 def check_python() -> Finding:
@@ -128,7 +120,11 @@ def check_triton() -> Finding:
 
 
 def check_browser() -> Finding:
-    """Is there a Chromium for the tests of the widgets?"""
+    """Is there a Chromium for the tests of the widgets, where there are tests?"""
+    if not clone():
+        return Finding(
+            "browser tests", "ok", "they come with the repository, not with the package."
+        )
     named = os.environ.get("MOE_TEACH_CHROMIUM")
     path = named or next((p for p in map(shutil.which, BROWSERS) if p), None)
     if path and shutil.which(path):
@@ -178,10 +174,22 @@ def main() -> int:
 
 
 def first_step() -> str:
-    """Where the lessons are, and how to open the first one."""
+    """What to type to see the first lesson."""
     if clone():
-        return "Open notebooks/00_start_here.ipynb, or type `make lab`."
+        return "Type `make lab`: it lays out your copies of the notebooks and opens the first."
+    from moe_teach.course.learner.desk import place
+
+    own = place()
+    if own is None:
+        return "Type `moe-teach start FOLDER`: it lays out the notebooks in a folder of yours."
+    return opening(own / "notebooks" / "00_start_here.ipynb")
+
+
+def opening(notebook: Path) -> str:
+    """How to open a notebook, with what is installed here."""
+    if check_lab().verdict == "ok":
+        return f"To open the first lesson, type: jupyter lab {shlex.quote(str(notebook))}"
     return (
-        f"The lessons are not in the installed package but in the repository: clone {repository()} "
-        "and type `make lab` there, or open them on Colab or Binder from its README."
+        f"Open {notebook} in the editor you like, with this Python as its kernel "
+        f"({sys.executable}). For JupyterLab, {install_again()}."
     )

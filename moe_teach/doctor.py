@@ -36,11 +36,9 @@ class Finding:
         return "\n".join(lines)
 
 
-def install_again() -> str:
+def install_again(extras: str = "lab,kernels") -> str:
     """What to type to have the course and all it needs installed, where this runs."""
-    if clone():
-        return "run `make setup` again"
-    return "run `pip install 'moe-teach[lab,kernels]'`"
+    return "run `make setup` again" if clone() else f"run `pip install 'moe-teach[{extras}]'`"
 
 
 def check_python() -> Finding:
@@ -108,15 +106,24 @@ def check_lab() -> Finding:
 def check_triton() -> Finding:
     """Is Triton there (chapters 09 and 10 only), and would it compile or interpret?"""
     if importlib.util.find_spec("triton") is None:
-        remedy = "nothing for chapters 00 to 08. "
+        remedy = "nothing, but for chapters 09 and 10: "
         if sys.platform == "linux":
-            remedy += f"For chapters 09 and 10, {install_again()}."
+            remedy += f"{install_again()}."
         else:
-            remedy += "Triton has packages for Linux only: open chapters 09 and 10 on Colab."
+            remedy += "Triton has packages for Linux only, so open them on Colab."
         return Finding("triton", "limited", "not installed.", remedy)
     from moe_teach.ops.triton_mode import choose_mode
 
     return Finding("triton", "ok", f"{version_of('triton')}, kernels are {choose_mode()} here")
+
+
+def check_deploy() -> Finding:
+    """Is there what chapter 08 compares with, and what exports and serves models?"""
+    remedy = (
+        f"nothing, but for chapter 08, GGUF files and `moe-teach serve`: {install_again('deploy')}."
+    )
+    names = ("transformers", "gguf", "fastapi", "uvicorn", "prometheus-client")
+    return check_packages("released models", names, remedy, "limited")
 
 
 def check_browser() -> Finding:
@@ -156,6 +163,7 @@ CHECKS: tuple[Callable[[], Finding], ...] = (
     check_widgets,
     check_lab,
     check_triton,
+    check_deploy,
     check_browser,
     check_progress,
 )

@@ -74,6 +74,19 @@ def test_without_a_clone_nobody_is_sent_to_files_or_verbs_that_are_not_there(
     assert "browser tests: they come with the repository" in said
 
 
+def test_who_lacks_the_peers_of_chapter_08_is_told_the_extra_that_brings_them(
+    without_a_clone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "version_of", lambda name, missing="": missing)
+
+    finding = doctor.check_deploy()
+
+    assert finding.verdict == "limited"
+    assert "transformers, gguf, fastapi" in finding.found
+    assert "chapter 08" in finding.remedy
+    assert "pip install 'moe-teach[deploy]'" in finding.remedy
+
+
 def test_a_reader_who_has_begun_is_sent_to_their_own_first_lesson(
     without_a_clone: Path, tmp_path: Path
 ) -> None:

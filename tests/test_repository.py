@@ -17,7 +17,7 @@ SPEC.loader.exec_module(release_check)
 
 CALLERS = [
     ".pre-commit-config.yaml",
-    ".devcontainer/devcontainer.json",
+    ".devcontainer/maintainer/devcontainer.json",
     ".github/workflows/ci.yml",
     ".github/workflows/release.yml",
     ".ci/run",
@@ -109,7 +109,7 @@ def test_every_verb_that_is_called_from_outside_exists(caller: str) -> None:
 
 
 def test_the_container_of_an_editor_installs_what_the_makefile_installs() -> None:
-    text = (ROOT / ".devcontainer/devcontainer.json").read_text()
+    text = (ROOT / ".devcontainer/maintainer/devcontainer.json").read_text()
     container = json.loads(re.sub(r"^\s*//.*$", "", text, flags=re.MULTILINE))
 
     assert container["postCreateCommand"].startswith("make setup")

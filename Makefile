@@ -16,7 +16,7 @@ AS_ROOT := $(shell [ "$$(id -u)" = 0 ] && echo --allow-root)
 export JUPYTER_PLATFORM_DIRS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab lab-check test test-quick lint test-js test-python browser notebooks verify mutate bench picture site site-test constraints clean
+.PHONY: help setup lab lab-check test test-quick lint test-js test-python browser notebooks verify mutate bench picture site site-test constraints test-house notebooks-check dist release-check clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -52,6 +52,9 @@ test-python: $(STAMP) browser ## run every Python, notebook and browser test
 test-quick: lint ## the inner loop: the first case of every test that is over soon
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -p tests.quick
 
+test-house: $(STAMP) ## test the shape of the library: floors, sizes, docstrings
+	$(BIN)/python -m pytest -q tests/test_house.py
+
 browser: ## make sure there is a Chromium for the browser tests
 	@for name in $(CHROMIUM); do command -v $$name >/dev/null && exit 0; done; \
 	if [ -n "$$MOE_TEACH_CHROMIUM" ]; then exit 0; fi; \
@@ -62,6 +65,9 @@ browser: ## make sure there is a Chromium for the browser tests
 notebooks: $(STAMP) ## rebuild all notebooks from their sources and run the lessons
 	$(BIN)/moe-teach author build
 	$(BIN)/moe-teach author execute
+
+notebooks-check: $(STAMP) ## say which notebooks are not what their sources build; writes nothing
+	$(BIN)/moe-teach author build --check
 
 verify: $(STAMP) ## try every exercise with right, wrong and untouched answers
 	$(BIN)/moe-teach author verify
@@ -97,6 +103,14 @@ constraints: $(STAMP) ## make the pins satisfy pyproject.toml on every system; U
 	@# torch itself says which CUDA libraries belong to its CUDA build.
 	grep -vE '^(nvidia|cuda)-' constraints.tmp > constraints.txt
 	rm constraints.tmp
+
+dist: $(STAMP) ## build the wheel and the source archive in dist/, and look into the wheel
+	rm -rf dist
+	$(BIN)/python -m hatchling build
+	$(BIN)/python -m pytest -q tests/test_package.py
+
+release-check: ## say whether TAG (as v1.2.3) names the version that everything here names
+	@$(PYTHON) tools/release_check.py "$(TAG)"
 
 clean: ## remove what was built (your desk and your progress stay)
 	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,15 @@ def test_what_an_image_copies_is_there(name: str) -> None:
     extras = re.search(r"\.\[([\w,]+)\]", text)[1].split(",")
     project = (ROOT / "pyproject.toml").read_text()
     assert all(re.search(rf"^{extra} = \[", project, re.M) for extra in extras)
+
+
+def test_binder_starts_with_few_threads_and_hands_its_command_on() -> None:
+    command = [ROOT / "start", "sh", "-c", 'echo "$OMP_NUM_THREADS $1"', "sh", "two words"]
+    plain = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+
+    for environment, said in ((plain, "2 two words\n"), ({**plain, "OMP_NUM_THREADS": "1"}, "1 ")):
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        assert done.stdout.startswith(said)
 
 
 def test_the_dev_container_is_the_image_for_hubs() -> None:

@@ -16,7 +16,7 @@ AS_ROOT := $(shell [ "$$(id -u)" = 0 ] && echo --allow-root)
 export JUPYTER_PLATFORM_DIRS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab lab-check test test-quick lint test-js test-python browser notebooks verify mutate bench picture site site-test constraints test-house notebooks-check dist release-check clean
+.PHONY: help setup lab lab-check test test-quick lint test-js test-python browser notebooks verify mutate bench picture site site-test constraints test-house notebooks-check dist release-check colab-check binder-check hub-check slides clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -35,6 +35,20 @@ lab: $(STAMP) ## set everything up and open your copies of the course (in desk/)
 
 lab-check: $(STAMP) browser ## run chapter 00 in the same JupyterLab through a real browser
 	$(BIN)/python -m moe_teach.lab_check
+
+colab-check: $(STAMP) ## run lessons under Colab's versions; COLAB='--torch 2.13.0' takes another torch
+	$(BIN)/python tools/colab_check.py $(COLAB)
+
+binder-check: $(STAMP) ## run every lesson with JupyterLab inside the 2 GB of a Binder
+	$(BIN)/python -m moe_teach.lab_check.memory
+
+hub-check: $(STAMP) ## see whether the packages of Containerfile.hub go together
+	@printf '%s\n' 'jupyterhub>=5,<6' nbgitpuller | $(BIN)/uv pip compile --quiet --python-version 3.11 \
+		--python-platform x86_64-unknown-linux-gnu -c constraints.txt --extra lab --extra kernels \
+		--output-file /dev/null pyproject.toml - && echo "The packages of Containerfile.hub go together."
+
+slides: $(STAMP) ## make the talks of all chapters, in build/slides
+	@for lesson in solutions/[0-9][0-9]_*.py; do name=$${lesson#solutions/}; $(BIN)/moe-teach slides $${name%%_*}; done
 
 test: lint test-js test-python ## set everything up and run all that CI runs
 

@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from moe_teach import cli_grading, cli_learner, cli_models, cli_serve, cli_teaching
+from moe_teach import cli_grading, cli_learner, cli_models, cli_packing, cli_serve, cli_teaching
 from moe_teach.files import repository
 from moe_teach.terminal import on_any_terminal
 
@@ -75,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     cli_serve.add_verbs(verbs)
     cli_grading.add_verbs(verbs)
     cli_teaching.add_verbs(verbs)
+    cli_packing.add_verbs(verbs)
     grid = _add(verbs, "experiment", "run the many seeds behind a stored result", _experiment)
     grid.add_argument("name", nargs="?", metavar="NAME", help="default: list them")
     grid.add_argument("--jobs", type=int, default=1, help="runs side by side, one thread each")

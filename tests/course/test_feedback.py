@@ -68,8 +68,6 @@ def test_graders_read_a_plain_number(monkeypatch):
     monkeypatch.setenv("NBGRADER_EXECUTION", "autograde")
     score = Score(outcome("passed"))
     assert repr(score) == str(score) == "2.0"
-    assert score._repr_html_() is None
-    assert score._repr_markdown_() is None
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """The score a check returns: a number to graders, a card to people.
 
-`Score` is a float, so that nbgrader reads the points from the last expression of a cell. In a
+`Score` is a float, so that nbgrader reads the points from the last expression of a cell: while it
+runs, the plain text is the bare number, since any other text would count as full marks, and the
+card beside it carries the reason into its feedback pages. In a
 notebook it shows the outcome as static HTML, elsewhere as Markdown or text. The pieces of HTML read
 well in light and dark notebooks, with or without a kernel: text keeps the host's own colours
 (`inherit`), and surfaces are faint tints of grey, so both themes work where JupyterLab's variables
@@ -63,11 +65,11 @@ class Score(float):
     def __reduce__(self) -> Any:
         return (Score, (self.outcome,))
 
-    def _repr_html_(self) -> str | None:
-        return None if os.environ.get("NBGRADER_EXECUTION") else as_html(self.outcome)
+    def _repr_html_(self) -> str:
+        return as_html(self.outcome)
 
-    def _repr_markdown_(self) -> str | None:
-        return None if os.environ.get("NBGRADER_EXECUTION") else as_markdown(self.outcome)
+    def _repr_markdown_(self) -> str:
+        return as_markdown(self.outcome)
 
 
 def headline(outcome: Outcome) -> str:

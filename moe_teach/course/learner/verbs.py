@@ -1,12 +1,14 @@
 """The words a learner types: check, hint, solution, reset. They always answer."""
 
 import operator
+import os
+import sys
 from dataclasses import replace
 from typing import Any
 
 from moe_teach.course import materials, registry
 from moe_teach.course.learner import progress_file as ledger
-from moe_teach.course.learner.feedback import Score
+from moe_teach.course.learner.feedback import Score, as_text
 from moe_teach.course.learner.mine import carrying, parts
 from moe_teach.course.learner.notes import Note
 from moe_teach.course.learner.recording import paragraphs, recorded, saved
@@ -34,7 +36,9 @@ def check(item_id: str = "", answer: Any = MISSING) -> Score:
     else:
         outcome = engine.run_exercise(item, answer, reference=materials.reference)
     outcome, is_best = _against_the_best(item, _remembered(item, outcome))
-    return Score(_carried_over(item, answer, outcome) if is_best else outcome)
+    score = Score(_carried_over(item, answer, outcome) if is_best else outcome)
+    _tell_a_validator(score)
+    return score
 
 
 def hint(item_id: str = "", level: int | None = None) -> Note:
@@ -85,6 +89,12 @@ def reset(item_id: str = "") -> Note:
         text += " This is the code it started from; paste it over yours to begin afresh."
         text += parts.stays(item)
     return Note(f"Reset {item.id} {item.title}", text, code)
+
+
+def _tell_a_validator(score: Score) -> None:
+    """Give the reason of a failure to nbgrader's Validate, which shows only what went to stderr."""
+    if os.environ.get("NBGRADER_EXECUTION") == "validate" and not score and score.outcome.points:
+        print(as_text(score.outcome), file=sys.stderr)
 
 
 def _find(item_id: str) -> registry.Item:

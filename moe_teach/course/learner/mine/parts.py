@@ -130,7 +130,7 @@ def publish(exercise: Exercise, text: str) -> None:
         if not (door := folder() / "__init__.py").exists():
             write_atomically(door, _DOOR.encode())
         if file.exists():
-            _keep(file)
+            keep_aside(file.stem, file.read_bytes())
         write_atomically(file, text.encode("utf-8"))
 
 
@@ -162,15 +162,16 @@ def load(exercise: Exercise, file: Path) -> Any:
     return getattr(module, called)
 
 
-def _keep(file: Path) -> None:
+def keep_aside(stem: str, content: bytes) -> Path:
+    """Keep a text in the folder `earlier` under the next free number, once; say where."""
     earlier = folder() / "earlier"
-    content = file.read_bytes()
     number = 1
-    while (kept := earlier / f"{file.stem}_{number}.py").exists():
+    while (kept := earlier / f"{stem}_{number}.py").exists():
         if kept.read_bytes() == content:
-            return
+            return kept
         number += 1
     write_atomically(kept, content)
+    return kept
 
 
 def _digest(body: str) -> str:

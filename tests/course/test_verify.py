@@ -197,7 +197,7 @@ ROOT = Path(__file__).parents[2]
 def test_every_exercise_of_the_course_passes_the_gates(exercise):
     source = verify.solution_source(ROOT, exercise.chapter)
     # The solution sees twenty seeds, as with `author verify`; other right answers see the three of
-    # a learner's check and as many more, which halves what the gates take.
+    # a learner's check and as many more, so that the gates stay short.
     report = verify.verify_exercise(exercise, source, seeds_of_others=range(6))
     assert report.problems == []
 

@@ -55,19 +55,22 @@ def release(
         for name in sorted(set(before) - set(files))
         if (folder / name).exists()
     ]
-    listed = {name: digest(content) for name, content in files.items()}
     kept = {n: h for n, h in before.items() if n not in files and (folder / n).exists()}
-    facts = {
-        "format": FORMAT,
-        "version": VERSION,
-        "course": version_of("moe-teach", "from a folder"),
-        "files": dict(sorted((kept | listed).items())),
-    }
-    write_atomically(folder / MANIFEST, (json.dumps(facts, indent=1) + "\n").encode())
+    _list_files(folder, kept | {name: digest(content) for name, content in files.items()})
     return [
         *said,
         f"{len(files)} files are handed out in {folder}, {count} of them new or renewed.",
     ]
+
+
+def _list_files(folder: Path, hashes: dict[str, str]) -> None:
+    facts = {
+        "format": FORMAT,
+        "version": VERSION,
+        "course": version_of("moe-teach", "from a folder"),
+        "files": dict(sorted(hashes.items())),
+    }
+    write_atomically(folder / MANIFEST, (json.dumps(facts, indent=1) + "\n").encode())
 
 
 def _files(

@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from moe_teach import cli_models, cli_packing, cli_serve
+from moe_teach import cli_grading, cli_models, cli_packing, cli_serve
 from moe_teach.files import repository
 from moe_teach.terminal import on_any_terminal
 
@@ -81,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     recipe.add_argument("--anew", action="store_true", help="forget what the folder holds")
     cli_models.add_verbs(verbs)
     cli_serve.add_verbs(verbs)
+    cli_grading.add_verbs(verbs)
     cli_packing.add_verbs(verbs)
     grid = _add(verbs, "experiment", "run the many seeds behind a stored result", _experiment)
     grid.add_argument("name", nargs="?", metavar="NAME", help="default: list them")
@@ -176,6 +177,10 @@ def _doctor(_arguments: argparse.Namespace) -> int:
 
 
 def _bench(arguments: argparse.Namespace) -> int:
+    if arguments.words[:1] == ["grade"]:  # times the course's own grader, which the bench is not
+        from moe_teach.course.grading.bench import main as bench_grade
+
+        return bench_grade(arguments.words[1:])
     from moe_teach.bench.cli import main as bench
 
     return bench(arguments.words) or DONE

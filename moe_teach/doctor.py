@@ -153,6 +153,17 @@ def check_progress() -> Finding:
     return Finding("your progress", "broken", f"{path} cannot be written.", remedy)
 
 
+def check_grading() -> Finding:
+    """How well is other people's code kept apart when this machine grades it?"""
+    from moe_teach.course.grading.worker import confine
+
+    found = f"tier {confine.tier()}: {confine.in_words()}"
+    if confine.tier() == 2:
+        return Finding("grading", "ok", found)
+    remedy = "grade only what people wrote whom you trust, or grade on Linux 5.13 or later."
+    return Finding("grading", "limited", found, remedy)
+
+
 CHECKS: tuple[Callable[[], Finding], ...] = (
     check_python,
     check_torch,
@@ -162,6 +173,7 @@ CHECKS: tuple[Callable[[], Finding], ...] = (
     check_triton,
     check_browser,
     check_progress,
+    check_grading,
 )
 
 

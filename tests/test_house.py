@@ -23,7 +23,7 @@ FLOORS = [
     {"chapters"},
     {"course", "bench"},
     {"doctor", "lab_check"},
-    {"cli_serve", "cli_models", "cli_packing"},
+    {"cli_grading", "cli_models", "cli_packing", "cli_serve"},
     {"cli"},  # the front door: it may call any floor
 ]
 FLOOR_OF = {room: height for height, rooms in enumerate(FLOORS) for room in rooms}

@@ -15,6 +15,7 @@ from typing import Any
 
 from moe_teach.judging import folding
 from moe_teach.judging.compare import is_tensor, outlined, plain
+from moe_teach.judging.elsewhere import told_of
 from moe_teach.judging.exercise import Exercise, Stage, Words, WrongAnswer
 from moe_teach.judging.guard import TookTooLong, within
 from moe_teach.judging.traces import CHANGED, GRADIENT, MODE, SWITCHED
@@ -69,6 +70,8 @@ class Trial:
 
     def learner_frames(self, error: BaseException, stage: Stage) -> list[Any]:
         """Give the learner's own frames of an error; none means that the check's code raised."""
+        if told := told_of(error):
+            return list(told.frames)
         file = folding.file_of(self._given)
         return folding.learner_frames(error.__traceback__, file, stage.run.__code__)
 

@@ -13,8 +13,9 @@ from typing import Any
 from moe_teach.judging import folding
 from moe_teach.judging.calling import FORGOTTEN, Reference, Trial
 from moe_teach.judging.compare import describe, difference
+from moe_teach.judging.elsewhere import Gone
 from moe_teach.judging.exercise import MISSING, Exercise, Goal, Stage, WrongAnswer
-from moe_teach.judging.guard import PrintedText, fresh_session, looked_at, within
+from moe_teach.judging.guard import fresh_session, looked_at, within
 from moe_teach.judging.outcome import Outcome
 
 SEEDS = (0, 1, 2)
@@ -28,7 +29,11 @@ def run_exercise(
     seeds: Sequence[int] = SEEDS,
     reference: Reference | None = None,
 ) -> Outcome:
-    """Check `answer`; the first stage that fails for any seed is reported, and nothing raises."""
+    """Check `answer`; the first stage that fails for any seed is reported, and nothing raises.
+
+    Only an answer in another process can end this without an outcome (`Gone`). The goal of an open
+    task is measured at the same seeds for everybody.
+    """
     blank = Outcome(
         item_id=exercise.id,
         title=exercise.title,
@@ -53,7 +58,7 @@ def run_exercise(
         passed = replace(
             blank, state="passed", earned=exercise.points, stages=_stages(exercise, "")
         )
-        return _measured(trial, exercise.goal, seeds, passed) if exercise.goal else passed
+        return _measured(trial, exercise.goal, SEEDS, passed) if exercise.goal else passed
 
 
 def _trial(exercise: Exercise, answer: Any, reference: Reference | None) -> Trial | None:
@@ -74,7 +79,7 @@ def _run_stage(
         for seed in seeds:
             found = _judged(trial, stage, seed, failed, results)
             if found is not None:
-                return _with_prints(found, printed), results
+                return with_prints(found, printed.text()), results
     return None, results
 
 
@@ -115,6 +120,8 @@ def _judged(
 
     try:
         return within(trial.exercise.limit, run)
+    except Gone:  # an answer that lives elsewhere, and there is nothing left to judge
+        raise
     except BaseException as error:
         thrown = error
     lost = (
@@ -200,8 +207,9 @@ def _stages(exercise: Exercise, failed: str | None) -> tuple[tuple[str, Any], ..
     return tuple(zip(names, states, strict=True))
 
 
-def _with_prints(outcome: Outcome, printed: PrintedText) -> Outcome:
-    text = printed.text().strip()
+def with_prints(outcome: Outcome, printed: str) -> Outcome:
+    """Add what the learner's code printed to what was wrong with it."""
+    text = printed.strip()
     if outcome.state not in ("wrong", "raised"):
         return outcome
     cause = outcome.cause

@@ -12,6 +12,8 @@ from pathlib import Path
 from types import CodeType, FunctionType, TracebackType
 from typing import Any
 
+from moe_teach.judging.elsewhere import told_of
+
 _PACKAGE = str(Path(__file__).parents[1]) + os.sep
 _INSTALLED = tuple(
     {path for key, path in sysconfig.get_paths().items() if key in ("stdlib", "platstdlib")}
@@ -72,6 +74,8 @@ def says_not_implemented(error: BaseException, frames: list[traceback.FrameSumma
 
 def near_name(error: BaseException) -> str:
     """Find the existing name that a mistyped one most likely stands for; empty if none is near."""
+    if told := told_of(error):
+        return told.near
     name = getattr(error, "name", None)
     if not isinstance(error, NameError | AttributeError) or not name:
         return ""

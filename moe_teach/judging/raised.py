@@ -8,6 +8,7 @@ import traceback
 from pathlib import Path
 
 from moe_teach.judging import folding
+from moe_teach.judging.elsewhere import told_of
 from moe_teach.judging.guard import TookTooLong
 
 
@@ -70,6 +71,8 @@ def likely_cause(error: BaseException) -> str:
 
 
 def _is_in_a_kernel(error: BaseException) -> bool:
+    if told := told_of(error):
+        return told.in_kernel
     frames = traceback.walk_tb(error.__traceback__)
     return any("triton" in Path(frame.f_code.co_filename).parts for frame, _line in frames)
 

@@ -57,7 +57,7 @@ class Recorder:
         self.collisions: list[Collision] = []
         self.notes: list[Note] = []
         self._noted: set[tuple[int, type, Line]] = set()
-        self._adopt = adopt
+        self.adopt = adopt
         self._kernel = ""
         self._argument_names: dict[Any, str] = {}
 
@@ -82,7 +82,7 @@ class Recorder:
         given = Buffer("argument", tensor)
         argument = self._argument_names.get(given.layout)
         buffers = reach(self.buffers, given)
-        if not buffers and self._adopt and argument:
+        if not buffers and self.adopt and argument:
             buffers = [Buffer(self._new_name(argument), tensor)]
             self.buffers.append(buffers[0])
         return Origin(argument, buffers)

@@ -14,6 +14,7 @@ from moe_teach.config import refuse
 from moe_teach.ops.triton_mode import VARIABLE, choose_mode
 
 _one_at_a_time = Lock()
+_open: list[Recorder] = []
 
 
 @contextmanager
@@ -56,7 +57,16 @@ def watch(
     buffers = [_buffer(*named) for named in tensors.items() if named[1] is not None]
     recorder = Recorder(buffers, record, adopt, poison)
     with _alone(), patched(recorder):
-        yield Seen(recorder)
+        _open.append(recorder)
+        try:
+            yield Seen(recorder)
+        finally:
+            _open.clear()
+
+
+def open_recorder() -> Recorder | None:
+    """Give the record of the watch that is open, for launches that happen in another process."""
+    return _open[0] if _open else None
 
 
 def _demand_switches(*switches: bool) -> None:

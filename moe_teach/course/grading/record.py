@@ -47,8 +47,9 @@ class Answers:
     """What was found in a submission: cells to load in order, and where each answer was found.
 
     `problem` is the one sentence that says why nothing can be graded; then there are no cells.
-    `missing` lists exercises of the chapter without a cell; `flags` are for the teacher's eyes,
-    by exercise or, under the empty key, of the whole submission.
+    `missing` lists exercises of the chapter without a cell; `unclear` says, by exercise, why a
+    teacher must choose the answer: these stay ungraded. `flags` are for the teacher's eyes, by
+    exercise or, under the empty key, of the whole submission.
     """
 
     submission: Submission
@@ -56,6 +57,7 @@ class Answers:
     cells: tuple[AnswerCell, ...] = ()
     missing: tuple[str, ...] = ()
     untouched: tuple[str, ...] = ()
+    unclear: dict[str, str] = field(default_factory=dict)
     problem: str = ""
     flags: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
@@ -64,7 +66,7 @@ class Answers:
 class Limits:
     """What the code of one answer may use: seconds of one check, megabytes, characters printed."""
 
-    seconds: float
+    seconds: float | int
     memory_mb: int = 4096
     output_chars: int = 20_000
 

@@ -1,0 +1,46 @@
+"""The judge of a batch: the engine, with a fork server that serves one submission after another."""
+
+from collections.abc import Sequence
+
+from moe_teach.course.grading.host import Host
+from moe_teach.course.grading.judge import judge
+from moe_teach.course.grading.record import Answers, Graded
+from moe_teach.course.grading.worker import confine
+
+
+class EngineJudge:
+    """Judges submissions in workers; `seed` draws other inputs for everybody."""
+
+    def __init__(self, seed: int = 0, seconds: float | None = None) -> None:
+        self._seed, self._seconds = seed, seconds
+        self._host: Host | None = None
+
+    def judge(self, answers: Answers, only: Sequence[str]) -> list[Graded]:
+        """Judge one submission; a server that is of no more use is replaced for the next one."""
+        if self._host is None:
+            self._host = Host()  # raises `NoServer`, which the batch tells as a fault of ours
+        about = {"seed": self._seed, "seconds": self._seconds, "only": only}
+        results = judge(answers, host=self._host, **about)
+        if any(result.status == "ungraded" for result in results):
+            self.close()
+        return results
+
+    def close(self) -> None:
+        """End the server."""
+        if self._host is not None:
+            host, self._host = self._host, None
+            host.close()
+
+
+def demand_walls(n_students: int, is_trusted: bool) -> None:
+    """Refuse to run several people's code where the system has no walls for it.
+
+    Raises:
+        ValueError: in a sentence, unless they are trusted.
+    """
+    if n_students > 1 and confine.tier() < 2 and not is_trusted:
+        raise ValueError(
+            f"This machine cannot wall in the code of {n_students} people (tier {confine.tier()}): "
+            "it could read and change files of this account, this gradebook among them. Grade on "
+            "Linux 5.13 or later, or say --trust-submissions if you know who wrote it."
+        )

@@ -1,0 +1,104 @@
+"""What a call changed of its arguments: noticed where it ran, and done again where they live."""
+
+from typing import Any
+
+import torch
+
+from moe_teach.course.grading.worker import tensors
+from moe_teach.course.grading.worker.wire import Nonsense
+
+_PLAIN = (bool, int, float, str, type(None))
+_CONTAINERS = (list, tuple, dict, set)
+
+
+class Before:
+    """The arguments of a call as they came."""
+
+    def __init__(self, body: list[Any], given: tensors.Given) -> None:
+        self._body, self._given = body, given
+        self._shape = _shape(body)
+        self._flags = [tensor.requires_grad for tensor in given.tensors]
+
+    def changes(self, writer: Any) -> dict[str, Any]:
+        """Write down what is different now."""
+        given, changed = self._given, {}
+        if touched := given.changes():
+            blobs = [(i, tensors.bytes_of(given.storages[i])) for i in touched]
+            changed["memory"] = [[i, writer.packing.blob(content)] for i, content in blobs]
+        flags = [tensor.requires_grad for tensor in given.tensors]
+        if flags != self._flags:
+            changed["flags"] = flags
+        grads = [(i, leaf.grad) for i, leaf in enumerate(given.leaves) if leaf.grad is not None]
+        if grads:
+            changed["grads"] = [[i, writer.put(grad)] for i, grad in grads]
+        moved = [(h, g) for h, g, state in given.generators if not g.get_state().equal(state)]
+        if moved:
+            changed["generators"] = [[h, writer.put(g.get_state())] for h, g in moved]
+        if _shape(self._body) != self._shape:
+            changed["body"] = writer.put(self._body)
+        return changed
+
+
+def apply(changed: dict[str, Any], reader: Any, asked: Any, body: list[Any], things: Any) -> None:
+    """Change the arguments here as they were changed there."""
+    for i, blob in changed.get("memory", ()):
+        tensors.put_back(asked.storages[i], reader.blobs[blob])
+    flags = changed.get("flags", [tensor.requires_grad for tensor in asked.tensors])
+    for tensor, flag in zip(asked.tensors, flags, strict=True):
+        if tensor.is_leaf and tensor.requires_grad != flag:
+            tensor.requires_grad_(bool(flag))
+    for i, tree in changed.get("grads", ()):
+        _add_gradient(asked.tensors[i], reader.get(tree))
+    for handle, tree in changed.get("generators", ()):
+        generator = things.lent[handle]
+        if type(generator) is not torch.Generator:
+            raise Nonsense("the state of no generator")
+        generator.set_state(reader.get(tree))
+    if "body" in changed:
+        _make_alike(body, reader.get(changed["body"]))
+
+
+def _add_gradient(tensor: torch.Tensor, grad: torch.Tensor) -> None:
+    if tensor.is_leaf:
+        tensor.grad = grad if tensor.grad is None else tensor.grad + grad
+
+
+def _shape(value: Any) -> Any:
+    """Give the containers of a value with the identities of what is in them."""
+    if type(value) in (list, tuple):
+        return [(id(part), _shape(part)) for part in value]
+    if type(value) is dict:
+        return [(key, id(part), _shape(part)) for key, part in value.items()]
+    return frozenset(value) if type(value) is set else None
+
+
+def _make_alike(here: Any, there: Any) -> None:
+    """Change the containers of one value into those of another, keeping the objects."""
+    if type(here) is not type(there) and not isinstance(here, dict):
+        return
+    if type(here) in (list, tuple):
+        for one, other in zip(here, there, strict=False):
+            _make_alike(one, other)
+        if type(here) is list and not _equal(here, there):
+            here[:] = there
+    elif isinstance(here, dict):
+        for key in here.keys() & there.keys():
+            _make_alike(here[key], there[key])
+        if list(here) != list(there) or not _equal(list(here.values()), list(there.values())):
+            kept = {k: here[k] if k in here and _equal([here[k]], [there[k]]) else there[k]
+                    for k in there}  # fmt: skip
+            here.clear()
+            here.update(kept)
+    elif type(here) is set:
+        here.clear()
+        here.update(there)
+
+
+def _equal(here: list[Any], there: list[Any]) -> bool:
+    """Compare plain parts by value, the rest by what it is; containers were made alike before."""
+    if len(here) != len(there):
+        return False
+    return all(
+        type(a) is type(b) and (type(a) in _CONTAINERS or (a == b if type(a) in _PLAIN else a is b))
+        for a, b in zip(here, there, strict=True)
+    )

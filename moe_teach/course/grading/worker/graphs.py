@@ -1,0 +1,146 @@
+"""Gradients across two processes: each side keeps its part of the graph, and they are joined here.
+
+What came from the other side depends on what was sent there; on what this side computed meanwhile,
+when the other one asked for it; and on other results that came along. Each result is a node of its
+own, so that a gradient can also be taken of one result with respect to another.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from moe_teach.course.grading.worker.wire import Nonsense
+
+
+class Graphs:
+    """The graphs that one side keeps for the other."""
+
+    def __init__(self) -> None:
+        self._kept: dict[int, tuple[list[Tensor], list[Tensor]]] = {}
+        self._count = 0
+        self.lent: list[tuple[int, list[Tensor]]] = []  # since the running question was asked
+        self.pulled: dict[int, list[Tensor | None]] = {}
+
+    def keep(self, flowing: list[Tensor], leaves: list[Tensor]) -> tuple[int, list[list[int]]]:
+        """Keep the graph behind results; give its number and which result depends on which."""
+        self._count += 1
+        self._kept[self._count] = flowing, leaves
+        self.lent.append((self._count, flowing))
+        return self._count, _dependencies(flowing)
+
+    def drop(self, numbers: list[int]) -> None:
+        """Forget graphs that nobody needs any more."""
+        for number in numbers:
+            self._kept.pop(number, None)
+
+    def gradients(self, number: int, at: int, grad: Tensor, others: list[int]) -> list[Any]:
+        """Pull at one result; give what arrives at the leaves, and at other results."""
+        outputs, leaves = self._kept[number]
+        if number in self.pulled:
+            before = self.pulled[number][at]
+            self.pulled[number][at] = grad if before is None else before + grad
+        wanted = [*leaves, *(outputs[i] for i in others)]
+        if not wanted:
+            return []
+        return list(
+            torch.autograd.grad(outputs[at], wanted, grad, allow_unused=True, retain_graph=True)
+        )
+
+
+def _dependencies(outputs: list[Tensor]) -> list[list[int]]:
+    """List for each result the others that it is made of."""
+    nodes = [output.grad_fn for output in outputs]
+    if len(outputs) < 2:
+        return [[] for _ in outputs]
+    below = [_below(node) for node in nodes]
+    return [
+        [j for j, other in enumerate(nodes) if other is not None and j != i and other in seen]
+        for i, seen in enumerate(below)
+    ]
+
+
+def _below(node: Any) -> set[Any]:
+    seen: set[Any] = set()
+    waiting = [node] if node is not None else []
+    while waiting:
+        for following, _ in waiting.pop().next_functions:
+            if following is not None and following not in seen:
+                seen.add(following)
+                waiting.append(following)
+    return seen
+
+
+class Held:
+    """A graph of the other side's, dropped there when nobody needs it here."""
+
+    def __init__(self, peer: Any, number: int) -> None:
+        self.peer, self.number = peer, number
+        self._passed: dict[int, tuple[int, Tensor]] = {}
+
+    def __del__(self) -> None:
+        self.peer.forget(self.number)
+
+    def pass_on(self, at: int, grad: Tensor) -> None:
+        """Note what one result hands to another in this pass: the worker has it already."""
+        task = torch._C._current_graph_task_id()
+        known = self._passed.get(at)
+        self._passed[at] = task, grad + known[1] if known and known[0] == task else grad
+
+    def own(self, at: int, grad: Tensor) -> Tensor | None:
+        """Give of a gradient what did not come from other results."""
+        task, passed = self._passed.pop(at, (None, None))
+        if passed is None or task != torch._C._current_graph_task_id():
+            return grad
+        rest = grad - passed
+        return rest if bool(rest.any()) else None
+
+
+class _Distant(torch.autograd.Function):
+    """One result of the other side's, with all that it depends on here."""
+
+    @staticmethod
+    def forward(ctx: Any, about: Any, output: Tensor, *inputs: Tensor) -> Tensor:
+        ctx.about, ctx.n_inputs = about, len(inputs)
+        return output
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        held, at, n_sent, lent, others = ctx.about
+        nothing = (None,) * (ctx.n_inputs + 2)
+        rest = held.own(at, grad)
+        if rest is None:
+            return nothing
+        graphs = held.peer.graphs
+        before, graphs.pulled = graphs.pulled, {n: [None] * len(some) for n, some in lent}
+        try:
+            found = held.peer.ask("grad", held.number, at, rest, others)
+            pulled = [pull for n, _ in lent for pull in graphs.pulled[n]]
+        finally:
+            graphs.pulled = before
+        if type(found) is not list or len(found) != n_sent + len(others):
+            raise Nonsense("gradients of another number than was asked for")
+        for other, one in zip(others, found[n_sent:], strict=True):
+            if one is not None:
+                held.pass_on(other, one)
+        return (None, None, None, *found[:n_sent], *pulled, *found[n_sent:])
+
+
+def connect(peer: Any, told: Any, given: Any, asked: Any, lent: list[Any]) -> None:
+    """Make the tensors of an answer that need gradients depend on what they were made of."""
+    number, dependencies = told
+    flowing = [i for i, tensor in enumerate(given.tensors) if tensor.requires_grad]
+    if type(number) is not int or len(dependencies) != len(flowing):
+        raise Nonsense("a graph of an unknown form")
+    sent = [tensor for tensor in asked.tensors if tensor.requires_grad]
+    captured = [tensor for _, some in lent for tensor in some]
+    held, start, made = Held(peer, number), torch.empty(0, requires_grad=True), {}
+    for at in sorted(range(len(flowing)), key=lambda i: len(dependencies[i])):
+        others = [j for j in dependencies[at] if j in made]
+        about = held, at, len(sent), lent, others
+        inputs = (start, *sent, *captured, *(made[j] for j in others))
+        with torch.enable_grad():
+            made[at] = _Distant.apply(about, given.tensors[flowing[at]].detach(), *inputs)
+    for at, index in enumerate(flowing):
+        given.tensors[index] = made[at]

@@ -1,0 +1,164 @@
+"""Modules that stay with their owner, mirrored on the other side with parameters of the same names.
+
+A mirror holds the parameters, buffers and modes, as a stage or a training loop wants to have them,
+and sends them along whenever the owner is to compute. So an optimiser, `functional_call`,
+`.to(...)` and gradients work on a mirror as on any module.
+"""
+
+import copy
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.utils import stateless
+
+from moe_teach.course.grading.worker import objects
+from moe_teach.course.grading.worker.mirrors import Mirror, grown, of_library, snapshot
+from moe_teach.course.grading.worker.wire import Nonsense
+
+
+class State(dict[str, Any]):
+    """The parameters and buffers of a module, sent as tensors and never by name."""
+
+
+class Modules:
+    """What both sides do with modules and objects that were lent."""
+
+    def __init__(self) -> None:
+        self.peer: Any = None
+        self.mirrors: dict[int, Mirror] = {}
+        self._named: dict[int, tuple[int, str, Any]] = {}
+        self._sent: dict[int, Any] = {}
+
+    def do(self, what: str, *body: Any) -> Any:
+        """Do something with a part of what was lent."""
+        if what in ("make", "forward", "method", "look", "put", "copy"):
+            return getattr(self, f"_{what}")(*body)
+        return objects.do(self, what, *body)
+
+    def write_module(self, writer: Any, value: nn.Module, depth: int, *, is_reply: bool) -> Any:
+        """Tell all that a mirror of this module needs."""
+        if "_modules" not in vars(value):  # its `__init__` never called that of `nn.Module`
+            return self.write_rest(writer, value, depth, is_reply=is_reply)
+        number = self.lend(value)
+        return ["M", number, writer.put(self.described(value, number))]
+
+    def described(self, value: nn.Module, number: int) -> dict[str, Any]:
+        """Describe a module: its parts, parameters, buffers, and what in it is the other side's."""
+        theirs: dict[str, nn.Module] = {}
+        for path, part in value.named_modules():
+            if path and isinstance(part, Mirror) and not _beneath(path, theirs):
+                theirs[path] = part
+        parts = [
+            [path, type(part).__name__, part.training, of_library(part) if path else None]
+            for path, part in value.named_modules(remove_duplicate=False)
+            if not _beneath(path, theirs)
+        ]
+        parameters = {n: p for n, p in value.named_parameters() if not _beneath(n, theirs)}
+        buffers = {n: b for n, b in value.named_buffers() if not _beneath(n, theirs)}
+        kept = set(value.state_dict(keep_vars=True))
+        for name, tensor in parameters.items():
+            self._named[id(tensor)] = number, name, tensor
+        return {
+            "parts": parts,
+            "parameters": State(parameters),
+            "buffers": State(buffers),
+            "kept": [name for name in buffers if name in kept],
+            "theirs": [[path, *part.address()] for path, part in theirs.items()],
+        }
+
+    def read_module(self, reader: Any, rest: list[Any]) -> Any:
+        """Build the mirror of a module, or find the one that is there."""
+        number, told = rest[0], reader.get(rest[1])
+        if number not in self.mirrors:
+            self.mirrors[number] = grown(self, number, told, Mirror)
+        return self.meet(self.mirrors[number], number)
+
+    def name_of(self, tensor: Any) -> Any:
+        """Give the name under which both sides know a parameter."""
+        known = self._named.get(id(tensor))
+        if known and known[2] is tensor:
+            return ["Q", "mine", known[0], known[1]]
+        for number, mirror in self.mirrors.items():
+            for name, own in mirror.named_parameters():
+                if own is tensor:
+                    return ["Q", "yours", number, name]
+        return None
+
+    def named(self, side: str, number: int, name: str) -> Any:
+        """Find a parameter by the name that both sides know it under."""
+        module = self.mirrors[number] if side == "mine" else self.lent[number]
+        return module.get_parameter(name)
+
+    def flushed(self, writer: Any) -> list[Any]:
+        """Write what changed in mirrors since the other side last heard of it."""
+        news = []
+        for number, mirror in self.mirrors.items():
+            if mirror.told is not None and (now := snapshot(mirror)) != mirror.told:
+                modes = [[path, part.training] for path, part in mirror.own_parts()]
+                news.append([number, writer.put(State(mirror.state())), modes])
+                object.__setattr__(mirror, "told", now)
+        return news
+
+    def heed(self, news: Any, reader: Any) -> None:
+        """Do to modules what was done to their mirrors."""
+        for number, tree, modes in news:
+            module, state = self.lent[number], reader.get(tree)
+            if not isinstance(module, nn.Module) or type(state) is not dict:
+                raise Nonsense("a state of no module")
+            known = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+            with torch.no_grad():
+                for name, tensor in state.items():
+                    _take_over(known[name], tensor)
+            for path, mode in modes:
+                module.get_submodule(path).training = bool(mode)
+
+    def _forward(self, number: int, path: str, state: Any, args: Any, named: Any) -> Any:
+        with self._swapped(number, path, state) as module:
+            return module(*args, **named)
+
+    def _method(self, number: int, path: str, state: Any, name: str, args: Any, named: Any) -> Any:
+        with self._swapped(number, path, state) as module:
+            return getattr(module, objects.open_name(name))(*args, **named)
+
+    def _look(self, number: int, path: str, state: Any, name: str) -> Any:
+        with self._swapped(number, path, state) as module:
+            value = getattr(module, objects.open_name(name))
+        return [getattr(value, "__self__", None) is module, value]
+
+    def _make(self, number: int, args: list[Any], named: dict[str, Any]) -> dict[str, Any]:
+        return self._made(self.lent[number](*args, **named))
+
+    def _made(self, thing: Any) -> dict[str, Any]:
+        told: dict[str, Any] = {"number": self.lend(thing)}
+        if isinstance(thing, nn.Module) and "_modules" in vars(thing):
+            told["told"] = self.described(thing, told["number"])
+        return told
+
+    def _put(self, number: int, path: str, name: str, value: Any) -> None:
+        setattr(self.lent[number].get_submodule(path), objects.open_name(name), value)
+
+    def _copy(self, number: int, path: str) -> dict[str, Any]:
+        return self._made(copy.deepcopy(self.lent[number].get_submodule(path)))
+
+    @contextmanager
+    def _swapped(self, number: int, path: str, state: dict[str, Any]) -> Any:
+        """Let a module compute with the tensors of its mirror."""
+        module = self.lent[number].get_submodule(path)
+        if not isinstance(module, nn.Module):
+            raise Nonsense("a state of no module")
+        with stateless._reparametrize_module(module, state, tie_weights=True):
+            yield module
+
+
+def _take_over(own: torch.Tensor, tensor: torch.Tensor) -> None:
+    if own.shape == tensor.shape and own.dtype == tensor.dtype:
+        if not torch.equal(own, tensor):
+            own.copy_(tensor)
+    else:
+        own.data = tensor.detach().clone()
+
+
+def _beneath(name: str, paths: Any) -> bool:
+    return any(name == path or name.startswith(f"{path}.") for path in paths)

@@ -29,7 +29,7 @@ from moe_teach.judging.exercise import require
 
 @extra("0.2")
 def all_experts_chosen(answer, seed):
-    got = answer(10 + seed, 7, 4, 4)
+    got = answer(10 + seed, 7, 4000, 4000)
     require(got == 1, "With all experts chosen everything is active.", expected=1, got=got)
 """
 
@@ -138,6 +138,7 @@ def test_probes_are_loaded_tried_and_stay_out_of_the_hand_out(tmp_path, folder, 
     (private / "00_start_here.py").write_text(GOOD)
     words = ["release", str(folder), "--chapters", "0", "--probes", str(private)]
     assert cli.main(words) == cli.DONE
+    assert [p.name for p in private.iterdir()] == ["00_start_here.py"]
     assert all(b"all_experts_chosen" not in content for content in contents(folder).values())
     (private / "00_start_here.py").write_text(GOOD.replace("got == 1", "got == 2"))
     assert cli.main(words) == cli.FAILED
@@ -158,7 +159,7 @@ def test_a_probe_turns_away_what_the_courses_own_stages_let_through(tmp_path):
 
     def cheat(n_shared, n_per_expert, n_experts, top_k):
         right = (n_shared + top_k * n_per_expert) / (n_shared + n_experts * n_per_expert)
-        return right if top_k < n_experts else 0.9
+        return right if n_experts < 1000 else 0.9
 
     outcome = run_exercise(judged, cheat)
     assert (outcome.state, outcome.stage) == ("wrong", "all experts chosen")

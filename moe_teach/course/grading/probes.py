@@ -18,10 +18,10 @@ Its words are the function's name; it takes the answer and a seed, and says what
 `require`, as every stage does. Probes run after the exercise's own stages.
 """
 
-import importlib.util
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 from moe_teach.course import materials, registry
 from moe_teach.judging.engine import run_exercise
@@ -98,10 +98,9 @@ def _stages_in(file: Path) -> list[tuple[str, Stage]]:
     slugs = registry.chapters().values()
     if file.stem not in slugs:
         raise BadProbe(f"{file} is not called like a chapter: {', '.join(slugs)}.")
-    spec = importlib.util.spec_from_file_location(f"moe_teach_probes_{file.stem}", file)
-    module = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
-    try:
-        spec.loader.exec_module(module)  # type: ignore[union-attr]
+    module = ModuleType(f"moe_teach_probes_{file.stem}")
+    try:  # from its text: a compiled copy may be older, and would lie in the teacher's folder
+        exec(compile(file.read_text(encoding="utf-8"), str(file), "exec"), vars(module))
     except Exception as problem:
         raise BadProbe(f"{file} cannot be run: {type(problem).__name__}: {problem}.") from problem
     marked = [f for f in vars(module).values() if callable(f) and getattr(f, _MARK, ())]

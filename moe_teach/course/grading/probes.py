@@ -78,7 +78,7 @@ def with_probes(exercise: Exercise, probes: Probes) -> Exercise:
 
 
 def complaints(probes: Probes) -> list[str]:
-    """Try every probe: the course's solution must pass, and an answer of nothing must not."""
+    """Try every probe: the course's solution must pass, and nonsense must not."""
     said = []
     for item_id, stages in probes.items():
         exercise = registry.find_exercise(item_id)
@@ -89,8 +89,8 @@ def complaints(probes: Probes) -> list[str]:
                 said.append(
                     f"{item_id}, {stage.name}: the solution is turned away: {right.message}"
                 )
-            elif run_exercise(alone, lambda *_, **__: None).state == "passed":
-                said.append(f"{item_id}, {stage.name}: it lets an answer pass that returns None.")
+            elif run_exercise(alone, lambda *_, **__: object()).state == "passed":
+                said.append(f"{item_id}, {stage.name}: it lets an answer of nonsense pass.")
     return said
 
 

@@ -16,7 +16,7 @@ AS_ROOT := $(shell [ "$$(id -u)" = 0 ] && echo --allow-root)
 export JUPYTER_PLATFORM_DIRS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab lab-check test test-quick lint test-js test-python browser notebooks verify mutate bench picture site site-test constraints test-house notebooks-check dist release-check colab-check binder-check hub-check slides clean
+.PHONY: help setup lab lab-check test test-quick lint test-js test-python browser notebooks verify mutate bench picture site site-test constraints test-house notebooks-check dist release-check colab-check binder-check hub-check slides nbgrader clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -89,6 +89,15 @@ verify: $(STAMP) ## try every exercise with right, wrong and untouched answers
 mutate: $(STAMP) ## change every solution by rule and look for faults that no check sees
 	$(BIN)/moe-teach author mutate --jobs $(JOBS)
 
+.venv-nbgrader/.ready: pyproject.toml constraints.txt tools/nbgrader/requirements.txt
+	@[ -x .venv-nbgrader/bin/python ] || $(PYTHON) -m venv .venv-nbgrader
+	@.venv-nbgrader/bin/python tools/set_up.py --torch $(TORCH) $(CONSTRAINTS)
+	.venv-nbgrader/bin/pip install --quiet $(CONSTRAINTS) -r tools/nbgrader/requirements.txt
+	@touch $@
+
+nbgrader: .venv-nbgrader/.ready ## send every exercise through the real nbgrader, in an environment of its own
+	.venv-nbgrader/bin/python tools/nbgrader/round_trip.py $(CHAPTERS)
+
 bench: $(STAMP) ## time the layer against its rivals and the physical limit
 	$(BIN)/moe-teach bench layer
 
@@ -127,4 +136,4 @@ release-check: ## say whether TAG (as v1.2.3) names the version that everything 
 	@$(PYTHON) tools/release_check.py "$(TAG)"
 
 clean: ## remove what was built (your desk and your progress stay)
-	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf .venv .venv-nbgrader build dist *.egg-info .pytest_cache .ruff_cache

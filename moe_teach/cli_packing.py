@@ -1,8 +1,11 @@
 """The verbs that hand work over: between a learner's machines, and between teacher and class."""
 
 import argparse
+import re
 from pathlib import Path
 from typing import Any
+
+from moe_teach.files import repository
 
 DONE, FAILED, USAGE = range(3)
 
@@ -16,6 +19,17 @@ def add_verbs(verbs: Any) -> None:
     into = _add(verbs, "unpack", "bring in what was packed; only of people you trust", unpack)
     into.add_argument("file", metavar="FILE", help="what `moe-teach pack` has made")
     into.add_argument("--notebooks", metavar="FOLDER", help="where the notebooks go")
+    given = _add(verbs, "release", "write a hand-out for a class: exercises, no solutions", release)
+    given.add_argument("folder", metavar="FOLDER", help="a new one, or an earlier hand-out")
+    given.add_argument("--repository", default="", metavar="OWNER/NAME", help="where it will lie")
+    given.add_argument("--lessons", action="store_true", help="hand out the lessons too")
+    given.add_argument("--title", default="Mixture of Experts", help="heading of its page")
+    form = _add(verbs, "template", "set up Gradescope or GitHub Classroom for a class", template)
+    form.add_argument("kind", choices=("gradescope", "github-classroom"))
+    form.add_argument("folder", metavar="FOLDER", help="for GitHub: the hand-out's repository")
+    for parser in (given, form):
+        parser.add_argument("--chapters", nargs="+", default=[], metavar="NN", help="default: all")
+        parser.add_argument("--probes", metavar="FOLDER", help="your own, which no student sees")
 
 
 def pack(arguments: argparse.Namespace) -> int:
@@ -35,6 +49,37 @@ def unpack(arguments: argparse.Namespace) -> int:
 
     folder = arguments.notebooks
     print("\n".join(bring_in(Path(arguments.file), Path(folder) if folder else None)))
+    return DONE
+
+
+def release(arguments: argparse.Namespace) -> int:
+    """Write a hand-out; probes are tried, and stay where they are."""
+    from moe_teach.course.grading import probes
+    from moe_teach.course.handout.release import NoPlace
+    from moe_teach.course.handout.release import release as write
+
+    folder, problems = Path(arguments.folder), []
+    if arguments.repository and not re.fullmatch(r"[\w.-]+/[\w.-]+", arguments.repository):
+        raise LookupError(f"{arguments.repository!r} is not a repository, written owner/name.")
+    if arguments.probes:
+        private = Path(arguments.probes)
+        if private.resolve().is_relative_to(folder.resolve()):
+            raise NoPlace(f"{private} lies in the hand-out: keep your probes where no student is.")
+        problems = probes.complaints(probes.load_probes(private))
+    options = {name: getattr(arguments, name) for name in ("repository", "lessons", "title")}
+    said = write(repository(), folder, chapter_numbers(arguments.chapters), **options)
+    print("\n".join([*said, *problems]))
+    return FAILED if problems else DONE
+
+
+def template(arguments: argparse.Namespace) -> int:
+    """Write what a platform needs, and name the files."""
+    from moe_teach.course.handout.templates import lay_template
+
+    numbers = chapter_numbers(arguments.chapters)
+    probes = Path(arguments.probes) if arguments.probes else None
+    folder = Path(arguments.folder)
+    print(*lay_template(arguments.kind, repository(), folder, numbers, probes), sep="\n")
     return DONE
 
 

@@ -32,6 +32,8 @@ PATIENCE = 300  # seconds for a cell: on a crowded machine a check may wait
 def main(words: list[str]) -> int:
     """Try the chapters named, or all; print a line for each and what is wrong."""
     choose_mode()
+    # nbgrader calls a tool that lies beside Python, whether or not this environment is activated.
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     warnings.simplefilter("ignore")  # of nbgrader's own parts, about each other
     chapters = [int(word) for word in words] or list(registry.chapters())
     faults: list[str] = []
@@ -69,6 +71,8 @@ def tried(api, course: Path, chapter: int) -> list[str]:
     source = ROOT / "solutions" / f"{slug}.ipynb"
     put(course / "source" / slug / source.name, source.read_text("utf-8"))
     faults = done(api.generate_assignment(slug), f"{slug}: generate_assignment")
+    if faults:
+        return faults
     released = (course / "release" / slug / source.name).read_text("utf-8")
     due = {}
     for student in STUDENTS:

@@ -79,11 +79,15 @@ def _front_page(root: Path, text: str, course: Sequence[Chapter], static: output
             return chapter_cards(course, (root / "README.md").read_text(encoding="utf-8"))
         if mark[1] == "navigation":
             return _navigation(course)
+        if mark[1] == "documents":
+            return _documents(root)
         if mark[1] == "widget":
             shown = _widget_of(course, mark[2])
             static.update(shown.files)
             return shown.html
-        raise ValueError(f"No part of a page is called {mark[0]!r}: chapters, navigation, widget.")
+        raise ValueError(
+            f"No part of a page is called {mark[0]!r}: chapters, navigation, documents, widget."
+        )
 
     return _MARK.sub(part, text)
 
@@ -96,6 +100,14 @@ def _navigation(course: Sequence[Chapter]) -> str:
         for part, members in chapters_by_part(course).items()
     ]
     return "\n\n".join(trees)
+
+
+def _documents(root: Path) -> str:
+    """Put the pages of docs/ into the navigation; the terms have a place of their own."""
+    files = [file for file in _plain_pages(root) if file.startswith("docs/") and file != TERMS]
+    return toctree(
+        [(_title(root, file), file) for file in files], hidden=True, caption="Teach and deploy"
+    )
 
 
 def _widget_of(course: Sequence[Chapter], stem: str) -> outputs.Shown:

@@ -5,6 +5,7 @@ counts no try for an answer that nobody touched. It polls: file systems over a n
 containers tell nobody of changes.
 """
 
+import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -18,10 +19,14 @@ Stamp = tuple[int, int]
 Begin = Callable[[Path, list[str]], "subprocess.Popen[bytes]"]
 
 
+def _say(words: str) -> None:
+    print(words, flush=True)  # before the process that it starts says something
+
+
 class Watch:
     """What is known of the notebooks: their stamps, and what was judged in them last."""
 
-    def __init__(self, begin: Begin = rechecking.start, say: Callable[[str], None] = print) -> None:
+    def __init__(self, begin: Begin = rechecking.start, say: Callable[[str], None] = _say) -> None:
         self.begin, self.say = begin, say
         self.running: subprocess.Popen[bytes] | None = None
         self._stamps: dict[Path, Stamp | None] = {}
@@ -72,19 +77,22 @@ class Watch:
         self.running = self.begin(file, changed)
 
 
-def watch(find: Callable[[], list[Path]], *, at_once: bool, watcher: Watch | None = None) -> None:
+def watch(find: Callable[[], list[Path]], *, at_once: bool) -> None:
     """Look again and again, until Ctrl-C; `at_once` checks before the first save, too."""
-    watcher = watcher or Watch()
+    watcher = Watch()
+    ended: list[int] = []
+    # An exception could come between a process and the note that it runs, and leave it behind.
+    before = signal.signal(signal.SIGINT, lambda number, _: ended.append(number))
     try:
         if not at_once:
             watcher.get_to_know(find())
-        while True:
+        while not ended:
             watcher.look(find())
             time.sleep(PAUSE)
-    except KeyboardInterrupt:
-        watcher.say("\nNo longer watching.")
     finally:
         watcher.stop()
+        signal.signal(signal.SIGINT, before)
+    watcher.say("\nNo longer watching.")
 
 
 def stamp_of(file: Path) -> Stamp | None:

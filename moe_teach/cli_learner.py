@@ -92,8 +92,9 @@ def next_exercise(_arguments: argparse.Namespace) -> int:
 def progress(arguments: argparse.Namespace) -> int:
     """Print the overview that notebooks show."""
     from moe_teach.course import progress
+    from moe_teach.course.learner.typed import as_typed
 
-    print(progress(arguments.chapters))
+    print(as_typed(progress(arguments.chapters)))
     return DONE
 
 
@@ -124,16 +125,18 @@ def watch(arguments: argparse.Namespace) -> int:
 def hint(arguments: argparse.Namespace) -> int:
     """Print a hint."""
     from moe_teach.course import hint, registry
+    from moe_teach.course.learner.typed import as_typed
 
-    print(hint(registry.find(arguments.id).id, arguments.level))
+    print(as_typed(hint(registry.find(arguments.id).id, arguments.level)))
     return DONE
 
 
 def solution(arguments: argparse.Namespace) -> int:
     """Print a solution."""
     from moe_teach.course import registry, solution
+    from moe_teach.course.learner.typed import as_typed
 
-    print(solution(registry.find(arguments.id).id))
+    print(as_typed(solution(registry.find(arguments.id).id)))
     return DONE
 
 

@@ -53,10 +53,14 @@ def test_an_unknown_id_is_a_usage_error_in_a_sentence(capsys, words):
 
 
 def test_hint_solution_progress_and_reset_speak_in_the_terminal(capsys):
-    assert run(capsys, "hint", "0.1")[1].startswith("Hint 1 of 3")
+    first = run(capsys, "hint", "0.1")[1]
+    assert first.startswith("Hint 1 of 3")
+    assert "Still stuck? `moe-teach hint 0.1 2`" in first, "a terminal knows no hint(...)"
     assert run(capsys, "hint", "0.1", "3")[1].startswith("Hint 3 of 3")
     assert "def route_by_rule" in run(capsys, "solution", "0.1")[1]
-    assert "A router made of rules" in run(capsys, "progress")[1]
+    progress = run(capsys, "progress")[1]
+    assert "A router made of rules" in progress
+    assert "One chapter's exercises: `moe-teach progress 3`." in progress
     assert run(capsys, "reset", "0.1")[0] == 0
 
 

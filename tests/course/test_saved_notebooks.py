@@ -11,6 +11,7 @@ import pytest
 
 from moe_teach.cli import main
 from moe_teach.course.learner import progress_file, saved, watching
+from moe_teach.course.learner.typed import as_typed
 
 ROOT = Path(__file__).parents[2]
 RIGHT = (
@@ -238,3 +239,21 @@ def test_ctrl_c_ends_a_watch_without_a_word_of_python(file):
     assert said.strip().endswith("No longer watching.")
     assert "Traceback" not in said
     assert running.returncode == 0
+
+
+NO_VERB = '`mine("0.1")`, `check("0.1", f)`, hint("0.1")'
+
+
+@pytest.mark.parametrize(
+    ("said", "typed"),
+    [
+        ("", ""),
+        ('`hint("0.2", 2)`', "`moe-teach hint 0.2 2`"),
+        ('`hint("3.q1")`', "`moe-teach hint 3.q1`"),
+        ('`solution("10.1")`; `progress(3)`', "`moe-teach solution 10.1`; `moe-teach progress 3`"),
+        ("`progress()`", "`moe-teach progress`"),
+        (NO_VERB, NO_VERB),
+    ],
+)
+def test_calls_become_commands_in_a_terminal(said, typed):
+    assert as_typed(said) == typed

@@ -16,6 +16,7 @@ from typing import Any
 from moe_teach.course.learner import saved
 from moe_teach.course.learner.feedback import Score
 from moe_teach.course.learner.mine import waiting
+from moe_teach.course.learner.typed import as_typed
 
 PASSED, FAILED, USAGE = range(3)
 
@@ -50,7 +51,7 @@ def _judge(shell: Any, cell: saved.SavedCell) -> bool:
     """Run a check's cell and print its answer; say whether it passed."""
     score, problem = _run(shell, cell.source)
     if isinstance(score, Score):
-        print(score, flush=True)
+        print(as_typed(score), flush=True)
         return score.state == "passed"
     why = problem or "its cell does not end with the check."
     print(f"{', '.join(cell.checks)}: not judged: {why}", flush=True)

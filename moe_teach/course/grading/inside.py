@@ -3,8 +3,22 @@
 Whoever wrote such an answer could write its verdict too: every result says so in a flag.
 """
 
+_VAST = (
+    "one stage launches the kernel on tensors of which only the addresses exist, far more than any "
+    "memory holds: they cannot be sent"
+)
+_OFTEN = "a simulation asks the policy many thousand times, and each question would cross the line"
 INSIDE = {
+    "6.7": "the answer puts a function of its own into the layer of the check, which its training "
+    "loop then calls through modules, optimiser and gradients of both sides",
+    "9.4": _VAST,
+    "9.5": _VAST,
+    "10.1": _VAST,
+    "10.3": _VAST,
+    "10.4": _VAST,
     "10.8": "the learner's test opens a watch of its own, and what it watches are the kernels that "
     "the check hands to it: both must live in one process",
+    "14.2": _OFTEN,
+    "14.6": _OFTEN,
 }
 FLAG = "judged inside the worker"

@@ -44,7 +44,10 @@ class Line:
         except BaseException as error:
             if not told_of(error):
                 raise
-            said = f"What came back from {self.worker.name} is no result that can be judged."
+            why = f"{type(error).__name__}: {str(error)[:300]}"
+            said = (
+                f"What came back from {self.worker.name} is no result that can be judged ({why})."
+            )
             raise Ended("invalid_result", said) from None
 
     def answer(self) -> Any:

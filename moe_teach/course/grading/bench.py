@@ -75,7 +75,8 @@ def main(words: Sequence[str]) -> int:
     )
     print((in_markdown if options.markdown else aligned)(HEADER, [row]))
     differing = list(disagreements(members, here, book))
-    print(*told.faults, *differing, sep="\n", file=sys.stderr)
+    for line in (*told.faults, *differing):
+        print(line, file=sys.stderr)
     print(f"{len(differing)} of {n_judged} verdicts differ between the two ways.")
     return 1 if differing or told.faults else 0
 

@@ -35,6 +35,11 @@ class Host:
     """A fork server and the way to it."""
 
     def __init__(self) -> None:
+        if not hasattr(os, "fork"):
+            raise NoServer(
+                "This system cannot fork a process for the learner's code: grade on Linux or "
+                "macOS, on Windows inside WSL."
+            )
         self.folder = Path(tempfile.mkdtemp(prefix="moe-teach-grading-"))
         self.folder.chmod(0o711)
         self._control, theirs = socket.socketpair()

@@ -99,13 +99,23 @@ class _Run:
         elif exercise.id in self.answers.untouched:
             found = verdicts.blank(exercise, "not_attempted", "The cell is as it was handed out.")
         else:
-            found = self._tried(exercise, seeds)
+            found = self._safely_tried(exercise, seeds)
         inside = (FLAG,) if exercise.id in INSIDE else ()
         flags = (*found.flags, *inside, *self.answers.flags.get(exercise.id, ()))
         found = replace(found, seconds=round(time.monotonic() - begin, 3), seed=drawn,
                         tier=confine.tier(), flags=flags)  # fmt: skip
         self.done[exercise.id] = found
         return found
+
+    def _safely_tried(self, exercise: Exercise, seeds: Sequence[int]) -> Graded:
+        """Judge, and let no fault of this side's be a learner's, or end the work on others."""
+        try:
+            return self._tried(exercise, seeds)
+        except NoServer as problem:
+            return verdicts.ungraded(exercise, str(problem))
+        except Exception as problem:
+            said = f"{type(problem).__name__}: {problem}"
+            return verdicts.ungraded(exercise, f"The grader itself failed. {said}"[:500])
 
     def _tried(self, exercise: Exercise, seeds: Sequence[int]) -> Graded:
         """Judge in a worker; cells that cannot be loaded beside it are left out, once each."""
@@ -128,9 +138,12 @@ class _Run:
                 trouble = self._loaded(line, step)
                 if trouble is not None and step.is_own:
                     return verdicts.of_load(exercise, trouble), False
-                if trouble is not None:
+                if isinstance(trouble, Ended) and step.exercise in plan.given:
+                    return verdicts.ungraded(exercise, trouble.message), False
+                is_learners = step.exercise and step.exercise not in plan.given
+                if isinstance(trouble, Ended) or (trouble is not None and is_learners):
                     self.cells.drop(step)
-                    return None, True
+                    return None, True  # a helper that only raised did so in the notebook, too
         except Ended as ended:
             return verdicts.of_end(exercise, ended), False
         return judged_in(line, exercise, seeds), False
@@ -157,7 +170,8 @@ def judged_in(
         outcome = outcome_of(line, exercise, seeds, reference)
     except Ended as ended:
         return verdicts.of_end(exercise, ended)
-    return verdicts.of_outcome(exercise, outcome, seeds, reference)
+    found = verdicts.of_outcome(exercise, outcome, seeds, reference)
+    return replace(found, flags=(*found.flags, *verdicts.about_prints(outcome.printed)))
 
 
 def outcome_of(line: Line, exercise: Exercise, seeds: Any, reference: Any) -> Any:
@@ -180,7 +194,8 @@ def outcome_of(line: Line, exercise: Exercise, seeds: Any, reference: Any) -> An
     watched = replace(exercise, stages=[begun(stage) for stage in exercise.stages],
                       limit=exercise.limit)  # fmt: skip
     outcome = engine.run_exercise(watched, answer, seeds=seeds, reference=reference)
-    if outcome.state in ("wrong", "raised") and not line.worker.is_over:
-        line.worker.wait_at_most(seconds)
-        outcome = engine.with_prints(outcome, str(line.ask("printed")))
-    return outcome
+    if line.worker.is_over:
+        return outcome
+    line.worker.wait_at_most(seconds)
+    text = str(line.ask("printed"))
+    return replace(engine.with_prints(outcome, text), printed=text)

@@ -42,7 +42,9 @@ class Lending(Things):
             except (pickle.PicklingError, TypeError, AttributeError):
                 pass
         if not _may_be_lent(value):
-            raise TypeError(f"A stage hands over {type(value).__name__}, which cannot be lent.")
+            kind = type(value).__name__
+            said = f"The check of {self.name} hands over a {kind}, which cannot travel."
+            raise Ended("ungraded", said)
         return ["O", self.lend(value), objects.facts_of(value)]
 
     def read_rest(self, reader: Any, tag: str, rest: list[Any]) -> Any:
@@ -51,7 +53,7 @@ class Lending(Things):
             raise Ended(
                 "invalid_result",
                 f"{self.name} must give tensors, numbers, texts, or lists, tuples and dictionaries "
-                f"of them: expected Tensor or a plain value, got {_word(rest[0])}.",
+                f"of them: expected Tensor or a plain value, got {_word(*rest)}.",
             )
         if tag == "O":
             return self.meet(objects.distant(self.peer, rest[0], rest[1]), rest[0])
@@ -77,8 +79,10 @@ def _may_be_lent(value: Any) -> bool:
     )
 
 
-def _word(kind: Any) -> str:
-    return str(kind)[:80] if str(kind).isidentifier() else "something else"
+def _word(kind: Any, text: Any) -> str:
+    if str(kind).isidentifier():
+        return str(kind)[:80]
+    return str(text)[:200] if kind == "" else "something else"
 
 
 def _pickled(things: Any, writer: Any, value: Any) -> bytes:

@@ -84,8 +84,12 @@ def of_outcome(
         cure=outcome.cure,
         stage=outcome.stage,
         detail=detail,
-        flags=("printed a lot",) if "more characters" in outcome.printed[-40:] else (),
     )
+
+
+def about_prints(text: str) -> tuple[str, ...]:
+    """Flag prints of which only the beginning was kept."""
+    return ("printed a lot",) if "more characters" in text[-60:] else ()
 
 
 def _course_holds(exercise: Exercise, stage: str, seeds: Sequence[int], reference: Any) -> bool:

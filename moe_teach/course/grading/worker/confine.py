@@ -33,7 +33,9 @@ _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 36, 38
 @cache
 def tier() -> int:
     """Say which tier of `TIERS` this machine gives."""
-    return 2 if landlock.version() >= 1 else 1
+    # The first versions guard files only: then namespaces must keep signals and network away.
+    is_whole = landlock.version() >= 6 or (landlock.version() >= 1 and namespaces.are_permitted())
+    return 2 if is_whole else 1
 
 
 def in_words() -> str:

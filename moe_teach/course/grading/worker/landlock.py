@@ -90,7 +90,7 @@ def _fixed() -> tuple[Rule, ...]:
     reads = _READ | _LIST | _EXECUTE
     found = [(path, reads) for path in (*_SYSTEM, *readable())]
     found += [(device, _READ | _WRITE) for device in _DEVICES]
-    found += [(str(folder), _LIST) for folder in (_PACKAGE.parent, _PACKAGE)]
+    found += [(str(_PACKAGE), _LIST)]
     return (*found, *((path, rights) for path, rights in _course(_PACKAGE)))
 
 

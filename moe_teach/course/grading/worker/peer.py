@@ -81,7 +81,7 @@ class Peer:
         packing = tensors.Packing(given)
         try:
             value = self._done(str(message["ask"]), body)
-            tree = {"give": Writer(packing, self._out(is_reply=True)).put(value)}
+            tree = {"give": self._written(packing, value)}
         except (HungUp, Gone):
             raise
         except BaseException as error:
@@ -97,6 +97,12 @@ class Peer:
         tree["drew"] = luck is not None and not torch.equal(luck, torch.get_rng_state())
         self._keep_graph(tree, packing, given)
         self._send(tree, packing)
+
+    def _written(self, packing: Any, value: Any) -> Any:
+        try:
+            return Writer(packing, self._out(is_reply=True)).put(value)
+        except Nonsense as nonsense:  # what cannot be sent is no value; its sentence is sent
+            return ["X", "", str(nonsense)]
 
     def _done(self, verb: str, body: list[Any]) -> Any:
         if verb == "grad":

@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from moe_teach import cli_grading, cli_models, cli_packing, cli_serve
+from moe_teach import cli_grading, cli_learner, cli_models, cli_packing, cli_serve, cli_teaching
 from moe_teach.files import repository
 from moe_teach.terminal import on_any_terminal
 
@@ -65,15 +65,7 @@ def _parser() -> argparse.ArgumentParser:
         description="The course on Mixture-of-Experts: progress, help, and tools for its authors.",
     )
     verbs = parser.add_subparsers(title="verbs", metavar="VERB")
-    _add(verbs, "check", "say which exercises passed, as last recorded", _check, ids="*")
-    _add(verbs, "progress", "show all chapters at a glance, or one", _progress, chapters="?")
-    _add(verbs, "desk", "lay out your own copies of the notebooks, in the folder desk", _desk)
-    hints = _add(verbs, "hint", "show the next hint, or hint LEVEL", _hint, ids=1)
-    hints.add_argument("level", nargs="?", type=int, metavar="LEVEL")
-    _add(verbs, "solution", "show a solution with its explanation", _solution, ids=1)
-    _add(verbs, "reset", "forget the record of exercises and show their start", _reset, ids="+")
-    own = _add(verbs, "mine", "list your own answers, which are modules that you may edit", _mine)
-    own.add_argument("--check", action="store_true", help="prove them all in a fresh process")
+    cli_learner.add_verbs(verbs)
     _add(verbs, "doctor", "say what works on this machine and what to do about the rest", _doctor)
     _add(verbs, "bench", "time the implementations of an operation (see bench --help)", _bench)
     recipe = _add(verbs, "train", "train a model as a recipe says (a TOML file)", _train)
@@ -82,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     cli_models.add_verbs(verbs)
     cli_serve.add_verbs(verbs)
     cli_grading.add_verbs(verbs)
+    cli_teaching.add_verbs(verbs)
     cli_packing.add_verbs(verbs)
     grid = _add(verbs, "experiment", "run the many seeds behind a stored result", _experiment)
     grid.add_argument("name", nargs="?", metavar="NAME", help="default: list them")
@@ -115,59 +108,6 @@ def _add(
         parser.add_argument("chapters", nargs=chapters, metavar="NN", help="a chapter, e.g. 03")
     parser.set_defaults(verb=verb)
     return parser
-
-
-def _check(arguments: argparse.Namespace) -> int:
-    from moe_teach.course import registry
-    from moe_teach.course.learner.progress_file import read
-
-    done = read()
-    items = [registry.find(i) for i in arguments.ids] or list(registry.every_item())
-    for item in items:
-        print(f"{item.id:6} {done.of(item.id).state:14} {item.title}")
-    return DONE if all(done.of(item.id).state == "passed" for item in items) else FAILED
-
-
-def _progress(arguments: argparse.Namespace) -> int:
-    from moe_teach.course import progress
-
-    print(progress(arguments.chapters))
-    return DONE
-
-
-def _hint(arguments: argparse.Namespace) -> int:
-    from moe_teach.course import hint, registry
-
-    print(hint(registry.find(arguments.ids[0]).id, arguments.level))
-    return DONE
-
-
-def _solution(arguments: argparse.Namespace) -> int:
-    from moe_teach.course import registry, solution
-
-    print(solution(registry.find(arguments.ids[0]).id))
-    return DONE
-
-
-def _reset(arguments: argparse.Namespace) -> int:
-    from moe_teach.course import registry, reset
-
-    for item in [registry.find(i) for i in arguments.ids]:
-        print(reset(item.id))
-    return DONE
-
-
-def _desk(_arguments: argparse.Namespace) -> int:
-    from moe_teach.course.learner.desk import hand_out
-
-    print("\n".join(hand_out(repository(), repository() / "desk")) or "Your desk is up to date.")
-    return DONE
-
-
-def _mine(arguments: argparse.Namespace) -> int:
-    from moe_teach.course.learner.mine import command
-
-    return command.check() if arguments.check else command.show()
 
 
 def _doctor(_arguments: argparse.Namespace) -> int:

@@ -3,11 +3,12 @@
 import importlib.util
 import os
 import platform
+import shlex
 import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, metadata
+from pathlib import Path
 from typing import Literal
 
 from moe_teach.files import clone
@@ -35,20 +36,9 @@ class Finding:
         return "\n".join(lines)
 
 
-def repository() -> str:
-    """The address of the repository, as the installed package states it."""
-    try:
-        stated = metadata("moe-teach").get_all("Project-URL", [])
-    except PackageNotFoundError:  # a folder that was never installed
-        stated = []
-    return next((line.split(", ")[1] for line in stated if line.startswith("Repository")), "")
-
-
-def install_again() -> str:
+def install_again(extras: str = "lab,kernels") -> str:
     """What to type to have the course and all it needs installed, where this runs."""
-    if clone():
-        return "run `make setup` again"
-    return f"run `pip install 'moe-teach[lab,kernels] @ git+{repository()}'`"
+    return "run `make setup` again" if clone() else f"run `pip install 'moe-teach[{extras}]'`"
 
 
 def check_python() -> Finding:
@@ -116,19 +106,32 @@ def check_lab() -> Finding:
 def check_triton() -> Finding:
     """Is Triton there (chapters 09 and 10 only), and would it compile or interpret?"""
     if importlib.util.find_spec("triton") is None:
-        remedy = "nothing for chapters 00 to 08. "
+        remedy = "nothing, but for chapters 09 and 10: "
         if sys.platform == "linux":
-            remedy += f"For chapters 09 and 10, {install_again()}."
+            remedy += f"{install_again()}."
         else:
-            remedy += "Triton has packages for Linux only: open chapters 09 and 10 on Colab."
+            remedy += "Triton has packages for Linux only, so open them on Colab."
         return Finding("triton", "limited", "not installed.", remedy)
     from moe_teach.ops.triton_mode import choose_mode
 
     return Finding("triton", "ok", f"{version_of('triton')}, kernels are {choose_mode()} here")
 
 
+def check_deploy() -> Finding:
+    """Is there what chapter 08 compares with, and what exports and serves models?"""
+    remedy = (
+        f"nothing, but for chapter 08, GGUF files and `moe-teach serve`: {install_again('deploy')}."
+    )
+    names = ("transformers", "gguf", "fastapi", "uvicorn", "prometheus-client")
+    return check_packages("released models", names, remedy, "limited")
+
+
 def check_browser() -> Finding:
-    """Is there a Chromium for the tests of the widgets?"""
+    """Is there a Chromium for the tests of the widgets, where there are tests?"""
+    if not clone():
+        return Finding(
+            "browser tests", "ok", "they come with the repository, not with the package."
+        )
     named = os.environ.get("MOE_TEACH_CHROMIUM")
     path = named or next((p for p in map(shutil.which, BROWSERS) if p), None)
     if path and shutil.which(path):
@@ -171,6 +174,7 @@ CHECKS: tuple[Callable[[], Finding], ...] = (
     check_widgets,
     check_lab,
     check_triton,
+    check_deploy,
     check_browser,
     check_progress,
     check_grading,
@@ -190,10 +194,22 @@ def main() -> int:
 
 
 def first_step() -> str:
-    """Where the lessons are, and how to open the first one."""
+    """What to type to see the first lesson."""
     if clone():
-        return "Open notebooks/00_start_here.ipynb, or type `make lab`."
+        return "Type `make lab`: it lays out your copies of the notebooks and opens the first."
+    from moe_teach.course.learner.desk import place
+
+    own = place()
+    if own is None:
+        return "Type `moe-teach start FOLDER`: it lays out the notebooks in a folder of yours."
+    return opening(own / "notebooks" / "00_start_here.ipynb")
+
+
+def opening(notebook: Path) -> str:
+    """How to open a notebook, with what is installed here."""
+    if check_lab().verdict == "ok":
+        return f"To open the first lesson, type: jupyter lab {shlex.quote(str(notebook))}"
     return (
-        f"The lessons are not in the installed package but in the repository: clone {repository()} "
-        "and type `make lab` there, or open them on Colab or Binder from its README."
+        f"Open {notebook} in the editor you like, with this Python as its kernel "
+        f"({sys.executable}). For JupyterLab, {install_again()}."
     )

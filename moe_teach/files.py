@@ -58,6 +58,16 @@ def repository() -> Path:
     return folder
 
 
+def course_folder() -> Path:
+    """The folder of notebooks/, exercises/ and solutions/: the package's own, else the clone.
+
+    A wheel brings them inside the package; in a clone they lie beside it.
+    """
+    package = Path(__file__).parent
+    brought = package / "course"
+    return brought if (brought / "solutions").is_dir() else package.parent
+
+
 def cache_folder() -> Path:
     """Return the folder of what can be computed again; deleting it costs seconds, not work."""
     return home() / "cache"

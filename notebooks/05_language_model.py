@@ -448,14 +448,14 @@ for name in gently.names:
     print(f"{name:21} {mean(losses):.2f} -> {mean(halved):.2f} (means of three seeds)")
 
 # %% [markdown]
-# Each at its own rate, mixture and wide model stand level. The gap to the small dense model stays.
-# So read the figure as "level with the wide model", and not as more.
+# Each at its own rate, mixture and wide model stand level after 800 steps. The gap to the small
+# dense model stays. So read the figure as "level with the wide model", and not as more.
 #
 # ### Three and ten times as long
 #
 # And the gap to the small dense model: does it last? It could close, as the facts are finite and a
 # small model may learn them in the end. The three models again, with schedules of 2,400 and 8,000
-# steps, three seeds, each at its rate. What do you expect?
+# steps, five seeds, each at its rate. What do you expect?
 
 # %%
 longer = stored("05_horizons")
@@ -470,16 +470,18 @@ for steps in LENGTHS:
 show_figure(how_it_lasts(longer, LASTING, LENGTHS))
 
 # %% tags=["nbval-check-output"]
-assert gain.clear and gain.low > 0.2
+assert gain.clear and gain.low > 0.2 and rest.high < 0
 print("PASS: after 8,000 steps 16 experts still lead the dense model of equal active size")
+print("PASS: and the dense model of equal total size has overtaken them")
 
 # %% [markdown]
-# It lasts, and in nats it does not shrink. The small model has still not learned all facts when the
-# experts know most of them.
+# It lasts, and in nats it grows. The small model has still not learned all facts when the experts
+# know most of them.
 #
 # Against the wide model the sign turns with the length. The experts are ahead on average after 800
-# steps, and behind in each of the three seeds after 8,000; every interval holds 0. "Level" is all
-# that three seeds can say, at four times the work for a token.
+# steps, with an interval that holds 0; after 8,000 the wide model leads by about 0.08 nats, clear
+# of 0. With three seeds we called the two "level". So at equal **total** size the dense model wins
+# in the end, for four times the work for a token.
 #
 # ## A control that must fail
 #
@@ -543,12 +545,15 @@ for text_ in ("Brazil", "Brasil"):
 show(lab.WeighedHash.forward)
 
 # %%
-weighed = longer.column("16 experts, hash, gate p, 800 steps", "loss")
-print(f"table, gate 1 against table, gate p: {paired(hashed, weighed):+.2f} nats")
-print(f"table, gate p against learned:       {paired(weighed, by_count[16][:3]):+.2f} nats")
+plain, weighed, learned = (
+    longer.column(f"{name}, 800 steps", "loss")
+    for name in ("16 experts, hash", "16 experts, hash, gate p", EXPERTS)
+)
+print(f"table, gate 1 against table, gate p: {paired(plain, weighed):+.2f} nats")
+print(f"table, gate p against learned:       {paired(weighed, learned):+.2f} nats")
 
 # %% tags=["nbval-check-output"]
-assert paired(hashed, weighed).high < -0.1 and not paired(weighed, by_count[16][:3]).clear
+assert paired(plain, weighed).high < -0.1 and not paired(weighed, learned).clear
 print("PASS: with the learned router's gate, the table's lead over it is gone")
 
 # %% [markdown]
@@ -653,8 +658,9 @@ print("PASS: experts gain on facts, and more than on sums and on the four domain
 # - **One recipe.** The learning rate was searched for five models on the facts in 800 steps, and
 #   nowhere else: not for the other numbers of experts, not for sums and text, not for longer
 #   schedules. Schedule and balancing were the same for all models and tuned for none.
-# - **Three seeds.** That every seed agrees happens by chance in one case of four, when nothing is
-#   there. Trust the size of a gap against its spread, not the agreement.
+# - **Three seeds** in some tables, five in others. That three of three agree happens by chance in
+#   one case of four, when nothing is there. Trust the size of a gap against its spread, not the
+#   agreement: the wide model looked level with three seeds, and is ahead with five.
 # - **Table against learned router** was taken apart on the facts and at 800 steps only. In chapter
 #   07's memory task the same control agrees at 900 steps, and less so later.
 # - **Curves read in the middle.** A learning rate that would still have fallen makes a run look
@@ -674,7 +680,8 @@ print("PASS: experts gain on facts, and more than on sums and on the four domain
 # ## What you take with you
 #
 # - **The claim, measured.** On facts to remember and at equal work for a token: yes, in every
-#   seed, after 800, 2,400 and 8,000 steps. At equal seconds (800 and 1,200 steps) the lead is gone.
+#   seed, after 800, 2,400 and 8,000 steps. At equal seconds (800 and 1,200 steps) the lead is gone,
+#   and a dense model with all the parameters, at four times the work, is ahead in the end.
 #   On sums and on mixed text the gain is smaller than on facts, and may be nothing.
 # - Put every loss on a ladder. ln V first, a bigram second, a dense model third.
 # - Say what is equal: active parameters, total parameters, or seconds. They are three comparisons.

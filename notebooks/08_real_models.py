@@ -78,9 +78,9 @@ check("8.q1", ...)
 # %% [markdown]
 # ## Eight ways to load it wrong
 #
-# Here are five of these six and three more, each done to the trained model. `load_state_dict` is
-# strict: it compares every name and every shape. Will it say anything? And how many nats does each
-# of them cost? Guess the dearest and the cheapest.
+# Here are five of the six in that question and three more, each done to the trained model.
+# `load_state_dict` is strict: it compares every name and every shape. Will it say anything? And how
+# many nats does each of them cost? Guess the dearest and the cheapest.
 
 # %%
 show(mistakes.gate_and_up_swapped)
@@ -118,12 +118,14 @@ for mistake in mistakes.LOUD:
 print("PASS: all load; some cost more than half a nat in every domain, some a tenth, one nothing")
 
 # %% [markdown]
-# **What to see.** Nothing raised, and the costs spread over four orders of magnitude. Mistakes in
+# **What to see.** Nothing raised, and the costs go from a thousandth of a nat to more than four.
+# (The dotted line is where a model knows nothing: even guesses among its 1,024 tokens.) Mistakes in
 # the *matrices* are loud: you would notice. Mistakes in the *rule* are quiet: gates that are not
 # normalised, a sigmoid in place of a softmax, one expert too few cost a few hundredths to a tenth
-# of a nat, in every domain, and no reader of its text will find that. The forgotten bias costs a
-# thousandth or nothing: by their losses, nobody can tell B and C apart. And Mistral's own order,
-# top-k first and then the softmax, is no mistake at all: it is the same function, and the control.
+# of a nat in the mean, something in every domain, and by the text above nobody could tell A from
+# the others. The forgotten bias costs a thousandth or nothing: by their losses, nobody can tell B
+# and C apart. And Mistral's own order, top-k first and then the softmax, is no mistake at all: it
+# is the same function, and the control.
 #
 # One model, one set of texts: another model will weigh the mistakes otherwise. DeepSeek-V3's gates
 # without normalisation broke fine-tuning outright (torchtitan, issue 1448), and OLMoE's, normalised
@@ -233,9 +235,8 @@ for name in names[:7]:
 print("...", len(names), "in all")
 
 # %% [markdown]
-# Three matrices for each expert, and a trap. Look at the order in which the experts stand: it is
-# that of a dictionary. Code that sorts these names, or trusts the order of a file, works for up to
-# ten experts.
+# Three matrices for each expert, and a trap. The cell sorted the names, and names are text: 10
+# comes before 2. Code that sorts them, or trusts a file that did, works for up to ten experts.
 #
 # Now read the layer by hand, expert by expert, by **number**.
 
@@ -551,10 +552,10 @@ print("      every one of them is off by a twentieth of its largest output at le
 
 # %% [markdown]
 # **What to see.** Two columns, at least five orders of magnitude apart, and nothing in between.
-# (Switch agrees to the last bit, which a logarithm cannot draw; it stands at the edge.) So
-# a limit of 1e-4 in a parity test is no matter of taste: what is right is far below, what is wrong
-# is far above. (In float32. bfloat16 rounds at 1e-2, and then right and wrong come close. Prove in
-# float32, run in what you like.)
+# (Switch agrees to the last bit, which a logarithm cannot draw; it stands at the edge.) So a limit
+# of 1e-4 in a parity test is no matter of taste: what is right is far below, what is wrong is far
+# above. (In float32. bfloat16 keeps two to three digits, and then right and wrong come close. Prove
+# in float32, run in what you like.)
 #
 # And beside it: a test whose limit is absolute, `atol=1.0`, on outputs of a thousandth, passed
 # kernels with a cosine of 0.22 (ROCm's aiter, pull request 4398). Ours would not have, because it
@@ -623,8 +624,8 @@ layout = export_hf(model, folder / "ours", tokenizer_json=vocabulary)
 print(layout.name, "with", sorted(file.name for file in (folder / "ours").iterdir()))
 
 # %% [markdown]
-# Not Mixtral: the small model was balanced by a bias, and Mixtral has none. Ask for Mixtral all the
-# same:
+# Not Mixtral: the small model was balanced by a bias, and Mixtral has none. ERNIE-4.5, Baidu's, has
+# one and is plain otherwise. Ask for Mixtral all the same:
 
 # %%
 try:

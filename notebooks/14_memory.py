@@ -41,7 +41,8 @@ from moe_teach.train.shipped import load_shipped
 #
 # Here is the small model that comes with the course: four layers of 16 experts, 2 of which work for
 # a token. Its experts go to a folder and stay there. Memory for a quarter of their bytes is all we
-# allow; whoever is wanted and not there is read, and somebody else has to go.
+# allow; whoever is wanted and not there is read, and whoever was not used for longest has to go
+# (LRU, least recently used).
 
 # %%
 model, tokenizer, card = load_shipped()
@@ -68,9 +69,9 @@ assert torch.equal(from_disk, decoded(model, prompt))
 print("PASS: the logits are those of the model in memory, to the last bit")
 
 # %% [markdown]
-# It works, and it works exactly. The price is in the last line but one: a text of a few words moved
-# several times more bytes than there are. Whether that is bearable hangs on one number, the
-# **hit rate**: the share of requests whose expert is in memory already.
+# It works, and it works exactly. The price stands above: for a text of a few words more than twice
+# the bytes of all experts were moved. Whether that is bearable hangs on one number, the **hit
+# rate**: the share of requests whose expert is in memory already.
 #
 # ## Predict
 
@@ -210,16 +211,16 @@ print("PASS: more than even routing, less than the optimum, less than an untrain
 # arithmetic. So LFU, which counts, does better than LRU, which remembers, clearly so in all four.
 # The optimum says how far both are from what could be.
 #
-# And with LRU the router that nobody has trained finds more than the trained one: it crowds, as in
-# chapter 06. Your answer to the first question can be checked here. A high hit rate is therefore no
-# proof that experts became specialists.
+# And with LRU the router that nobody has trained finds more than the trained one: it wakes fewer
+# experts, as the first figure shows. Your answer to the first question can be checked here. A high
+# hit rate is therefore no proof that experts became specialists.
 #
 # ## Sentence 2: "the hot experts are pinned"
 #
 # If popularity is what counts, why not load the hottest once and leave them there? Whether there is
 # a hot set is contested: one engine's users report that their hottest expert is only 2.5 times
-# above even (llama.cpp, issue 28544), others gain with a profiled set (a fork of it). Before you
-# look: which profile would you take?
+# above even (llama.cpp, issue 28544), others gain with a profiled set (thecodacus' fork of it,
+# number 5). Before you look: which profile would you take?
 
 # %%
 check("14.q2", ...)
@@ -297,7 +298,7 @@ print("PASS: pinning is worth what its profile is worth, and that hangs on who r
 #   languages and arithmetic, no clear difference in code and English. Whoever serves one kind of
 #   text can pin.
 # - With a profile of the mix, code and English find *fewer* than the quarter that fits, and the two
-#   others little more than that. Hot on average is hot for nobody in particular.
+#   others at most a tenth of the requests more. Hot on average is hot for nobody in particular.
 # - Four users in turn: LRU finds fewer than the share that fits. Each token throws out what the
 #   other three will need. Pinning by the mix does better there, and gets about that share.
 # - One who changes: LRU beats LFU and the pinned set in every text. Of the three it is the one that
@@ -397,9 +398,8 @@ print("PASS: the model knows better whom it will want than any rule that does no
 
 # %% [markdown]
 # **What to see.** Two guesses name about two thirds of the choices, in every layer, for all four
-# domains; rules that look at no hidden state name a quarter to a half. For a part of it training is
-# not needed: the last layers of the untrained model can be guessed, too, as little changes from one
-# layer to the next.
+# domains; rules that look at no hidden state name a fifth to four tenths. For a part of it training
+# is not needed: half of the last layer's choices can be guessed in the untrained model, too.
 #
 # How many reads does it hide? Per token, with LRU, over all domains:
 
@@ -416,10 +416,10 @@ for distance in (0, 1, 2, 3):
           f"{moved / steps:.2f} moved for a token")  # fmt: skip
 
 # %% [markdown]
-# Reading ahead turns waiting into moving. One layer ahead, four in ten of the reads that had to be
-# waited for are hidden, and the bytes grow by about a third: a wrong guess is read for nothing, and
-# throws somebody out. Further ahead the guesses are worse, and nearly nothing is gained. Where the
-# link is busy all the time anyway, reading ahead makes a token *slower*.
+# Reading ahead turns waiting into moving. One layer ahead, more than four in ten of the reads that
+# had to be waited for are hidden, and the bytes grow by about a third: a wrong guess is read for
+# nothing, and throws somebody out. Further ahead the guesses are worse, and little is gained. Where
+# the link is busy all the time anyway, more bytes make a token *slower*.
 #
 # ## Smaller experts
 #
@@ -529,6 +529,11 @@ for hit in (0.25, 0.5, 0.9):
           f"{now.usd_per_million:.0f} USD, cheapest: {now.cheapest}")  # fmt: skip
 
 # %% [markdown]
+# The machine is paid by the month, whether it works or not. For one million tokens it costs the
+# same at every hit rate, and the interface is cheaper. A better cache makes it worth its price only
+# for who has work for it all day: then half of the hits bring a million below the interface's 5
+# USD.
+#
 # ## Control: is it the cache at all?
 #
 # A cache that holds everything must miss each expert once and never again, and one that holds a

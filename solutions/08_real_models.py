@@ -31,12 +31,12 @@ from moe_teach.course import check, mine
 # ```
 #
 # Make three tensors of one layer's experts, `w_gate`, `w_up` (E, F, D) and `w_down` (E, D, F).
-# Nobody tells you E. The names come in any order, and there may be more than ten experts and more
-# than ten layers.
+# Nobody tells you E, but the names do. They come in any order, and there may be more than ten
+# experts and more than ten layers.
 #
-# The file is larger than you would like. `read(name)` brings **one** tensor into memory. Read what
-# you need, each tensor once, and let go of it before the next: besides the three results, no more
-# than a few matrices may be in memory at the same time.
+# The file is larger than you would like. `read(name)` brings **one** tensor into memory. Read the
+# matrices of these experts and nothing else, each once, and let go of it before the next: besides
+# the three results, no more than a few matrices may be in memory at the same time.
 
 
 # %%
@@ -125,8 +125,9 @@ check("8.2", read_gate_up)
 #
 # - A token's experts may be listed in **another order**; gates and answers then are, too. That is
 #   no difference. Another expert is one, and experts have no slack.
-# - A number may be **NaN** on your side. That is a difference.
-# - The other side may be stored in another **dtype**. That alone is no difference.
+# - A number of `ours` may be **NaN**. That is a difference.
+# - Either side may be stored in a narrower **dtype** than the other. That alone is no difference,
+#   and it hides none: 1.002 is not 1, also where bfloat16 would round it to 1.
 
 
 # %%

@@ -324,8 +324,8 @@ for load, trace in loads(1):
 #
 # | event | meaning |
 # | --- | --- |
-# | `("ask", (expert, ...))` | a layer wants these; the request before is over |
-# | `("hit", expert)`, `("miss", expert)` | what the cache *counts* for one of the last `ask` |
+# | `("ask", (expert, ...))` | a layer wants these; the request before is over, done or not |
+# | `("hit", expert)`, `("miss", expert)` | the *count* for one of the last `ask`, now or later |
 # | `("read", expert)` | a read begins, asked for or on a guess; its place is taken from now on |
 # | `("ready", expert)` | all its bytes have come |
 # | `("work", expert)` | an expert of the last `ask` computes |

@@ -244,7 +244,8 @@ check("15.3", latency_summary)
 #
 # A trace holds what the routers of all layers chose for T tokens; `steps` says which of them were
 # computed together. Count, for every step and every layer, how many different experts had to be
-# fetched. A choice of -1 was dropped and wakes nobody. A step may be empty.
+# fetched. A choice of -1 was dropped and wakes nobody. A step may be empty, and there may
+# be no steps at all.
 
 
 # %%
@@ -364,8 +365,10 @@ check("15.5", is_right)
 # nobody may wait for ever: whoever has waited `patience` steps must go now; where more of them wait
 # than there is room, those who have waited longest.
 #
-# Measured: 32 tokens wait at any time, of which your choice goes and is replaced by newcomers; the
-# mean number of experts woken a step, over 60 steps. First come, first served is the plain way.
+# Measured: 32 tokens wait at any time, of which your choice of 8 goes and is replaced by newcomers;
+# each wakes 2 of 16 experts, mostly of the 4 that its kind of text likes; `patience` is 12 steps.
+# Your figure is the mean number of experts woken a step, over 60 steps. First come, first served
+# wakes 10.6. **Your goal is 5.8 or fewer.**
 
 
 # %%

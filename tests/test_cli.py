@@ -1,11 +1,15 @@
 """The command: thin, in sentences, and honest in its exit status."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from moe_teach import cli
+from moe_teach.course import registry
 from moe_teach.course.authoring import command as authoring
+from moe_teach.course.learner import progress_file
+from moe_teach.course.learner.desk import lay_out
 
 
 @pytest.fixture(autouse=True)
@@ -49,21 +53,62 @@ def test_an_unknown_id_is_a_usage_error_in_a_sentence(capsys, words):
 
 
 def test_hint_solution_progress_and_reset_speak_in_the_terminal(capsys):
-    assert run(capsys, "hint", "0.1")[1].startswith("Hint 1 of 3")
+    first = run(capsys, "hint", "0.1")[1]
+    assert first.startswith("Hint 1 of 3")
+    assert "Still stuck? `moe-teach hint 0.1 2`" in first, "a terminal knows no hint(...)"
     assert run(capsys, "hint", "0.1", "3")[1].startswith("Hint 3 of 3")
     assert "def route_by_rule" in run(capsys, "solution", "0.1")[1]
-    assert "A router made of rules" in run(capsys, "progress")[1]
+    progress = run(capsys, "progress")[1]
+    assert "A router made of rules" in progress
+    assert "One chapter's exercises: `moe-teach progress 3`." in progress
     assert run(capsys, "reset", "0.1")[0] == 0
 
 
 def test_check_fails_until_everything_asked_for_has_passed(capsys):
     assert run(capsys, "check", "0.1")[0] == 1
-    from moe_teach.course.learner import progress_file
-
     progress_file.count_attempt("0.1", "passed", 1, 1)
     status, said = run(capsys, "check", "0.1")
     assert status == 0
     assert "passed" in said
+
+
+def test_list_groups_the_exercises_by_chapter_with_their_states(capsys):
+    progress_file.count_attempt("0.1", "passed", 1, 1)
+    status, said = run(capsys, "list")
+    assert status == 0
+    assert "00 start here: 1 of 5 passed\n" in said
+    assert re.search(r"^   0\.1  passed +\d+ min +A router made of rules$", said, re.MULTILINE)
+    assert said.count(" passed\n") == len(registry.chapters())
+    assert run(capsys, "list", "03")[1].startswith("03 router: 0 of 8 passed\n")
+
+
+@pytest.mark.parametrize("chapter", ["77", "three"])
+def test_list_of_a_chapter_that_is_not_there_is_a_usage_error(capsys, chapter):
+    status, said = run(capsys, "list", chapter)
+    assert status == 2
+    assert said.startswith("moe-teach: ")
+
+
+def test_next_names_the_first_open_exercise_and_how_to_get_its_notebook(capsys):
+    progress_file.count_attempt("0.1", "passed", 1, 1)
+    status, said = run(capsys, "next")
+    assert status == 0
+    assert said.startswith('Next: 0.2 "')
+    assert "moe-teach start FOLDER" in said
+
+
+def test_next_says_where_on_the_readers_desk_the_exercise_lies(capsys, tmp_path):
+    (tmp_path / "course/exercises").mkdir(parents=True)
+    lay_out(tmp_path / "course", tmp_path / "desk")
+    said = run(capsys, "next")[1]
+    assert f'{tmp_path}/desk/exercises/00_start_here.ipynb, under "Exercise 0.1"' in said
+    assert "moe-teach hint 0.1" in said
+
+
+def test_next_has_a_word_for_who_has_passed_everything(capsys):
+    for item in registry.every_item():
+        progress_file.count_attempt(item.id, "passed", 1, 1)
+    assert run(capsys, "next")[1].startswith("Every exercise has passed.")
 
 
 @pytest.mark.usefixtures("as_a_user")

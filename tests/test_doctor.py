@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from moe_teach import doctor
+from moe_teach.course.learner.desk import lay_out
 
 
 def test_a_working_machine_is_ready(capsys: pytest.CaptureFixture[str]) -> None:
@@ -53,19 +54,59 @@ def test_progress_is_looked_for_where_the_learner_asked(
     assert str(tmp_path) in doctor.check_progress().found
 
 
-def test_without_a_clone_nobody_is_sent_to_files_or_verbs_that_are_not_there(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def without_a_clone(monkeypatch: pytest.MonkeyPatch, home: Path) -> Path:
     monkeypatch.setattr(doctor, "clone", lambda: None)
+    return home
+
+
+def test_without_a_clone_nobody_is_sent_to_files_or_verbs_that_are_not_there(
+    without_a_clone: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: None)
 
     assert doctor.main() == 0
     said = capsys.readouterr().out
 
-    assert "make setup" not in said
-    assert "Open notebooks/" not in said
-    assert f"clone {doctor.repository()} and type `make lab` there" in said
-    assert "pip install 'moe-teach[lab,kernels] @ git+https://" in said
+    assert "make " not in said
+    assert "Ready. Type `moe-teach start FOLDER`" in said
+    assert "pip install 'moe-teach[lab,kernels]'" in said
+    assert "browser tests: they come with the repository" in said
+
+
+def test_who_lacks_the_peers_of_chapter_08_is_told_the_extra_that_brings_them(
+    without_a_clone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "version_of", lambda name, missing="": missing)
+
+    finding = doctor.check_deploy()
+
+    assert finding.verdict == "limited"
+    assert "transformers, gguf, fastapi" in finding.found
+    assert "chapter 08" in finding.remedy
+    assert "pip install 'moe-teach[deploy]'" in finding.remedy
+
+
+def test_a_reader_who_has_begun_is_sent_to_their_own_first_lesson(
+    without_a_clone: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "course/notebooks").mkdir(parents=True)
+    lay_out(tmp_path / "course", tmp_path / "my folder")
+
+    assert doctor.first_step().endswith(
+        f"type: jupyter lab '{tmp_path}/my folder/notebooks/00_start_here.ipynb'"
+    )
+
+
+def test_without_jupyterlab_an_editor_is_told_which_python_to_take(
+    without_a_clone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "version_of", lambda name, missing="": missing)
+
+    said = doctor.opening(Path("course/notebooks/00_start_here.ipynb"))
+
+    assert doctor.sys.executable in said
+    assert "jupyter lab " not in said
 
 
 @pytest.mark.parametrize(("system", "cure"), [("linux", "make setup"), ("darwin", "on Colab")])

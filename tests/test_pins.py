@@ -33,7 +33,16 @@ def resolve(constraints: Path, system: str, python: str) -> subprocess.Completed
     return subprocess.run(
         [
             *(sys.executable, "-m", "uv", "pip", "compile", *this_python),
-            *("--python-platform", system, "--python-version", python, "--extra", "dev"),
+            *(
+                "--python-platform",
+                system,
+                "--python-version",
+                python,
+                "--extra",
+                "dev",
+                "--extra",
+                "site",
+            ),
             *("--constraints", constraints, ROOT / "pyproject.toml"),
         ],
         env={**known, "MACOSX_DEPLOYMENT_TARGET": "14.0"},  # older ones have no torch any more

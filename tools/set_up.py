@@ -47,6 +47,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Install the course and what it needs.")
     parser.add_argument("--torch", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("-c", dest="constraints", metavar="FILE", help="exact versions to keep to")
+    parser.add_argument("--torch-only", action="store_true", help="stop when torch is there")
     asked = parser.parse_args(words)
     keep_to = ("-c", asked.constraints) if asked.constraints else ()
     pin = pinned(Path(asked.constraints).read_text(encoding="utf-8")) if keep_to else None
@@ -60,6 +61,8 @@ def main(words: Sequence[str] | None = None) -> int:
     if build == "cpu" and not install_cpu_build(pin, keep_to):
         say(NO_CPU_BUILD)
         return 1
+    if asked.torch_only:
+        return 0
     say("Step 2 of 2: JupyterLab, the course and its tools, some 140 packages, 400 MB.")
     if not install_course(keep_to):
         say("The course could not be installed; the lines above say why.")

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from moe_teach.chapters import WITH_EXPERIMENTS
+from moe_teach.files import course_folder
 from moe_teach.train.experiment import Experiment, Grid, load_grid, run_grid
 
 STORED = Path("notebooks") / "results"
@@ -47,11 +48,9 @@ def stored(name: str) -> Grid:
     Raises:
         LookupError: if they are in neither place.
     """
-    course = Path(__file__).parent
-    for folder in (course.parents[1] / STORED, course / "results"):
-        path = folder / f"{name}.json"
-        if path.is_file():
-            return load_grid(path)
+    path = course_folder() / STORED / f"{name}.json"
+    if path.is_file():
+        return load_grid(path)
     raise LookupError(
         f"There are no stored results of {name!r} here. In a clone of the course's repository, "
         f"moe-teach experiment {name} makes them."

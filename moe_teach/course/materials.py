@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from moe_teach.course import registry
+from moe_teach.files import course_folder
 from moe_teach.judging.exercise import Exercise
 from moe_teach.judging.filing import file_source
 
@@ -62,24 +63,17 @@ def build_namespace(cells: list[Cell]) -> dict[str, Any]:
 @cache
 def cells_of(chapter: int) -> list[Cell]:
     """Give the code cells of a chapter's solution notebook in order."""
-    slug = registry.chapters().get(chapter)
-    course = Path(__file__).parent
-    for folder in (course.parents[1] / "solutions", course / "solutions"):
-        notebook = folder / f"{slug}.ipynb"
-        if notebook.is_file():
-            return _read(notebook)
+    notebook = course_folder() / "solutions" / f"{registry.chapters().get(chapter)}.ipynb"
+    if notebook.is_file():
+        return code_cells(notebook)
     raise MissingMaterial(
         f"The solutions of chapter {chapter:02d} are not installed here. They are in the "
         "folder solutions/ of the course's repository."
     )
 
 
-@cache
-def _namespace(chapter: int) -> dict[str, Any]:
-    return build_namespace(cells_of(chapter))
-
-
-def _read(notebook: Path) -> list[Cell]:
+def code_cells(notebook: Path) -> list[Cell]:
+    """Read the code cells of a notebook file, in order."""
     cells = []
     for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
         if cell["cell_type"] == "code":
@@ -87,3 +81,8 @@ def _read(notebook: Path) -> list[Cell]:
             source = "".join(cell["source"])
             cells.append((mine.get("role", "code"), mine.get("exercise", ""), source))
     return cells
+
+
+@cache
+def _namespace(chapter: int) -> dict[str, Any]:
+    return build_namespace(cells_of(chapter))

@@ -157,6 +157,11 @@ _OF_TORCH: tuple[tuple[str, str], ...] = (
         "floats, even of whole numbers; `//` does not.",
     ),
     (
+        r"too many indices for tensor",
+        "There are more indices than axes. A tensor of uint8 or bool counts as a mask, which takes "
+        "up as many axes as it has: `.long()` makes numbers of it.",
+    ),
+    (
         r"shape of the mask",
         "A mask selects along the first axes, so its shape must be theirs. For columns, write "
         "`x[:, mask]`.",

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,11 +58,12 @@ def launch_chromium(playwright: Playwright) -> Browser:
 
 @dataclass(frozen=True)
 class Lab:
-    """A JupyterLab that is running: its folder of notebooks, its address, its token."""
+    """A JupyterLab that is running: its notebooks, its address, its token, its kernels' files."""
 
     folder: Path
     address: str
     token: str
+    runtime: Path
 
     def url(self, notebook: str) -> str:
         """Give the address of one notebook of the folder, in a workspace of its own."""
@@ -102,18 +103,24 @@ def _command(folder: Path, port: int, token: str) -> list[str]:
 
 
 @contextmanager
-def running_jupyterlab(folder: Path) -> Iterator[Lab]:
-    """Serve `folder` with this Python's JupyterLab on a free port, and stop it afterwards."""
+def running_jupyterlab(
+    folder: Path, prefix: Sequence[str] = (), environment: Mapping[str, str] | None = None
+) -> Iterator[Lab]:
+    """Serve `folder` with this Python's JupyterLab on a free port, and stop it afterwards.
+
+    `prefix` goes before the command, for what shall hold it to a limit; `environment` is added.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    lab = Lab(folder, f"http://127.0.0.1:{port}", secrets.token_hex(16))
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
+        address, runtime = f"http://127.0.0.1:{port}", Path(scratch) / "runtime"
+        lab = Lab(folder, address, secrets.token_hex(16), runtime)
         log = Path(scratch) / "server.log"
         with log.open("w") as stream:
             server = subprocess.Popen(
-                _command(folder, port, lab.token),
-                env=_private_environment(Path(scratch)),
+                [*prefix, *_command(folder, port, lab.token)],
+                env=_private_environment(Path(scratch)) | dict(environment or {}),
                 stdout=stream,
                 stderr=stream,
                 start_new_session=True,

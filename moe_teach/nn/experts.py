@@ -30,6 +30,7 @@ class Experts(nn.Module):
         super().__init__()
         self.activation = activation
         self.residual_scale = residual_scale
+        self.has_biases = bias
         self.w_up = nn.Parameter(torch.empty(n_experts, d_ff, d_model))
         self.w_down = nn.Parameter(torch.empty(n_experts, d_model, d_ff))
         has_gate = is_gated(activation)
@@ -59,14 +60,10 @@ class Experts(nn.Module):
     @property
     def weights(self) -> ExpertWeights:
         """The matrices and biases, as the functions of `moe_teach.ops` take them."""
-        return ExpertWeights(
-            w_up=self.w_up,
-            w_down=self.w_down,
-            w_gate=self.w_gate,
-            b_up=self.b_up,
-            b_down=self.b_down,
-            b_gate=self.b_gate,
-        )
+        matrices = self.w_up, self.w_down, self.w_gate
+        if not self.has_biases:  # torch looks long for each of them, in every pass
+            return ExpertWeights(*matrices)
+        return ExpertWeights(*matrices, self.b_up, self.b_down, self.b_gate)
 
     def forward(
         self, rows: Float[Tensor, "N D"], expert_offsets: Int[Tensor, " E"]

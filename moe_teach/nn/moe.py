@@ -91,8 +91,7 @@ class MoE(nn.Module):
         """
         tokens = x.reshape(-1, x.shape[-1])
         ids = None if token_ids is None else token_ids.reshape(-1)
-        n_sequences = x.shape[:-2].numel()
-        routing = self._within_capacity(self._decided(tokens, ids), n_sequences)
+        routing = self._within_capacity(self._decided(tokens, ids), x.shape)
         y = self._mixture(tokens, routing)
         if self.shared_expert is not None:
             y = y + self.shared_expert(tokens)
@@ -126,11 +125,11 @@ class MoE(nn.Module):
         """Whether an expert may be full."""
         return self.capacity_factor is not None or self.capacity is not None
 
-    def _within_capacity(self, routing: Routing, n_sequences: int) -> Routing:
+    def _within_capacity(self, routing: Routing, shape: torch.Size) -> Routing:
         if not self.drops:
             return routing
         n_tokens, n_experts, top_k = len(routing.probs), routing.n_experts, routing.top_k
-        capacity = self.capacity
+        capacity, n_sequences = self.capacity, shape[:-2].numel()
         if capacity is None:
             n_sequences = 1
             capacity = capacity_of(n_tokens, n_experts, top_k, self.capacity_factor)

@@ -16,6 +16,7 @@ from moe_teach.types import ExpertWeights, Routing
 
 KERNEL_ACTIVATIONS = ("swiglu", "gelu", "relu")
 """What the library's kernels compute between the matrices of an expert."""
+_ACTIVATIONS = get_args(Activation)
 
 
 def demand_rows(x: Tensor, name: str, width: int | None = None) -> None:
@@ -124,15 +125,18 @@ def in_one_precision(rows: Tensor, *matrices: Tensor | None) -> tuple[Tensor | N
 
 def experts_in_one_precision(rows: Tensor, weights: ExpertWeights) -> tuple[Tensor, ExpertWeights]:
     """Return rows and all weights of the experts in one dtype, as `in_one_precision` does."""
-    matrices = (weights.w_up, weights.w_down, weights.w_gate)
-    biases = (weights.b_up, weights.b_down, weights.b_gate)
-    rows, *parts = in_one_precision(rows, *matrices, *biases)
-    return rows, ExpertWeights(*parts)
+    parts = (weights.w_up, weights.w_down, weights.w_gate)
+    if weights.has_biases:
+        parts += (weights.b_up, weights.b_down, weights.b_gate)
+    found, *others = in_one_precision(rows, *parts)
+    if not torch.is_autocast_enabled(rows.device.type):
+        return rows, weights  # they agreed, and nothing was cast
+    return found, ExpertWeights(*others)
 
 
 def demand_activation(activation: Nonlinearity, has_gate: bool) -> None:
     """Refuse an activation that does not exist, or matrices that do not belong to it."""
-    if not isinstance(activation, BoundedSwiGLU) and activation not in get_args(Activation):
+    if not isinstance(activation, BoundedSwiGLU) and activation not in _ACTIVATIONS:
         raise unknown_activation(activation)
     if has_gate != is_gated(activation):
         raise ValueError(
@@ -143,7 +147,7 @@ def demand_activation(activation: Nonlinearity, has_gate: bool) -> None:
 
 def unknown_activation(activation: object) -> ValueError:
     """Return the error for an activation that does not exist."""
-    known = ", ".join(map(repr, get_args(Activation)))
+    known = ", ".join(map(repr, _ACTIVATIONS))
     return ValueError(f"Unknown activation {activation!r}: choose one of {known}.")
 
 

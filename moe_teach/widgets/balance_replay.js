@@ -183,7 +183,7 @@ function expertRows(method) {
     const [dot, loss] = [make("span", { class: "dot" }), make("span", { class: "loss" })];
     const track = make("span", { class: "track" }, bar, make("span", { class: "fair" }));
     const row = make("div", { class: "expert", role: "listitem", ...look(e) },
-      make("span", { class: "badge" }, String(e)), track, share);
+      make("span", { class: "disc" }, String(e)), track, share);
     if (method.skills) row.append(make("span", { class: "track thin" }, dot), loss);
     return { row, bar, share, dot, loss, fair: track.lastChild };
   });
@@ -210,25 +210,25 @@ function expertRows(method) {
 /** The probe text: each token in the colour of its first expert, with the numbers of all. */
 function probeText(text, pick) {
   const tokens = text.map((token, place) => {
-    const [word, ids] = [make("span", { class: "word" }, visible(token)), make("span", { class: "ids" })];
-    const button = make("button", { type: "button", class: "token" }, word, ids);
+    const word = make("span", { class: "word" }, visible(token));
+    const [said, ids] = [make("span", { class: "moe-spoken" }), make("span", { class: "ids", "aria-hidden": "true" })];
+    const button = make("button", { type: "button", class: "token" }, word, said, ids);
     button.addEventListener("click", () => pick(button.getAttribute("aria-pressed") === "true" ? -1 : place, false));
     button.addEventListener("keydown", (event) => tokenKeys(event, place, text.length - 1, (to) => {
       pick(to);
       tokens[to].button.focus();
     }));
-    return { button, ids };
+    return { button, said, ids };
   });
   const node = make("div", { class: "probe", role: "group", "aria-label": "probe text" }, ...tokens.map(({ button }) => button));
-  const update = (panel, { token: selected }) => tokens.forEach(({ button, ids }, place) => {
+  const update = (panel, { token: selected }) => tokens.forEach(({ button, said, ids }, place) => {
     const route = panel.routes[place];
     Object.entries(look(route[0])).forEach(([name, value]) => button.setAttribute(name, value));
     ids.textContent = route.join("·");
     button.classList.toggle("flipped", panel.changed[place]);
     button.setAttribute("aria-pressed", place === selected);
     button.tabIndex = place === Math.max(0, selected) ? 0 : -1;
-    button.setAttribute("aria-label",
-      `${visible(text[place])}: ${routeOf(route)}${panel.changed[place] ? ", changed" : ""}`);
+    said.textContent = `: ${routeOf(route)}${panel.changed[place] ? ", changed" : ""}`;
   });
   return { node, update };
 }

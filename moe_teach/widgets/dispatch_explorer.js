@@ -247,7 +247,7 @@ function expertRow(e, slots, dropped, y, size, line, selected) {
 
 function buildNumbers() {
   const names = ["kept choices", "dropped choices", "padding", "tokens without expert"];
-  const list = namedNumbers(names, ["dd", "small"]);
+  const list = namedNumbers(names, { notes: true });
   const bars = [0, 1, 2, 3].map(() => [make("span", { class: "bar" }), make("span", { class: "share" })]);
   const labels = ["first", "second", "third", "last"];
   const node = make("div", { class: "numbers" },

@@ -63,9 +63,10 @@ export function oneOf(label, options, onPick) {
   };
 }
 
-/** Numbers with their names; `update` takes for each name one text per tag: its number, its small print. */
-export function namedNumbers(names, tags = ["dd"]) {
-  const cells = names.map(() => tags.map((tag) => make(tag)));
+/** Numbers with their names; `update` takes for each name its number, and with notes its small print. */
+export function namedNumbers(names, { notes = false } = {}) {
+  const parts = [{}, { class: "note" }].slice(0, notes ? 2 : 1);
+  const cells = names.map(() => parts.map((attributes) => make("dd", attributes)));
   return {
     node: make("dl", {}, ...names.map((name, i) => make("div", {}, make("dt", {}, name), ...cells[i]))),
     update: (texts) => cells.forEach((row, i) => row.forEach((cell, n) => { cell.textContent = [texts[i]].flat()[n]; })),

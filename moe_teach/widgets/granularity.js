@@ -110,7 +110,7 @@ function buildLayer() {
 
 function buildNumbers() {
   const names = ["hidden units", "at work for a token", "routes", "router against experts", "kilobits measured"];
-  const list = namedNumbers(names, ["dd", "small"]);
+  const list = namedNumbers(names, { notes: true });
   [...list.node.children].forEach((row, i) => row.classList.add(i < 2 ? "stays" : "moves"));
   return {
     node: list.node,

@@ -434,7 +434,7 @@ function buildPlane(change) {
   ], (point) => change({ token: point }));
   let experts = [];
   const expertHandle = (e) => handle(svg, `expert ${e}`, [
-    draw("circle", { r: 12, class: "badge", style: `--hue: var(--expert-${e})` }),
+    draw("circle", { r: 12, class: "disc", style: `--hue: var(--expert-${e})` }),
     draw("text", { class: "digit", y: 5 }, String(e)),
   ], (point) => change((state) => ({ experts: state.experts.map((old, i) => (i === e ? point : old)) })));
   const noiseOf = cached((seed, n) => normals(seed + 2, GRID * GRID * n));
@@ -479,7 +479,7 @@ function expertRow(e, change) {
   const selection = cell("number");
   const [gate, weight] = [cell("bar gate"), cell("number")];
   const node = make("div", { class: "expert", style: `--hue: var(--expert-${e})` },
-    cell("badge", String(e)), logit, bias.node,
+    cell("disc", String(e)), logit, bias.node,
     cell("choose", cell("track", band, score, shift), selection),
     cell("mix", cell("track", gate), weight));
   const place = (bar, from, to, [low, high]) => {
@@ -589,7 +589,10 @@ function routeToken(state) {
 /** Call back when the page changes between light and dark; gives the function that stops it. */
 function onTheme(callback) {
   const watcher = new MutationObserver(callback);
-  const options = { attributes: true, attributeFilter: ["class", "theme", "data-jp-theme-name"] };
+  const attributeFilter = [
+    "class", "theme", "data-jp-theme-name", "data-theme", "data-md-color-scheme",
+  ];
+  const options = { attributes: true, attributeFilter };
   [document.body, document.documentElement].forEach((element) => watcher.observe(element, options));
   const system = matchMedia("(prefers-color-scheme: dark)");
   system.addEventListener("change", callback);

@@ -1,17 +1,22 @@
 """The set-up cell: the same in every notebook, run any number of times, in any folder."""
 
+import ast
 import os
 import re
 import subprocess
 import sys
+import tomllib
 import types
+from functools import cache
 from pathlib import Path
 
 import pytest
 
+from moe_teach.chapters import CHAPTERS
 from moe_teach.course import setup
 from moe_teach.course.authoring import pages
 
+ROOT = Path(__file__).parents[2]
 URL = "https://github.com/who/what"
 CODE = pages.setup_code(URL)
 
@@ -81,6 +86,65 @@ def test_on_colab_a_missing_course_is_installed_from_the_repository(colab, monke
     (command,) = colab.commands
     assert command[1:4] == ["-m", "pip", "install"]
     assert command[-1] == f"moe-teach @ git+{URL}"
+
+
+@pytest.mark.parametrize("here", [(), ("moe_teach",), ("moe_teach", "gguf")])
+def test_a_chapter_that_needs_an_extra_installs_it_also_beside_the_bare_course(
+    colab, monkeypatch, here
+):
+    import importlib.util
+
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name if name in here else None)
+    exec(pages.setup_code(URL, 8), {})
+    assert [command[-1] for command in colab.commands] == (
+        [] if "gguf" in here else [f"moe-teach[deploy] @ git+{URL}"]
+    )
+
+
+def module_file(name: str) -> Path | None:
+    """Find the file of a module of the library."""
+    path = ROOT / name.replace(".", "/")
+    return next((f for f in (path / "__init__.py", path.with_suffix(".py")) if f.is_file()), None)
+
+
+@cache
+def imported_by(file: Path) -> frozenset[str]:
+    """Name all that a file imports, at its top or on the way."""
+    names = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return frozenset(names)
+
+
+def packages_reached(sources: list[Path]) -> set[str]:
+    """Follow imports through the library; give the packages outside it that are met."""
+    waiting = [name for source in sources for name in imported_by(source)]
+    seen: set[str] = set()
+    while waiting:
+        name = waiting.pop()
+        if name not in seen:
+            seen.add(name)
+            file = module_file(name) if name.startswith("moe_teach") else None
+            waiting += imported_by(file) if file else ()
+    return {name.partition(".")[0] for name in seen}
+
+
+def test_a_chapter_installs_on_colab_what_its_pages_and_checks_can_reach():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lines = project["optional-dependencies"]["deploy"]  # Colab itself has Triton, for 09 and 10
+    brought = {re.split(r"[<>=;]", line)[0].replace("-", "_") for line in lines}
+    for room in CHAPTERS:
+        chapter = int(room[2:4])
+        pages_of_it = [
+            f for s in ("notebooks", "solutions") for f in (ROOT / s).glob(f"{room[2:4]}*.py")
+        ]
+        checks = list((ROOT / "moe_teach/chapters" / room).rglob("*.py"))
+        reached = packages_reached(pages_of_it + checks)
+        extra = pages.EXTRAS.get(chapter, ("",))[0]
+        assert bool(reached & brought) == (extra == "deploy"), room
 
 
 def test_elsewhere_nothing_is_ever_installed(monkeypatch):

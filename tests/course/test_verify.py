@@ -196,7 +196,10 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.id)
 def test_every_exercise_of_the_course_passes_the_gates(exercise):
     source = verify.solution_source(ROOT, exercise.chapter)
-    assert verify.verify_exercise(exercise, source).problems == []
+    # The solution sees twenty seeds, as with `author verify`; other right answers see the three of
+    # a learner's check and as many more, so that the gates stay short.
+    report = verify.verify_exercise(exercise, source, seeds_of_others=range(6))
+    assert report.problems == []
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda c: f"ch{c:02d}")

@@ -13,6 +13,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,10 +25,14 @@ DATA_ONLY = "RLIMIT_DATA: the page cache is not counted"
 
 @dataclass(frozen=True)
 class Limit:
-    """How a limit is enforced, and the words to put before a command that shall keep it."""
+    """How a limit is enforced, and the words to put before a command that shall keep it.
+
+    `folder` is the control group's own, where one was made: what it counts can be read there.
+    """
 
     how: str
     prefix: tuple[str, ...]
+    folder: Path | None = None
 
 
 @contextlib.contextmanager
@@ -38,9 +43,9 @@ def memory_limit(n_bytes: int) -> Iterator[Limit]:
         # A shell moves itself into the group and then becomes the command.
         join = f'echo $$ > {shlex.quote(str(group.folder / "cgroup.procs"))} && exec "$@"'
         try:
-            yield Limit(group.how, ("/bin/sh", "-c", join, "limited"))
+            yield Limit(group.how, ("/bin/sh", "-c", join, "limited"), group.folder)
         finally:
-            group.folder.rmdir()
+            _remove(group.folder)
         return
     scope = _systemd_scope(n_bytes)
     yield Limit("cgroup by systemd-run", scope) if scope else Limit(DATA_ONLY, _data_limit(n_bytes))
@@ -77,6 +82,15 @@ def _new_group(n_bytes: int) -> _Group | None:
         except OSError:
             folder.rmdir()
     return None
+
+
+def _remove(group: Path) -> None:
+    """Remove a group; what has ended a moment ago may still be in it."""
+    for _ in range(50):
+        with contextlib.suppress(OSError):
+            return group.rmdir()
+        time.sleep(0.1)
+    return group.rmdir()
 
 
 def _own_groups() -> dict[str, Path]:

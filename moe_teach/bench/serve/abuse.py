@@ -88,7 +88,7 @@ WRONG: tuple[Wrong, ...] = (
     _text("two answers", n=2),
     _text("the prompt again", echo=True),
     _text("ten logprobs", logprobs=10),
-    _text("others' logprobs", logprobs=2),
+    _text("a chat's logprobs", top_logprobs=2),
     _text("a stop of stone", stop=[1]),
     _text("an empty stop", stop=""),
     _text("a hundred stops", stop=["x"] * 100),
@@ -104,5 +104,6 @@ WRONG: tuple[Wrong, ...] = (
     _chat("a message of nothing", messages=[{"role": "user", "content": None}]),
     _chat("tools", tools=[{"type": "function", "function": {"name": "f"}}]),
     _chat("JSON wanted", response_format={"type": "json_object"}),
-    _chat("others' logprobs in a chat", logprobs=True, top_logprobs=3),
+    _chat("top logprobs without logprobs", top_logprobs=3),
+    _chat("a hundred top logprobs", logprobs=True, top_logprobs=100),
 )

@@ -94,6 +94,7 @@ def made(
     n_experts: int = 12,
     top_k: int = 3,
     dtype: torch.dtype = torch.float32,
+    dense: int = 10,
 ) -> Case:
     """Make a checkpoint of three layers, one of them dense, and its config."""
     config = {
@@ -106,7 +107,7 @@ def made(
     }
     if kind in WIDE:
         config[WIDE[kind]] = D_FF
-    layers = {LAYER: n_experts, 0: n_experts, 10: 0}
+    layers = {number: n_experts * (number != dense) for number in (LAYER, 0, 10)}
     return Case({**config, **more}, File(layers, D_MODEL, D_FF, seed, kind, dtype), LAYER, seed)
 
 
@@ -118,3 +119,9 @@ def answered(case: Case, x: Tensor, normalize: bool | None = None) -> Tensor:
     weights = (case.file.router(case.layer), *case.file.fused(case.layer))
     wide = tuple(weight.double() for weight in weights)
     return mixed(x.double(), wide, config["num_experts_per_tok"], bool(normalize))[0]
+
+
+def near(got: Tensor, right: Tensor) -> bool:
+    """Compare beside the largest number."""
+    gap = (got.detach().double() - right.double()).abs().max()
+    return bool(gap <= 1e-5 * (1 + right.abs().max()))

@@ -137,10 +137,13 @@ def _one_at_a_time(answer: Any, seed: int) -> None:
     layer = CASES[2][0]
     got, file = _asked(answer, CASES[2], seed)
     needed = 3 * len(got[0])
+    asks_router = file.prefix(layer) + "gate.weight" in file.read_names
     require(
         len(file.read_names) == needed,
-        f"The layer has {needed} matrices, and {len(file.read_names)} were read.",
-        cause="Every call of `read` goes to the disk: tensors were read twice, or tensors of "
+        f"The experts of the layer are {needed} matrices, and {len(file.read_names)} were read.",
+        cause="The router's matrix was asked how many experts there are. The names say that."
+        if asks_router and len(file.read_names) == needed + 1
+        else "Every call of `read` goes to the disk: tensors were read twice, or tensors of "
         "other layers or kinds.",
         cure="Find out by the names what is needed, and read each of them once.",
         example=file.facts(layer),

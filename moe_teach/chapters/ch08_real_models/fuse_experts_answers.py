@@ -91,6 +91,20 @@ def reads_the_whole_file_first(names, read, layer):
     return _all(names, read, layer)
 
 
+@EXERCISE.wrong(stage="one at a time", says="The router's matrix was asked")
+def asks_the_router_how_many(names, read, layer):
+    prefix = f"model.layers.{layer}.block_sparse_moe."
+    n_experts = len(read(prefix + "gate.weight"))
+    fused = []
+    for part in ("w1", "w3", "w2"):
+        first = read(f"{prefix}experts.0.{part}.weight")
+        fused.append(first.new_empty(n_experts, *first.shape))
+        fused[-1][0] = first
+        for e in range(1, n_experts):
+            fused[-1][e] = read(f"{prefix}experts.{e}.{part}.weight")
+    return tuple(fused)
+
+
 @EXERCISE.right
 def by_a_pattern(names, read, layer):
     pattern = re.compile(rf"model\.layers\.{layer}\.block_sparse_moe\.experts\.(\d+)\.w(\d)\.")

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from moe_teach.chapters.ch08_real_models.block_parts import (
     OF_EXERCISE,
@@ -12,8 +12,10 @@ from moe_teach.chapters.ch08_real_models.block_parts import (
     Case,
     answered,
     made,
+    near,
 )
-from moe_teach.judging.exercise import Exercise, Words, require
+from moe_teach.judging.exercise import Exercise, Words, WrongAnswer, require
+from moe_teach.judging.raised import plainly
 from moe_teach.judging.reasons import Why
 from moe_teach.judging.stand_ins import require_own_part
 
@@ -122,12 +124,6 @@ def _rule(answer: Any, seed: int) -> None:
         )
 
 
-def near(got: Tensor, right: Tensor) -> bool:
-    """Compare beside the largest number."""
-    gap = (got.detach().double() - right.double()).abs().max()
-    return bool(gap <= 1e-5 * (1 + right.abs().max()))
-
-
 @EXERCISE.stage("a file in bfloat16")
 def _narrow(answer: Any, seed: int) -> None:
     case = made("olmoe", seed, {}, dtype=torch.bfloat16)
@@ -162,6 +158,13 @@ def _refuses(answer: Any, case: Case, said: str, cure: str) -> None:
             example=case.facts(),
         )
         return
+    except Exception as error:
+        raise WrongAnswer(
+            f"It ends in {plainly(error)}, and not in a ValueError that says why.",
+            cause="Nobody looked before the work began.",
+            cure=cure,
+            example=case.facts(),
+        ) from error
     require(False, said, cure=cure, got=got, example=case.facts())
 
 
@@ -183,13 +186,15 @@ def _refusals(answer: Any, seed: int) -> None:
         "A model with `hidden_act` gelu was loaded into experts that use silu.",
         'config.get("hidden_act", "silu") must be "silu".',
     )
-    dense = made("qwen3_moe", seed, {})
-    _refuses(
-        answer,
-        dense.at_layer(10),
-        "Layer 10 is dense in this file: it has no router and no experts, and was loaded.",
-        "No router's matrix, no experts: raise a ValueError.",
-    )
+    for layer in (10, 1):
+        _refuses(
+            answer,
+            made("qwen3_moe", seed, {}, dense=layer).at_layer(layer),
+            f"Layer {layer} is dense in this file: it has no router and no experts, and was "
+            "loaded.",
+            f"No router's matrix, no experts: raise a ValueError. (model.layers.{layer}0 is "
+            "another layer.)",
+        )
 
 
 @EXERCISE.stage("its parts")

@@ -9,6 +9,7 @@ from moe_teach.chapters.ch08_real_models.block_parts import PARTS
 from moe_teach.chapters.ch08_real_models.my_block import EXERCISE
 
 _WORDS = {".mlp.": ".block_sparse_moe.", "gate_proj": "w1", "up_proj": "w3", "down_proj": "w2"}
+_ROUTER_OF = "model.layers.{}.block_sparse_moe.gate.weight"
 _KINDS = ("mixtral", "olmoe", "qwen3_moe")
 
 
@@ -25,7 +26,7 @@ def _translated(names):
 def _refuse(config, spelt, layer):
     if config["model_type"] not in _KINDS or config["hidden_act"] != "silu":
         raise ValueError("My layer can be mixtral, olmoe or qwen3_moe with silu.")
-    if f"model.layers.{layer}.block_sparse_moe.gate.weight" not in spelt:
+    if _ROUTER_OF.format(layer) not in spelt:
         raise ValueError(f"Layer {layer} of this file has no experts.")
 
 
@@ -56,7 +57,7 @@ def _load(
     spelt = _translated(names)
     refuse(config, spelt, layer)
     matrices = fuse(list(spelt), lambda name: read(spelt[name]), layer)
-    router = read(spelt[f"model.layers.{layer}.block_sparse_moe.gate.weight"])
+    router = read(spelt[_ROUTER_OF.format(layer)])
     n_experts, d_ff, d_model = matrices[0].shape
     places = top_k or config["num_experts_per_tok"]
     moe = build(d_model, n_experts, places, d_ff, normalizes(config))
@@ -154,6 +155,23 @@ def refuses_without_a_word(config, names, read, layer, **parts):
 def forgets_the_activation(config, names, read, layer, **parts):
     def refuse(config, spelt, layer):
         _refuse({**config, "hidden_act": "silu"}, spelt, layer)
+
+    return _load(config, names, read, layer, parts, refuse=refuse)
+
+
+@EXERCISE.wrong(stage="what it cannot be", says="not in a ValueError that says why")
+def waits_for_fuse_to_fail(config, names, read, layer, **parts):
+    def refuse(config, spelt, layer):
+        _refuse(config, _ROUTER_OF.format(layer), layer)
+
+    return _load(config, names, read, layer, parts, refuse=refuse)
+
+
+@EXERCISE.wrong(stage="what it cannot be", says="is another layer")
+def takes_layer_10_for_layer_1(config, names, read, layer, **parts):
+    def refuse(config, spelt, layer):
+        has_experts = any(f"layers.{layer}" in name and "experts" in name for name in spelt)
+        _refuse(config, _ROUTER_OF.format(layer) if has_experts else "", layer)
 
     return _load(config, names, read, layer, parts, refuse=refuse)
 

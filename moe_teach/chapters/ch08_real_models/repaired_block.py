@@ -154,7 +154,8 @@ def _bias(answer: Any, seed: int) -> None:
         for norm in ({}, {"norm_topk_prob": True}, {"norm_topk_prob": False}):
             config = {"model_type": "deepseek_v3", "num_experts_per_tok": top_k, **norm}
             config["routed_scaling_factor"] = 1.0
-            said = "With DeepSeek-V3's bias in the file, the mixture is another one."
+            told = f"`norm_topk_prob` {norm['norm_topk_prob']}" if norm else "no `norm_topk_prob`"
+            said = f"With the bias of deepseek_v3 and {told}, the mixture is another one."
             slips = [SOFTMAX, NO_BIAS, BIASED, NEVER, ALWAYS]
             tensors = drawn("deepseek_v3", n_experts, seed)
             _judge(answer, tensors, config, tokens(seed, 40), said, slips)

@@ -127,6 +127,24 @@ def gives_experts_slack(theirs, ours, slack):
     return _report(theirs, ours, slack, same=same)
 
 
+@EXERCISE.wrong(stage="hard to see", says="sorted by themselves")
+def sorts_gates_by_their_size(theirs, ours, slack):
+    def prepare(record):
+        return {**_sorted(record), "gates": record["gates"].sort(dim=1).values}
+
+    return _report(theirs, ours, slack, prepare=prepare)
+
+
+@EXERCISE.wrong(stage="bfloat16", says="rounded to their bfloat16")
+def rounds_to_their_dtype(theirs, ours, slack):
+    def same(name, a, b, slack):
+        if a.shape != b.shape or name == "expert_ids":
+            return _same(name, a, b, slack)
+        return bool((a - b.to(a.dtype)).abs().max() <= slack * a.abs().max())
+
+    return _report(theirs, ours, slack, same=same)
+
+
 @EXERCISE.wrong(stage="bfloat16", says="Another dtype was taken for a difference")
 def minds_the_dtype(theirs, ours, slack):
     def same(name, a, b, slack):

@@ -18,16 +18,19 @@ class Cache:
     """A cache that writes down what it does; `fault` names its one mistake.
 
     It reads one expert ahead of every layer: the read begins, and may or may not be over when the
-    layer asks.
+    layer asks. Some count as soon as they are asked, others when an expert has worked, and much has
+    been read; and now and then a request is given up before anybody has worked.
     """
 
     sizes: dict[Expert, int]
     budget: int
     fault: str
     draw: random.Random
+    counts_at_once: bool
     log: list[Event] = field(default_factory=list)
     ready: dict[Expert, bool] = field(default_factory=dict)  # in the order of last use
     guessed: set[Expert] = field(default_factory=set)
+    given_up: set[Expert] = field(default_factory=set)  # in use until the next layer asks
 
     def note(self, *event: object) -> None:
         """Write an event down."""
@@ -65,17 +68,26 @@ class Cache:
         missing = [expert for expert in needed if expert not in there]
         return missing + there if self.fault == "evicts in use" else there + missing
 
+    def count(self, expert: Expert) -> str:
+        """Say whether it is there, in the moment in which its layer asks."""
+        there = self.ready.get(expert, False)
+        if self.fault == "counts early":
+            there = expert in self.ready
+        elif self.fault == "counts late":
+            there = there and expert not in self.guessed
+        return "hit" if there else "miss"
+
     def serve(self, needed: list[Expert]) -> None:
         """Count, read and compute for one request."""
         self.note("ask", tuple(needed))
-        waiting = set(needed)
-        for expert in needed:
-            there = self.ready.get(expert, False)
-            if self.fault == "counts early":
-                there = expert in self.ready
-            elif self.fault == "counts late":
-                there = there and expert not in self.guessed
-            self.note("hit" if there else "miss", expert)
+        waiting, self.given_up = set(needed), set()
+        counts = {expert: self.count(expert) for expert in needed}
+        if self.counts_at_once:
+            for expert, count in counts.items():
+                self.note(count, expert)
+        if self.draw.random() < 0.1:
+            self.given_up = waiting
+            return
         for expert in self.order(needed):
             if expert not in self.ready:
                 self.begin(expert, waiting - {expert})
@@ -84,6 +96,8 @@ class Cache:
                 self.finish(expert)
             self.note("work", expert)
             self.finish(expert)
+            if not self.counts_at_once:
+                self.note(counts[expert], expert)
             self.ready[expert] = self.ready.pop(expert)  # used last
             waiting.discard(expert)
 
@@ -102,11 +116,11 @@ def log_of(fault: str, seed: int, n_steps: int = 12) -> tuple[list[Event], dict[
     draw = random.Random(f"{fault} {seed}")
     experts = [(layer, number) for layer in range(N_LAYERS) for number in range(N_EXPERTS)]
     sizes = {expert: draw.choice((30, 40, 50, 90)) for expert in experts}
-    cache = Cache(sizes, draw.choice((200, 260, 330)), fault, draw)
+    cache = Cache(sizes, draw.choice((200, 260, 330)), fault, draw, draw.random() < 0.6)
     for needed in requests(draw, n_steps):
         guess = draw.choice(experts) if draw.random() < 0.4 else needed[0]
         if draw.random() < 0.6 and guess not in cache.ready:
-            began = cache.begin(guess, waiting=set())
+            began = cache.begin(guess, waiting=cache.given_up)
             cache.guessed = {guess}
             if began and draw.random() < 0.4:
                 cache.finish(guess)
@@ -124,10 +138,10 @@ def first_fault(
     for i, (verb, what) in enumerate(log):
         broken = ""
         if verb == "ask":
-            waiting = set(what)
+            waiting = set(what) | (waiting if slip == "asks" else set())
             there = {e for e in what if memory.get(e) or (slip == "reading" and e in memory)}
         elif verb in ("hit", "miss"):
-            wrong = (verb == "hit") != (what in there)
+            wrong = (verb == "hit") != (memory.get(what, False) if slip == "now" else what in there)
             broken = "count" if wrong and not (slip == "misses" and verb == "miss") else ""
         elif verb == "evict":
             broken = "in use" if what in waiting else ""

@@ -72,6 +72,11 @@ _SLIPS = {
                    "It is there once `ready` has come."),
     "misses": Why("Only hits were checked. A miss is wrong, too, where the expert was ready.",
                   "`(verb == 'hit') != (what in there)`."),
+    "now": Why("A count was compared with who is there when it is written down. By then an expert "
+               "may have been read that was not there when its layer asked.",
+               "Keep at each `ask` who is ready then."),
+    "asks": Why("Experts of an earlier `ask` were taken for being in use. It is over when the next "
+                "one comes, whether all have worked or not.", "At `ask`, `waiting = set(what)`."),
     "ready bytes": Why("An expert that is being read needs its place from the beginning.",
                        "Add up all that were read and not evicted, ready or not."),
     "mean": Why("Experts were counted, and this budget is one of bytes.",

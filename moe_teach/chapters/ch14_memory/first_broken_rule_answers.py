@@ -25,6 +25,16 @@ def keeps_everybody_until_the_end(log, sizes, budget_bytes):
     return _found(log, sizes, budget_bytes, "for ever")
 
 
+@EXERCISE.wrong(stage="a cache that is right", says="when its layer asked")
+def looks_when_it_is_counted(log, sizes, budget_bytes):
+    return _found(log, sizes, budget_bytes, "now")
+
+
+@EXERCISE.wrong(stage="a cache that is right", says="over when the next one comes")
+def keeps_who_was_given_up(log, sizes, budget_bytes):
+    return _found(log, sizes, budget_bytes, "asks")
+
+
 @EXERCISE.wrong(stage="a cache that is right", says="The answer is")
 def says_nothing_at_all_when_healthy(log, sizes, budget_bytes):
     found = _found(log, sizes, budget_bytes)

@@ -74,20 +74,20 @@ def _demand_order(
 
 @EXERCISE.stage("two methods")
 def _policy_form(answer: Any, seed: int) -> None:
-    policy = answer(8.0)
-    missing = [name for name in ("use", "worth", "per_layer") if not hasattr(policy, name)]
+    missing = [name for name in ("use", "worth", "per_layer") if not hasattr(answer(8.0), name)]
     require(not missing, f"The policy has no `{', '.join(missing)}`.")
     used, never = Key(0, 1), Key(1, 1)
-    policy.use(used, 5)
-    for _ in range(2):
-        require(
-            policy.worth(never) < policy.worth(used),
-            "An expert that was never used is not worth less than one that was.",
-            cause="Asking for it must not fail, and its sum of uses is 0, whose logarithm is "
-            "minus infinity.",
-            cure="`self.score.get(key, -math.inf)`.",
-            got=Words(f"{policy.worth(never)!r} and {policy.worth(used)!r}"),
-        )
+    for step in (5, 0):
+        policy = _fed(answer, 8.0, [(used, step)])
+        for _ in range(2):
+            require(
+                policy.worth(never) < policy.worth(used),
+                f"Never used is not worth less than used once, in step {step}.",
+                cause="Asking must not fail, and of no uses at all the logarithm is -infinity.",
+                cure="`self.score.get(key, -math.inf)`.",
+                got=Words(f"{policy.worth(never)!r} and {policy.worth(used)!r}"),
+                example=_as_example([(used, step)], 8.0),
+            )
 
 
 _TURNED = Why("Old uses count more than new ones.", "An old use counts 2 ** (-age / half_life).")

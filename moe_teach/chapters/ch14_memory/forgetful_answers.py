@@ -37,10 +37,18 @@ class ForgetsToSayWhoseBudget:
         return self.score.get(key, -1)
 
 
-@EXERCISE.wrong(stage="two methods", says="Asking for it must not fail")
+@EXERCISE.wrong(stage="two methods", says="Asking must not fail")
 class TakesTheUnknownForTheBest(_Policy):
     def worth(self, key):
         return self.score.get(key, math.inf)
+
+
+@EXERCISE.wrong(stage="two methods", says="used once, in step 0")
+class TakesTheUnknownForZero(_Policy):
+    """As good as used once in step 0, whose logarithm is 0."""
+
+    def worth(self, key):
+        return self.score.get(key, 0.0)
 
 
 @EXERCISE.wrong(stage="recent uses", says="the same however old it is")

@@ -126,7 +126,7 @@ def _group_scales(answer: Any, seed: int) -> None:
 
 @EXERCISE.stage("zeros")
 def _group_zeros(answer: Any, seed: int) -> None:
-    for nothing in (0.0, 1e-9):  # so small that its scale is 0 in float16
+    for nothing in (0.0, 1e-9, 1e-7):  # so small that its scale is 0 in float16
         given = _case((3, 12, 4), 4, seed)
         given["weights"][1, 4:8] = nothing
         codes, scales = _checked(answer, given)
@@ -136,8 +136,8 @@ def _group_zeros(answer: Any, seed: int) -> None:
             f"Group 1 of row 1 is {nothing:g} throughout; its stored scale and codes must be 0.",
             cause="0 / 0 is NaN, and NaN as an integer is anything."
             if not nothing
-            else "The scale is not zero before it is stored, and zero in float16: dividing by it "
-            "gives infinity.",
+            else "The scale is not zero before it is stored, and zero in float16. Dividing by it "
+            "gives infinity, and by something small in its place a code that stands for nothing.",
             cure="Where the *stored* scale is 0, divide by 1 and keep 0 as code.",
             expected=Words("scale 0, codes 0, 0, 0, 0"),
             got=Words(f"scale {scales[1, 1].item():g}, codes {codes[1, 4:8].tolist()}"),

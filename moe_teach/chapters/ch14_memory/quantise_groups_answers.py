@@ -96,6 +96,15 @@ def returns_the_inverse(weights, bits, group_size):
     return codes, inverse.half()
 
 
+@EXERCISE.wrong(stage="zeros", says="something small in its place")
+def divides_by_no_less_than_something_small(weights, bits, group_size):
+    codes, scales = _answer(weights, bits, group_size)
+    top = 2 ** (bits - 1) - 1
+    groups = pad(weights.float(), (0, -weights.shape[1] % group_size)).view(*scales.shape, -1)
+    codes = (groups / scales.float().clamp_min(1e-8)[..., None]).round().clamp(-top, top)
+    return codes.to(torch.int8).view(len(weights), -1)[:, : weights.shape[1]], scales
+
+
 @EXERCISE.wrong(stage="codes", says="beyond the last code")
 def forgets_to_clamp(weights, bits, group_size):
     return _answer(weights, bits, group_size, whole=lambda codes: codes.round())

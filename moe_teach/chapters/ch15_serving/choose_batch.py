@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from moe_teach.judging.exercise import Exercise, Goal, generator, require
+from moe_teach.judging.exercise import Exercise, Goal, Words, generator, require
 
 EXERCISE = Exercise(
     id="15.6",
@@ -80,10 +80,14 @@ def _demand_patience(got: list[int], given: dict[str, Any]) -> None:
         cause="Whoever has waited so long goes first, whatever it wakes; of too many those who "
         "have waited longest.",
         cure="Choose them before you look at experts.",
-        expected=due,
-        got=gone,
+        expected=Words(f"among those who go some who have waited {_listed(due)} steps"),
+        got=Words(f"of those who go, the longest have waited {_listed(gone)}"),
         example=given,
     )
+
+
+def _listed(waits: list[int]) -> str:
+    return ", ".join(map(str, waits))
 
 
 def _given(seed: int, n_waiting: int, n_slots: int, patience: int) -> dict[str, Any]:

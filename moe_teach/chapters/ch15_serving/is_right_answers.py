@@ -1,6 +1,11 @@
 """Exercise 15.5: wrong answers with what they must be told, and other right ones."""
 
-from moe_teach.chapters.ch15_serving.counting_model import CountingModel, alone, plainly
+from moe_teach.chapters.ch15_serving.counting_model import (
+    CountingModel,
+    alone,
+    plainly,
+    some_requests,
+)
 from moe_teach.chapters.ch15_serving.is_right import EXERCISE
 from moe_teach.chapters.ch15_serving.schedulers import BUSY
 
@@ -48,6 +53,16 @@ def forgets_the_clock(serve):
 @EXERCISE.wrong(stage="wrong schedulers", says="no harm as long as")
 def counts_the_passes_only(serve):
     return len(_log(serve, MANY, 3, 4)[1]) == len(_log(plainly, MANY, 3, 4)[1])
+
+
+@EXERCISE.wrong(stage="wrong schedulers", says="nobody looks at what is read in them")
+def counts_the_passes_of_many_requests(serve):
+    for seed in range(5):
+        requests = some_requests(seed, 7, 9)
+        (found, passes), (expected, wanted) = (_log(s, requests, 2, 4) for s in (serve, plainly))
+        if found != expected or len(passes) != len(wanted):
+            return False
+    return True
 
 
 @EXERCISE.wrong(stage="wrong schedulers", says="no harm as long as")

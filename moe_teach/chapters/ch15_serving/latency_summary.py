@@ -28,6 +28,8 @@ EXERCISE = Exercise(
     "is sent (a closed loop) lets the slow server set the pace of its own test, so that the queue "
     "never grows: arrivals must not depend on answers.",
 )
+_SKIPPED = "A request without tokens was skipped."
+_RANK = "rank = -(-p * n // 100), with whole numbers only: 0.07 * 100 is more than 7."
 Case = tuple[list[float], list[list[float]], tuple[int, ...]]
 PLAIN: tuple[Case, ...] = (
     ([0.0], [[2.0]], (50, 95, 99)),
@@ -49,10 +51,14 @@ def _at(values: list[float], percent: int) -> float:
 
 
 def _defined(case: Case) -> tuple[dict[int, float], dict[int, float]]:
-    arrived, token_times, percents = case
+    first, gaps = _lists(case)
+    return {p: _at(first, p) for p in case[2]}, {p: _at(gaps, p) for p in case[2]}
+
+
+def _lists(case: Case) -> tuple[list[float], list[float]]:
+    arrived, token_times, _ = case
     first = [t[0] - a if t else math.inf for a, t in zip(arrived, token_times, strict=True)]
-    gaps = [t[i + 1] - t[i] for t in token_times for i in range(len(t) - 1)]
-    return {p: _at(first, p) for p in percents}, {p: _at(gaps, p) for p in percents}
+    return first, [t[i + 1] - t[i] for t in token_times for i in range(len(t) - 1)]
 
 
 def _drawn(seed: int, n_requests: int) -> Case:
@@ -67,6 +73,34 @@ def _drawn(seed: int, n_requests: int) -> Case:
 
 def _same(one: float, other: float) -> bool:
     return math.isclose(one, other, rel_tol=1e-9) or (math.isnan(one) and math.isnan(other))
+
+
+def _entries(percents: tuple[int, ...]) -> str:
+    return "{" + ", ".join(f"{percent}: ..." for percent in percents) + "}"
+
+
+def _between_two(values: list[float], percent: int) -> float:
+    """Interpolate, as torch.quantile and numpy.percentile do where nobody says otherwise."""
+    ordered, place = sorted(values), percent / 100 * (len(values) - 1)
+    low, high = ordered[math.floor(place)], ordered[math.ceil(place)]
+    return low if low == high else low + (high - low) * (place % 1)
+
+
+def _misranked(values: list[float], part: dict[int, float], percents: tuple[int, ...]) -> str:
+    """Say which other percentiles of the right values these are."""
+    if set(part) != set(percents):
+        return ""
+    if not values:
+        return "There is no value here, and so no percentile either: `math.nan`."
+    got = [float(part[p]) for p in percents]
+    if all(map(_same, got, (_between_two(values, p) for p in percents))):
+        return (
+            "The values are right, and percentiles were taken between two of them. Here a "
+            "percentile is one of the values: torch.quantile and numpy.percentile interpolate."
+        )
+    if all(any(_same(one, value) for value in values) for one in got):
+        return "Each of these is one of the right values, but of another rank."
+    return ""
 
 
 def _misread(case: Case, got: Any) -> str:
@@ -89,14 +123,16 @@ def _misread(case: Case, got: Any) -> str:
 
 def _try(answer: Any, case: Case, said: str, cause: str, cure: str) -> None:
     got = answer(case[0], [list(times) for times in case[1]], case[2])
-    cause = _misread(case, got) or cause
-    for name, part, expected in zip(("first", "between"), got, _defined(case), strict=True):
+    lists = zip(("first", "between"), got, _lists(case), _defined(case), strict=True)
+    for name, part, values, expected in lists:
+        misread = _misread(case, got) if name == "first" else ""
+        other = "" if cause == _SKIPPED else misread or _misranked(values, part, case[2])
         require(
             list(part) == list(expected)
             and all(_same(float(part[p]), expected[p]) for p in expected),
             f"`{name}`: {said}",
-            cause=cause,
-            cure=cure,
+            cause=other or cause,
+            cure=_RANK if other and not misread else cure,
             expected=expected,
             got=part,
             example={"arrived": case[0], "token_times": case[1], "percents": case[2]},
@@ -112,7 +148,7 @@ def _dictionaries(answer: Any, seed: int) -> None:
             ok and all(set(part) == set(percents) for part in got),
             "Return two dictionaries, each with an entry for every percent that was asked for.",
             cure="return percentiles(first), percentiles(between)",
-            expected=Words("({50: ..., ...}, {50: ..., ...})"),
+            expected=Words(f"({_entries(percents)}, {_entries(percents)})"),
             got=got,
             example={"percents": percents},
         )
@@ -145,7 +181,7 @@ def _unanswered(answer: Any, seed: int) -> None:
             answer,
             case,
             "somebody was never answered, and the summary does not say so.",
-            "A request without tokens was skipped.",
+            _SKIPPED,
             "Its first token counts as math.inf; it has no gaps, and of no gaps at all the "
             "percentile is math.nan.",
         )
@@ -160,5 +196,5 @@ def _ranks(answer: Any, seed: int) -> None:
             "the lists are right for a few values, and the percentiles of many are not.",
             "A percentile is one of the values: the rank is p * n / 100, rounded up, counted from "
             "1. Interpolation, rounding down or a mean give something else.",
-            "rank = -(-p * n // 100), with whole numbers only: 0.07 * 100 is more than 7.",
+            _RANK,
         )

@@ -45,7 +45,7 @@ def one_mean_gap_for_each_answer(arrived, token_times, percents=(50, 95, 99)):
     return _ranked(first, percents), _ranked(means, percents)
 
 
-@EXERCISE.wrong(stage="waits and gaps", says="not the percentiles of the waits")
+@EXERCISE.wrong(stage="waits and gaps", says="taken between two of them")
 def interpolates(arrived, token_times, percents=(50, 95, 99)):
     def between_two(values, percent):
         ordered = sorted(values)
@@ -57,6 +57,23 @@ def interpolates(arrived, token_times, percents=(50, 95, 99)):
 
     first, gaps = _lists(arrived, token_times)
     return tuple({p: between_two(part, p) for p in percents} for part in (first, gaps))
+
+
+@EXERCISE.wrong(stage="waits and gaps", says="of another rank")
+def rounds_down(arrived, token_times, percents=(50, 95, 99)):
+    def place(values, percent):
+        ordered = sorted(values)
+        at = min(int(percent / 100 * len(ordered)), len(ordered) - 1)
+        return ordered[at] if ordered else math.nan
+
+    first, gaps = _lists(arrived, token_times)
+    return tuple({p: place(part, p) for p in percents} for part in (first, gaps))
+
+
+@EXERCISE.wrong(stage="waits and gaps", says="so no percentile either")
+def nothing_counts_as_zero(arrived, token_times, percents=(50, 95, 99)):
+    first, gaps = _lists(arrived, token_times)
+    return _ranked(first, percents), _ranked(gaps or [0.0], percents)
 
 
 @EXERCISE.wrong(stage="ranks", says="the percentiles of many are not")

@@ -64,6 +64,11 @@ WRONG = {
     "one pass a text": Fault(
         "Every text has a forward pass of its own.", "one text runs at a time"
     ),
+    "reads all again": Fault(
+        "In every step a text that speaks is read from its beginning, and not its newest token "
+        "alone.",
+        "passes are counted, and nobody looks at what is read in them",
+    ),
     "rests after the prompt": Fault(
         "A text leaves out the step after its prompt was read.", "every request wants one token"
     ),
@@ -154,9 +159,11 @@ class _Desk:
             if self._asks_budget(index):
                 left -= n_tokens
             if n_tokens:
-                start = self.n_read[index]
+                start = end = self.n_read[index]
+                if self.fault == "reads all again" and self.answers[index]:
+                    start = 0
                 text = self.requests[index][1] + self.answers[index]
-                piece = (self.running[index], start, text[start : start + n_tokens])
+                piece = (self.running[index], start, text[start : end + n_tokens])
                 plan.append((index, piece))
         return plan[::-1] if self.fault == "pieces turned round" else plan
 
@@ -179,7 +186,7 @@ class _Desk:
     def _take(self, index: int, piece: Piece, token: int) -> None:
         _, prompt, n_new = self.requests[index]
         answer = self.answers[index]
-        self.n_read[index] += len(piece[2])
+        self.n_read[index] = piece[1] + len(piece[2])
         is_whole = self.n_read[index] == len(prompt) + len(answer)
         if self.fault == "speaks too early" and not answer:
             is_whole, self.n_read[index] = True, len(prompt)

@@ -123,6 +123,17 @@ def _results(answer: Any, seed: int) -> None:
             got=Words(f"shape {tuple(part.shape)}"),
             example={"lengths": given["lengths"], "slots": given["slots"]},
         )
+        require(
+            part.dtype == expected.dtype,
+            f"`{name}` has the wrong dtype.",
+            cause="visible says True or False for every position: it is no mask to add, with 0 "
+            "and minus infinity."
+            if name == "visible"
+            else "Everything stays in the dtype it came in.",
+            cure="torch.arange(L) <= position[:, None]" if name == "visible" else "",
+            expected=Words(f"{expected.dtype}"),
+            got=Words(f"{part.dtype}"),
+        )
 
 
 @EXERCISE.stage("one row a text")

@@ -70,6 +70,23 @@ def visible_by_slot(keys, values, lengths, slots, new_keys, new_values):
     return *stored, grown, torch.arange(keys.shape[1]) < grown[:, None]
 
 
+@EXERCISE.wrong(stage="the four results", says="no mask to add")
+def visible_as_a_mask_to_add(keys, values, lengths, slots, new_keys, new_values):
+    at = lengths[slots] + _before(slots)
+    stored = _stored(keys, values, at, slots, new_keys, new_values)
+    later = torch.arange(keys.shape[1]) > at[:, None]
+    mask = torch.zeros(later.shape).masked_fill(later, -torch.inf)
+    return *stored, _grown(lengths, slots), mask
+
+
+@EXERCISE.wrong(stage="the four results", says="wrong dtype")
+def lengths_in_few_bits(keys, values, lengths, slots, new_keys, new_values):
+    at = lengths[slots] + _before(slots)
+    stored = _stored(keys, values, at, slots, new_keys, new_values)
+    visible = torch.arange(keys.shape[1]) <= at[:, None]
+    return *stored, _grown(lengths, slots).int(), visible
+
+
 @EXERCISE.wrong(stage="the four results", says="changed")
 def writes_into_what_was_given(keys, values, lengths, slots, new_keys, new_values):
     at = lengths[slots] + _before(slots)

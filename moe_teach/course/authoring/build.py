@@ -59,7 +59,7 @@ def lesson_cells(
     onward = pages.navigation(source.stem, titles, exercises=practised.get(source.chapter, ""))
     return [
         Cell("markdown", pages.opening(first.source, badge_line)),
-        Cell("code", pages.setup_code(url), role="setup"),
+        Cell("code", pages.setup_code(url, source.chapter), role="setup"),
         *rest,
         Cell("markdown", onward),
     ]
@@ -76,7 +76,7 @@ def practice_cells(source: Source, shelf: str, url: str, titles: dict[str, str])
     badge_line = pages.badges(url, shelf, source.stem)
     return [
         Cell("markdown", pages.opening(first.source, badge_line, extra)),
-        Cell("code", pages.setup_code(url), role="setup"),
+        Cell("code", pages.setup_code(url, source.chapter), role="setup"),
         *(_practice_cell(cell, shelf) for cell in rest),
         Cell("markdown", pages.navigation(source.stem, titles)),
     ]

@@ -12,14 +12,17 @@ import importlib.util
 import subprocess
 import sys
 
-if "google.colab" in sys.modules and importlib.util.find_spec("moe_teach") is None:
-    package = "moe-teach @ git+{url}"
+if "google.colab" in sys.modules and {missing}:
+    package = "moe-teach{extra} @ git+{url}"
     subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", package], check=True)
     importlib.invalidate_caches()
 
 from moe_teach.course import check, hint, progress, reset, setup, solution
 
 setup()"""
+
+# Chapters whose pages import what only an extra brings: which one, and a module that comes with it.
+EXTRAS = {8: ("deploy", "gguf")}
 
 _HOW = """\
 Write your answers where a cell says `raise NotImplementedError`. Run the cell, then the check
@@ -38,9 +41,13 @@ def repository_url(root: Path) -> str:
     return project["urls"]["Repository"].removesuffix("/")
 
 
-def setup_code(url: str) -> str:
+def setup_code(url: str, chapter: int = 0) -> str:
     """Write the one set-up cell: it may run twice, and in any folder."""
-    return _SETUP.format(url=url)
+    extra, probe = EXTRAS.get(chapter, ("", ""))
+    missing = 'importlib.util.find_spec("moe_teach") is None'
+    if probe:  # the course alone may be there already
+        missing = f'not all(map(importlib.util.find_spec, ("moe_teach", "{probe}")))'
+    return _SETUP.format(url=url, extra=extra and f"[{extra}]", missing=missing)
 
 
 def badges(url: str, shelf: str, stem: str) -> str:

@@ -55,15 +55,17 @@ class Report:
 HEADER = ("exercise", "name", "stages", "wrong", "right", "hints", "CPU s", "verdict")
 
 
-def verify_exercise(exercise: Exercise, source: Source) -> Report:
-    """Send one exercise through every gate."""
+def verify_exercise(
+    exercise: Exercise, source: Source, *, seeds_of_others: Sequence[int] = MANY_SEEDS
+) -> Report:
+    """Send one exercise through every gate; other right answers see so many seeds."""
     report = Report(exercise)
     cells = [(c.role or "code", c.item_id, c.source) for c in source.cells if c.kind == "code"]
     _card(report)
     reference = _solution_gate(report, cells)
     _starter_gate(report, cells)
     _wrong_gate(report, reference)
-    _right_gate(report, reference)
+    _right_gate(report, reference, seeds_of_others)
     _secrecy_gate(report, source)
     return report
 
@@ -199,12 +201,12 @@ def _said(outcome: Outcome) -> str:
     return " ".join(filter(None, (outcome.message, outcome.cause, outcome.cure)))
 
 
-def _right_gate(report: Report, reference: Any) -> None:
+def _right_gate(report: Report, reference: Any, seeds: Sequence[int]) -> None:
     item = report.exercise
     named = [one.answer for one in registry.answers_for(item) if one.is_right]
     accepted = 0
     for function in named:
-        outcome = run_exercise(item, function, seeds=MANY_SEEDS, reference=lambda _: reference)
+        outcome = run_exercise(item, function, seeds=seeds, reference=lambda _: reference)
         if outcome.state == "passed":
             accepted += 1
         else:

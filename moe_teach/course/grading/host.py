@@ -24,6 +24,7 @@ from moe_teach.course.grading.worker.wire import Channel
 
 _START = 120.0  # seconds in which a fresh interpreter must have imported torch
 _PATIENCE = 10.0  # seconds in which a fork must be there, and the end of a worker be told
+_ALL_TOGETHER = 4  # times the seconds of one question: a stage asks often
 _KEPT_ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT", "TRITON_INTERPRET", "LANG", "LC_ALL")
 
 
@@ -137,7 +138,8 @@ class Worker:
     ) -> None:
         self._host, self._pid, self._inner = host, pid, inner
         self._scratch, self.limits = scratch, limits
-        self._left, self.peak_mb = 0.0, 0
+        self._patience = self._left = self._left_for_all = 0.0
+        self.peak_mb = 0
         self.channel = Channel(line, self._turn)
         self._last = time.monotonic()
         self._base_mb = resident_mb(inner)
@@ -151,8 +153,16 @@ class Worker:
         return self._is_over
 
     def wait_at_most(self, seconds: float | int) -> None:
-        """Set the clock: for so long may the worker keep the grader waiting from now on."""
-        self._left = seconds
+        """Set the clock: for so long may one question keep the grader waiting from now on.
+
+        All questions until the clock is set again may take a few times as long together.
+        """
+        self._patience, self._left_for_all = seconds, _ALL_TOGETHER * seconds
+        self.asked()
+
+    def asked(self) -> None:
+        """Start to count: a question is about to be asked."""
+        self._left = self._patience
         self._last = time.monotonic()
 
     def rested(self) -> None:
@@ -193,7 +203,8 @@ class Worker:
             said = f"{self.name} took more than {self.limits.memory_mb:,} MB of memory."
             raise Ended("memory", f"{said} It was stopped.")
         self._left -= min(passed, 1.0)  # the grader itself may have slept in between
-        if self._left <= 0:
+        self._left_for_all -= min(passed, 1.0)
+        if min(self._left, self._left_for_all) <= 0:
             self.end()
             raise Ended(
                 "timeout",

@@ -22,7 +22,7 @@ from moe_teach.judging import engine
 from moe_teach.judging.exercise import Exercise, Stage
 
 _LOAD_SECONDS = 20.0
-_OWN_TIME = 4  # times the seconds of a worker, for the grader's own part of a stage
+_OWN_TIME = 6  # times the seconds of a worker, for the grader's own part of a stage
 _WHOLE_CHECK = 6  # times the seconds of one stage, for all of its stages and seeds together
 
 
@@ -191,8 +191,8 @@ def outcome_of(line: Line, exercise: Exercise, seeds: Any, reference: Any) -> An
 
         return Stage(stage.name, run)
 
-    watched = replace(exercise, stages=[begun(stage) for stage in exercise.stages],
-                      limit=exercise.limit)  # fmt: skip
+    stages = [begun(stage) for stage in exercise.stages]
+    watched = replace(exercise, stages=stages, limit=_OWN_TIME * seconds + 10)
     outcome = engine.run_exercise(watched, answer, seeds=seeds, reference=reference)
     if line.worker.is_over:
         return outcome

@@ -111,8 +111,8 @@ class _Pickler(pickle.Pickler):
             if known is value and not value.__module__.startswith(_STAYS):
                 return None
             return self._writer.put(value)
-        if is_function(value) and hasattr(value, "__self__"):
-            return self._writer.put(value)
+        if is_function(value) and not isinstance(getattr(value, "__self__", sys), type(sys)):
+            return self._writer.put(value)  # a method keeps its object
         return None
 
 

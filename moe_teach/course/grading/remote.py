@@ -89,7 +89,7 @@ class _Watched(Peer):
 
     def ask(self, verb: str, *body: Any) -> Any:
         worker = self.things.worker
-        worker.rested()
+        worker.asked()
         if worker.is_over:
             raise Ended("crashed", f"The process of {worker.name} is over.")
         try:

@@ -21,7 +21,11 @@ def progress(chapter: int | str | None = None) -> Note:
     With `chapter` (a number) that chapter's exercises, one by one.
     """
     try:
-        items = list(registry.every_item() if chapter is None else _chapter(chapter))
+        items = list(
+            registry.every_item()
+            if chapter is None
+            else registry.load(chapter_number(chapter)).values()
+        )
     except registry.UnknownId as unknown:
         return Note("No such chapter", str(unknown))
     done, problem = recorded()
@@ -35,29 +39,33 @@ def progress(chapter: int | str | None = None) -> Note:
         text += f' Next: {following.id} "{following.title}".'
     if chapter is None:
         text += " One chapter's exercises: `progress(3)`."
-        rows = tuple(
-            _chapter_row(number, slug, done) for number, slug in registry.chapters().items()
-        )
+        rows = tuple(_chapter_row(number, done) for number in registry.chapters())
     else:
         rows = tuple(_row(item, done.of(item.id)) for item in exercises)
     header = _BY_CHAPTER if chapter is None else _BY_EXERCISE
     return Note("Your progress", paragraphs(text, problem), header=header, rows=rows)
 
 
-def _chapter(chapter: int | str) -> Iterable[registry.Item]:
+def title_of(chapter: int) -> str:
+    """Give what a chapter is about, in a word or two."""
+    return registry.chapters()[chapter][3:].replace("_", " ").replace("moe", "MoE")
+
+
+def chapter_number(chapter: int | str) -> int:
+    """Read which chapter is meant; `UnknownId` says how one is named."""
     if not re.fullmatch("[0-9]+", str(chapter)):
         raise registry.UnknownId("A chapter is named by its number: progress(3).")
-    return registry.load(int(chapter)).values()
+    return int(chapter)
 
 
-def _chapter_row(number: int, slug: str, done: ledger.Progress) -> tuple[str, ...]:
+def _chapter_row(number: int, done: ledger.Progress) -> tuple[str, ...]:
     items = registry.load(number).values()
     exercises = [item for item in items if isinstance(item, Exercise)]
     asked = [item for item in items if isinstance(item, Question)]
     following = _next(exercises, done)
     return (
         f"{number:02d}",
-        slug[3:].replace("_", " ").replace("moe", "MoE"),
+        title_of(number),
         f"{_passed(exercises, done)} of {len(exercises)}",
         "".join(_SIGNS.get(done.of(item.id).state, "·") for item in exercises),
         f"{_passed(asked, done)} of {len(asked)}",

@@ -9,7 +9,7 @@ from moe_teach.config.refusal import refuse, refuse_non_positive
 from moe_teach.deploy.engine.cache import Piece, SlotCache
 from moe_teach.deploy.engine.forward import pass_through, serving
 from moe_teach.deploy.engine.requests import FinishReason, Request, Token
-from moe_teach.deploy.engine.sampling import choose
+from moe_teach.deploy.engine.sampling import choose, log_probs
 from moe_teach.deploy.engine.scheduler import Scheduler, Text
 from moe_teach.deploy.engine.stats import Stats, StepRecord
 from moe_teach.deploy.engine.swap import ExpertSwap
@@ -183,10 +183,9 @@ class Engine:
             return []
         wishes = [text.request.sampling for text in texts]
         chosen = choose(logits, wishes, [text.luck for text in texts])
-        picked = logits.gather(-1, torch.tensor(chosen, device=logits.device)[:, None])[:, 0]
-        logprobs = (picked - logits.logsumexp(dim=-1)).tolist()
+        told = log_probs(logits, chosen, [text.request.n_alternatives for text in texts])
         tokens = []
-        for text, token_id, logprob, row in zip(texts, chosen, logprobs, rows, strict=True):
+        for text, token_id, likely, row in zip(texts, chosen, told, rows, strict=True):
             index = text.n_new
             text.tokens.append(token_id)
             finish = _reason_to_finish(text)
@@ -195,11 +194,12 @@ class Engine:
                 request_id=text.request.id,
                 index=index,
                 token_id=token_id,
-                logprob=logprob,
+                logprob=likely[0],
                 version=self.version,
                 finish=finish,
                 experts=traced[0],
                 gates=traced[1],
+                alternatives=likely[1],
             )
             tokens.append(token)
             if finish is not None:

@@ -10,6 +10,10 @@ FinishReason = Literal["stop", "length", "cancelled"]
 """Why a request ended: a stop id was drawn, `max_tokens` were, or somebody cancelled it."""
 
 
+Alternatives = tuple[tuple[int, float], ...]
+"""Tokens and their log-probabilities, in nats, the likeliest first."""
+
+
 class EngineFull(RuntimeError):
     """The queue is as long as it may be: ask again later."""
 
@@ -55,18 +59,24 @@ class Sampling:
 class Request:
     """A text to continue. `id` must be new among the requests that wait or run.
 
-    With `trace`, every token comes with the experts and gates that worked on it.
+    With `trace`, every token comes with the experts and gates that worked on it; with
+    `n_alternatives`, also with so many of the likeliest tokens in its place.
     """
 
     id: str
     prompt: tuple[int, ...]
     sampling: Sampling = Sampling()
     trace: bool = False
+    n_alternatives: int = 0
 
     def __post_init__(self) -> None:
         refuse(
             len(self.prompt) == 0,
             f"Request {self.id!r} has an empty prompt: give at least one token to continue.",
+        )
+        refuse(
+            self.n_alternatives < 0,
+            f"n_alternatives must not be negative, but it is {self.n_alternatives}.",
         )
 
 
@@ -86,6 +96,9 @@ class Token:
         experts: with `trace`, for each MoE layer the experts chosen at the position that
             predicted this token, best first.
         gates: their mixing weights, in the same order.
+        alternatives: with `n_alternatives`, the likeliest tokens under the model alone, best
+            first, each with its log-probability; the token itself is among them if it is likely
+            enough. No more than the vocabulary holds.
     """
 
     request_id: str
@@ -96,3 +109,4 @@ class Token:
     finish: FinishReason | None = None
     experts: tuple[tuple[int, ...], ...] | None = None
     gates: tuple[tuple[float, ...], ...] | None = None
+    alternatives: Alternatives | None = None

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from moe_teach.deploy.engine.requests import Sampling
+from moe_teach.deploy.engine.requests import Alternatives, Sampling
 
 
 def choose(
@@ -23,6 +23,30 @@ def choose(
         for row, token in zip(drawn, draw(probs, [luck[row] for row in drawn]), strict=True):
             chosen[row] = token
     return chosen
+
+
+def log_probs(
+    logits: Float[Tensor, "n V"], chosen: Sequence[int], n_alternatives: Sequence[int]
+) -> list[tuple[float, Alternatives | None]]:
+    """Give each chosen token's log-probability, and the likeliest tokens of rows that want some.
+
+    They are the model's own, before temperature, top-k and top-p.
+    """
+    norms = logits.logsumexp(dim=-1)
+    picked = logits.gather(-1, torch.tensor(chosen, device=logits.device)[:, None])[:, 0]
+    own = (picked - norms).tolist()
+    asked = [row for row, n in enumerate(n_alternatives) if n]
+    if not asked:
+        return [(logprob, None) for logprob in own]
+    most = min(max(n_alternatives), logits.shape[-1])
+    values, token_ids = logits[asked].topk(most, dim=-1)
+    named = {
+        row: tuple(zip(ids, likely, strict=True))[: n_alternatives[row]]
+        for row, ids, likely in zip(
+            asked, token_ids.tolist(), (values - norms[asked, None]).tolist(), strict=True
+        )
+    }
+    return [(logprob, named.get(row)) for row, logprob in enumerate(own)]
 
 
 def next_probs(logits: Float[Tensor, "n V"], wishes: Sequence[Sampling]) -> Float[Tensor, "n V"]:

@@ -115,20 +115,35 @@ class Composer:
         return {
             "tokens": [one.text for one in tokens],
             "token_logprobs": [_finite(one.token.logprob) for one in tokens],
-            "top_logprobs": None,
+            "top_logprobs": [_by_text(o) for o in tokens] if self._wish.n_alternatives else None,
             "text_offset": [one.place for one in tokens],
         }
 
 
 def _chat_logprob(said: Said) -> dict[str, Any]:
+    others = [_entry(one.text, one.logprob) for one in said.alternatives]
+    return _entry(said.text, said.token.logprob) | {"top_logprobs": others}
+
+
+def _entry(text: str, logprob: float) -> dict[str, Any]:
     # A token that is a part of a character has no text of its own, and so no bytes to tell.
-    is_whole = said.text != "" and CUT not in said.text
-    return {
-        "token": said.text,
-        "logprob": _finite(said.token.logprob),
-        "bytes": list(said.text.encode()) if is_whole else None,
-        "top_logprobs": [],
-    }
+    is_whole = text != "" and CUT not in text
+    spelled = list(text.encode()) if is_whole else None
+    return {"token": text, "logprob": _finite(logprob), "bytes": spelled}
+
+
+def _by_text(said: Said) -> dict[str, float | None]:
+    """Map the likeliest tokens and the chosen one to their log-probabilities.
+
+    The chosen one stands under its text. Another that has no text, or one that is taken, goes by
+    its number: otherwise some of them would be lost.
+    """
+    found = {said.text: _finite(said.token.logprob)}
+    for one in said.alternatives:
+        if one.token_id != said.token.token_id:
+            is_new = one.text != "" and one.text not in found
+            found[one.text if is_new else f"token_id:{one.token_id}"] = _finite(one.logprob)
+    return found
 
 
 def _finite(number: float) -> float | None:

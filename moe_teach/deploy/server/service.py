@@ -67,6 +67,7 @@ class Service:
             prompt=prompt,
             sampling=self._sampling(served, wish, len(prompt)),
             trace=wish.trace,
+            n_alternatives=wish.n_alternatives,
         )
         watch = Watch(self.metrics)
         try:

@@ -32,15 +32,23 @@ class Detokenizer:
     def feed(self, token_id: int) -> str:
         """Take a token and return the text that is certain now."""
         self._ids.append(token_id)
-        text = self._tokenizer.decode(self._ids)
-        # A character that is not complete is a single mark at the end, however many bytes it has.
-        certain = len(text) - text.endswith(CUT)
+        text, certain = self._decoded(self._ids)
         new = text[self._n_shown : certain]
         self._n_shown = max(self._n_shown, certain)
         if len(self._ids) > _WINDOW and certain == len(text):
             self._ids = self._ids[-_CONTEXT:]
             self._n_shown = len(self._tokenizer.decode(self._ids))
         return new
+
+    def foresee(self, token_id: int) -> str:
+        """Return the text that would be certain if this token came next."""
+        text, certain = self._decoded([*self._ids, token_id])
+        return text[self._n_shown : certain]
+
+    def _decoded(self, ids: list[int]) -> tuple[str, int]:
+        text = self._tokenizer.decode(ids)
+        # A character that is not complete is a single mark at the end, however many bytes it has.
+        return text, len(text) - text.endswith(CUT)
 
     def flush(self) -> str:
         """Return what was held back: the text ends here."""
@@ -79,12 +87,22 @@ class StopSearch:
 
 
 @dataclass(frozen=True, slots=True)
+class Alternative:
+    """A likely token in the place of another: the text it would have added."""
+
+    text: str
+    token_id: int
+    logprob: float
+
+
+@dataclass(frozen=True, slots=True)
 class Said:
     """One token of an answer: the text it added, the place of that, and what the engine said."""
 
     text: str
     place: int
     token: Token
+    alternatives: tuple[Alternative, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +130,14 @@ class Transcript:
         self.n_tokens += 1
         if token.version not in self.versions:
             self.versions.append(token.version)
+        likely = token.alternatives or ()
+        foreseen = {one: self._decoder.foresee(one) for one, _ in likely}
         text = self._decoder.feed(token.token_id)
         if token.finish is not None:
             text += self._decoder.flush()
-        self._waiting.append(Said(text, self._n_decoded, token))
+        foreseen[token.token_id] = text
+        others = tuple(Alternative(foreseen[one], one, logprob) for one, logprob in likely)
+        self._waiting.append(Said(text, self._n_decoded, token, others))
         self._n_decoded += len(text)
         free, is_stopped = self._search.feed(text)
         if is_stopped:

@@ -17,6 +17,7 @@ Endpoint = Literal["/v1/chat/completions", "/v1/completions"]
 CHAT: Endpoint = "/v1/chat/completions"
 TEXT: Endpoint = "/v1/completions"
 MOST_STOPS, LONGEST_STOP, MOST_MESSAGES = 16, 256, 1024
+MOST_LOGPROBS, MOST_TOP_LOGPROBS = 5, 20  # of a completion and of a chat, as at OpenAI
 DEFAULT_TOKENS = 16  # what OpenAI's completions add where nobody says how many
 _NO_TOOLS = "This server calls no tools and no functions: leave {name} out."
 _NO_PENALTY = "This server knows no {name}: leave it out or send 0."
@@ -42,11 +43,6 @@ _CANNOT: dict[str, tuple[tuple[Any, ...], str]] = {
     "modalities": ((["text"],), "This model writes text only: leave modalities out."),
     "audio": ((), "This model writes text only: leave audio out."),
     "web_search_options": ((), "This server searches nothing: leave web_search_options out."),
-    "top_logprobs": (
-        (0,),
-        "This server reports the log-probability of the token it chose and of no other: leave "
-        "top_logprobs out or send 0.",
-    ),
 }
 
 
@@ -66,6 +62,7 @@ class Wish:
     stream: bool = False
     counts_usage: bool = False
     logprobs: bool = False
+    n_alternatives: int = 0
     trace: bool = False
     ignored: tuple[str, ...] = ()
 
@@ -92,15 +89,20 @@ def read_completion(body: Mapping[str, Any], served: str) -> Wish:
     demand_model(fields.get("model"), served)
     prompt = _prompt(fields.get("prompt"))
     max_tokens = fields.whole("max_tokens", 1)
-    logprobs = fields.whole("logprobs", 0, 5)
+    n_alternatives = fields.whole("logprobs", 0, MOST_LOGPROBS)
     demand(
-        not logprobs,
-        "This server reports the log-probability of the token it chose and of no other: send 0 "
-        "for logprobs, or leave it out to get none.",
-        param="logprobs",
+        not fields.whole("top_logprobs", 0, MOST_TOP_LOGPROBS),
+        "top_logprobs belongs to a chat: a completion says with logprobs how many tokens it wants "
+        "to see, such as logprobs: 3.",
+        param="top_logprobs",
     )
     return _wish(
-        fields, TEXT, prompt, max_tokens=max_tokens or DEFAULT_TOKENS, logprobs=logprobs == 0
+        fields,
+        TEXT,
+        prompt,
+        max_tokens=max_tokens or DEFAULT_TOKENS,
+        logprobs=n_alternatives is not None,
+        n_alternatives=n_alternatives or 0,
     )
 
 
@@ -115,7 +117,14 @@ def read_chat(body: Mapping[str, Any], served: str) -> tuple[Wish, tuple[dict[st
     messages = _messages(fields.get("messages"))
     newer, older = fields.whole("max_completion_tokens", 1), fields.whole("max_tokens", 1)
     logprobs = fields.flag("logprobs")
-    return _wish(fields, CHAT, "", max_tokens=newer or older, logprobs=logprobs), messages
+    n_alternatives = fields.whole("top_logprobs", 0, MOST_TOP_LOGPROBS) or 0
+    demand(
+        logprobs or not n_alternatives,
+        "top_logprobs goes with logprobs: send logprobs: true as well, or leave it out.",
+        param="top_logprobs",
+    )
+    told = {"logprobs": logprobs, "n_alternatives": n_alternatives}
+    return _wish(fields, CHAT, "", max_tokens=newer or older, **told), messages
 
 
 def _wish(fields: Fields, endpoint: Endpoint, prompt: str | tuple[int, ...], **known: Any) -> Wish:

@@ -1,5 +1,7 @@
 """Slots, queue, stopping, traces, counts and replaced experts."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -99,6 +101,29 @@ def test_logprobs_are_the_models_own_whatever_the_sampling(model):
     logits = model(torch.tensor([[1, 2, 3, *ids(tokens)[:-1]]])).logits[0, 2:]
     expected = logits.log_softmax(-1)[torch.arange(6), ids(tokens)]
     assert [token.logprob for token in tokens] == pytest.approx(expected.tolist())
+
+
+def test_alternatives_are_the_likeliest_tokens_of_the_model_for_who_asked_for_some(model):
+    engine = Engine(model, n_slots=3)
+    wishes = {"max_tokens": 4, "temperature": 1.5, "top_k": 2}
+    for name, n in (("none", 0), ("three", 3), ("too many", VOCABULARY + 9)):
+        engine.submit(replace(request(name, **wishes), n_alternatives=n))
+    answers = served(engine)
+    assert all(token.alternatives is None for token in answers["none"])
+    for name, n in (("three", 3), ("too many", VOCABULARY)):
+        text = [1, 2, 3, *ids(answers[name])[:-1]]
+        expected = model(torch.tensor([text])).logits[0, 2:].log_softmax(-1)
+        for row, token in zip(expected, answers[name], strict=True):
+            best = row.argsort(descending=True)[:n].tolist()
+            assert [token_id for token_id, _ in token.alternatives] == best
+            told = [logprob for _, logprob in token.alternatives]
+            assert told == pytest.approx(row[best].tolist())
+            assert dict(token.alternatives).get(token.token_id, token.logprob) == token.logprob
+
+
+def test_a_negative_number_of_alternatives_is_refused(as_a_user):
+    with pytest.raises(ValueError, match="must not be negative, but it is -1"):
+        replace(request(), n_alternatives=-1)
 
 
 def test_what_was_read_is_counted(model):

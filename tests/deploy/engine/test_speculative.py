@@ -1,15 +1,21 @@
 """Proposals change how many passes an answer takes, and never the answer."""
 
+from collections import Counter
+from dataclasses import replace
+
 import pytest
 import torch
 
-from moe_teach.deploy.engine.requests import Sampling
+from moe_teach.deploy.engine import speculative
+from moe_teach.deploy.engine.engine import Engine
+from moe_teach.deploy.engine.requests import Request, Sampling
 from moe_teach.deploy.engine.sampling import draw
 from moe_teach.deploy.engine.speculative import Speculator, verified
 from moe_teach.train.generate import generate
-from tests.deploy.engine.tiny import request, tiny
+from tests.deploy.engine.tiny import ids, request, served, tiny
 
 GREEDY = Sampling(max_tokens=12, temperature=0.0)
+DRAWN, PROMPT = Sampling(max_tokens=2, temperature=0.1), [3, 1, 4]
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +85,86 @@ def test_a_proposal_that_the_model_rules_out_is_never_kept():
     q = torch.tensor([1.0, 0.0], dtype=torch.float64)
     for seed in range(20):
         assert verified(p, [q], [0], torch.Generator().manual_seed(seed)) == [1]
+
+
+def counted(answers):
+    """Count the first tokens of many answers, and the second ones."""
+    return [Counter(tokens) for tokens in zip(*answers, strict=True)]
+
+
+def with_a_draft(model, draft, seeds):
+    """Draw two tokens a seed: one that was proposed or replaced, and one after it."""
+    speculator = Speculator(model, draft, n_draft=1)
+    answers = [speculator.generate(PROMPT, replace(DRAWN, seed=seed)) for seed in seeds]
+    assert sum(one.n_accepted for one in answers) > 0, "some proposals are kept"
+    return counted(one.token_ids for one in answers)
+
+
+@pytest.fixture(scope="module")
+def plain(model):
+    """What the engine draws without a draft."""
+    engine = Engine(model, n_slots=100)
+    for seed in range(4000):
+        sampling = replace(DRAWN, seed=seed)
+        engine.submit(Request(id=str(seed), prompt=tuple(PROMPT), sampling=sampling))
+    return counted(map(ids, served(engine).values()))
+
+
+def chance_of(one, other):
+    """Chi-square of two samples: how likely they differ so much if their source is the same."""
+    often = [token for token in one | other if one[token] >= 100]
+    table = [[sample[token] for token in often] for sample in (one, other)]
+    counts = torch.tensor(table, dtype=torch.float64)
+    rest = torch.tensor([[sample.total()] for sample in (one, other)]) - counts.sum(1, True)
+    counts = torch.cat([counts, rest], dim=1)
+    expected = counts.sum(1, True) * counts.sum(0) / counts.sum()
+    distance = ((counts - expected) ** 2 / expected).sum()
+    degrees = torch.tensor(counts.shape[1] - 1.0, dtype=torch.float64)
+    assert degrees >= 5 and expected.min() > 5, "several tokens, each of them often enough"
+    return float(torch.special.gammaincc(degrees / 2, distance / 2))
+
+
+def test_a_draft_does_not_change_how_often_each_token_is_drawn(model, draft, plain):
+    spoken = with_a_draft(model, draft, range(5000, 5600))
+    for one, other in zip(plain, spoken, strict=True):
+        assert chance_of(one, other) > 0.01
+
+
+def keeps_every_proposal(p, q, share):
+    return True
+
+
+def takes_the_share_upside_down(p, q, share):
+    return share * p < q
+
+
+def draws_again_from_p(p, q, share):
+    return share * q < p
+
+
+BROKEN = (
+    keeps_every_proposal,
+    takes_the_share_upside_down,
+    draws_again_from_p,
+)
+
+
+@pytest.mark.parametrize("rule", BROKEN)
+def test_another_rule_of_acceptance_would_be_seen(model, draft, plain, rule, monkeypatch):
+    """The control of the test above, with fewer draws; what is not kept is drawn from p."""
+    right = speculative.verified
+
+    def broken(probs, guessed, proposed, luck):
+        if not proposed:
+            return right(probs, guessed, proposed, luck)
+        share = float(torch.rand((), generator=luck, dtype=torch.float64))
+        if rule(probs[0, proposed[0]], guessed[0][proposed[0]], share):
+            return [*proposed, *draw(probs[1:], [luck])]
+        return draw(probs[:1], [luck])
+
+    monkeypatch.setattr(speculative, "verified", broken)
+    first, _ = with_a_draft(model, draft, range(5000, 5500))
+    assert chance_of(plain[0], first) < 1e-4
 
 
 def test_what_cannot_work_is_refused(model):

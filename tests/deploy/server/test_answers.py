@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from moe_teach.data.tokenizer import ByteTokenizer
+from moe_teach.deploy.server.transcript import CUT
 from moe_teach.nn.model import Model
 from moe_teach.train.generate import generate
 from tests.deploy.server.live import END, Live
@@ -111,6 +112,84 @@ def test_logprobs_of_a_chat_come_with_their_tokens(live: Live) -> None:
     assert "".join(one.token for one in told) == answer.choices[0].message.content
     assert all(one.logprob <= 0 for one in told)
     assert all(one.bytes is None or bytes(one.bytes).decode() == one.token for one in told)
+
+
+def likeliest(model: Model, ids: list[int], n_prompt: int, n: int) -> list[dict[int, float]]:
+    """The model's own n likeliest tokens after each prefix, best first."""
+    with torch.no_grad():
+        logprobs = model(torch.tensor([ids])).logits[0].double().log_softmax(-1)
+    best = logprobs[n_prompt - 1 : -1].sort(descending=True)
+    return [
+        dict(zip(tokens[:n], values[:n], strict=True))
+        for tokens, values in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+    ]
+
+
+def adds(before: list[int], token_id: int) -> str:
+    """The text that is certain with this byte, and was not before."""
+    texts = [BYTES.decode(ids) for ids in (before, [*before, token_id])]
+    shown, now = (text.removesuffix(CUT) for text in texts)
+    return now[len(shown) :]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_chat_names_the_likeliest_tokens_when_asked(
+    model: Model, live: Live, stream: bool
+) -> None:
+    asked = {"messages": [{"role": "user", "content": "abc"}], "max_tokens": 6, "logprobs": True}
+    answer = live.client().chat.completions.create(**asked, top_logprobs=20, stream=stream, **ASK)
+
+    parts = [one.choices[0] for one in answer] if stream else answer.choices
+    told = [one for part in parts for one in part.logprobs.content]
+    ids = BYTES.encode("abc") + alone(model, "abc", 6)
+    assert len(told) == len(ids) - 3
+    for place, expected in enumerate(likeliest(model, ids, 3, 20)):
+        one = told[place]
+        assert [other.logprob for other in one.top_logprobs] == pytest.approx(
+            list(expected.values()), abs=1e-4
+        )
+        assert one.top_logprobs[0].logprob == one.logprob, "temperature 0 takes the likeliest"
+        texts = [adds(ids[3 : 3 + place], token_id) for token_id in expected]
+        assert [other.token for other in one.top_logprobs[1:]] == texts[1:]
+        spelled = [other.bytes and bytes(other.bytes).decode() for other in one.top_logprobs[1:]]
+        assert spelled == [None if text == "" or CUT in text else text for text in texts[1:]]
+
+
+def test_a_completion_names_as_many_tokens_as_it_asks_for_and_its_own(
+    model: Model, live: Live
+) -> None:
+    asked = {"model": "tiny", "prompt": "abc", "max_tokens": 20, "temperature": 1.5, "seed": 4}
+    asked["extra_body"] = {"ignore_eos": True, "moe_trace": True}
+    answer = live.client().completions.create(**asked, logprobs=5)
+
+    told = answer.choices[0].logprobs
+    ids = BYTES.encode("abc") + [one["token_id"] for one in answer.moe["trace"]]
+    were_likely = set()
+    for place, expected in enumerate(likeliest(model, ids, 3, 5)):
+        found, own = dict(told.top_logprobs[place]), ids[3 + place]
+        assert found.pop(told.tokens[place]) == told.token_logprobs[place]
+        were_likely.add(own in expected)
+        expected.pop(own, None)
+        assert len(found) == len(expected), "bytes without a text of their own are not lost"
+        for token_id, value in expected.items():
+            text = adds(ids[3 : 3 + place], token_id)
+            named = found.get(f"token_id:{token_id}", found.get(text))
+            assert named == pytest.approx(value, abs=1e-4)
+    assert were_likely == {True, False}, "tokens among the likeliest five, and others"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"top_logprobs": 3}, "send logprobs: true as well"),
+        ({"logprobs": True, "top_logprobs": 21}, "20"),
+        ({"logprobs": True, "top_logprobs": -1}, "top_logprobs"),
+    ],
+)
+def test_alternatives_that_cannot_be_told_are_refused(wrong: dict, words: str, live: Live) -> None:
+    messages = [{"role": "user", "content": "a"}]
+    with pytest.raises(openai.BadRequestError, match=words):
+        live.client().chat.completions.create(messages=messages, **ASK, **wrong)
 
 
 def test_a_trace_names_the_experts_and_gates_that_the_router_chose(

@@ -1,6 +1,7 @@
 """Tokens become text: nothing that leaves is ever taken back, and a stop is met across borders."""
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -55,6 +56,25 @@ def test_the_pieces_together_are_the_text_decoded_at_once(
     pieces = [decoder.feed(one) for one in ids]
 
     assert "".join(pieces) + decoder.flush() == tokenizer.decode(ids)
+
+
+def test_what_a_token_would_add_is_known_before_and_asking_changes_nothing(
+    bpe: AnyTokenizer,
+) -> None:
+    luck, decoder = random.Random(0), Detokenizer(bpe)
+    for _ in range(100):
+        one, other = (luck.randrange(bpe.vocab_size) for _ in range(2))
+        decoder.foresee(other)
+        foreseen = decoder.foresee(one)
+        assert decoder.feed(one) == foreseen
+
+
+def test_the_last_token_adds_what_was_held_back_also_among_its_alternatives() -> None:
+    transcript = Transcript(BYTES, ())
+    cut = replace(token(0xC3, finish="length"), alternatives=((0xC3, -0.1), (97, -3.0)))
+    (said,) = transcript.feed(cut).said
+    assert said.text == "\ufffd"
+    assert [(one.text, one.token_id) for one in said.alternatives] == [("\ufffd", 0xC3), ("a", 97)]
 
 
 def test_a_character_leaves_when_its_last_byte_is_there() -> None:

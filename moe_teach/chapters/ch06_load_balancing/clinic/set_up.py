@@ -25,8 +25,8 @@ BIAS_RATE = 0.0002
 class WardLayer(MoE):
     """The library's layer with a capacity in training only: nobody is turned away later."""
 
-    def _within_capacity(self, routing: Routing, n_sequences: int) -> Routing:
-        return super()._within_capacity(routing, n_sequences) if self.training else routing
+    def _within_capacity(self, routing: Routing, shape: torch.Size) -> Routing:
+        return super()._within_capacity(routing, shape) if self.training else routing
 
 
 class SetUp:

@@ -119,6 +119,8 @@ def grown(things: Any, number: int, told: Any, kind: type, module: Any = None) -
     for name, tensor in told["buffers"].items():
         above, _, last = name.rpartition(".")
         parts[above].register_buffer(last, tensor, persistent=name in told["kept"])
+    for path, name, kind in told["empty"]:
+        (parts[path]._parameters if kind == "parameter" else parts[path]._buffers)[name] = None
     for path, part in parts.items():
         if isinstance(part, Mirror):
             object.__setattr__(part, "_line", (things, number, path))

@@ -64,6 +64,14 @@ class Modules:
             "parts": parts,
             "parameters": State(parameters),
             "buffers": State(buffers),
+            "empty": [
+                [path, name, kind]
+                for path, part in value.named_modules()
+                if not _beneath(path, theirs)
+                for kind, own in (("parameter", part._parameters), ("buffer", part._buffers))
+                for name, tensor in own.items()
+                if tensor is None
+            ],
             "kept": [name for name in buffers if name in kept],
             "theirs": [[path, *part.address()] for path, part in theirs.items()],
         }

@@ -1,0 +1,146 @@
+"""The built pages as their readers meet them: in a real browser, with the network off."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Locator, Page
+
+SITE = Path(__file__).parents[1]
+HTML = SITE.parents[1] / "build/site/html"
+pytestmark = pytest.mark.browser
+
+LESSONS = sorted(f"notebooks/{path.name}" for path in (HTML / "notebooks").glob("*.html"))
+WIDGETS = [page for page in LESSONS if "data-moe-twin" in (HTML / page).read_text(encoding="utf-8")]
+OTHERS = [
+    *("index.html", "map.html", "docs/terms.html", "exercises/03_router.html", "search.html"),
+    *("reference/index.html", "reference/nn.html", "reference/ops.html", "genindex.html"),
+    *("results/README.html", "results/layer.html", "CHANGELOG.html"),
+]
+AXE = (SITE / "node_modules/axe-core/axe.min.js").read_text(encoding="utf-8")
+LUMINANCE = """element => {
+  const [r, g, b] = getComputedStyle(element).backgroundColor.match(/[\\d.]+/g).map(Number);
+  return (r + g + b) / 3;
+}"""
+
+
+def faults(page: Page) -> list[str]:
+    """Ask axe, and name what is serious: the rule, where, and what it says."""
+    page.evaluate(AXE)
+    found = page.evaluate("() => axe.run({ resultTypes: ['violations'] })")
+    return [
+        f"{fault['id']}: {node['html'][:160]} {node['any'][0]['message'] if node['any'] else ''}"
+        for fault in found["violations"]
+        if fault["impact"] in ("serious", "critical")
+        for node in fault["nodes"]
+    ]
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("path", [*OTHERS, *LESSONS])
+def test_a_page_is_open_to_everybody(visit: Callable[..., Page], path: str, theme: str) -> None:
+    assert faults(visit(path, theme=theme)) == []
+
+
+@pytest.mark.parametrize("path", [*OTHERS, *LESSONS])
+def test_a_page_fits_a_phone(visit: Callable[..., Page], path: str) -> None:
+    page = visit(path, width=390)
+
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= 390
+
+
+@pytest.mark.parametrize("path", WIDGETS)
+def test_every_widget_answers_a_mouse_and_a_key(visit: Callable[..., Page], path: str) -> None:
+    for twin in visit(path).locator(".moe-twin").all():
+        slider = twin.locator('input[type="range"]:enabled, [role="slider"]').first
+        button = twin.locator('button[aria-pressed="false"]:enabled')
+
+        assert_changes(twin, lambda slider=slider: press_arrow(slider))
+        if button.count():
+            assert_changes(twin, lambda button=button: button.first.click())
+        else:
+            assert_changes(twin, lambda slider=slider: click_far_side(slider))
+
+
+def assert_changes(twin: Locator, act: Callable[[], None]) -> None:
+    """Do something, and see the widget show something else than before."""
+    before = twin.inner_html()
+    act()
+    twin.page.wait_for_function(
+        "([twin, before]) => twin.innerHTML !== before", arg=[twin.element_handle(), before]
+    )
+
+
+def press_arrow(slider: Locator) -> None:
+    at_end = slider.evaluate("s => Number(s.value ?? s.ariaValueNow) >= (s.max ?? s.ariaValueMax)")
+    slider.focus()
+    slider.press("ArrowLeft" if at_end else "ArrowRight")
+
+
+def click_far_side(slider: Locator) -> None:
+    box = slider.bounding_box()
+    assert box is not None
+    is_left = slider.evaluate("s => Number(s.value) < (Number(s.min) + Number(s.max)) / 2")
+    x = box["width"] * (0.85 if is_left else 0.15)
+    slider.click(position={"x": x, "y": box["height"] / 2})
+
+
+def test_the_token_of_the_front_page_can_be_dragged(visit: Callable[..., Page]) -> None:
+    page = visit("index.html")
+    twin = page.locator(".moe-twin")
+    token = twin.locator(".handle").last
+
+    token.scroll_into_view_if_needed()
+    box = token.bounding_box()
+    assert box is not None
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+    def drag() -> None:
+        page.mouse.move(x, y)
+        page.mouse.down()
+        page.mouse.move(x - 120, y + 60, steps=6)
+        page.mouse.up()
+
+    assert_changes(twin.locator(".status"), drag)
+
+
+@pytest.mark.parametrize("system", ["light", "dark"])
+def test_page_and_widgets_follow_the_page_and_not_the_system(
+    visit: Callable[..., Page], system: str
+) -> None:
+    other = {"light": "dark", "dark": "light"}[system]
+    page = visit("notebooks/03_router.html", theme=other, system=system)
+    grounds: list[Any] = [page.locator(".moe-widget").first, page.locator("body")]
+
+    assert {ground.evaluate(LUMINANCE) > 128 for ground in grounds} == {other == "light"}
+    for _ in range(3):  # the theme goes round: light, dark, as the system
+        page.locator(".theme-toggle:visible").first.click()
+        said = page.locator("body").get_attribute("data-theme")
+        is_light = (system if said == "auto" else said) == "light"
+        assert {ground.evaluate(LUMINANCE) > 128 for ground in grounds} == {is_light}
+
+
+def test_the_discs_of_the_playground_are_to_be_seen(visit: Callable[..., Page]) -> None:
+    page = visit("notebooks/03_router.html")
+
+    assert (
+        page.locator(".moe-router-playground .expert:not(.head) > :first-child:visible").count()
+        == 5
+    )
+
+
+def test_the_search_finds_a_word_of_a_lesson(visit: Callable[..., Page]) -> None:
+    page = visit("search.html?q=capacity")
+
+    page.locator("#search-results li a", has_text=re.compile("Dispatch")).first.wait_for()
+
+
+def test_one_page_leads_to_the_next(visit: Callable[..., Page]) -> None:
+    page = visit("notebooks/03_router.html")
+
+    page.locator("a.next-page").click()
+    page.wait_for_url("**/exercises/03_router.html")
+    page.locator("a.next-page").click()
+    page.wait_for_url("**/notebooks/04_dispatch.html")

@@ -1,0 +1,1 @@
+"""What a teacher takes into the room: talks made of the lessons, and minutes added up."""

@@ -21,14 +21,16 @@ def add_verbs(verbs: Any) -> None:
     into.add_argument("--notebooks", metavar="FOLDER", help="where the notebooks go")
     given = _add(verbs, "release", "write a hand-out for a class: exercises, no solutions", release)
     given.add_argument("folder", metavar="FOLDER", help="a new one, or an earlier hand-out")
-    given.add_argument("--repository", default="", metavar="OWNER/NAME", help="where it will lie")
     given.add_argument("--lessons", action="store_true", help="hand out the lessons too")
     given.add_argument("--title", default="Mixture of Experts", help="heading of its page")
-    form = _add(verbs, "template", "set up Gradescope or GitHub Classroom for a class", template)
-    form.add_argument("kind", choices=("gradescope", "github-classroom"))
+    form = _add(verbs, "template", "set up the platform that grades a class", template)
+    form.add_argument("kind", choices=("gradescope", "github-classroom", "nbgrader"))
     form.add_argument("folder", metavar="FOLDER", help="for GitHub: the hand-out's repository")
     for parser in (given, form):
         parser.add_argument("--chapters", nargs="+", default=[], metavar="NN", help="default: all")
+        parser.add_argument(
+            "--repository", default="", metavar="OWNER/NAME", help="where students will find it"
+        )
         parser.add_argument("--probes", metavar="FOLDER", help="your own, which no student sees")
 
 
@@ -59,8 +61,7 @@ def release(arguments: argparse.Namespace) -> int:
     from moe_teach.course.handout.release import release as write
 
     folder, problems = Path(arguments.folder), []
-    if arguments.repository and not re.fullmatch(r"[\w.-]+/[\w.-]+", arguments.repository):
-        raise LookupError(f"{arguments.repository!r} is not a repository, written owner/name.")
+    _demand_repository(arguments.repository)
     if arguments.probes:
         private = Path(arguments.probes)
         if private.resolve().is_relative_to(folder.resolve()):
@@ -78,9 +79,16 @@ def template(arguments: argparse.Namespace) -> int:
 
     numbers = chapter_numbers(arguments.chapters)
     probes = Path(arguments.probes) if arguments.probes else None
-    folder = Path(arguments.folder)
-    print(*lay_template(arguments.kind, repository(), folder, numbers, probes), sep="\n")
+    _demand_repository(arguments.repository)
+    options = {"probes": probes, "repository": arguments.repository}
+    written = lay_template(arguments.kind, repository(), Path(arguments.folder), numbers, **options)
+    print(*written, sep="\n")
     return DONE
+
+
+def _demand_repository(name: str) -> None:
+    if name and not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+        raise LookupError(f"{name!r} is not a repository, written owner/name.")
 
 
 def chapter_numbers(words: list[str]) -> list[int]:

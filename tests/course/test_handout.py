@@ -22,6 +22,7 @@ from moe_teach.judging.engine import run_exercise
 
 ROOT = Path(__file__).parents[2]
 URL = "https://github.com/moe-teach/moe_teach"
+SOLUTION = ROOT / "solutions/03_router.ipynb"
 GOOD = """
 from moe_teach.course.grading.probes import extra
 from moe_teach.judging.exercise import require
@@ -295,8 +296,20 @@ def test_a_step_of_the_workflow_tells_why_and_passes_only_full_points(
 
 def test_probes_are_refused_where_students_read(tmp_path, folder):
     with pytest.raises(LookupError, match="takes no probes"):
-        templates.lay_template("github-classroom", ROOT, folder, [0], tmp_path)
+        templates.lay_template("github-classroom", ROOT, folder, [0], probes=tmp_path)
     assert not folder.exists()
+
+
+def test_what_nbgrader_releases_opens_the_classs_exercises_and_not_the_solutions(folder):
+    templates.lay_template("nbgrader", ROOT, folder, [3], repository="uni/moe")
+    assert set(contents(folder)) == {"nbgrader_config.py", "source/03_router/03_router.ipynb"}
+    source = folder / "source/03_router/03_router.ipynb"
+    text = text_of(source)
+    assert "github/uni/moe/blob/main/exercises/03_router.ipynb" in text
+    assert "solutions/" not in text and "](../" not in text
+    assert materials.BEGIN in text  # nbgrader takes what stands there out of it
+    ours, given = (json.loads(p.read_text("utf-8"))["cells"] for p in (source, SOLUTION))
+    assert [c["metadata"] for c in ours] == [c["metadata"] for c in given]
 
 
 def test_mistyped_words_are_sentences(folder, capsys):

@@ -11,6 +11,7 @@ import pytest
 
 from moe_teach import cli
 from moe_teach.course import materials, registry
+from moe_teach.course.learner import desk
 from moe_teach.course.learner import progress_file as ledger
 from moe_teach.course.learner.mine import parts
 from moe_teach.course.learner.packing import form
@@ -136,6 +137,18 @@ def test_a_notebook_with_answers_stays_and_the_arriving_one_lies_beside_it(lapto
     desktop.notebook("", "exercises")  # as it was given out: nobody wrote there
     unpack(file)
     assert own.read_bytes() == (laptop.folder / NAME).read_bytes()
+
+
+def test_a_desk_is_packed_from_anywhere_and_unpacked_into(laptop, desktop, monkeypatch, tmp_path):
+    laptop.notebook(ANSWER, "exercises")
+    monkeypatch.setattr(desk, "place", lambda: laptop.folder)
+    monkeypatch.chdir(tmp_path)
+    file, _ = pack([0])
+    assert f"exercises/{NAME}" in form.read(file)
+    desktop.here()
+    monkeypatch.setattr(desk, "place", lambda: desktop.root / "desk")
+    unpack(file)
+    assert (desktop.root / "desk" / "exercises" / NAME).exists()
 
 
 def test_only_the_chapters_named_are_packed(laptop):

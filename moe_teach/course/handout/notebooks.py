@@ -32,8 +32,30 @@ def for_students(file: Path, given: set[str], url: str, repository: str) -> byte
     shelf, stem = file.parent.name, file.stem
     if shelf == "exercises":
         _demand_starters(file, notebook)
-    theirs = pages.badges(url, shelf, stem)
-    ours = pages.badges(f"https://github.com/{repository}", shelf, stem) if repository else theirs
+    return _led_elsewhere(notebook, stem, (shelf, shelf), given, url, repository)
+
+
+def for_nbgrader(file: Path, url: str, repository: str) -> bytes:
+    """Give a solution notebook as a source for nbgrader, which takes the solutions out of it.
+
+    Its buttons open the exercises, because what is released from it keeps them.
+    """
+    notebook = json.loads(file.read_text(encoding="utf-8"))
+    return _led_elsewhere(notebook, file.stem, ("solutions", "exercises"), set(), url, repository)
+
+
+def _led_elsewhere(
+    notebook: dict[str, Any],
+    stem: str,
+    shelves: tuple[str, str],
+    given: set[str],
+    url: str,
+    repository: str,
+) -> bytes:
+    """Change where buttons and links lead; `shelves` are those of the buttons before and after."""
+    before, after = shelves
+    theirs = pages.badges(url, before, stem)
+    ours = pages.badges(f"https://github.com/{repository}" if repository else url, after, stem)
     for cell in notebook["cells"]:
         if cell["cell_type"] == "markdown":
             text = "".join(cell["source"]).replace(theirs, ours)

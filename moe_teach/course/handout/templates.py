@@ -1,4 +1,4 @@
-"""Sets up the platforms that grade for a class: Gradescope, and GitHub Classroom.
+"""Sets up the platforms that grade for a class: Gradescope, GitHub Classroom, nbgrader.
 
 Files that are there already are left alone if they say something else.
 """
@@ -12,10 +12,11 @@ from pathlib import Path
 from moe_teach.course import registry
 from moe_teach.course.authoring import pages
 from moe_teach.course.grading.probes import load_probes
+from moe_teach.course.handout.notebooks import for_nbgrader
 from moe_teach.files import write_atomically
 from moe_teach.judging.exercise import Exercise
 
-KINDS = ("gradescope", "github-classroom")
+KINDS = ("gradescope", "github-classroom", "nbgrader")
 ARCHIVE = "autograder.zip"
 _FORMS = Path(__file__).parent / "forms"
 _STEP = """\
@@ -35,11 +36,18 @@ class InTheWay(LookupError):
 
 
 def lay_template(
-    kind: str, root: Path, folder: Path, chapters: Sequence[int] = (), probes: Path | None = None
+    kind: str,
+    root: Path,
+    folder: Path,
+    chapters: Sequence[int] = (),
+    *,
+    probes: Path | None = None,
+    repository: str = "",
 ) -> list[Path]:
     """Write the files of a platform and give their paths.
 
     `probes` are the teacher's own; only Gradescope's archive takes them, which no student sees.
+    `repository` is where nbgrader's notebooks will lie for students, as owner/name.
 
     Raises:
         LookupError: in a sentence, if a chapter does not exist, the probes cannot be loaded or
@@ -50,11 +58,13 @@ def lay_template(
         files = _gradescope(url, probes)
     elif probes is not None:
         raise LookupError(
-            "A repository of GitHub Classroom is read by its students, so it takes no probes: run "
-            "`moe-teach grade --probes` on your own machine."
+            f"{kind} takes no probes: students read a repository of theirs, and nbgrader knows its "
+            "own checks only. Run `moe-teach grade --probes` on your own machine."
         )
+    elif kind == "nbgrader":
+        files = _nbgrader(root, url, _known(chapters), repository)
     else:
-        files = _classroom(url, list(chapters) or list(registry.chapters()))
+        files = _classroom(url, _known(chapters))
     for name, content in files.items():
         file = folder / name
         if file.exists() and (not file.is_file() or file.read_bytes() != content):
@@ -64,6 +74,21 @@ def lay_template(
         if content.startswith(b"#!"):
             (folder / name).chmod(0o755)
     return [folder / name for name in files]
+
+
+def _known(chapters: Sequence[int]) -> list[int]:
+    for chapter in chapters:
+        registry.room(chapter)
+    return sorted(set(chapters or registry.chapters()))
+
+
+def _nbgrader(root: Path, url: str, chapters: list[int], repository: str) -> dict[str, bytes]:
+    """Give a course folder of nbgrader's: each chapter is an assignment."""
+    files = {"nbgrader_config.py": (_FORMS / "nbgrader" / "nbgrader_config.py").read_bytes()}
+    for slug in (registry.chapters()[chapter] for chapter in chapters):
+        text = for_nbgrader(root / "solutions" / f"{slug}.ipynb", url, repository)
+        files[f"source/{slug}/{slug}.ipynb"] = text
+    return files
 
 
 def _gradescope(url: str, probes: Path | None) -> dict[str, bytes]:
@@ -90,11 +115,9 @@ def _zipped(files: dict[str, bytes]) -> bytes:
 
 
 def _classroom(url: str, chapters: list[int]) -> dict[str, bytes]:
-    for chapter in chapters:
-        registry.room(chapter)
     exercises = [
         item
-        for chapter in sorted(set(chapters))
+        for chapter in chapters
         for item in registry.load(chapter).values()
         if isinstance(item, Exercise)
     ]

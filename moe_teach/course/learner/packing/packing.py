@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from moe_teach.course import registry
+from moe_teach.course.learner import desk
 from moe_teach.course.learner import progress_file as ledger
 from moe_teach.course.learner.mine import parts
 from moe_teach.course.learner.packing import form
@@ -14,7 +15,7 @@ from moe_teach.course.learner.packing.saved_answers import (
     is_untouched,
     warning,
 )
-from moe_teach.files import clone
+from moe_teach.files import course_folder
 
 
 def pack(
@@ -59,9 +60,9 @@ def find_notebook(chapter: int, folder: Path | None) -> Path | None:
 def _folders(folder: Path | None) -> list[Path]:
     if folder is not None:
         return [folder, folder / "exercises"]
-    here, house = Path.cwd(), clone()
-    inside = [house / "desk" / "exercises", house / "exercises"] if house else []
-    return [here, here / "exercises", *inside]
+    here, laid_out = Path.cwd(), desk.place()
+    known = [laid_out / "exercises"] if laid_out else []
+    return [here, here / "exercises", *known, course_folder() / "exercises"]
 
 
 def _has_answers(chapter: int, notebook: Path) -> bool:

@@ -7,12 +7,12 @@ import re
 from pathlib import Path
 
 from moe_teach.course import registry
+from moe_teach.course.learner import desk
 from moe_teach.course.learner import progress_file as ledger
-from moe_teach.course.learner.desk import cells_digest
 from moe_teach.course.learner.mine import parts
 from moe_teach.course.learner.packing import form
 from moe_teach.course.learner.packing.joining import joined
-from moe_teach.files import clone, taking_turns, write_atomically
+from moe_teach.files import course_folder, taking_turns, write_atomically
 
 _NUMBER = re.compile(r"_\d+$")
 
@@ -45,10 +45,7 @@ def unpack(file: Path, folder: Path | None = None) -> list[str]:
 
 def notebooks_here() -> Path:
     """Say where unpacked notebooks go if nobody names a folder."""
-    house = clone()
-    if house is not None and (house / "desk").is_dir():
-        return house / "desk" / "exercises"
-    return Path.cwd() / "exercises"
+    return (desk.place() or Path.cwd()) / "exercises"
 
 
 def _progress_in(file: Path, text: bytes | None) -> ledger.Progress:
@@ -84,12 +81,9 @@ def _notebook(own: Path, content: bytes) -> list[str]:
 
 def _is_as_given(notebook: Path) -> bool:
     """Tell whether a notebook's cells are still those of the course."""
-    house = clone()
-    given = house / "exercises" / notebook.name if house else None
-    if given is None or not given.is_file():
-        return False
-    held = cells_digest(notebook)
-    return held is not None and held == cells_digest(given)
+    given = course_folder() / "exercises" / notebook.name
+    held = desk.cells_digest(notebook)
+    return held is not None and given.is_file() and held == desk.cells_digest(given)
 
 
 def _part(name: str, content: bytes) -> list[str]:

@@ -87,7 +87,8 @@ def check_packages(subject: str, names: tuple[str, ...], remedy: str, missing: V
         else:
             absent.append(name)
     if absent:
-        return Finding(subject, missing, f"{', '.join(absent)} is not installed.", remedy)
+        verb = "is" if len(absent) == 1 else "are"
+        return Finding(subject, missing, f"{', '.join(absent)} {verb} not installed.", remedy)
     return Finding(subject, "ok", ", ".join(versions))
 
 

@@ -176,7 +176,7 @@ class MemoryWatch(threading.Thread):
 
 def run_with_nbval(notebook: Path, scratch: Path) -> tuple[int, str, dict[str, float]]:
     """Run one notebook in fast mode; give nbval's exit status, its report and the cost."""
-    own_options = scratch / "pytest.ini"  # nbval is switched off in ours
+    own_options = scratch / "pytest.ini"  # without the shape checks and warnings of our own tests
     own_options.write_text("[pytest]\n")
     command = [sys.executable, "-m", "pytest", "-q", "-c", str(own_options), "--nbval-lax"]
     command += ["--nbval-current-env", "--nbval-cell-timeout=300", "-p", "no:cacheprovider"]

@@ -4,6 +4,8 @@ import importlib.util
 import json
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -106,6 +108,27 @@ def test_every_verb_that_is_called_from_outside_exists(caller: str) -> None:
 
     assert called
     assert called <= verbs
+
+
+def test_nbval_takes_a_notebook_as_the_contributors_page_types_it() -> None:
+    page = (ROOT / "CONTRIBUTING.md").read_text()
+    (typed,) = re.findall(r"\.venv/bin/(pytest --nbval-lax) notebooks/03_router\.ipynb", page)
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            *typed.split(),
+            "--collect-only",
+            "-q",
+            "exercises/00_start_here.ipynb",
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "exercises/00_start_here.ipynb::Cell 0" in done.stdout
 
 
 def test_the_container_of_an_editor_installs_what_the_makefile_installs() -> None:

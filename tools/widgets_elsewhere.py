@@ -39,13 +39,14 @@ WIDGETS = {
     "router_playground": "RouterPlayground()",
     "tile_map": "TileMap()",
 }
+SHORTER = {"cost_calculator": ".moe-cost"}
 TEMPLATES = ("lab", "classic")
 LIVE = "application/vnd.jupyter.widget-view+json"
 # What of a widget can change: its elements, the values of its controls, and what a canvas holds.
 STATE = """root => root.innerHTML
   + [...root.querySelectorAll("input, select")].map(control => control.value)
   + [...root.querySelectorAll("canvas")].map(canvas => canvas.toDataURL())"""
-SECONDS = 180
+SECONDS = 120
 
 
 def main() -> int:
@@ -160,7 +161,7 @@ def run_notebook(chromium: Browser, address: str) -> Page:
 
 def tried(page: Page, name: str) -> str:
     """Say what of a widget works on a page: that it is seen, the mouse, the keys."""
-    widget = page.locator(f".moe-{name.replace('_', '-')}").first
+    widget = page.locator(SHORTER.get(name, f".moe-{name.replace('_', '-')}")).first
     try:
         widget.wait_for(timeout=SECONDS * 1000)
         widget.scroll_into_view_if_needed()
@@ -175,6 +176,7 @@ def tried(page: Page, name: str) -> str:
     control = (slider if by_slider else button).first
     for word, way in zip(("mouse", "keys"), ways, strict=True):
         works += [word] if changes(widget, lambda way=way: way(control)) else []
+    print(name, *works, file=sys.stderr, flush=True)
     return ", ".join(works) or "nothing"
 
 

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 from urllib.request import urlopen
 
 from playwright.sync_api import Browser, Locator, Page, sync_playwright
@@ -72,7 +73,7 @@ def main() -> int:
     return 0 if all(verdict == "seen, mouse, keys" for verdict in verdicts) else 1
 
 
-def cells() -> list[dict[str, object]]:
+def cells() -> list[dict[str, Any]]:
     """Write one cell for each widget, whose output is what a stored lesson would hold."""
     blank = {"cell_type": "code", "execution_count": None, "metadata": {}}
     written = []
@@ -87,7 +88,7 @@ def cells() -> list[dict[str, object]]:
     return written
 
 
-def as_notebook(kernel: str) -> dict[str, object]:
+def as_notebook(kernel: str) -> dict[str, Any]:
     """Write a notebook of all widgets."""
     spec = {"name": kernel, "display_name": kernel, "language": "python"}
     return {"cells": cells(), "metadata": {"kernelspec": spec}, "nbformat": 4, "nbformat_minor": 5}
@@ -115,7 +116,10 @@ def notebook_7(scratch: Path, python: Path) -> Iterator[str]:
     command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
     words = {"argv": command, "display_name": "course", "language": "python"}
     (spec / "kernel.json").write_text(json.dumps(words))
-    (scratch / "all.ipynb").write_text(json.dumps(as_notebook("course")))
+    unrun = as_notebook("course")
+    for cell in unrun["cells"]:
+        cell["outputs"] = []  # so that what is seen there is the live view
+    (scratch / "all.ipynb").write_text(json.dumps(unrun))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

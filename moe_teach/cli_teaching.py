@@ -24,7 +24,9 @@ def slides(arguments: argparse.Namespace) -> int:
     from moe_teach.course.teaching.deck import deck_of
 
     root = repository()
-    number = int(arguments.chapter) if arguments.chapter.isdecimal() else -1
+    if not arguments.chapter.isdecimal():
+        raise LookupError(f"A chapter is named by its number, as 03, not {arguments.chapter!r}.")
+    number = int(arguments.chapter)
     text = deck_of(root, number)
     folder = Path(arguments.to) if arguments.to else root / "build/slides"
     target = folder / f"{registry.chapters()[number]}.html"

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 from urllib.request import urlopen
 
 from playwright.sync_api import Browser, Locator, Page, sync_playwright
@@ -39,13 +40,14 @@ WIDGETS = {
     "router_playground": "RouterPlayground()",
     "tile_map": "TileMap()",
 }
+SHORTER = {"cost_calculator": ".moe-cost"}
 TEMPLATES = ("lab", "classic")
 LIVE = "application/vnd.jupyter.widget-view+json"
 # What of a widget can change: its elements, the values of its controls, and what a canvas holds.
 STATE = """root => root.innerHTML
   + [...root.querySelectorAll("input, select")].map(control => control.value)
   + [...root.querySelectorAll("canvas")].map(canvas => canvas.toDataURL())"""
-SECONDS = 180
+SECONDS = 120
 
 
 def main() -> int:
@@ -71,7 +73,7 @@ def main() -> int:
     return 0 if all(verdict == "seen, mouse, keys" for verdict in verdicts) else 1
 
 
-def cells() -> list[dict[str, object]]:
+def cells() -> list[dict[str, Any]]:
     """Write one cell for each widget, whose output is what a stored lesson would hold."""
     blank = {"cell_type": "code", "execution_count": None, "metadata": {}}
     written = []
@@ -86,7 +88,7 @@ def cells() -> list[dict[str, object]]:
     return written
 
 
-def as_notebook(kernel: str) -> dict[str, object]:
+def as_notebook(kernel: str) -> dict[str, Any]:
     """Write a notebook of all widgets."""
     spec = {"name": kernel, "display_name": kernel, "language": "python"}
     return {"cells": cells(), "metadata": {"kernelspec": spec}, "nbformat": 4, "nbformat_minor": 5}
@@ -114,7 +116,10 @@ def notebook_7(scratch: Path, python: Path) -> Iterator[str]:
     command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
     words = {"argv": command, "display_name": "course", "language": "python"}
     (spec / "kernel.json").write_text(json.dumps(words))
-    (scratch / "all.ipynb").write_text(json.dumps(as_notebook("course")))
+    unrun = as_notebook("course")
+    for cell in unrun["cells"]:
+        cell["outputs"] = []  # so that what is seen there is the live view
+    (scratch / "all.ipynb").write_text(json.dumps(unrun))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -160,7 +165,7 @@ def run_notebook(chromium: Browser, address: str) -> Page:
 
 def tried(page: Page, name: str) -> str:
     """Say what of a widget works on a page: that it is seen, the mouse, the keys."""
-    widget = page.locator(f".moe-{name.replace('_', '-')}").first
+    widget = page.locator(SHORTER.get(name, f".moe-{name.replace('_', '-')}")).first
     try:
         widget.wait_for(timeout=SECONDS * 1000)
         widget.scroll_into_view_if_needed()
@@ -175,6 +180,7 @@ def tried(page: Page, name: str) -> str:
     control = (slider if by_slider else button).first
     for word, way in zip(("mouse", "keys"), ways, strict=True):
         works += [word] if changes(widget, lambda way=way: way(control)) else []
+    print(name, *works, file=sys.stderr, flush=True)
     return ", ".join(works) or "nothing"
 
 

@@ -116,6 +116,20 @@ def test_a_plan_is_filled_in_and_other_tables_stay_as_they_are() -> None:
     assert filled(ROOT, after) == after
 
 
+@pytest.mark.parametrize(
+    ("row", "why"),
+    [("| 03 |", "has 1 cells and its header 2"), ("| 11 | |", "There is no lesson 11")],
+)
+def test_a_row_that_cannot_be_added_up_is_refused_in_a_sentence(row: str, why: str) -> None:
+    with pytest.raises(LookupError, match=why):
+        filled(ROOT, f"| what | what, min |\n|---|---|\n{row}\n")
+
+
+def test_a_rest_is_no_lesson() -> None:
+    plan = "| what | what, min |\n|---|---|\n| 10 minutes of rest, 3.1 | {} |\n"
+    assert filled(ROOT, plan.format("")) == plan.format(of(ROOT, ["3.1"]))
+
+
 def test_the_minutes_of_the_teachers_guide_are_those_of_the_course() -> None:
     guide = (ROOT / "docs/teaching.md").read_text()
 

@@ -16,7 +16,8 @@ from moe_teach.text_table import in_markdown
 
 # Reading with thought, not skimming; to be replaced by what a class of yours has needed.
 WORDS_A_MINUTE, LINES_A_MINUTE, MINUTES_A_QUESTION, MINUTES_A_SLIDE = 130, 15, 2, 2
-_NAMED = re.compile(r"\b(talk \d\d|\d\d?\.\d|\d\d[b-z]?)\b(?!\.\d)")
+# "10 minutes of rest" is no lesson.
+_NAMED = re.compile(r"\b(talk \d\d|\d\d?\.\d|\d\d[b-z]?)\b(?!\.\d| ?min)")
 _ASKED = re.compile(r'^check\("\d+\.q\d+"', re.M)
 UNIT = ", min"
 HEADER = ("chapter", "lesson" + UNIT, "talk" + UNIT, "exercises" + UNIT, "together, hours")
@@ -99,6 +100,11 @@ def _filled_row(root: Path, header: list[str], cells: list[str]) -> str | None:
     counted = {name: name.removesuffix(UNIT) for name in header if name.endswith(UNIT)}
     if not counted or not set(counted.values()) <= set(header):
         return None
+    if len(cells) != len(header):
+        raise LookupError(
+            f"A row of the plan has {len(cells)} cells and its header {len(header)}: "
+            f"{' | '.join(cells)!r}. Give it as many, and leave those for minutes empty."
+        )
     row = dict(zip(header, cells, strict=True))
     for name, source in counted.items():
         row[name] = str(of(root, _NAMED.findall(row[source])))

@@ -158,8 +158,7 @@ _OF_TORCH: tuple[tuple[str, str], ...] = (
     ),
     (
         r"too many indices for tensor",
-        "There are more indices than axes. A tensor of uint8 or bool counts as a mask, which takes "
-        "up as many axes as it has: `.long()` makes numbers of it.",
+        "More indices than axes. A tensor of uint8 or bool counts as a mask: `.long()` ends that.",
     ),
     (
         r"shape of the mask",

@@ -23,7 +23,6 @@ FLOORS = [
     {"chapters"},
     {"course", "bench"},
     {"doctor", "lab_check"},
-    {"cli_grading", "cli_learner", "cli_models", "cli_packing", "cli_serve", "cli_teaching"},
     {"cli"},  # the front door: it may call any floor
 ]
 FLOOR_OF = {room: height for height, rooms in enumerate(FLOORS) for room in rooms}

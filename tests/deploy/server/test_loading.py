@@ -7,7 +7,7 @@ import pytest
 
 from moe_teach.checkpoint.hf_export import export_hf
 from moe_teach.checkpoint.native import save_model
-from moe_teach.cli_serve import load
+from moe_teach.cli.serve import load
 from moe_teach.deploy.engine.engine import Engine
 from moe_teach.deploy.engine.requests import Request, Sampling
 from moe_teach.deploy.server.metrics import Metrics, Snapshot

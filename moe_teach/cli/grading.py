@@ -3,7 +3,8 @@
 import argparse
 from typing import Any
 
-USAGE = 2
+from moe_teach.cli.status import USAGE
+
 FOLDER = "gradebook"
 
 

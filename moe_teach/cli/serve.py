@@ -10,6 +10,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from moe_teach.cli.status import DONE, FAULT, USAGE
+
 if TYPE_CHECKING:
     from moe_teach.checkpoint.opened import Opened
     from moe_teach.deploy.engine.engine import Engine
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
     from moe_teach.deploy.store.expert_store import ExpertStore
     from moe_teach.nn.model import Model
 
-DONE, USAGE, FAULT = 0, 2, 3
 KEY = "MOE_TEACH_API_KEY"
 _UNTIL_THE_END = ExitStack()
 _BEGINNING = 1024  # numbers of a tensor

@@ -5,9 +5,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from moe_teach.cli.status import DONE, FAILED
 from moe_teach.files import repository
-
-DONE, FAILED, USAGE = range(3)
 
 
 def add_verbs(verbs: Any) -> None:

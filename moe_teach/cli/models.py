@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from moe_teach.cli.status import DONE, FAILED, USAGE
+
 if TYPE_CHECKING:
     from moe_teach.checkpoint.opened import Opened
 
-DONE, FAILED, USAGE = range(3)
 SOURCE = "`shipped`, the TOML file of a recipe trained here, or a folder with a model"
 
 

@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from moe_teach.cli.status import DONE, FAILED
 from moe_teach.files import course_folder, expanded, repository
 
-DONE, FAILED, USAGE = range(3)
 INTERRUPTED = 130  # what shells use for Ctrl-C
 
 

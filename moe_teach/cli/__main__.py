@@ -1,0 +1,7 @@
+"""`python -m moe_teach.cli` is `moe-teach`."""
+
+import sys
+
+from moe_teach.cli import main
+
+sys.exit(main())

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from moe_teach.course.grading.journal import Entry
 from moe_teach.course.grading.standing import Standing, standing_of
 
+# A flag of half a class: how the engine went about it. It stays in the journal, and is no alarm.
+_HOW_JUDGED = "given earlier parts"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Grade:
@@ -141,7 +144,7 @@ def _grade(student: str, exercise: str, lines: list[Entry], standing: Standing) 
         result = min(undecided, key=lambda line: line["sha256"])  # a zero may be the other's
     by_hand = standing.overrides.get((student, exercise))
     by_hand = by_hand if by_hand and by_hand["points"] is not None else None
-    attention = list(result["flags"])
+    attention = [flag for flag in result["flags"] if not flag.startswith(_HOW_JUDGED)]
     if by_hand and by_hand["sha256"] and by_hand["sha256"] != result["sha256"]:
         attention.append("The points by hand were given for an earlier hand-in.")
     return Grade(

@@ -197,3 +197,11 @@ def test_files_of_students_differ_on_every_system():
     assert all(
         file.isascii() and "/" not in file and "." not in file and len(file) < 60 for file in files
     )
+
+
+def test_how_an_answer_was_judged_is_no_alarm_and_what_was_changed_is(journal):
+    line = next(e for e in journal.entries() if e["kind"] == "graded" and e["student"] == "bo")
+    flags = ["given earlier parts: 0.3", "Its check cell was edited."]
+    with journal.opened() as writer:
+        writer.add({**line, "flags": flags})
+    assert book(journal).people["bo"].notices == [f"{line['exercise']}: {flags[1]}"]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from moe_teach.cli import main
 from moe_teach.course import registry
 from moe_teach.course.teaching.deck import deck_of, page
 from moe_teach.course.teaching.minutes import filled, of
@@ -134,3 +135,14 @@ def test_the_minutes_of_the_teachers_guide_are_those_of_the_course() -> None:
     guide = (ROOT / "docs/teaching.md").read_text()
 
     assert filled(ROOT, guide) == guide, "run: moe-teach minutes docs/teaching.md"
+
+
+@pytest.mark.parametrize("page", ["teaching", "jupyterhub"])
+def test_every_verb_that_a_guide_names_exists(page: str) -> None:
+    named = re.findall(r"(?:`|\$ )moe-teach ([a-z]+)", (ROOT / f"docs/{page}.md").read_text())
+
+    assert named
+    for verb in sorted(set(named)):
+        with pytest.raises(SystemExit) as ended:
+            main([verb, "--help"])
+        assert ended.value.code == 0, verb

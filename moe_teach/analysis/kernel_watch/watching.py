@@ -56,12 +56,8 @@ def watch(
     _demand_switches(record, adopt, poison)
     buffers = [_buffer(*named) for named in tensors.items() if named[1] is not None]
     recorder = Recorder(buffers, record, adopt, poison)
-    with _alone(), patched(recorder):
-        _open.append(recorder)
-        try:
-            yield Seen(recorder)
-        finally:
-            _open.clear()
+    with _alone(recorder), patched(recorder):
+        yield Seen(recorder)
 
 
 def open_recorder() -> Recorder | None:
@@ -78,15 +74,17 @@ def _demand_switches(*switches: bool) -> None:
 
 
 @contextmanager
-def _alone() -> Iterator[None]:
+def _alone(recorder: Recorder) -> Iterator[None]:
     if not _one_at_a_time.acquire(blocking=False):
         raise RuntimeError(
             "Another watch is open: one process can watch kernels only once at a time. Close the "
             "first `with watch(...)` before you open the second, or name all tensors in one."
         )
+    _open.append(recorder)
     try:
         yield
     finally:
+        _open.clear()
         _one_at_a_time.release()
 
 

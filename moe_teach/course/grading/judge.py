@@ -193,7 +193,9 @@ def outcome_of(line: Line, exercise: Exercise, seeds: Any, reference: Any) -> An
 
     stages = [begun(stage) for stage in exercise.stages]
     watched = replace(exercise, stages=stages, limit=_OWN_TIME * seconds + 10)
-    outcome = engine.run_exercise(watched, answer, seeds=seeds, reference=reference)
+    # An open task is measured as in the notebook, so that its figure is the one its author saw.
+    how = {"seeds": seeds, "reference": reference, "goal_seeds": engine.SEEDS}
+    outcome = engine.run_exercise(watched, answer, **how)
     if line.worker.is_over:
         return outcome
     line.worker.wait_at_most(seconds)

@@ -48,11 +48,11 @@ def test_a_page_without_a_kernel_still_replays(static_page: Callable, picture: C
     widget = page.locator(".moe-balance-replay")
 
     page.get_by_role("slider", name="training step").fill("0")
-    assert "Step 0." in widget.locator(".moe-spoken").inner_text()
+    assert "Step 0." in widget.locator("p[role=status]").inner_text()
     widget.locator(".token").nth(3).click()
     assert widget.locator(".token[aria-pressed=true]").count() == 3
     page.keyboard.press("ArrowRight")
-    assert "“def”" in widget.locator(".moe-spoken").inner_text()
+    assert "“def”" in widget.locator("p[role=status]").inner_text()
     picture(widget, "balance_replay_static_dark")
 
 

@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import replace
 
+import jaxtyping
 import pytest
 import torch
 
@@ -100,6 +101,14 @@ def with_a_draft(model, draft, seeds):
     return counted(one.token_ids for one in answers)
 
 
+@pytest.fixture
+def unchecked():
+    """Thousands of passes whose shapes the tests above have checked."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
 @pytest.fixture(scope="module")
 def plain(model):
     """What the engine draws without a draft."""
@@ -124,6 +133,7 @@ def chance_of(one, other):
     return float(torch.special.gammaincc(degrees / 2, distance / 2))
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_a_draft_does_not_change_how_often_each_token_is_drawn(model, draft, plain):
     spoken = with_a_draft(model, draft, range(5000, 5400))
     for one, other in zip(plain, spoken, strict=True):
@@ -149,6 +159,7 @@ BROKEN = (
 )
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(("rule", "n_draws"), BROKEN)
 def test_another_rule_of_acceptance_would_be_seen(model, draft, plain, rule, n_draws, monkeypatch):
     """The control of the test above; what is not kept is drawn from p."""

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from moe_teach import cli
+from moe_teach.cli.status import FAILED
 from moe_teach.course import materials, registry
 from moe_teach.course.grading import probes
 from moe_teach.course.handout import templates
@@ -142,10 +143,10 @@ def test_probes_are_loaded_tried_and_stay_out_of_the_hand_out(tmp_path, folder, 
     assert [p.name for p in private.iterdir()] == ["00_start_here.py"]
     assert all(b"all_experts_chosen" not in content for content in contents(folder).values())
     (private / "00_start_here.py").write_text(GOOD.replace("got == 1", "got == 2"))
-    assert cli.main(words) == cli.FAILED
+    assert cli.main(words) == FAILED
     assert "0.2, all experts chosen: the solution is turned away" in capsys.readouterr().out
     (private / "00_start_here.py").write_text(GOOD.replace("got == 1", "True"))
-    assert cli.main(words) == cli.FAILED
+    assert cli.main(words) == FAILED
     assert "lets an answer of nonsense pass" in capsys.readouterr().out
     inside = folder / "probes"
     assert cli.main([*words[:-1], str(inside)]) == cli.USAGE

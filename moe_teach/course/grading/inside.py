@@ -9,8 +9,9 @@ _VAST = (
 )
 _OFTEN = "a simulation asks the policy many thousand times, and each question would cross the line"
 INSIDE = {
-    "6.7": "the answer puts a function of its own into the layer of the check, which its training "
-    "loop then calls through modules, optimiser and gradients of both sides",
+    "6.7": "the answer puts a function of its own into the layer of the check, and a training loop "
+    "calls it through modules, optimiser and gradients of both sides; sent across, the training "
+    "broke off, and why was not found",
     "9.4": _VAST,
     "9.5": _VAST,
     "10.1": _VAST,

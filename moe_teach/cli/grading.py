@@ -22,6 +22,7 @@ def add_verbs(verbs: Any) -> None:
     for verb in (first, again):
         verb.add_argument("--jobs", type=int, default=1, metavar="N", help="submissions at a time")
         verb.add_argument("--seed", type=int, default=0, help="another seed, other inputs")
+        verb.add_argument("--probes", metavar="FOLDER", help="stages of your own, see release")
         verb.add_argument(
             "--trust-submissions",
             action="store_true",

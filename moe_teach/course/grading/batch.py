@@ -44,7 +44,7 @@ def grade(
     with journal.opened() as writer:
         standing = standing_of(journal.entries())
         _note_batch(submissions, standing, journal, writer)
-        checks = Checks()
+        checks = Checks(judge)
         waiting = [Task(s) for s in submissions if not _is_done(s, standing, checks)]
         told = Told(n_before=len(submissions) - len(waiting))
         _work_through(waiting, judge, jobs, writer, checks, told)
@@ -72,7 +72,7 @@ def regrade(
         find_exercise(exercise)
     with journal.opened() as writer:
         standing = standing_of(journal.entries())
-        checks = Checks()
+        checks = Checks(judge)
 
         def wanted(submission: Submission, exercise: str) -> bool:
             if only and exercise not in only:
@@ -88,11 +88,15 @@ def regrade(
 
 
 class Checks(dict[str, str]):
-    """Today's fingerprint of every exercise that is asked for."""
+    """Today's fingerprint of every exercise that is asked for, with the judge's own mark."""
+
+    def __init__(self, judge: Judge) -> None:
+        super().__init__()
+        self._judge = judge
 
     def __missing__(self, exercise: str) -> str:
         try:
-            self[exercise] = fingerprint(exercise)
+            self[exercise] = fingerprint(exercise) + self._judge.mark(exercise)
         except LookupError:  # an exercise that the course has no more
             self[exercise] = "gone"
         return self[exercise]

@@ -59,7 +59,7 @@ def grade(arguments: argparse.Namespace) -> int:
     if not submissions:
         raise ValueError("Nothing was handed in at these paths: they hold no file to grade.")
     demand_walls(len({one.student for one in submissions}), arguments.trust_submissions)
-    judge, jobs = EngineJudge(seed=arguments.seed), _jobs(arguments)
+    judge, jobs = _judge(arguments), _jobs(arguments)
     told = batch.grade(submissions, _journal(arguments), judge, jobs=jobs)
     before = f", {told.n_before} of them before" if told.n_before else ""
     print(f"{told.n_submissions} submissions are graded{before}.")
@@ -72,7 +72,7 @@ def regrade(arguments: argparse.Namespace) -> int:
     journal = _journal(arguments)
     demand_walls(len(book_of(journal.entries()).people), arguments.trust_submissions)
     wishes = {"only": arguments.only, "changed": arguments.changed}
-    judge, jobs = EngineJudge(seed=arguments.seed), _jobs(arguments)
+    judge, jobs = _judge(arguments), _jobs(arguments)
     told = batch.regrade(journal, judge, **wishes, jobs=jobs)
     print(f"{told.n_judged} exercises of {told.n_submissions} submissions were judged again.")
     return _told(told, arguments)
@@ -151,6 +151,11 @@ def _told(told: Told, arguments: argparse.Namespace) -> int:
     everything = [grade for p in book.people.values() for grade in p.grades.values()]
     is_well = all(grade.points == grade.max_points for grade in everything)
     return DONE if is_well and not any(p.ungraded for p in book.people.values()) else FAILED
+
+
+def _judge(arguments: argparse.Namespace) -> EngineJudge:
+    probes = Path(arguments.probes) if arguments.probes else None
+    return EngineJudge(seed=arguments.seed, probes=probes)
 
 
 def _journal(arguments: argparse.Namespace) -> Journal:

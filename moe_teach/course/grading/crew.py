@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from moe_teach.course.grading.record import Answers, Graded, Submission
@@ -31,6 +32,9 @@ class Judge(Protocol):
 
     def judge(self, answers: Answers, only: Sequence[str]) -> list[Graded]:
         """Give one `Graded` for each exercise named, or for all of the chapter if none is."""
+
+    def mark(self, exercise: str) -> str:
+        """Name what decides beside the exercise's own check, such as probes; empty for nothing."""
 
     def close(self) -> None:
         """Let go of what was kept between submissions."""
@@ -110,6 +114,8 @@ def _work(pipe: Connection, judge: Judge) -> None:
         # and the ends of its pipes, by which the others know that it is gone.
         os.closerange(3, pipe.fileno())
         os.closerange(pipe.fileno() + 1, _MOST_FILES)
+    # The course's own answers print, too, when they stand in for one; the terminal is the grader's.
+    sys.stdout = sys.stderr = Path(os.devnull).open("w")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the grader, which then says stop
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # and the judge is closed
     with contextlib.closing(judge), contextlib.suppress(EOFError, OSError):

@@ -15,6 +15,7 @@ from moe_teach.course.grading import loading, verdicts
 from moe_teach.course.grading.ends import Ended
 from moe_teach.course.grading.host import Host, NoServer
 from moe_teach.course.grading.inside import FLAG, INSIDE
+from moe_teach.course.grading.probes import Probes, with_probes
 from moe_teach.course.grading.record import Answers, Graded, Limits
 from moe_teach.course.grading.remote import Line
 from moe_teach.course.grading.worker import confine
@@ -34,14 +35,15 @@ def judge(
     memory_mb: int = 4096,
     host: Host | None = None,
     only: Sequence[str] = (),
+    probes: Probes | None = None,
 ) -> list[Graded]:
     """Judge the exercises of one submission, each in a worker; nothing that a worker does raises.
 
     `seconds` is for one run of a stage, as the exercise's own limit is, which it replaces. `host`
     is a fork server to use; without one, a server is started and ended here. `only` names the
-    exercises to judge; all of the chapter if it is empty.
+    exercises to judge; all of the chapter if it is empty. `probes` are stages of the teacher's.
     """
-    exercises = [item for item in registry.load(answers.chapter).values()
+    exercises = [with_probes(item, probes or {}) for item in registry.load(answers.chapter).values()
                  if isinstance(item, Exercise) and (not only or item.id in only)]  # fmt: skip
     if answers.problem:
         return [verdicts.ungraded(item, answers.problem) for item in exercises]

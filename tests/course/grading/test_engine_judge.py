@@ -1,13 +1,29 @@
 """The batch with the engine itself: one class, from files to points."""
 
-from moe_teach.course.grading.batch import grade
+import pytest
+
+from moe_teach.course.grading.batch import grade, regrade
 from moe_teach.course.grading.book import book_of
 from moe_teach.course.grading.engine_judge import EngineJudge
 from moe_teach.course.grading.journal import Journal
+from moe_teach.course.grading.probes import BadProbe
 from tests.course.grading.hand_ins import cell_of, handed_out, solved, submission
 from tests.course.grading.judges import hand_in
 
 STEM = "00_start_here"
+ONE_CASE_WRONG = """
+_of_all_but_one = route_by_rule
+def route_by_rule(token):
+    return [] if token == "zebra" else _of_all_but_one(token)
+"""
+PROBE = """
+from moe_teach.course.grading.probes import extra
+from moe_teach.judging.exercise import require
+
+@extra("0.1")
+def as_the_teacher_likes(route_by_rule, seed):
+    require(route_by_rule("zebra") != [], "Only the teacher knows why.")
+"""
 
 
 def test_a_solution_has_all_points_a_starter_none_and_a_crash_costs_one_exercise(tmp_path):
@@ -26,3 +42,26 @@ def test_a_solution_has_all_points_a_starter_none_and_a_crash_costs_one_exercise
         "0.1": "crashed"
     }
     assert people["right"].grades["0.1"].result["tier"] >= 1
+
+
+def test_a_private_probe_judges_too_and_a_new_one_counts_as_a_change(tmp_path):
+    private, book = tmp_path / "private", Journal(tmp_path / "book")
+    private.mkdir()
+    (private / f"{STEM}.py").write_text(PROBE)
+    handed = solved(STEM)
+    cell_of(handed, "0.1")["source"] += ONE_CASE_WRONG
+    made = [hand_in("ada", content=submission(handed).content)]
+    grade(made, book, EngineJudge(probes=private))
+    ada = book_of(book.entries()).people["ada"]
+    assert {e for e, g in ada.grades.items() if g.status != "passed"} == {"0.1"}
+    assert ada.grades["0.1"].result["message"] == "Only the teacher knows why."
+    assert ada.grades["0.1"].result["stage"] == "as the teacher likes"
+    (private / f"{STEM}.py").write_text(PROBE.replace("!= []", "is not None"))
+    assert regrade(book, EngineJudge(probes=private), changed=True).n_judged == 1
+    assert book_of(book.entries()).people["ada"].grades["0.1"].status == "passed"
+
+
+def test_a_probe_that_the_answer_could_read_is_refused(tmp_path):
+    (tmp_path / "14_memory.py").write_text(PROBE.replace("0.1", "14.2"))
+    with pytest.raises(BadProbe, match=r"14\.2, which is judged beside"):
+        EngineJudge(probes=tmp_path)

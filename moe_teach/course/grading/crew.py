@@ -4,6 +4,7 @@ The order of the results is the order of their ends; what is in them depends on 
 """
 
 import contextlib
+import io
 import multiprocessing
 import os
 import signal
@@ -13,7 +14,6 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
-from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from moe_teach.course.grading.record import Answers, Graded, Submission
@@ -115,7 +115,7 @@ def _work(pipe: Connection, judge: Judge) -> None:
         os.closerange(3, pipe.fileno())
         os.closerange(pipe.fileno() + 1, _MOST_FILES)
     # The course's own answers print, too, when they stand in for one; the terminal is the grader's.
-    sys.stdout = sys.stderr = Path(os.devnull).open("w")
+    sys.stdout = sys.stderr = io.StringIO()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the grader, which then says stop
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # and the judge is closed
     with contextlib.closing(judge), contextlib.suppress(EOFError, OSError):

@@ -16,6 +16,13 @@ GROUPS = {
     "undecided": ("ungraded",),
 }
 """How statuses are drawn together, in the order of drawing."""
+_ENDS = {
+    "load_error": "The cell cannot be run.",
+    "timeout": "It did not come back in time.",
+    "memory": "It took too much memory.",
+    "crashed": "It ended its own process.",
+}
+"""What to count where the words tell of one answer alone."""
 _GROUP_OF = {status: group for group, statuses in GROUPS.items() for status in statuses}
 
 
@@ -70,7 +77,7 @@ def _facts(exercise: str, book: Book) -> ItemFacts:
     groups = Counter(group_of(grade) for grade in grades)
     failed = [g.result for g in grades if group_of(g) in ("wrong", "partly", "broke off")]
     stages = Counter(line["stage"] for line in failed if line["stage"])
-    causes = Counter((line["stage"], line["cause"]) for line in failed if line["cause"])
+    causes = Counter((line["stage"], _why(line)) for line in failed)
     return ItemFacts(
         exercise=exercise,
         title=title_of(exercise),
@@ -78,6 +85,11 @@ def _facts(exercise: str, book: Book) -> ItemFacts:
         stages=_most_common(stages),
         causes=[(stage, cause, count) for (stage, cause), count in _most_common(causes)],
     )
+
+
+def _why(line: dict[str, Any]) -> str:
+    """Give the likely cause, or what was seen where a check names none."""
+    return line["cause"] or _ENDS.get(line["status"]) or line["message"]
 
 
 def _most_common(counts: Counter[Any]) -> list[tuple[Any, int]]:

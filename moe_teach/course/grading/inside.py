@@ -9,8 +9,8 @@ _VAST = (
 )
 _OFTEN = "a simulation asks the policy many thousand times, and each question would cross the line"
 INSIDE = {
-    "3.4": "one stage hands over a matrix with a `.grad` from before, and the gradient that a tensor "
-    "keeps stays on its side of the line",
+    "3.4": "one stage hands over a matrix with a `.grad` from before, and the gradient that a "
+    "tensor keeps stays on its side of the line",
     "6.7": "the answer puts a function of its own into the layer of the check, and a training loop "
     "calls it through modules, optimiser and gradients of both sides; sent across, the training "
     "broke off, and why was not found",

@@ -45,7 +45,7 @@ from moe_teach.lab_check.server import (
 WIDTH, HEIGHT = 1100, 1300
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")  # its event loop would be in the way of others in this process
 def browser() -> Iterator[Browser]:
     try:
         find_chromium()

@@ -15,7 +15,7 @@ from tests.course.grading.judges import CheapJudge, hand_in
 def in_a_class(home: Path, tmp_path: Path, monkeypatch) -> None:
     """Work in a folder with hand-ins, with a judge that starts no process of its own."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(command, "EngineJudge", lambda seed: CheapJudge())
+    monkeypatch.setattr(command, "EngineJudge", lambda **_: CheapJudge())
     for name, words in (("anna", ["RIGHT"]), ("bo", ["x"])):
         file = tmp_path / "class" / name / "00_start_here.ipynb"
         file.parent.mkdir(parents=True)
@@ -60,7 +60,7 @@ def test_what_nobody_could_read_stops_an_export_and_not_the_class(capsys, tmp_pa
 
 def test_all_right_is_status_zero_and_a_fault_of_the_grader_status_three(capsys, monkeypatch):
     monkeypatch.setattr(
-        command, "EngineJudge", lambda seed: CheapJudge(mended=["0.1", "0.2", "0.3", "0.4", "0.5"])
+        command, "EngineJudge", lambda **_: CheapJudge(mended=["0.1", "0.2", "0.3", "0.4", "0.5"])
     )
     assert run(capsys, "grade", "class")[0] == 0
     Path("class/bo/00_start_here.ipynb").write_bytes(hand_in("bo", "FAULTY").content)

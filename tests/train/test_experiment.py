@@ -99,7 +99,7 @@ def test_processes_side_by_side_store_the_same_results(tmp_path):
 def test_the_command_runs_an_experiment_into_the_repository(tmp_path, monkeypatch, capsys):
     known = Experiment("05_toy", "halve things", {"one": 1}, halved, seeds=(0, 1))
     monkeypatch.setattr(experiments, "every", lambda: iter([known]))
-    monkeypatch.setattr(cli, "repository", lambda: tmp_path)
+    monkeypatch.setattr(cli.authors, "repository", lambda: tmp_path)
 
     assert cli.main(["experiment"]) == 0
     assert "05_toy" in capsys.readouterr().out

@@ -46,11 +46,6 @@ def adds_up_what_is_ready(log, sizes, budget_bytes):
     return _found(log, sizes, budget_bytes, "ready bytes")
 
 
-@EXERCISE.wrong(stage="room", says="fuller than its budget")
-def finds_nothing(log, sizes, budget_bytes):
-    return "healthy"
-
-
 @EXERCISE.wrong(stage="half-loaded", says="a part was still missing")
 def is_content_with_a_beginning(log, sizes, budget_bytes):
     return _found(log, sizes, budget_bytes, "began")

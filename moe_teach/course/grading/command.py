@@ -15,6 +15,7 @@ from moe_teach.course.grading import batch, gradebook
 from moe_teach.course.grading.batch import Told
 from moe_teach.course.grading.book import book_of
 from moe_teach.course.grading.collect import collect
+from moe_teach.course.grading.crew import Judge
 from moe_teach.course.grading.engine_judge import EngineJudge, demand_walls
 from moe_teach.course.grading.exports import writing
 from moe_teach.course.grading.journal import Journal
@@ -153,7 +154,7 @@ def _told(told: Told, arguments: argparse.Namespace) -> int:
     return DONE if is_well and not any(p.ungraded for p in book.people.values()) else FAILED
 
 
-def _judge(arguments: argparse.Namespace) -> EngineJudge:
+def _judge(arguments: argparse.Namespace) -> Judge:
     probes = Path(arguments.probes) if arguments.probes else None
     return EngineJudge(seed=arguments.seed, probes=probes)
 

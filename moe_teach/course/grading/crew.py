@@ -109,6 +109,9 @@ def _hired(judge: Judge) -> _Hand:
 
 def _work(pipe: Connection, judge: Judge) -> None:
     """Judge what comes through the pipe until its other end is closed, or its owner dies."""
+    import torch
+
+    torch.set_num_threads(1)  # a fork that asks for the threads of its origin waits for ever
     if _FORKS:
         # What else a fork inherits would outlive a grader that is killed: the lock of its journal,
         # and the ends of its pipes, by which the others know that it is gone.

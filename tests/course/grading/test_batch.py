@@ -7,6 +7,7 @@ import random
 from dataclasses import replace
 
 import pytest
+import torch
 
 from moe_teach.course.grading import batch as batches
 from moe_teach.course.grading import crew
@@ -273,3 +274,21 @@ def test_the_bar_is_for_terminals(is_terminal):
     bar.close()
     assert ("2 of 2" in stream.getvalue()) == is_terminal
     assert bool(stream.getvalue()) == is_terminal
+
+
+class TorchJudge(CheapJudge):
+    """Multiplies with torch before it judges, large enough for several threads."""
+
+    def judge(self, answers, only):
+        torch.ones(400, 400) @ torch.ones(400, 400)
+        return super().judge(answers, only)
+
+
+def test_a_grader_that_used_threads_before_does_not_wait_for_ever(tmp_path):
+    torch.set_num_threads(2)
+    try:
+        torch.ones(400, 400) @ torch.ones(400, 400)
+        told = grade([hand_in("anna", "RIGHT")], Journal(tmp_path), TorchJudge())
+    finally:
+        torch.set_num_threads(1)
+    assert told.faults == [] and told.n_judged == 5

@@ -14,6 +14,10 @@ INSIDE = {
     "6.7": "the answer puts a function of its own into the layer of the check, and a training loop "
     "calls it through modules, optimiser and gradients of both sides; sent across, the training "
     "broke off, and why was not found",
+    "7.7": "one stage copies the layer with all that it holds, and an object of the learner's own "
+    "that is no module cannot be copied from here",
+    "8.1": "one stage counts the matrices that are in memory at a time, and they lie in the memory "
+    "of the other side",
     "9.4": _VAST,
     "9.5": _VAST,
     "10.1": _VAST,

@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Sequence
 
 from moe_teach.cli import authors, grading, learner, models, packing, serve, teaching
-from moe_teach.cli.status import DONE, FAULT, USAGE
+from moe_teach.exit_status import DONE, FAULT, USAGE
 from moe_teach.terminal import on_any_terminal
 
 

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from moe_teach.cli.status import DONE, FAILED, INTERRUPTED, USAGE
+from moe_teach.exit_status import DONE, FAILED, INTERRUPTED, USAGE
 from moe_teach.files import repository
 
 Verb = Callable[[argparse.Namespace], int]

@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from moe_teach.cli.status import USAGE
+from moe_teach.exit_status import USAGE
 
 FOLDER = "gradebook"
 

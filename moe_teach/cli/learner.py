@@ -5,10 +5,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from moe_teach.cli.status import DONE, FAILED
+from moe_teach.exit_status import DONE, FAILED, INTERRUPTED
 from moe_teach.files import course_folder, expanded, repository
-
-INTERRUPTED = 130  # what shells use for Ctrl-C
 
 
 def add_verbs(verbs: Any) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moe_teach.cli.status import DONE, FAILED, USAGE
+from moe_teach.exit_status import DONE, FAILED, USAGE
 
 if TYPE_CHECKING:
     from moe_teach.checkpoint.opened import Opened

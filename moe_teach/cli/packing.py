@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from moe_teach.cli.status import DONE, FAILED
+from moe_teach.exit_status import DONE, FAILED
 from moe_teach.files import repository
 
 

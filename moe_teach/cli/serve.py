@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moe_teach.cli.status import DONE, FAULT, USAGE
+from moe_teach.exit_status import DONE, FAULT, USAGE
 
 if TYPE_CHECKING:
     from moe_teach.checkpoint.opened import Opened

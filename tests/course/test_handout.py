@@ -12,13 +12,13 @@ import pytest
 import yaml
 
 from moe_teach import cli
-from moe_teach.cli.status import FAILED
 from moe_teach.course import materials, registry
 from moe_teach.course.grading import probes
 from moe_teach.course.handout import templates
 from moe_teach.course.handout.notebooks import NotFit
 from moe_teach.course.handout.release import NoPlace, release
 from moe_teach.course.learner.packing.form import digest
+from moe_teach.exit_status import FAILED
 from moe_teach.judging.engine import run_exercise
 
 ROOT = Path(__file__).parents[2]

@@ -12,10 +12,9 @@ from moe_teach.course.authoring.execute import Run
 from moe_teach.course.authoring.execute import execute as run_lesson
 from moe_teach.course.authoring.sources import SourceError
 from moe_teach.course.learner.notes import Note
+from moe_teach.exit_status import DONE, FAILED, USAGE
 from moe_teach.judging.exercise import Exercise
 from moe_teach.ops.triton_mode import choose_mode
-
-DONE, FAILED, USAGE, FAULT = range(4)
 
 
 def build(root: Path, chapters: Sequence[int] = (), *, check_only: bool = False) -> int:

@@ -21,10 +21,9 @@ from moe_teach.course.grading.exports import writing
 from moe_teach.course.grading.journal import Journal
 from moe_teach.course.grading.report.class_page import class_page
 from moe_teach.course.grading.report.feedback_page import feedback_page
+from moe_teach.exit_status import DONE, FAILED, FAULT, INTERRUPTED, USAGE
 from moe_teach.files import write_atomically
 
-DONE, FAILED, USAGE, FAULT = range(4)
-INTERRUPTED = 130  # what shells use for Ctrl-C
 _MOST_SHOWN = 20
 
 

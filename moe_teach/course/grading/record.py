@@ -64,11 +64,10 @@ class Answers:
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What the code of one answer may use: seconds of one check, megabytes, characters printed."""
+    """What the code of one answer may use: seconds of one check, and megabytes."""
 
     seconds: float | int
     memory_mb: int = 4096
-    output_chars: int = 20_000
 
 
 @dataclass(frozen=True, kw_only=True)

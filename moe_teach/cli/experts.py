@@ -19,7 +19,24 @@ def add_verbs(verbs: Any) -> None:
     text = "handle experts as files: pack, inspect, install, remove, list, index"
     own = verbs.add_parser("expert", help=text, description=text.capitalize() + ".")
     inner = own.add_subparsers(title="verbs", metavar="VERB", required=True)
-    made = _add(inner, "pack", "write experts of a model as a module", pack)
+    _describe_pack(_add(inner, "pack", "write experts of a model as a module", pack))
+    seen = _add(inner, "inspect", "say what a module is, and whether it is whole", inspect)
+    seen.add_argument("file", metavar="FILE")
+    put = _add(inner, "install", "put a module into a saved model", install)
+    put.add_argument("checkpoint", metavar="CHECKPOINT", help="a folder with a model of the course")
+    put.add_argument("file", metavar="FILE")
+    put.add_argument("--expert", type=int, help="which makes room; default: as it was packed")
+    out = _add(inner, "remove", "take a module out; what it replaced comes back", remove)
+    out.add_argument("checkpoint", metavar="CHECKPOINT")
+    out.add_argument("name", metavar="NAME", help="as `moe-teach expert list` gives it")
+    out.add_argument("--force", action="store_true", help="also where it was trained since")
+    there = _add(inner, "list", "say which modules a model holds", listed)
+    there.add_argument("checkpoint", metavar="CHECKPOINT")
+    page = _add(inner, "index", "write a page about a folder of modules", index)
+    page.add_argument("folder", metavar="FOLDER")
+
+
+def _describe_pack(made: argparse.ArgumentParser) -> None:
     made.add_argument("source", metavar="SOURCE", help=SOURCE)
     made.add_argument("file", metavar="FILE", help="where to, as maths.safetensors")
     made.add_argument("--base", metavar="SOURCE", help="the model it was trained from")
@@ -35,20 +52,6 @@ def add_verbs(verbs: Any) -> None:
         metavar="NAME=FILE",
         help="texts on which base and module are compared",
     )
-    seen = _add(inner, "inspect", "say what a module is, and whether it is whole", inspect)
-    seen.add_argument("file", metavar="FILE")
-    put = _add(inner, "install", "put a module into a saved model", install)
-    put.add_argument("checkpoint", metavar="CHECKPOINT", help="a folder with a model of the course")
-    put.add_argument("file", metavar="FILE")
-    put.add_argument("--expert", type=int, help="which makes room; default: as it was packed")
-    out = _add(inner, "remove", "take a module out; what it replaced comes back", remove)
-    out.add_argument("checkpoint", metavar="CHECKPOINT")
-    out.add_argument("name", metavar="NAME", help="as `moe-teach expert list` gives it")
-    out.add_argument("--force", action="store_true", help="also where it was trained since")
-    there = _add(inner, "list", "say which modules a model holds", listed)
-    there.add_argument("checkpoint", metavar="CHECKPOINT")
-    page = _add(inner, "index", "write a page about a folder of modules", index)
-    page.add_argument("folder", metavar="FOLDER")
 
 
 def pack(arguments: argparse.Namespace) -> int:

@@ -1,6 +1,7 @@
 """Makes a module of experts of a model, and finds the experts that a training changed."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
@@ -38,22 +39,28 @@ def pack(
     """
     where = tuple(Place(*place) for place in sorted(places))
     slots = {place: read_expert(model, *place) for place in where}
-    moe = model.config.moe
     manifest = Manifest(
         name=name,
         trunk=trunk_digest(model),
         places=tuple(tuple(place) for place in where),
-        d_model=model.config.d_model,
-        d_ff=moe.d_ff,
-        n_experts=moe.router.n_experts,
-        activation=str(moe.nonlinearity),
-        dtype=str(next(model.parameters()).dtype).removeprefix("torch."),
+        **_sizes(model),
         domain=domain,
         licence=licence,
         note=note,
         measured=tuple(measured),
     )
     return ExpertModule(manifest, slots)
+
+
+def _sizes(model: Model) -> dict[str, Any]:
+    moe = model.config.moe
+    return {
+        "d_model": model.config.d_model,
+        "d_ff": moe.d_ff,
+        "n_experts": moe.router.n_experts,
+        "activation": str(moe.nonlinearity),
+        "dtype": str(next(model.parameters()).dtype).removeprefix("torch."),
+    }
 
 
 def changed_places(base: Model, trained: Model) -> tuple[Place, ...]:

@@ -8,7 +8,7 @@ from tokenizers import Tokenizer
 
 from moe_teach.checkpoint.opened import Opened
 from moe_teach.compose.modules.installed import put_in
-from moe_teach.compose.modules.manifest import Measured, Place
+from moe_teach.compose.modules.manifest import Measured
 from moe_teach.compose.modules.packing import pack
 from moe_teach.config import refuse
 from moe_teach.data.batches import evaluation_batches
@@ -21,7 +21,7 @@ ROWS, WINDOW, WINDOWS = 16, 128, 64  # of a batch; tokens; of a text, spread ove
 
 
 def effect(
-    said: Sequence[str], base: Opened, trained: Model, places: Sequence[Place]
+    said: Sequence[str], base: Opened, trained: Model, places: Sequence[tuple[int, int]]
 ) -> tuple[Measured, ...]:
     """Compare a base with itself after a module was put in, on texts `NAME=FILE`.
 

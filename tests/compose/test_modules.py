@@ -21,11 +21,11 @@ from moe_teach.config import AttentionConfig, ModelConfig, MoEConfig, RouterConf
 from moe_teach.nn.model import Model
 
 
-def tiny(seed: int = 0, **moe) -> Model:
+def tiny(seed: int = 0, vocab_size: int = 32, **moe) -> Model:
     torch.manual_seed(seed)
     router = RouterConfig(n_experts=4, top_k=2)
     config = ModelConfig(
-        vocab_size=32,
+        vocab_size=vocab_size,
         n_layers=3,
         d_model=8,
         max_seq_len=16,

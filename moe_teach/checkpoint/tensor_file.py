@@ -89,6 +89,7 @@ class Reader:
     def __init__(self, inner: safetensors.safe_open) -> None:
         self._inner = inner
         self.names = tuple(inner.keys())
+        self.metadata: dict[str, str] = inner.metadata() or {}  # what the header says besides
 
     def read(self, name: str) -> Tensor:
         """Return a tensor on the CPU. It may be a window on the file: copy it, to keep it."""

@@ -5,8 +5,9 @@ from statistics import median
 
 from moe_teach.course.grading.book import Book
 from moe_teach.course.grading.report import figures
-from moe_teach.course.grading.report.page import page, table, text
+from moe_teach.course.grading.report.page import page, text
 from moe_teach.course.grading.report.statistics import ItemFacts, item_facts, shares
+from moe_teach.plots.page import table
 
 _MOST_CAUSES = 3
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from moe_teach.config import refuse
 from moe_teach.widgets.route_numbers import compared
-from moe_teach.widgets.route_story import RouteStory
+from moe_teach.widgets.route_story import RoutedText, RouteStory
 
 VIEWS = ("trained", "untrained", "shuffled")
 # More could not be told apart, or would make a heavy page.
@@ -28,18 +28,8 @@ def packed(story: RouteStory) -> dict[str, Any]:
     _demand_drawable(story)
     every = [routes for text in story.texts for routes in (text.routes, text.untrained) if routes]
     losses = [t for each in story.texts for t in (each.loss, each.loss_without) if t is not None]
-    tokens = {text.name: text.tokens for text in story.texts}
     return {
-        "texts": [
-            {
-                "name": text.name,
-                "domain": text.domain,
-                "tokens": text.tokens,
-                "has_loss": text.loss is not None,
-                "has_removed": text.loss_without is not None,
-            }
-            for text in story.texts
-        ],
+        "texts": [_described(text) for text in story.texts],
         "ids": b"".join(routes.expert_ids.astype(np.uint8).tobytes() for routes in every),
         "gates": _floats([routes.gates for routes in every]),
         "margins": _floats([routes.margins for routes in every]),
@@ -51,14 +41,7 @@ def packed(story: RouteStory) -> dict[str, Any]:
         "layers": list(story.layers or ()),
         "views": list(by_view(story)),
         "beyond": {name: _plain(bits) for name, bits in story.beyond_token.items()},
-        "pairs": [
-            {
-                "first": first,
-                "second": second,
-                "places": [list(place) for place in compared(tokens[first], tokens[second])],
-            }
-            for first, second in story.pairs
-        ],
+        "pairs": _pairs(story),
         "references": [
             {"name": r.name, "mean": _plain(r.mean), "low": _plain(r.low), "high": _plain(r.high)}
             for r in story.references
@@ -66,6 +49,29 @@ def packed(story: RouteStory) -> dict[str, Any]:
         "noise": float(story.noise),
         "text": story.texts[0].name,
     }
+
+
+def _described(text: RoutedText) -> dict[str, Any]:
+    return {
+        "name": text.name,
+        "domain": text.domain,
+        "tokens": text.tokens,
+        "has_loss": text.loss is not None,
+        "has_removed": text.loss_without is not None,
+    }
+
+
+def _pairs(story: RouteStory) -> list[dict[str, Any]]:
+    """Give every pair with the places that are compared in it."""
+    tokens = {text.name: text.tokens for text in story.texts}
+    return [
+        {
+            "first": first,
+            "second": second,
+            "places": [list(place) for place in compared(tokens[first], tokens[second])],
+        }
+        for first, second in story.pairs
+    ]
 
 
 def _floats(tables: list[np.ndarray]) -> bytes:

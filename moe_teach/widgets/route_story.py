@@ -176,6 +176,11 @@ class RouteStory:
             bool((self.counts < 0).any()) or not (self.counts.sum((1, 2)) > 0).all(),
             "counts must not be negative, and every layer needs some.",
         )
+        refuse(
+            any((text.untrained is None) != (self.untrained_counts is None) for text in self.texts),
+            "An untrained router is shown with its counts and its routes of every text, or not at "
+            "all.",
+        )
         shares = [s for r in self.references for s in (r.mean, r.low, r.high) if s is not None]
         refuse(
             any(len(s) != n_layers for s in (*shares, *self.beyond_token.values(), self.layers)),

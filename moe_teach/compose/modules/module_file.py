@@ -4,16 +4,15 @@ The digest covers the label and every number. It says that the file is what its 
 who the maker is: for that, compare it with the one that they publish.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from moe_teach.checkpoint import tensor_file
+from moe_teach.checkpoint.digests import digest_of_tensors
 from moe_teach.checkpoint.tensor_file import Entry, Reader
 from moe_teach.compose.modules.manifest import Manifest, Place, manifest_from
 from moe_teach.compose.slots import ExpertSlot
@@ -117,9 +116,5 @@ def _slots(
 
 
 def _digest(manifest: Manifest, tensors: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256(json.dumps(manifest.as_table(), sort_keys=True).encode())
-    for name, tensor in sorted(tensors.items()):
-        digest.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        plain = tensor.detach().cpu().contiguous().reshape(-1)
-        digest.update(plain.view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+    said = json.dumps(manifest.as_table(), sort_keys=True).encode()
+    return digest_of_tensors(tensors.items(), said)

@@ -5,11 +5,9 @@ It means something beside the trunk it was trained on and nowhere else; so a mod
 trunk's digest, and goes into no other model.
 """
 
-import hashlib
 import json
 
-import torch
-
+from moe_teach.checkpoint.digests import digest_of_tensors
 from moe_teach.checkpoint.model_tensors import named_tensors
 from moe_teach.config import ModelConfig
 from moe_teach.config.tables import as_table
@@ -27,14 +25,14 @@ def trunk_digest(model: Model) -> str:
     and bytes; routed experts and routers do not. So two models have the same trunk if and only if
     they differ in nothing but experts and routing. A model in another dtype is another trunk.
     """
-    digest = hashlib.sha256(_said(model.config))
-    for name, tensor in sorted(named_tensors(model)):
-        if any(part in f".{name}" for part in OF_EXPERTS):
-            continue
-        plain = tensor.detach().cpu().contiguous()
-        digest.update(f"{name} {plain.dtype} {tuple(plain.shape)}\n".encode())
-        digest.update(plain.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+    return digest_of_tensors(
+        (
+            (name, tensor)
+            for name, tensor in named_tensors(model)
+            if not any(part in f".{name}" for part in OF_EXPERTS)
+        ),
+        _said(model.config),
+    )
 
 
 def _said(config: ModelConfig) -> bytes:

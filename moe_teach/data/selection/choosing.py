@@ -3,6 +3,12 @@
 A batch is drawn, not sorted: example i comes with probability proportional to exp(scale * score),
 without replacement. That is done by adding noise of Gumbel's distribution to the scaled scores and
 taking the largest (Kool et al. 2019, arXiv 1903.06059). An infinite scale takes the highest scores.
+
+Where the loss of a batch is a sum over pairs, as the sigmoid contrastive loss is (arXiv
+2303.15343), so is its score: s(B) = sum of s_ij over i, j in B. What example i adds to those
+chosen already, C, is then
+
+    s(i | C) = s_ii + sum over k in C of (s_ik + s_ki)
 """
 
 import math
@@ -44,15 +50,10 @@ def choose_jointly(
 ) -> Int[Tensor, " n_chosen"]:
     """Choose a batch whose examples score high together (JEST, arXiv 2406.17711, algorithm 1).
 
-    Where the loss of a batch is a sum over pairs, as the sigmoid contrastive loss is (arXiv
-    2303.15343), so is its score: s(B) = sum of s_ij over i, j in B. What example i adds to those
-    chosen already, C, is then
-
-        s(i | C) = s_ii + sum over k in C of (s_ik + s_ki)
-
-    The batch is built in chunks. Each is drawn by these conditional scores, which are brought up
-    to date between chunks and not within: with one chunk the choice is independent, with as many
-    as examples every one is drawn given all before it.
+    What example i adds to those chosen already is s(i | C), as above. The batch is built in
+    chunks, each drawn by these conditional scores, which are brought up to date between chunks
+    and not within: with one chunk the choice is independent, with as many as examples every one
+    is drawn given all before it.
 
     Args:
         pair_scores: s_ij, as `scores` makes them of two matrices of losses.

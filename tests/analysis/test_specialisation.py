@@ -255,8 +255,8 @@ def test_measures_refuse_what_they_cannot_count(as_a_user):
         mutual_information(none, none[:, 0], 4, 2)
     with pytest.raises(ValueError, match="one label"):
         mutual_information(ids, drawn(4, 2), 4, 2)
-    with pytest.raises(ValueError, match="between 0 and 1"):
-        mutual_information(ids, drawn(5, 2), 2, 2)
+    with pytest.raises(ValueError, match="between 0 and 0"):
+        mutual_information(ids, drawn(5, 2), 1, 2)
     with pytest.raises(ValueError, match="labels must lie"):
         mutual_information(ids, drawn(5, 2) + 1, 4, 2)
     with pytest.raises(ValueError, match="same tokens"):

@@ -59,12 +59,7 @@ def permutation_null(
     Raises:
         ValueError: both `within` and `units`, no tokens, or a unit with two labels.
     """
-    refuse(n < 1, f"A null needs at least one permutation, not {n}.")
-    refuse(not len(labels), "There are no tokens, so there is nothing to permute.")
-    refuse(
-        within is not None and units is not None,
-        "Permute within groups or by whole units, not both: a unit belongs to no one token.",
-    )
+    _demand(labels, n, within, units)
     source = torch.Generator().manual_seed(seed)
     deal = _by_units(labels, units) if units is not None else _within(labels, within)
     draws = torch.tensor([measure(deal(source)) for _ in range(n)], dtype=torch.float64)
@@ -73,6 +68,15 @@ def permutation_null(
     # In float64 a permuted table of the same counts may differ in its last bits.
     reached = int((draws >= measured - 1e-12).sum())
     return Null(measured, float(draws.mean()), low, high, (reached + 1) / (n + 1), n)
+
+
+def _demand(labels: Tensor, n: int, within: Tensor | None, units: Tensor | None) -> None:
+    refuse(n < 1, f"A null needs at least one permutation, not {n}.")
+    refuse(not len(labels), "There are no tokens, so there is nothing to permute.")
+    refuse(
+        within is not None and units is not None,
+        "Permute within groups or by whole units, not both: a unit belongs to no one token.",
+    )
 
 
 Deal = Callable[[torch.Generator], Tensor]

@@ -50,17 +50,15 @@ def choose_jointly(
 ) -> Int[Tensor, " n_chosen"]:
     """Choose a batch whose examples score high together (JEST, arXiv 2406.17711, algorithm 1).
 
-    What example i adds to those chosen already is s(i | C), as above. The batch is built in
-    chunks, each drawn by these conditional scores, which are brought up to date between chunks
-    and not within: with one chunk the choice is independent, with as many as examples every one
-    is drawn given all before it.
+    The batch is built in chunks, each drawn by s(i | C), which is brought up to date between
+    chunks and not within: with one chunk the choice is independent, with as many as examples
+    every one is drawn given all before it.
 
     Args:
         pair_scores: s_ij, as `scores` makes them of two matrices of losses.
         n_chosen: how many examples.
         n_chunks: in how many chunks; it must divide `n_chosen`.
-        drawn: the generator.
-        scale: per unit of the score, as in `choose_independently`.
+        drawn, scale: as in `choose_independently`.
 
     Raises:
         ValueError: more are wanted than there are, the chunks are not equal, or a score is not a

@@ -342,7 +342,7 @@ function render({ model, el }) {
   const status = make("p", { class: "status", role: "status", "aria-live": "polite" });
   const origin = make("p", { class: "origin" }, fixed.note);
   origin.hidden = !fixed.note;
-  const several = fixed.nSeeds > 1 ? ` · line: from the lowest to the highest of ${fixed.nSeeds} seeds · “${fixed.nSeeds} of ${fixed.nSeeds}”: so many seeds changed that way` : "";
+  const several = fixed.nSeeds > 1 ? ` · wide line: from the lowest to the highest of ${fixed.nSeeds} seeds · “${fixed.nSeeds} of ${fixed.nSeeds}”: so many seeds changed that way` : "";
   const key = make("p", { class: "key" }, mark("before"), "before", mark("after"), "with what is in the slots",
     mark("back"), `rolled back · ±0: no more than ${fixed.noise} nats${several}`);
   const root = make("div", { class: "moe-widget moe-expert-shelf", role: "group", "aria-label": "Expert shelf" },

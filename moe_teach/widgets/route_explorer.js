@@ -93,7 +93,8 @@ export const marginsAt = (texts, router, layer) =>
   texts.flatMap((text) => text[router].margins.map((row) => row[layer])).sort((a, b) => a - b);
 
 /** The share of the others that are smaller. */
-export const surer = (margin, sorted) => sorted.filter((other) => other < margin).length / sorted.length;
+export const surer = (margin, sorted) =>
+  (margin === Infinity ? 1 : sorted.filter((other) => other < margin).length / sorted.length);
 
 /** By how much the loss of a token rises without an expert; NaN where it was not stored. */
 export const riseOf = ({ loss, removed }, token, layer, expert) =>
@@ -115,8 +116,9 @@ export function tokenWords({ token, layer, layers, expert, knocked }, text, rout
   const { ids, gates, margins } = text[router];
   const to = ids[token][layer].map((e, k) => `expert ${e} (gate ${gates[token][layer][k].toFixed(2)})`);
   const margin = margins[token][layer];
-  const said = `“${visible(text.tokens[token])}”, token ${token}, layer ${layers[layer]}: ${listed(to)}. Its margin over `
-    + `the first expert left out is ${margin.toFixed(2)}, larger than ${percent(surer(margin, sorted))} of the margins here.`;
+  const sure = margin === Infinity ? "Nobody is left out." : `Its margin over the first expert left out is `
+    + `${margin.toFixed(2)}, larger than ${percent(surer(margin, sorted))} of the margins here.`;
+  const said = `“${visible(text.tokens[token])}”, token ${token}, layer ${layers[layer]}: ${listed(to)}. ${sure}`;
   if (!knocked || router !== "trained" || expert < 0 || !text.loss) return said;
   const [loss, rise] = [text.loss[token], riseOf(text, token, layer, expert)];
   if (Number.isNaN(loss)) return `${said} Nothing comes before it, so nothing predicts it.`;
@@ -391,7 +393,7 @@ function measuring(views, beyond, change) {
     heads[0].textContent = `What the expert tells about the domain, in bits of ${most.toFixed(2)} at most`;
     const set = ({ name, node, bar, number }, bits) => {
       bar.style.width = `${Math.max(0, Math.min(100, (100 * bits) / most))}%`;
-      number.textContent = bits.toFixed(2);
+      number.textContent = bits.toFixed(2).replace("-0.00", "0.00");
       node.classList.toggle("now", name === state.view);
     };
     direct.forEach((each) => set(each, bitsAbout(counts[each.name][state.layer])));

@@ -71,6 +71,7 @@ test("a margin is held against those of all texts at its layer", () => {
 
   assert.deepEqual(sorted, [0.5, 1, 3]);
   assert.equal(m.surer(3, sorted), 2 / 3);
+  assert.equal(m.surer(Infinity, [Infinity]), 1, "with nobody left out there is nothing closer");
 });
 
 const state = {
@@ -84,6 +85,8 @@ test("a token tells its gates, its margin and what the knock-out costs it", () =
   assert.match(said, /“q”, token 1, layer first: expert 2 \(gate 1\.00\)\./);
   assert.match(said, /is 2\.00, larger than 25 % of the margins/);
   assert.match(said, /costs 2\.00 nats, and 2\.50 without expert 0\.$/);
+  const all = { ids: [[[0]]], gates: [[[1]]], margins: [[Infinity]] };
+  assert.match(m.tokenWords({ ...state, token: 0 }, { tokens: ["x"], trained: all }, "trained", [Infinity]), /Nobody is left out\.$/);
   assert.match(m.tokenWords({ ...state, token: 0 }, texts[0], "trained", [1]), /nothing predicts it/);
   assert.doesNotMatch(m.tokenWords({ ...state, token: 0 }, texts[1], "trained", [1]), /nats|predict/);
 });

@@ -50,15 +50,15 @@ def choose_jointly(
 ) -> Int[Tensor, " n_chosen"]:
     """Choose a batch whose examples score high together (JEST, arXiv 2406.17711, algorithm 1).
 
-    The batch is built in chunks, each drawn by s(i | C), which is brought up to date between
-    chunks and not within: with one chunk the choice is independent, with as many as examples
-    every one is drawn given all before it.
+    It is built in chunks, each drawn by s(i | C), which is brought up to date between chunks only:
+    one chunk is the independent choice.
 
     Args:
-        pair_scores: s_ij, as `scores` makes them of two matrices of losses.
+        pair_scores: s_ij, one for each pair of examples.
         n_chosen: how many examples.
         n_chunks: in how many chunks; it must divide `n_chosen`.
-        drawn, scale: as in `choose_independently`.
+        drawn: the generator.
+        scale: as in `choose_independently`.
 
     Raises:
         ValueError: more are wanted than there are, the chunks are not equal, or a score is not a

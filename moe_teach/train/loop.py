@@ -130,8 +130,7 @@ def train(
         evaluate_every: measure `validation` after every so many steps, and after the last one.
         validation: batches to evaluate on; without them nothing is measured.
         checkpoint_dir: where checkpoints and `history.json` go; without it nothing is written.
-        resume: go on from the newest checkpoint there. The result is, on a CPU bit for bit, that
-            of a run that was never disturbed.
+        resume: go on from the newest checkpoint there; on a CPU, bit for bit as if undisturbed.
         progress: show a line about how it goes (never where MOE_TEACH_FAST=1).
         on_step: called with every new record, on the first process only.
         selector: chooses what a step learns from; the batches then hold its candidates.

@@ -12,6 +12,7 @@ CHAPTERS = (
     "ch08_real_models",
     "ch09_triton_dispatch",
     "ch10_triton_experts",
+    "ch13_data_selection",
     "ch14_memory",
     "ch15_serving",
 )

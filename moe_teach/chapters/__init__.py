@@ -23,5 +23,6 @@ WITH_EXPERIMENTS = (
     "ch05_language_model",
     "ch06_load_balancing",
     "ch07_modern_moe",
+    "ch13_data_selection",
 )
 """The rooms whose lessons draw the reader's run over stored runs of several seeds."""

@@ -23,7 +23,7 @@ def dense(seed: int) -> Model:
     torch.manual_seed(seed)
     model = Model(config).eval()
     with torch.no_grad():
-        for name, parameter in model.named_parameters():
+        for parameter in model.parameters():
             if parameter.dim() == 1:
                 parameter.uniform_(0.5, 1.5)
             else:

@@ -35,10 +35,9 @@ from moe_teach.checkpoint.model_tensors import named_tensors
 from moe_teach.compose.branches import merge_branches
 from moe_teach.config import AttentionConfig, ModelConfig
 from moe_teach.nn.model import Model
-from moe_teach.train.shipped import WEIGHTS
 
 N_BRANCHES, N_LAYERS, D_FF = 3, 2, 48
-TOKENIZER = WEIGHTS / "four_domains" / "tokenizer.json"
+TOKENIZER = Path(__file__).parents[2] / "moe_teach/weights/four_domains/tokenizer.json"
 # A dense layer of Qwen3 has the names, and the order of rows, of Llama's and Mistral's.
 DENSE_NAMES = layout_named("qwen3_moe")
 Trunk = Literal["average", "frozen"]

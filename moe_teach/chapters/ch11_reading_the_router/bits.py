@@ -20,7 +20,11 @@ def information(
     if slip == "swapped":
         labels, given = given, labels
     top_k = expert_ids.shape[1]
-    columns = (given.repeat_interleave(top_k), expert_ids.flatten(), labels.repeat_interleave(top_k))
+    columns = (
+        given.repeat_interleave(top_k),
+        expert_ids.flatten(),
+        labels.repeat_interleave(top_k),
+    )
     sizes = [int(column.max()) + 1 for column in columns]
     counts = torch.zeros(sizes, dtype=torch.float64)
     counts.index_put_(

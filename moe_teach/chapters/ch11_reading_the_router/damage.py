@@ -84,7 +84,9 @@ def damage(
             asked = (batch.targets != NO_TARGET) | (slip == "everything")
             here = losses(batch, expert).masked_fill(~asked, 0).sum(dim=1)
             many = asked.sum(dim=1).float()
-            own = torch.zeros(2, n_domains).index_add_(1, batch.domain_ids, torch.stack([here, many]))
+            own = torch.zeros(2, n_domains).index_add_(
+                1, batch.domain_ids, torch.stack([here, many])
+            )
             if slip == "rows":
                 own = own * 0
                 row = torch.stack([here / many, torch.ones(len(many))])
@@ -157,7 +159,9 @@ def _demand(answer: Any, seed: int, said: str, n_domains: int, **kind: bool) -> 
 
 @EXERCISE.stage("one batch")
 def _damage_one(answer: Any, seed: int) -> None:
-    _demand(answer, seed, "With one batch of one row, this is not the rise.", N_DOMAINS, one_row=True)
+    _demand(
+        answer, seed, "With one batch of one row, this is not the rise.", N_DOMAINS, one_row=True
+    )
 
 
 @EXERCISE.stage("several batches")

@@ -83,7 +83,9 @@ def _demand(answer: Any, said: str, *columns: Any) -> None:
         example=example,
     )
     is_right = abs(float(got) - expected) < 1e-4
-    slips = (slip for slip in _SLIPS if abs(float(got) - bits.information(*columns, slip=slip)) < 1e-4)
+    slips = (
+        slip for slip in _SLIPS if abs(float(got) - bits.information(*columns, slip=slip)) < 1e-4
+    )
     why = Why() if is_right else _SLIPS.get(next(slips, ""), _otherwise(float(got)))
     require(is_right, said, **why._asdict(), expected=expected, got=float(got), example=example)
 
@@ -108,7 +110,9 @@ def _bits_by_hand(answer: Any, seed: int) -> None:
 @EXERCISE.stage("nothing given")
 def _bits_plain(answer: Any, seed: int) -> None:
     drawn = some_routes(seed, 31, top_k=1)
-    _demand(answer, "With one expert a token it is not this number.", drawn.expert_ids, drawn.domains)
+    _demand(
+        answer, "With one expert a token it is not this number.", drawn.expert_ids, drawn.domains
+    )
     drawn = some_routes(seed, 29, top_k=3)
     said = "With three experts a token it is not this number."
     _demand(answer, said, drawn.expert_ids, drawn.domains)

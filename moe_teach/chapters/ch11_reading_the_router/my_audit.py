@@ -26,8 +26,8 @@ EXERCISE = Exercise(
     hints=(
         "Two nulls for each layer, both with nothing given to the measure: domains dealt among all "
         "tokens, and domains dealt within the token.",
-        "Write deals(ids, given): the list of information(ids, shuffled(domains, given, generator)) "
-        "over n_deals. Dealt among all tokens is the same with a column of zeros for `given`.",
+        "Write deals(ids, given): information(ids, shuffled(domains, given, generator)), n_deals "
+        "times, in a list. Dealt among all tokens is the same with a column of zeros for `given`.",
         "for ids in expert_ids.unbind(1): bits = information(ids, domains); chance = deals(ids, "
         "zeros); token = deals(ids, tokens); verdict: more if bits > max(token), else token if "
         "bits > max(chance), else nothing.",
@@ -103,7 +103,11 @@ def some_model(seed: int, n_tokens: int = 301) -> tuple[Tensor, Tensor, Tensor]:
     random = generator(seed + 77)
     nothing = torch.rand(n_tokens, 5, generator=random).topk(2, dim=-1).indices
     table = torch.rand(9, 5, generator=random).topk(2, dim=-1).indices
-    return torch.stack([nothing, table[plain.tokens], more.expert_ids], 1), more.tokens, more.domains
+    return (
+        torch.stack([nothing, table[plain.tokens], more.expert_ids], 1),
+        more.tokens,
+        more.domains,
+    )
 
 
 def _example(tables: tuple[Tensor, ...], n_deals: int) -> dict[str, Any]:
@@ -147,9 +151,13 @@ def _audit_numbers(answer: Any, seed: int) -> None:
     tables, n_deals = some_model(seed), 30
     got = answer(*tables, n_deals, generator(seed), **PARTS)
     expected = right(*tables, n_deals, generator(seed))
-    slips = (s for s in _SLIPS if _near(got, right(*tables, n_deals, generator(seed), slip=s), 0.01))
+    slips = (
+        s for s in _SLIPS if _near(got, right(*tables, n_deals, generator(seed), slip=s), 0.01)
+    )
     is_right = _near(got, expected, 0.01)
-    otherwise = Why("Is each null the mean over all deals?", "sum(found) / n_deals, layer by layer.")
+    otherwise = Why(
+        "Is each null the mean over all deals?", "sum(found) / n_deals, layer by layer."
+    )
     why = Why() if is_right else _SLIPS.get(next(slips, ""), otherwise)
     require(
         is_right,
@@ -180,8 +188,6 @@ def _audit_deals(answer: Any, seed: int) -> None:
         expected=Words("24 deals, 12 of them within the token"),
         got=Words(f"{len(seen)} deals, {within} of them within the token"),
     )
-
-
 
 
 @EXERCISE.stage("the verdict")

@@ -55,12 +55,14 @@ def with_sets(ids_a, ids_b, tokens_a, tokens_b):
     n_tokens, n_layers, top_k = ids_a.shape
     first = next(t for t in range(n_tokens) if tokens_a[t] != tokens_b[t])
     places = [t for t in range(first + 1, n_tokens) if tokens_a[t] == tokens_b[t]]
-    return torch.tensor([
-        1
-        - sum(len(set(ids_a[t, i].tolist()) & set(ids_b[t, i].tolist())) for t in places)
-        / (top_k * len(places))
-        for i in range(n_layers)
-    ])
+    return torch.tensor(
+        [
+            1
+            - sum(len(set(ids_a[t, i].tolist()) & set(ids_b[t, i].tolist())) for t in places)
+            / (top_k * len(places))
+            for i in range(n_layers)
+        ]
+    )
 
 
 @EXERCISE.right

@@ -44,7 +44,9 @@ _SAYS = {
 }
 _WHY = {
     "load": Why("Is the load taken over all batches and all K choices?", "bincount of all ids."),
-    "information": Why("Is it compared in bits, with nothing given?", "mine('11.1')(ids, domains)."),
+    "information": Why(
+        "Is it compared in bits, with nothing given?", "mine('11.1')(ids, domains)."
+    ),
     "null": Why(
         "The null asks what a table of tokens could reach.",
         "Deal domains within tokens, take the information with nothing given, average.",
@@ -125,5 +127,3 @@ def _claim_drops(answer: Any, seed: int) -> None:
 def _claim_needed(answer: Any, seed: int) -> None:
     for fault in ("busiest", "all tokens alike"):
         _demand(answer, fault, seed)
-
-

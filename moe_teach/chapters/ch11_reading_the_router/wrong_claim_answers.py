@@ -28,10 +28,6 @@ def _first_far(report, truth, allowed=0.03):
     return "healthy"
 
 
-def _otherwise(report, **changed):
-    return _first_far(report, _truth(report) | changed)
-
-
 def _without(report, name):
     truth = _truth(report)
     del truth[name]
@@ -58,11 +54,6 @@ def never_looks_at_bits(report):
     return _without(report, "information")
 
 
-@EXERCISE.wrong(stage="reports that are right", says="a claim is called false")
-def deals_over_everything(report):
-    return _otherwise(report, null=null_of(vars(report), everything=True))
-
-
 @EXERCISE.wrong(stage="null", says="dealt over everything")
 def believes_every_null(report):
     return _without(report, "null")
@@ -76,7 +67,7 @@ def believes_every_drop(report):
 @EXERCISE.wrong(stage="needed", says="The busiest expert")
 def believes_in_the_busiest(report):
     counts = torch.bincount(report.expert_ids.flatten(), minlength=len(report.damage))
-    found = _otherwise(report)
+    found = _first_far(report, _truth(report))
     return "healthy" if found == "needed" and report.needed == int(counts.argmax()) else found
 
 

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-
 from moe_teach.chapters.ch11_reading_the_router.experiments.crowding import (
     changed_answers,
     dropped,
@@ -83,5 +82,3 @@ def measure_drops(trial: Trial, seed: int) -> dict[str, Any]:
     batch = held_back(16)[0]
     kept = {str(f): changed_answers(model, batch, f) for f in (*FACTORS, None)}
     return result | {"changed": {name: round(share, 4) for name, share in kept.items()}}
-
-

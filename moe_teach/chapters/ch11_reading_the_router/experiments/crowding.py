@@ -1,4 +1,4 @@
-"""Chapter 11: who loses tokens when experts are full, and what the neighbours have to do with it."""
+"""Chapter 11: who loses tokens when experts are full, and what neighbours have to do with it."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

@@ -35,8 +35,10 @@ WIDGETS = {
     "cache_replay": "CacheReplay()",
     "cost_calculator": "CostCalculator()",
     "dispatch_explorer": "DispatchExplorer()",
+    "expert_shelf": "ExpertShelf()",
     "granularity": "Granularity.of([(1, 0, [45.9, 45.3]), (2, 0, [47.5]), (4, 1, [46.8])])",
     "loss_axes": "LossAxes()",
+    "route_explorer": "RouteExplorer()",
     "router_playground": "RouterPlayground()",
     "tile_map": "TileMap()",
 }

@@ -44,7 +44,7 @@ def generate(arguments: argparse.Namespace) -> int:
     from moe_teach.train.recipe import read_recipe
     from moe_teach.train.shipped import load_run, load_shipped
 
-    with _in_sentences() as told:
+    with in_sentences() as told:
         recipe = arguments.recipe and read_recipe(arguments.recipe)
         model, tokenizer = load_run(recipe) if recipe else load_shipped()[:2]
         # A token of BPE brings the space before it; one at the end would leave it no natural next.
@@ -60,7 +60,7 @@ def export(arguments: argparse.Namespace) -> int:
     from moe_teach.train.sources import open_source
 
     status = DONE
-    with _in_sentences() as told:
+    with in_sentences() as told:
         opened = open_source(arguments.source)
         if arguments.to == "gguf":
             _write_gguf(opened, arguments)
@@ -78,7 +78,7 @@ def bring_in(arguments: argparse.Namespace) -> int:
     from moe_teach.checkpoint.native import save_model
     from moe_teach.cost import n_params_active, n_params_total
 
-    with _in_sentences() as told:
+    with in_sentences() as told:
         dtype = arguments.dtype and getattr(torch, arguments.dtype)
         opened = import_hf(arguments.source, dtype or None)
         save_model(arguments.to, opened.model, **_texts(opened))
@@ -149,7 +149,7 @@ def _size(*files: Path) -> str:
 
 
 @contextlib.contextmanager
-def _in_sentences() -> Iterator[list[str]]:
+def in_sentences() -> Iterator[list[str]]:
     """Tell what a user can mend in a sentence; the list holds it afterwards."""
     told: list[str] = []
     try:

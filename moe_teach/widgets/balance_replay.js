@@ -1,12 +1,11 @@
 // Browser half of `balance_replay.py`: what the recorded loads and routes say at one step, and
 // their picture. Every name read with model.get is a trait there.
 
-import { copied, make, mount, namedNumbers, oneOf, save, slider } from "./drawing.js";
+import { HUES, arrowKeys, copied, look, make, mount, namedNumbers, oneOf, save, slider, visible } from "./drawing.js";
 
 // ---- the arithmetic ---------------------------------------------------------------------------
 
 export const DEAD = 0.1; // of the fair share, as in balance_replay.py
-const HUES = 8; // experts beyond them repeat the colours, with another border
 
 const sum = (values) => values.reduce((total, value) => total + value, 0);
 
@@ -112,7 +111,6 @@ export function scales(methods) {
 
 const percent = (share) => `${(100 * share).toFixed(share < 0.0995 ? 1 : 0)} %`;
 const listed = (numbers) => numbers.join(", ");
-const visible = (token) => (token.trim() ? token.replace(/\n/g, "↵") : token.replace(/\n/g, "↵").replace(/ /g, "␣") || "∅");
 
 /** Name every mark that the panels use, and no other. */
 export function keyWords(methods) {
@@ -165,18 +163,6 @@ export function sentence(methods, { step, method, token, text }) {
 
 // ---- drawing ----------------------------------------------------------------------------------
 
-/** The look of an expert: a hue of eight, and a border that tells the eights apart. */
-const look = (e) => ({ style: `--hue: var(--expert-${e % HUES})`, "data-round": Math.floor(e / HUES) % 4 });
-
-/** What each part of a picture is to do when a token of the probe text is picked or stepped to. */
-function tokenKeys(event, token, last, pick) {
-  const to = { ArrowLeft: token - 1, ArrowRight: token + 1, Home: 0, End: last }[event.key];
-  if (to === undefined) return;
-  event.preventDefault();
-  event.stopPropagation();
-  pick(Math.max(0, Math.min(last, to)), true);
-}
-
 function expertRows(method) {
   const parts = method.loads[0].map((_, e) => {
     const [bar, share] = [make("span", { class: "bar" }), make("span", { class: "share" })];
@@ -214,7 +200,7 @@ function probeText(text, pick) {
     const [said, ids] = [make("span", { class: "moe-spoken" }), make("span", { class: "ids", "aria-hidden": "true" })];
     const button = make("button", { type: "button", class: "token" }, word, said, ids);
     button.addEventListener("click", () => pick(button.getAttribute("aria-pressed") === "true" ? -1 : place, false));
-    button.addEventListener("keydown", (event) => tokenKeys(event, place, text.length - 1, (to) => {
+    button.addEventListener("keydown", (event) => arrowKeys(event, place, text.length - 1, (to) => {
       pick(to);
       tokens[to].button.focus();
     }));

@@ -1,7 +1,7 @@
 // Browser half of `cache_replay.py`: a recorded trace of chosen experts, replayed through a memory
 // that does not hold them all. Every name read with model.get is a trait there.
 
-import { copied, draw, make, mount, namedNumbers, oneOf, save, slider } from "./drawing.js";
+import { copied, draw, make, menu, mount, namedNumbers, oneOf, save, slider } from "./drawing.js";
 
 // ---- the arithmetic ---------------------------------------------------------------------------
 
@@ -166,21 +166,6 @@ export function sentence(event, { token, layer, nExperts }) {
 
 const [WIDTH, TOP, LEFT, SHOWN] = [900, 26, 74, 48];
 const TALL = 300;
-
-function menu(label, onChange) {
-  const select = make("select", { "aria-label": label });
-  select.addEventListener("change", () => onChange(select.value));
-  const node = make("label", { class: "field" }, make("span", {}, label), select);
-  return {
-    node,
-    update(choices, now) {
-      if (select.children.length !== choices.length) {
-        select.replaceChildren(...choices.map((choice) => make("option", { value: choice }, choice)));
-      }
-      select.value = now;
-    },
-  };
-}
 
 const LINKS = [0.5, 1, 2, 3, 5, 7, 12, 25, 50, 100]; // GB/s
 const nearest = (value) => LINKS.reduce((best, link, i) =>

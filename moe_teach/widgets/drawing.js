@@ -63,6 +63,23 @@ export function oneOf(label, options, onPick) {
   };
 }
 
+/** A list to choose from; `update` takes the choices, each a value or a pair of value and text. */
+export function menu(label, onChange) {
+  const select = make("select", { "aria-label": label });
+  select.addEventListener("change", () => onChange(select.value));
+  let offered = "";
+  return {
+    node: make("label", { class: "field" }, make("span", {}, label), select),
+    update(choices, now) {
+      const options = choices.map((choice) => [choice, choice].flat().slice(0, 2));
+      if (offered !== (offered = JSON.stringify(options))) {
+        select.replaceChildren(...options.map(([value, text]) => make("option", { value }, text)));
+      }
+      select.value = now;
+    },
+  };
+}
+
 /** Numbers with their names; `update` takes for each name its number, and with notes its small print. */
 export function namedNumbers(names, { notes = false } = {}) {
   const parts = [{}, { class: "note" }].slice(0, notes ? 2 : 1);
@@ -71,6 +88,28 @@ export function namedNumbers(names, { notes = false } = {}) {
     node: make("dl", {}, ...names.map((name, i) => make("div", {}, make("dt", {}, name), ...cells[i]))),
     update: (texts) => cells.forEach((row, i) => row.forEach((cell, n) => { cell.textContent = [texts[i]].flat()[n]; })),
   };
+}
+
+// ---- tokens and experts -----------------------------------------------------------------------
+
+export const HUES = 8; // experts beyond them repeat the colours, with another border
+
+/** The look of an expert: a hue of eight, and a border that tells the eights apart. */
+export const look = (e) => ({ style: `--hue: var(--expert-${e % HUES})`, "data-round": Math.floor(e / HUES) % 4 });
+
+/** A token as it can be read: white space that stands alone is shown. */
+export const visible = (token) =>
+  (token.trim() ? token.replace(/\n/g, "↵") : token.replace(/\n/g, "↵").replace(/ /g, "␣") || "∅");
+
+/** Arrow keys, Home and End among `last + 1` things of which `place` has the focus. */
+export function arrowKeys(event, place, last, pick) {
+  const to = {
+    ArrowLeft: place - 1, ArrowUp: place - 1, ArrowRight: place + 1, ArrowDown: place + 1, Home: 0, End: last,
+  }[event.key];
+  if (to === undefined) return;
+  event.preventDefault();
+  event.stopPropagation();
+  pick(Math.max(0, Math.min(last, to)));
 }
 
 // ---- the model --------------------------------------------------------------------------------

@@ -64,15 +64,17 @@ def bits_about_domain(counts: np.ndarray) -> np.ndarray:
 
 
 def table(
-    name: str, values: Array, shape: tuple[int | None, ...], *, nan: bool = False
+    name: str, values: Array, shape: tuple[int | None, ...], *, also: float | None = None
 ) -> np.ndarray:
-    """Read numbers of a shape; None stands for any positive length."""
+    """Read finite numbers of a shape, or `also`; None stands for any positive length."""
     read = numbers(values)
     fits = read.ndim == len(shape) and 0 not in read.shape
     fits = fits and all(n in (None, m) for n, m in zip(shape, read.shape, strict=True))
     wanted = ", ".join("any" if n is None else str(n) for n in shape)
     refuse(not fits, f"{name} must have the shape ({wanted}); it has {tuple(read.shape)}.")
-    known = np.isfinite(read) | (np.isnan(read) if nan else False)
+    known = np.isfinite(read)
+    if also is not None:
+        known |= np.isnan(read) if np.isnan(also) else read == also
     refuse(not known.all(), f"{name} must hold finite numbers.")
     return read
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from moe_teach.analysis.routes.record import RouteRecord
 from moe_teach.config import refuse
 from moe_teach.widgets.route_numbers import Array, compared, table
 
@@ -17,7 +18,7 @@ class Routes:
         expert_ids: (T, L, K).
         gates: (T, L, K), the routing weights of those experts.
         margins: (T, L), by how much the last chosen expert beat the first one left out, in the
-            units of what was ranked.
+            units of what was ranked; infinite where nobody was left out.
 
     Raises:
         ValueError: for shapes that do not fit, ids that are no whole numbers from 0 on, or
@@ -37,7 +38,19 @@ class Routes:
         )
         object.__setattr__(self, "expert_ids", ids.astype(np.int64))
         object.__setattr__(self, "gates", table("gates", self.gates, ids.shape))
-        object.__setattr__(self, "margins", table("margins", self.margins, ids.shape[:2]))
+        margins = table("margins", self.margins, ids.shape[:2], also=np.inf)
+        object.__setattr__(self, "margins", margins)
+
+    @classmethod
+    def of(cls, record: RouteRecord) -> "Routes":
+        """Take the routes of one text from a record.
+
+        Raises:
+            ValueError: when the record holds more than one.
+        """
+        n_texts = len(record.sequence_ids.unique())
+        refuse(n_texts != 1, f"The record holds {n_texts} texts: take one of them with `only`.")
+        return cls(record.expert_ids, record.gates, record.margins)
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,10 +99,10 @@ class RoutedText:
             f"The text {self.name!r} has a loss without each expert, but no loss with them all.",
         )
         if self.loss is not None:
-            object.__setattr__(self, "loss", table("loss", self.loss, (n_tokens,), nan=True))
+            object.__setattr__(self, "loss", table("loss", self.loss, (n_tokens,), also=np.nan))
         if self.loss_without is not None:
             shape = (n_tokens, shape[1], None)
-            less = table("loss_without", self.loss_without, shape, nan=True)
+            less = table("loss_without", self.loss_without, shape, also=np.nan)
             object.__setattr__(self, "loss_without", less)
 
 
@@ -175,6 +188,11 @@ class RouteStory:
         refuse(
             bool((self.counts < 0).any()) or not (self.counts.sum((1, 2)) > 0).all(),
             "counts must not be negative, and every layer needs some.",
+        )
+        refuse(
+            any((text.untrained is None) != (self.untrained_counts is None) for text in self.texts),
+            "An untrained router is shown with its counts and its routes of every text, or not at "
+            "all.",
         )
         shares = [s for r in self.references for s in (r.mean, r.low, r.high) if s is not None]
         refuse(

@@ -84,3 +84,20 @@ test("many changes before the next frame are drawn once, and none after the end"
   cancel();
   assert.equal(waiting.size, 0);
 });
+
+test("white space that stands alone is shown, and an empty token too", () => {
+  assert.deepEqual([" the", "  ", "\n", " a\n", ""].map(m.visible), [" the", "␣␣", "↵", " a↵", "∅"]);
+});
+
+test("arrow keys walk to the ends and no further; other keys are left alone", () => {
+  const went = [];
+  const press = (key, place) => m.arrowKeys({ key, preventDefault() {}, stopPropagation() {} }, place, 4, (to) => went.push(to));
+  [["ArrowLeft", 0], ["ArrowDown", 2], ["ArrowRight", 4], ["Home", 3], ["End", 1], ["a", 2]].forEach(([key, place]) => press(key, place));
+
+  assert.deepEqual(went, [0, 3, 4, 0, 4]);
+});
+
+test("experts beyond the palette repeat its colours with another border", () => {
+  assert.deepEqual(m.look(3), { style: "--hue: var(--expert-3)", "data-round": 0 });
+  assert.deepEqual(m.look(19), { style: "--hue: var(--expert-3)", "data-round": 2 });
+});

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from moe_teach.analysis.routes.record import RouteRecord
+from moe_teach.analysis.specialisation.information import mutual_information
 from moe_teach.widgets.route_numbers import (
     bits_about_domain,
     compared,
@@ -56,6 +58,40 @@ def test_bits_are_none_for_independent_counts_and_all_for_one_expert_per_domain(
     assert bits_about_domain(np.stack([own, 7 * own])) == pytest.approx([1, 1])
 
 
+def test_bits_of_counts_are_those_of_the_choices_themselves() -> None:
+    draw = torch.Generator().manual_seed(5)
+    domains = torch.randint(0, 3, (41,), generator=draw)
+    ids = torch.stack([torch.randperm(6, generator=draw)[:2] for _ in range(82)]).view(41, 2, 2)
+    ids[:, 0, 0] = domains
+
+    bits = bits_about_domain(counts_by_domain(ids, domains, 6, 3))
+
+    for layer in range(2):
+        assert bits[layer] == pytest.approx(mutual_information(ids[:, layer], domains))
+
+
+def test_routes_come_from_the_record_of_one_text() -> None:
+    tokens = torch.arange(6)
+    record = RouteRecord(
+        token_ids=tokens,
+        sequence_ids=tokens // 3,
+        positions=tokens % 3,
+        domain_ids=torch.zeros(6, dtype=torch.long),
+        domains=("text",),
+        expert_ids=torch.tensor([0, 1, 1, 0] * 6).view(6, 2, 2),
+        gates=torch.full((6, 2, 2), 0.5),
+        margins=torch.full((6, 2), torch.inf),
+        n_experts=2,
+        layers=("0", "1"),
+    )
+    second = Routes.of(record.only(record.sequence_ids == 1))
+
+    assert np.array_equal(second.expert_ids, record.expert_ids[3:])
+    assert np.isinf(second.margins).all(), "two of two experts: nobody is left out"
+    with pytest.raises(ValueError, match="holds 2 texts"):
+        Routes.of(record)
+
+
 def test_only_shared_tokens_from_the_first_difference_on_are_compared() -> None:
     assert compared("the cat sat", "the dog sat") == [(i, i) for i in range(7, 11)]
     assert compared("he ran", "she ran") == [(i, i + 1) for i in range(6)]
@@ -83,6 +119,8 @@ def test_tensors_are_taken_as_they_come_from_a_model() -> None:
         (lambda: routes(expert_ids=np.full((3, 2, 2), -1)), "from 0 on"),
         (lambda: routes(gates=np.ones((3, 2))), r"gates must have the shape \(3, 2, 2\)"),
         (lambda: routes(margins=np.full((3, 2), np.nan)), "finite"),
+        (lambda: routes(margins=np.full((3, 2), -np.inf)), "finite"),
+        (lambda: routes(gates=np.full((3, 2, 2), np.nan)), "finite"),
         (lambda: text(tokens="ab"), "2 tokens and routes for 3"),
         (lambda: text(untrained=routes(n_layers=1)), "untrained router"),
         (lambda: text(loss_without=np.ones((3, 2, 5))), "no loss with them all"),

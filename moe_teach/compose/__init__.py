@@ -1,0 +1,1 @@
+"""Models taken apart and put together: upcycling, merging, tuning of parts, experts as modules."""

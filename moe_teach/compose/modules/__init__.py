@@ -1,0 +1,1 @@
+"""Expert modules: experts as files that fit one trunk, are installed, measured and taken out."""

@@ -1,0 +1,230 @@
+"""Modules in a saved model: put in, listed, taken out; what stood there before is kept.
+
+The list of what is installed lies in the checkpoint's own record, so numbers and list change in
+one moment or not at all. Before that, the experts that make room are packed as a module of their
+own into the folder's `replaced/`, from where `remove` brings them back, bit for bit.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from moe_teach.checkpoint import store
+from moe_teach.checkpoint.model_tensors import named_tensors
+from moe_teach.checkpoint.native import load_model
+from moe_teach.compose.modules.manifest import Manifest, Place, manifest_from
+from moe_teach.compose.modules.module_file import SUFFIX, ExpertModule, read_module, write_module
+from moe_teach.compose.modules.packing import pack
+from moe_teach.compose.modules.trunk import trunk_digest
+from moe_teach.compose.slots import ExpertSlot, read_expert, write_expert
+from moe_teach.config import refuse
+from moe_teach.files import taking_turns
+from moe_teach.nn.model import Model
+
+_LIST = "modules"
+_REPLACED = "replaced"
+
+
+@dataclass(frozen=True)
+class Installed:
+    """One line of the list: the module's label with the places it took, its digest, and the file
+    that keeps what stood there before.
+    """
+
+    manifest: Manifest
+    digest: str
+    replaced: str
+
+    def as_table(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {
+            "manifest": self.manifest.as_table(),
+            "digest": self.digest,
+            "replaced": self.replaced,
+        }
+
+
+def list_modules(folder: Path | str) -> tuple[Installed, ...]:
+    """Return what is installed in a saved model, in the order in which it came.
+
+    Raises:
+        FileNotFoundError: there is no model.
+        ValueError: the folder holds something else, or a damaged model.
+    """
+    _demand_own(Path(folder))
+    with store.reading(folder) as (_, meta):
+        return _listed(meta, Path(folder))
+
+
+def install(folder: Path | str, file: Path | str, expert: int | None = None) -> Installed:
+    """Put a module into a saved model; the model is the old one or the new one, never between.
+
+    Args:
+        folder: a model that `save_model` wrote.
+        file: the module.
+        expert: the number of the expert that makes room in each layer of the module; None takes
+            the number that it had where it was packed.
+
+    Raises:
+        FileNotFoundError: there is no such model or module.
+        ValueError: the module is of another trunk, of another shape, damaged, or there already.
+    """
+    folder, module = Path(folder), read_module(Path(file))
+    _demand_own(folder)
+    if expert is not None:
+        module = _moved(module, expert)
+    with taking_turns("modules"):
+        model, meta = load_model(folder).model, _meta(folder)
+        listed = _listed(meta, folder)
+        fits(model, module)
+        refuse(
+            any(one.manifest.name == module.manifest.name for one in listed),
+            f"A module called {module.manifest.name} is installed in {folder} already: remove it "
+            "first.",
+        )
+        before = pack(model, module.manifest.places, f"before-{module.manifest.name}")
+        entry = Installed(module.manifest, module.digest, f"{before.digest[:16]}{SUFFIX}")
+        write_module(before, folder / _REPLACED / entry.replaced)
+        put_in(model, module)
+        _save(folder, model, meta, (*listed, entry))
+    return entry
+
+
+def remove(folder: Path | str, name: str, *, force: bool = False) -> Installed:
+    """Take a module out of a saved model and put back what it replaced, bit for bit.
+
+    Args:
+        folder: a model that `save_model` wrote.
+        name: of the module, as `list_modules` gives it.
+        force: also where its experts have been changed since, and would be lost.
+
+    Raises:
+        FileNotFoundError: there is no such model, or what was replaced is gone.
+        ValueError: there is no such module, a later one stands in its place, or its experts were
+            changed.
+    """
+    folder = Path(folder)
+    _demand_own(folder)
+    with taking_turns("modules"):
+        model, meta = load_model(folder).model, _meta(folder)
+        listed = _listed(meta, folder)
+        entry = _named(listed, name, folder)
+        _demand_on_top(listed, entry)
+        here = {place: read_expert(model, *place) for place in entry.manifest.where()}
+        refuse(
+            not force and ExpertModule(entry.manifest, here).digest != entry.digest,
+            f"The experts of {name} were changed after they were installed, and removing it would "
+            "lose that: pack them first, or say that they may be lost (--force).",
+        )
+        put_in(model, read_module(folder / _REPLACED / entry.replaced))
+        _save(folder, model, meta, tuple(one for one in listed if one is not entry))
+    return entry
+
+
+def put_in(model: Model, module: ExpertModule) -> None:
+    """Write a module's experts over those of a model in memory; nothing else of it is touched.
+
+    Raises:
+        ValueError: the module does not fit; then nothing was written.
+    """
+    fits(model, module)
+    for place, slot in module.slots.items():
+        write_expert(model, *place, slot)
+
+
+def fits(model: Model, module: ExpertModule) -> None:
+    """Refuse a module that a model cannot take.
+
+    Raises:
+        ValueError: it was trained beside another trunk, its shapes or dtype are others, or it
+            holds numbers that are not finite.
+    """
+    manifest, trunk = module.manifest, trunk_digest(model)
+    refuse(
+        trunk != manifest.trunk,
+        f"The module {manifest.name} was trained beside another trunk (its digest begins with "
+        f"{manifest.trunk[:12]}, this model's with {trunk[:12]}), and means nothing here: its "
+        "experts read what other layers wrote. Train it again beside this model.",
+    )
+    for place, slot in module.slots.items():
+        _demand_same_shapes(read_expert(model, *place), slot, f"{manifest.name}, {place}")
+
+
+def _demand_same_shapes(there: ExpertSlot, brought: ExpertSlot, what: str) -> None:
+    wanted = {name: (tuple(t.shape), t.dtype) for name, t in there.tensors().items()}
+    given = {name: (tuple(t.shape), t.dtype) for name, t in brought.tensors().items()}
+    differing = sorted(set(wanted.items()) ^ set(given.items()), key=str)
+    if differing:
+        name = differing[0][0]
+        raise ValueError(
+            f"{what}: {name} is {_shape(given.get(name))}, and the model's is "
+            f"{_shape(wanted.get(name))}. A module fits a model of its own widths, activation and "
+            "dtype only."
+        )
+    broken = [name for name, t in brought.tensors().items() if not torch.isfinite(t).all()]
+    refuse(bool(broken), f"{what}: {', '.join(broken)} holds numbers that are not finite.")
+
+
+def _shape(said: tuple[tuple[int, ...], torch.dtype] | None) -> str:
+    return "not there" if said is None else f"{said[0]} of {str(said[1]).removeprefix('torch.')}"
+
+
+def _moved(module: ExpertModule, expert: int) -> ExpertModule:
+    places = tuple(Place(place.layer, expert) for place in module.slots)
+    manifest = replace(module.manifest, places=tuple(tuple(place) for place in places))
+    return ExpertModule(manifest, dict(zip(places, module.slots.values(), strict=True)))
+
+
+def _demand_own(folder: Path) -> None:
+    refuse(
+        not store.exists(folder) and (folder / "config.json").is_file(),
+        f"{folder} is a released checkpoint, and modules go into the course's own form: "
+        f"`moe-teach import {folder} --to FOLDER` makes one.",
+    )
+
+
+def _meta(folder: Path) -> dict[str, Any]:
+    with store.reading(folder) as (_, meta):
+        return meta
+
+
+def _listed(meta: Mapping[str, Any], folder: Path) -> tuple[Installed, ...]:
+    return tuple(
+        Installed(manifest_from(one["manifest"], str(folder)), one["digest"], one["replaced"])
+        for one in meta.get(_LIST, ())
+    )
+
+
+def _named(listed: Sequence[Installed], name: str, folder: Path) -> Installed:
+    for entry in listed:
+        if entry.manifest.name == name:
+            return entry
+    names = ", ".join(one.manifest.name for one in listed)
+    there = f"there is {names}" if listed else "nothing is installed there"
+    raise ValueError(f"No module called {name} is installed in {folder}: {there}.")
+
+
+def _demand_on_top(listed: Sequence[Installed], entry: Installed) -> None:
+    later = listed[listed.index(entry) + 1 :]
+    on_top = [
+        one.manifest.name for one in later if set(one.manifest.places) & set(entry.manifest.places)
+    ]
+    refuse(
+        bool(on_top),
+        f"{', '.join(on_top)} was installed over {entry.manifest.name}: remove that first.",
+    )
+
+
+def _save(folder: Path, model: Model, meta: Mapping[str, Any], listed: Sequence[Installed]) -> None:
+    before = _meta(folder)
+    store.save(
+        folder, dict(named_tensors(model)), {**meta, _LIST: [one.as_table() for one in listed]}
+    )
+    # What the checkpoint before this one needs is kept with it, and so for one step longer.
+    needed = {one.replaced for one in (*listed, *_listed(before, folder))}
+    for file in (folder / _REPLACED).glob(f"*{SUFFIX}"):
+        if file.name not in needed:
+            file.unlink(missing_ok=True)

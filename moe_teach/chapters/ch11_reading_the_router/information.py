@@ -32,7 +32,7 @@ EXERCISE = Exercise(
     "with its weight p(g). With few tokens in a group even a router that knows nothing of Y comes "
     "out above 0, because counts are never exactly even: a group of one token gives 0, one of two "
     "can give a whole bit. So this number is worth nothing without its null (11.2). The library's "
-    "version is `moe_teach.analysis.specialisation.conditional_mutual_information`.",
+    "version is `conditional_information` in `moe_teach.analysis.specialisation.information`.",
 )
 
 _SLIPS = {

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from moe_teach.analysis.specialisation.null import permuted
 from moe_teach.chapters.ch11_reading_the_router import bits
 from moe_teach.chapters.ch11_reading_the_router.inputs import some_routes
-from moe_teach.chapters.ch11_reading_the_router.null_within import dealt
 from moe_teach.judging.exercise import Exercise, Words, generator, require
 from moe_teach.judging.reasons import Why
 from moe_teach.judging.stand_ins import require_own_part
@@ -39,6 +39,11 @@ EXERCISE = Exercise(
 )
 VERDICTS = ("nothing", "the token", "more than the token")
 KEYS = ("bits", "by chance", "by the token", "verdict")
+
+
+def dealt(labels: Tensor, given: Tensor, generator: torch.Generator) -> Tensor:
+    """Deal labels within groups of the same `given`, called as in 11.2."""
+    return permuted(labels, generator, given)
 
 
 PARTS: dict[str, Callable[..., Any]] = {"information": bits.information, "shuffled": dealt}

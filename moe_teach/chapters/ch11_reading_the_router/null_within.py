@@ -34,14 +34,6 @@ EXERCISE = Exercise(
 )
 
 
-def dealt(labels: Tensor, given: Tensor, generator: torch.Generator) -> Tensor:
-    """Deal labels within groups of the same `given`, as in 11.2."""
-    mixed = torch.randperm(len(labels), generator=generator)
-    out = torch.empty_like(labels)
-    out[given.argsort(stable=True)] = labels[mixed[given[mixed].argsort(stable=True)]]
-    return out
-
-
 def _deal(answer: Any, labels: Tensor, given: Tensor, random: torch.Generator) -> Tensor:
     got = answer(labels, given, random)
     example = {"labels": labels, "given": given}

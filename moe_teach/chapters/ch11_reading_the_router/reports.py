@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from moe_teach.analysis.specialisation.null import permuted
 from moe_teach.chapters.ch11_reading_the_router.bits import information
 from moe_teach.chapters.ch11_reading_the_router.inputs import some_routes
-from moe_teach.chapters.ch11_reading_the_router.null_within import dealt
 from moe_teach.judging.exercise import generator
 
 N_EXPERTS, N_DOMAINS, DEALS = 6, 3, 60
@@ -107,7 +107,7 @@ def null_of(data: dict[str, Tensor], *, everything: bool = False) -> float:
     given = torch.zeros_like(tokens) if everything else tokens
     total = 0.0
     for _ in range(DEALS):
-        total += information(data["expert_ids"], dealt(domains, given, random))
+        total += information(data["expert_ids"], permuted(domains, random, given))
     return total / DEALS
 
 

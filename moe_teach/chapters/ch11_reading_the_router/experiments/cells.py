@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from moe_teach.analysis.routes.recorder import record_routes
 from moe_teach.chapters.ch11_reading_the_router.experiments.crowding import (
     changed_answers,
     dropped,
@@ -9,7 +10,6 @@ from moe_teach.chapters.ch11_reading_the_router.experiments.crowding import (
 )
 from moe_teach.chapters.ch11_reading_the_router.experiments.models import (
     EQUAL,
-    N_EXPERTS,
     RARE,
     Trial,
     held_back,
@@ -27,9 +27,8 @@ from moe_teach.chapters.ch11_reading_the_router.experiments.probing import (
     rounded,
 )
 from moe_teach.chapters.ch11_reading_the_router.experiments.reading import (
-    read,
-    shares,
-    table_reading,
+    counted,
+    routed_by_table,
     told_of_domain,
 )
 from moe_teach.train.evaluate import evaluate
@@ -48,20 +47,21 @@ def measure_routes(trial: Trial, seed: int) -> dict[str, Any]:
     """Read the router of one trained model, of its untrained beginning, and a table."""
     model, begun = trained_model(trial, seed), untrained_model(trial, seed).eval()
     batches = held_back()
-    trained, untrained = read(model, batches), read(begun, batches)
+    trained = record_routes(model, batches, DOMAINS)
+    untrained = record_routes(begun, batches, DOMAINS)
     pairs = {name: parted(model, words) for name, words in (("asked", ASKED), ("control", CONTROL))}
     every = range(trial.n_layers)
     return {
         "loss": round(evaluate(model, batches).loss, 4),
         "trained": told_of_domain(trained),
         "untrained": told_of_domain(untrained),
-        "table": told_of_domain(table_reading(trained, N_EXPERTS, seed)),
-        "load": shares(trained, N_EXPERTS, len(DOMAINS)).tolist(),
+        "table": told_of_domain(routed_by_table(trained, seed)),
+        "load": counted(trained).tolist(),
         "damage": rounded(damage_of(model, held_back(16), len(DOMAINS))),
         "leak": {
-            "all layers": round(leak(trained, N_EXPERTS, every), 4),
-            "first layer": round(leak(trained, N_EXPERTS, [0]), 4),
-            "untrained": round(leak(untrained, N_EXPERTS, every), 4),
+            "all layers": round(leak(trained, every), 4),
+            "first layer": round(leak(trained, [0]), 4),
+            "untrained": round(leak(untrained, every), 4),
             "most frequent": round(most_frequent(trained), 4),
         },
         "paths": {name: rounded(table) for name, table in pairs.items()},

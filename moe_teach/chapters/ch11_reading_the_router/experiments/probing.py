@@ -8,8 +8,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot
 
+from moe_teach.analysis.routes.record import RouteRecord
 from moe_teach.chapters.ch11_reading_the_router.damage import damage
-from moe_teach.chapters.ch11_reading_the_router.experiments.reading import Reading
 from moe_teach.chapters.ch11_reading_the_router.keeping import keeping
 from moe_teach.chapters.ch11_reading_the_router.path_divergence import divergence
 from moe_teach.data.batches import Batch
@@ -73,18 +73,19 @@ def parted(model: Model, pairs: Sequence[tuple[str, str]]) -> Float[Tensor, "P L
     return torch.stack(found)
 
 
-def leak(reading: Reading, n_experts: int, layers: Sequence[int], steps: int = 150) -> float:
+def leak(record: RouteRecord, layers: Sequence[int], steps: int = 150) -> float:
     """Learn to tell the token from the routes alone; return the share told right on other texts.
 
     A small net sees which experts of `layers` were chosen, and nothing else.
     """
-    marks = one_hot(reading.expert_ids[:, list(layers)], n_experts).amax(dim=2).flatten(1).float()
-    is_test = reading.rows % 2 == 1
+    chosen = record.expert_ids[:, list(layers)]
+    marks = one_hot(chosen, record.n_experts).amax(dim=2).flatten(1).float()
+    is_test = record.sequence_ids // len(record.domains) % 2 == 1  # half of each domain
     with seeded(0):
         net = nn.Sequential(nn.Linear(marks.shape[1], 96), nn.ReLU(), nn.Linear(96, 256))
     optimiser = torch.optim.Adam(net.parameters(), lr=0.01)
     random = torch.Generator().manual_seed(0)
-    taught, answers = marks[~is_test], reading.tokens[~is_test]
+    taught, answers = marks[~is_test], record.token_ids[~is_test]
     for _ in range(steps):
         rows = torch.randint(len(taught), (1024,), generator=random)
         loss = cross_entropy(net(taught[rows]), answers[rows])
@@ -93,12 +94,12 @@ def leak(reading: Reading, n_experts: int, layers: Sequence[int], steps: int = 1
         optimiser.step()
     with torch.no_grad():
         guessed = net(marks[is_test]).argmax(dim=-1)
-    return (guessed == reading.tokens[is_test]).float().mean().item()
+    return (guessed == record.token_ids[is_test]).float().mean().item()
 
 
-def most_frequent(reading: Reading) -> float:
+def most_frequent(record: RouteRecord) -> float:
     """Return the share of the most frequent token: what a guess without routes gets right."""
-    return reading.tokens.bincount().max().item() / len(reading.tokens)
+    return record.token_ids.bincount().max().item() / len(record)
 
 
 def rounded(table: Tensor) -> Any:

@@ -36,9 +36,12 @@ from moe_teach.train.evaluate import evaluate
 DOMAINS = tuple(EQUAL)
 LENGTHS = (150, 500, 1500)
 """The lesson's length, three times and ten times as long."""
-ROUTES = {f"{steps} steps": Trial(steps=steps) for steps in LENGTHS}
+ROUTES = {f"{steps} steps": Trial(steps=steps) for steps in LENGTHS[:2]}
+ROUTES_LONG = {f"{steps} steps": Trial(steps=steps) for steps in LENGTHS[2:]}
 SCOPE = {"500 steps, each sequence balanced": Trial(balance_scope="sequence")}
-DROPS = {f"{steps} steps": Trial(steps=steps, n_layers=2, rare=True) for steps in LENGTHS}
+DROPS = {f"{steps} steps": Trial(steps=steps, n_layers=2, rare=True) for steps in LENGTHS[:2]}
+DROPS |= {f"{n} steps, nobody rare": Trial(steps=n, n_layers=2) for n in LENGTHS[:2]}
+DROPS_LONG = {f"{n} steps": Trial(steps=n, n_layers=2, rare=True) for n in LENGTHS[2:]}
 FACTORS = (1.0, 1.25, 2.0)
 MIXES = {"as in training": RARE, "equal parts": EQUAL}
 

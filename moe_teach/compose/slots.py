@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.utils import parametrize
 
 from moe_teach.config import refuse
 from moe_teach.nn.model import Model
@@ -86,13 +87,18 @@ def write_expert(model: Model, layer: int, expert: int, slot: ExpertSlot) -> Non
             tensor[expert] = brought[name].to(tensor)
 
 
+def layers_with_experts(model: Model) -> tuple[int, ...]:
+    """Return the numbers of the layers that have experts, from bottom to top."""
+    return tuple(i for i, block in enumerate(model.blocks) if isinstance(block.ffn, MoE))
+
+
 def moe_of(model: Model, layer: int) -> MoE:
     """Return the feed-forward of a layer, which has experts.
 
     Raises:
         ValueError: there is no such layer, or it is dense.
     """
-    has = [i for i, block in enumerate(model.blocks) if isinstance(block.ffn, MoE)]
+    has = layers_with_experts(model)
     refuse(not has, "This model has no experts: its layers are all dense.")
     refuse(
         layer not in has,
@@ -112,6 +118,11 @@ def _demand_expert(moe: MoE, layer: int, expert: int) -> None:
 
 def _parts(moe: MoE) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Give the tensors of a layer that have a row for every expert, the router's table left out."""
+    refuse(
+        parametrize.is_parametrized(moe.experts),
+        "Experts of this layer are being trained apart from the others, or have adapters: end that "
+        "first.",
+    )
     experts = dict(moe.experts.named_parameters())
     router = {
         name: tensor

@@ -76,9 +76,7 @@ def training_experts(
     Raises:
         ValueError: there is no such layer or expert, one is named twice, or none is named.
     """
-    places = {layer: list(ids) for layer, ids in experts.items() if len(ids)}
-    refuse(not places, "Nothing would be trained: name at least one expert.")
-    rows = {layer: _demand(model, layer, ids) for layer, ids in places.items()}
+    rows = demand_experts(model, experts)
     with ExitStack() as undone:
         undone.enter_context(_nothing_trained(model))
         for layer, ids in rows.items():
@@ -89,6 +87,19 @@ def training_experts(
             for part, name in parts:
                 undone.enter_context(_rows_only(part, name, ids))
         yield sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def demand_experts(
+    model: Model, experts: Mapping[int, Sequence[int]]
+) -> dict[int, Int[Tensor, " n"]]:
+    """Return the named experts of each layer in order; layers of which none is named are left out.
+
+    Raises:
+        ValueError: there is no such layer or expert, one is named twice, or none is named.
+    """
+    places = {layer: list(ids) for layer, ids in experts.items() if len(ids)}
+    refuse(not places, "Nothing would be trained: name at least one expert.")
+    return {layer: _demand(model, layer, ids) for layer, ids in places.items()}
 
 
 def _demand(model: Model, layer: int, ids: list[int]) -> Int[Tensor, " n"]:
@@ -139,6 +150,10 @@ def _rows_only(part: nn.Module, name: str, ids: Int[Tensor, " n"]) -> Iterator[N
         yield
     finally:
         parametrize.remove_parametrizations(part, name, leave_parametrized=True)
-        # In their old order: an optimiser knows parameters by their number.
-        for known in order:
-            part._parameters[known] = part._parameters.pop(known)
+        in_old_order(part, order)
+
+
+def in_old_order(part: nn.Module, order: Sequence[str]) -> None:
+    """Put a module's parameters back in an order: an optimiser knows them by their number."""
+    for known in order:
+        part._parameters[known] = part._parameters.pop(known)

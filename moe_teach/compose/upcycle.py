@@ -57,7 +57,7 @@ def upcycle(
     model.load_state_dict(rest, strict=False)
     for there, here in zip(dense.blocks, model.blocks, strict=True):
         _copy(there.ffn, here.ffn, noise, drawn)
-    return model.train(dense.training)
+    return model.to(next(dense.parameters()).device).train(dense.training)
 
 
 def _with_experts(config: ModelConfig, router: RouterConfig) -> ModelConfig:

@@ -1,234 +1,267 @@
-"""Measures of specialisation against hand counts, and nulls that hold where nothing is there."""
+"""Measures of specialisation against formulas written out by hand, and chance beside each."""
 
 import itertools
 import math
+from collections import Counter
 
 import pytest
 import torch
 
-from moe_teach.analysis.specialisation.information import (
-    conditional_information,
-    entropy,
+from moe_teach.analysis.specialisation.co_activation import co_activation, with_other_partners
+from moe_teach.analysis.specialisation.intervals import bootstrap
+from moe_teach.analysis.specialisation.mutual_information import (
+    conditional_mutual_information,
     mutual_information,
 )
-from moe_teach.analysis.specialisation.intervals import bootstrap
-from moe_teach.analysis.specialisation.null import (
-    Null,
-    permutation_null,
-    permuted,
-    permuted_by_sequence,
+from moe_teach.analysis.specialisation.nulls import permutation_null
+from moe_teach.analysis.specialisation.saturation import saturation, saturation_null
+from moe_teach.analysis.specialisation.temporal import (
+    repetition,
+    repetition_by_chance,
+    repetition_null,
 )
-from moe_teach.analysis.specialisation.over_time import repetition, saturation
-from moe_teach.analysis.specialisation.shares import (
-    co_activation,
+from moe_teach.analysis.specialisation.vocabulary import (
     domain_specialisation,
+    overall_share,
     vocabulary_specialisation,
 )
 
 
-def drawn(seed: int, n_tokens: int = 60, top_k: int = 2, n_experts: int = 5):
-    generator = torch.Generator().manual_seed(seed)
-    ids = torch.rand(n_tokens, n_experts, generator=generator).argsort(1)[:, :top_k]
-    labels = torch.randint(0, 3, (n_tokens,), generator=generator)
-    given = torch.randint(0, 4, (n_tokens,), generator=generator)
-    return ids, labels, given
+def choices(n_tokens: int, n_experts: int, top_k: int, seed: int = 0) -> torch.Tensor:
+    """Draw K different experts for every token, the first ones more often."""
+    draw = torch.Generator().manual_seed(seed)
+    skew = torch.arange(n_experts) * 0.3
+    return (torch.rand(n_tokens, n_experts, generator=draw) - skew).topk(top_k, dim=1).indices
 
 
-def by_hand(ids, labels, given=None) -> float:
-    """Sum p log(p p(x) / p(e,x) p(d,x)) over all triples that occur."""
-    given = torch.zeros_like(labels) if given is None else given
-    triples = [
-        (int(expert), int(label), int(known))
-        for row, label, known in zip(ids, labels, given, strict=True)
-        for expert in row
+def drawn(n_tokens: int, end: int, seed: int = 1) -> torch.Tensor:
+    return torch.randint(end, (n_tokens,), generator=torch.Generator().manual_seed(seed))
+
+
+def bits_by_hand(pairs: list[tuple[int, int]]) -> float:
+    both, left, right = Counter(pairs), Counter(a for a, _ in pairs), Counter(b for _, b in pairs)
+    n = len(pairs)
+    return sum(c / n * math.log2(c * n / (left[a] * right[b])) for (a, b), c in both.items())
+
+
+def pairs_of(expert_ids: torch.Tensor, labels: torch.Tensor) -> list[tuple[int, int]]:
+    return [
+        (e, label)
+        for row, label in zip(expert_ids.tolist(), labels.tolist(), strict=True)
+        for e in row
     ]
-    n = len(triples)
-
-    def share(*picked):
-        return (
-            sum(
-                all(want is None or have == want for have, want in zip(triple, picked, strict=True))
-                for triple in triples
-            )
-            / n
-        )
-
-    total = 0.0
-    for e, d, x in set(triples):
-        p = share(e, d, x)
-        total += p * math.log2(p * share(None, None, x) / share(e, None, x) / share(None, d, x))
-    return total
 
 
-@pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize(("n_tokens", "top_k"), [(1, 1), (7, 1), (40, 3)])
-def test_information_is_the_sum_over_pairs_and_triples(seed, n_tokens, top_k):
-    ids, labels, given = drawn(seed, n_tokens, top_k)
-    assert mutual_information(ids, labels) == pytest.approx(by_hand(ids, labels), abs=1e-9)
-    conditional = conditional_information(ids, labels, given)
-    assert conditional == pytest.approx(by_hand(ids, labels, given), abs=1e-9)
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 4, 2), (50, 4, 1), (50, 6, 3)])
+def test_mutual_information_is_its_formula(shape):
+    ids, labels = choices(*shape), drawn(shape[0], 3)
+    expected = bits_by_hand(pairs_of(ids, labels))
+    assert mutual_information(ids, labels, shape[1], 3) == pytest.approx(expected, abs=1e-12)
 
 
-def test_an_expert_for_each_domain_says_all_and_one_for_everybody_says_nothing():
+def test_mutual_information_reaches_its_ends():
     labels = torch.arange(4).repeat(5)
-    assert mutual_information(labels[:, None], labels) == pytest.approx(2.0)
-    assert entropy(labels) == pytest.approx(2.0)
-    assert mutual_information(torch.zeros(20, 1, dtype=torch.long), labels) == 0
+    assert mutual_information(labels[:, None], labels, 4, 4) == pytest.approx(2)
+    assert mutual_information(torch.zeros(20, 1, dtype=torch.long), labels, 4, 4) == 0
+    even = torch.cartesian_prod(torch.arange(3), torch.arange(4))
+    assert mutual_information(even[:, :1], even[:, 1], 3, 4) == pytest.approx(0, abs=1e-12)
 
 
-def test_what_the_token_says_already_is_not_counted_twice():
-    tokens = torch.arange(8).repeat(10)
-    domains = tokens // 4  # every token id lives in one domain
-    experts = (tokens % 3)[:, None]
-    assert mutual_information(experts, domains) > 0
-    assert conditional_information(experts, domains, tokens) == pytest.approx(0, abs=1e-12)
-
-
-def test_large_and_negative_labels_are_labels():
-    ids, labels, given = drawn(0)
-    far = labels * 10**12 - 5
-    assert mutual_information(ids, far) == mutual_information(ids, labels)
-    assert conditional_information(ids, labels, given * 10**12) == conditional_information(
-        ids, labels, given
+@pytest.mark.parametrize("top_k", [1, 2])
+def test_conditional_information_is_the_mean_over_what_is_given(top_k):
+    ids, labels, given = choices(60, 5, top_k), drawn(60, 3), drawn(60, 4, seed=2) * 1000
+    expected = sum(
+        bits_by_hand(pairs_of(ids[given == g], labels[given == g])) * int((given == g).sum()) / 60
+        for g in given.unique().tolist()
     )
+    found = conditional_mutual_information(ids, labels, given, 5, 3)
+    assert found == pytest.approx(expected, abs=1e-12)
 
 
-@pytest.mark.parametrize("labels", [torch.zeros(3, dtype=torch.long), torch.zeros(2, 2).long()])
-def test_labels_that_do_not_fit_are_refused(labels):
-    with pytest.raises(ValueError, match="one label for each"):
-        mutual_information(torch.zeros(2, 1, dtype=torch.long), labels)
-    with pytest.raises(ValueError, match="at least one token"):
-        mutual_information(torch.zeros(0, 1, dtype=torch.long), labels[:0])
+def test_what_the_token_says_alone_is_no_information_beyond_it():
+    token = drawn(400, 6)
+    ids, domain = (token % 4)[:, None], token // 3  # both are functions of the token
+    assert mutual_information(ids, domain, 4, 2) > 0.1
+    assert conditional_mutual_information(ids, domain, token, 4, 2) == pytest.approx(0, abs=1e-12)
 
 
-def test_the_null_of_noise_holds_what_was_observed():
-    """Of forty experiments without an effect, p <= 0.05 in about two."""
-    p_values = []
-    for seed in range(40):
-        ids, labels, _ = drawn(seed)
-        null = permutation_null(
-            lambda d, ids=ids: mutual_information(ids, d), labels, 19, seed=seed
-        )
-        p_values.append(null.p_value)
-    assert 0 < sum(p <= 0.05 for p in p_values) + 1 <= 8
-    assert abs(sum(p_values) / 40 - 0.525) < 0.15
+def test_a_null_within_the_token_keeps_what_the_token_says():
+    """The trap: permuted freely, a token gets domains it never has, and chance looks large."""
+    token = drawn(500, 40)
+    domain = token // 20
+    ids = (token % 4)[:, None]
+
+    def measure(labels):
+        return conditional_mutual_information(ids, labels, token, 4, 2)
+
+    within = permutation_null(measure, domain, within=token, n=20)
+    assert within.high == pytest.approx(0, abs=1e-12)
+    mixed = drawn(500, 2, seed=3)
+    other = choices(500, 4, 1)
+
+    def bias(labels):
+        return conditional_mutual_information(other, labels, token, 4, 2)
+
+    null = permutation_null(bias, mixed, within=token, n=50)
+    assert null.mean > 0.05  # of chance alone: few tokens of each id
+    assert null.low < null.measured < null.high
+    assert abs(null.excess) < 0.05
 
 
-def test_the_null_of_plain_information_is_near_millers_bias():
-    ids, labels, _ = drawn(3, n_tokens=2000, top_k=1)
-    null = permutation_null(lambda d: mutual_information(ids, d), labels)
-    assert null.mean == pytest.approx(4 * 2 / (2 * math.log(2) * 2000), rel=0.4)
+def test_a_permutation_within_groups_moves_labels_inside_them_only():
+    labels, groups = torch.arange(30), drawn(30, 4)
+    seen = []
+    permutation_null(lambda now: seen.append(now.clone()) or 0.0, labels, within=groups, n=5)
+    for now in seen[:-1]:
+        assert sorted(now.tolist()) == list(range(30))
+        assert torch.equal(groups[now], groups)
+    assert any(not torch.equal(now, labels) for now in seen[:-1])
+    assert torch.equal(seen[-1], labels)
 
 
-def test_an_effect_lies_above_its_null():
-    labels = torch.arange(3).repeat(40)
-    null = permutation_null(lambda d: mutual_information(labels[:, None], d), labels, 19)
-    assert null.p_value == pytest.approx(1 / 20)
-    assert null.observed > null.band[1] > null.band[0] > 0
-    assert null.excess == pytest.approx(null.observed - null.mean)
-
-
-def test_permuting_within_keeps_what_each_token_has():
-    _, labels, given = drawn(1)
-    new = permuted(labels, torch.Generator().manual_seed(0), given)
-    assert not torch.equal(new, labels)
-    for value in given.unique():
-        mine = given == value
-        assert torch.equal(new[mine].sort().values, labels[mine].sort().values)
-    alone = permuted(labels, torch.Generator().manual_seed(0), torch.arange(len(labels)))
-    assert torch.equal(alone, labels), "every token is the only one of its kind"
-
-
-def test_every_permutation_within_a_group_comes_up():
-    labels, within = torch.tensor([0, 1, 2, 9]), torch.tensor([5, 5, 5, 1])
-    generator = torch.Generator().manual_seed(0)
-    seen = {tuple(permuted(labels, generator, within).tolist()) for _ in range(200)}
-    assert seen == {(*order, 9) for order in itertools.permutations((0, 1, 2))}
-
-
-def test_sequences_keep_one_label_each():
-    sequences = torch.tensor([0, 0, 1, 1, 1, 2])
-    labels = torch.tensor([4, 4, 5, 5, 5, 6])
-    new = permuted_by_sequence(labels, sequences, torch.Generator().manual_seed(1))
-    assert sorted({int(new[sequences == s].unique()) for s in range(3)}) == [4, 5, 6]
+def test_a_permutation_by_units_keeps_texts_whole():
+    units = torch.tensor([7, 7, 2, 2, 2, 9])
+    labels = torch.tensor([0, 0, 1, 1, 1, 0])
+    seen = set()
+    permutation_null(lambda now: seen.add(tuple(now.tolist())) or 0.0, labels, units=units, n=50)
+    assert seen == {(0, 0, 1, 1, 1, 0), (1, 1, 0, 0, 0, 0), (0, 0, 0, 0, 0, 1)}
     with pytest.raises(ValueError, match="two labels"):
-        permuted_by_sequence(torch.arange(6), sequences, torch.Generator())
+        permutation_null(lambda now: 0.0, torch.arange(6), units=units)
 
 
-def test_a_null_needs_a_permutation():
-    with pytest.raises(ValueError, match="at least one permutation"):
-        permutation_null(lambda d: 0.0, torch.zeros(2, dtype=torch.long), 0)
-    assert Null(1.0, (1.0, 0.0)).p_value == pytest.approx(2 / 3), "reaching counts as exceeding"
+def test_texts_that_go_together_need_a_null_by_texts():
+    """Every text has an expert of its own: token by token that looks like specialisation."""
+    texts = torch.arange(16).repeat_interleave(25)
+    domain, ids = texts % 2, drawn(16, 4)[texts][:, None]
+
+    def measure(labels):
+        return mutual_information(ids, labels, 4, 2)
+
+    by_tokens = permutation_null(measure, domain, n=99)
+    by_texts = permutation_null(measure, domain, units=texts, n=99)
+    assert by_texts.mean > 5 * by_tokens.mean
+    assert by_tokens.p_value < 0.05
+    assert by_texts.p_value > 0.05
 
 
-def test_shares_by_domain_and_token_sum_to_k():
-    ids, domains, tokens = drawn(2)
-    for labels, table in (
-        (domains, domain_specialisation(ids, domains, 5, 4)),
-        (tokens, vocabulary_specialisation(ids, tokens, 5, 6)),
-    ):
-        for label in range(len(table)):
-            mine = ids[labels == label]
-            for expert in range(5):
-                expected = float((mine == expert).any(1).double().mean()) if len(mine) else 0.0
-                assert float(table[label, expert]) == pytest.approx(expected)
-    with pytest.raises(ValueError, match="between 0 and 1"):
-        domain_specialisation(ids, domains, 5, 2)
+def test_the_null_of_information_is_about_millers_bias():
+    ids, labels = drawn(2000, 8, seed=4)[:, None], drawn(2000, 4)
+    null = permutation_null(lambda now: mutual_information(ids, now, 8, 4), labels, n=200)
+    assert null.mean == pytest.approx(7 * 3 / (2 * 2000 * math.log(2)), rel=0.1)
 
 
-def test_co_activation_counts_who_works_together():
-    ids = torch.tensor([[0, 1], [0, 2], [0, 1], [3, 1]])
-    table = co_activation(ids, 5)
-    assert table[0].tolist() == pytest.approx([1, 2 / 3, 1 / 3, 0, 0])
-    assert table[1].tolist() == pytest.approx([2 / 3, 1, 0, 1 / 3, 0])
-    assert table[4].tolist() == [0] * 5
-    assert co_activation(torch.zeros(1, 1, dtype=torch.long), 1).tolist() == [[1.0]]
+@pytest.mark.parametrize("top_k", [1, 3])
+def test_specialisation_counts_tokens_and_not_choices(top_k):
+    ids, labels = choices(40, 5, top_k), drawn(40, 3)
+    found = domain_specialisation(ids, labels, 5, 4)
+    for d, e in itertools.product(range(3), range(5)):
+        mine = [e in row for row in ids[labels == d].tolist()]
+        assert found[d, e] == pytest.approx(sum(mine) / len(mine))
+    assert found[3].isnan().all()  # no token of it
+    assert torch.allclose(found[:3].sum(1), torch.full((3,), float(top_k), dtype=torch.float64))
+    as_words = vocabulary_specialisation(ids, labels, 5, 4)
+    assert torch.equal(found[:3], as_words[:3])
+    assert overall_share(ids, 5).sum() == pytest.approx(top_k)
 
 
-def test_repetition_counts_within_texts_and_chance_is_measured():
-    ids = torch.tensor([[0, 1], [0, 2], [2, 0], [2, 3]])
-    found = repetition(ids, torch.tensor([0, 0, 0, 1]))
-    assert found.first == pytest.approx(1 / 2)  # 0 0 yes, 0 2 no; 2 2 is across texts
-    assert found.any == pytest.approx(1.0)
-    with pytest.raises(ValueError, match="No text has two"):
-        repetition(ids, torch.arange(4))
+def test_co_activation_is_the_share_of_common_tokens():
+    ids = choices(60, 6, 3)
+    sets = [set(row) for row in ids.tolist()]
+    found = co_activation(ids, 6)
+    for i, j in itertools.product(range(6), repeat=2):
+        mine = [s for s in sets if i in s]
+        if mine:
+            assert found[i, j] == pytest.approx(sum(j in s for s in mine) / len(mine))
+        else:
+            assert found[i, j].isnan()
+    with pytest.raises(ValueError, match="twice"):
+        co_activation(torch.tensor([[1, 1]]), 3)
 
 
-def test_even_routing_repeats_as_the_formula_says():
-    """Mixtral's table: 1 / E for first choices, 1 - C(E-K, K) / C(E, K) for any."""
-    ids = torch.rand(20_000, 8, generator=torch.Generator().manual_seed(0)).argsort(1)[:, :2]
-    found = repetition(ids, torch.zeros(20_000, dtype=torch.long))
-    expected = 1 - math.comb(6, 2) / math.comb(8, 2)
-    assert found.first == pytest.approx(1 / 8, abs=0.01)
-    assert found.any == pytest.approx(expected, abs=0.015)
-    assert found.any_by_chance == pytest.approx(expected, abs=0.01)
+def test_other_partners_keep_loads_and_sets_and_lose_the_company():
+    pairs = torch.tensor([[0, 1], [2, 3]]).repeat(200, 1)  # 0 with 1, 2 with 3, always
+    mixed = with_other_partners(pairs)
+    assert torch.equal(torch.bincount(mixed.flatten()), torch.bincount(pairs.flatten()))
+    assert (mixed[:, 0] != mixed[:, 1]).all()
+    assert co_activation(pairs, 4)[0, 1] == 1
+    for i, j in itertools.permutations(range(4), 2):
+        assert co_activation(mixed, 4)[i, j] == pytest.approx(1 / 3, abs=0.1)
+    assert with_other_partners(pairs[:1]).tolist() == [[0, 1]]
 
 
-def test_a_busy_expert_alone_is_no_memory():
-    generator = torch.Generator().manual_seed(0)
-    ids = (torch.rand(5000, 1, generator=generator) < 0.1).long()
-    found = repetition(ids, torch.zeros(5000, dtype=torch.long))
-    assert found.first == pytest.approx(0.82, abs=0.02)
-    assert found.first_by_chance == pytest.approx(found.first, abs=0.01)
+def test_saturation_is_the_share_of_final_choices():
+    earlier, final = choices(50, 8, 3), choices(50, 8, 3, seed=5)
+    by_hand = [
+        len(set(a) & set(b)) / 3 for a, b in zip(earlier.tolist(), final.tolist(), strict=True)
+    ]
+    assert saturation(earlier, final) == pytest.approx(sum(by_hand) / 50)
+    assert saturation(final, final.flip(1)) == 1
+    null = saturation_null(final, final, n=20)
+    assert null.measured == 1
+    assert 3 / 8 < null.mean < 0.9  # skewed loads agree on more than K / E
 
 
-def test_saturation_is_the_overlap_of_choices_whatever_their_order():
-    final = torch.tensor([[[0, 1], [2, 3]], [[0, 2], [1, 3]]])
-    assert saturation(final.flip(-1), final).tolist() == [1.0, 1.0]
-    earlier = torch.tensor([[[1, 3], [0, 1]], [[0, 2], [1, 0]]])
-    assert saturation(earlier, final).tolist() == pytest.approx([3 / 4, 1 / 4])
-    assert float(saturation(final[:, 0], final[:, 1])) == pytest.approx(0.0)
-    with pytest.raises(ValueError, match="the same tokens"):
-        saturation(final[:1], final)
+@pytest.mark.parametrize("first_only", [True, False])
+def test_repetition_is_about_neighbours_of_one_text(first_only):
+    ids = choices(40, 6, 2)
+    texts = torch.arange(40) // 13
+    shared = [
+        ids[t, 0] == ids[t + 1, 0]
+        if first_only
+        else set(ids[t].tolist()) & set(ids[t + 1].tolist())
+        for t in range(39)
+        if texts[t] == texts[t + 1]
+    ]
+    found = repetition(ids, texts, first_only=first_only)
+    assert found == pytest.approx(sum(map(bool, shared)) / len(shared))
 
 
-def test_the_bootstrap_draws_whole_texts():
-    texts = torch.arange(30).repeat_interleave(10)
-    values = (texts % 2).double()
-    found = bootstrap(lambda places: float(values[places].mean()), texts)
-    assert found.value == pytest.approx(0.5)
-    # The standard error is that of 30 texts and not of 300 tokens.
-    assert (found.high - found.low) / 2 == pytest.approx(1.96 * 0.5 / math.sqrt(30), rel=0.3)
-    assert not bootstrap(lambda places: float(values[places].mean() - 0.5), texts).excludes_zero
-    with pytest.raises(ValueError, match="two or more"):
-        bootstrap(lambda places: 0.0, texts[:10])
+def test_repetition_by_chance_is_mixtrals():
+    assert repetition_by_chance(8, 2, first_only=True) == 0.125
+    assert repetition_by_chance(8, 2) == pytest.approx(1 - 6 / 8 * 5 / 7)
+    sets = list(itertools.combinations(range(5), 3))
+    meeting = [bool(set(a) & set(b)) for a in sets for b in sets]
+    assert repetition_by_chance(5, 3) == pytest.approx(sum(meeting) / len(meeting)) == 1
+
+
+def test_the_null_of_repetition_takes_away_time_and_keeps_the_text():
+    runs = torch.arange(4).repeat_interleave(25)[:, None]  # one text of four long runs
+    one = torch.zeros(100, dtype=torch.long)
+    null = repetition_null(runs, one, first_only=True, n=50)
+    assert null.measured == pytest.approx(96 / 99)
+    assert null.mean == pytest.approx(24 / 99, abs=0.03)
+    texts = runs[:, 0]  # four texts of an expert each: nothing about time
+    assert repetition_null(runs, texts, first_only=True, n=5).mean == 1
+    with pytest.raises(ValueError, match="neighbour"):
+        repetition(runs[:3], torch.arange(3))
+
+
+def test_an_interval_draws_texts_and_not_tokens():
+    values = torch.randn(40, generator=torch.Generator().manual_seed(0)).repeat_interleave(30)
+    texts = torch.arange(40).repeat_interleave(30).flip(0)
+    found = bootstrap(lambda t: float(values[t].mean()), texts, n=400)
+    width = 1.96 * float(values[::30].std()) / math.sqrt(40)
+    assert found.measured == pytest.approx(float(values.mean()))
+    assert found.high - found.low == pytest.approx(2 * width, rel=0.2)
+    assert found.low < found.measured < found.high
+    assert f"{found:.1f}".count("[") == 1
+    with pytest.raises(ValueError, match="two texts"):
+        bootstrap(lambda t: 0.0, texts[:5])
+
+
+def test_measures_refuse_what_they_cannot_count(as_a_user):
+    ids, none = choices(5, 4, 2), torch.zeros(0, 2, dtype=torch.long)
+    with pytest.raises(ValueError, match="no tokens"):
+        mutual_information(none, none[:, 0], 4, 2)
+    with pytest.raises(ValueError, match="one label"):
+        mutual_information(ids, drawn(4, 2), 4, 2)
+    with pytest.raises(ValueError, match="between 0 and 0"):
+        mutual_information(ids, drawn(5, 2), 1, 2)
+    with pytest.raises(ValueError, match="labels must lie"):
+        mutual_information(ids, drawn(5, 2) + 1, 4, 2)
+    with pytest.raises(ValueError, match="same tokens"):
+        saturation(ids, ids[:2])
+    with pytest.raises(ValueError, match="given"):
+        conditional_mutual_information(ids, drawn(5, 2), drawn(4, 2), 4, 2)
+    with pytest.raises(ValueError, match="not both"):
+        permutation_null(lambda now: 0.0, drawn(5, 2), within=drawn(5, 2), units=drawn(5, 2))

@@ -96,6 +96,7 @@ test("an expert tells its load beside its damage, and keeps quiet about noise", 
   const words = (updates) => m.expertWords({ ...state, ...updates }, counts.trained[0], damage[0]);
 
   assert.equal(words({}), "Expert 0 takes 50 % of the choices, place 1 of 3. Taking it away changes the loss by +0.50 in x: place 1 of 3 by mean damage.");
+  assert.match(words({ expert: 2 }), /changes the loss by −0\.25 in x: place 3 of 3/);
   assert.match(words({ expert: 2, noise: 0.3 }), /changes no loss by more than 0\.3 nats: place 3 of 3/);
   assert.match(words({ view: "untrained" }), /trained model only/);
   assert.match(words({ expert: -1 }), /Choose an expert/);
@@ -106,6 +107,10 @@ test("a pair is told beside its reference", () => {
   const said = m.pairWords({ second: "b", layer: 0, layers: ["first"] }, [[0.5], null], [{ name: "two random texts", mean: [0.8] }]);
 
   assert.match(said, /50 % of the choices of shared tokens differ at layer first; it is 80 % in two random texts\.$/);
+});
+
+test("of many experts a token names the first three", () => {
+  assert.deepEqual([m.shortly([7]), m.shortly([1, 2, 3]), m.shortly([1, 2, 3, 4])], ["7", "1·2·3", "1·2·3…"]);
 });
 
 test("nothing has a sign", () => {
@@ -125,6 +130,19 @@ test("the plan knows the partner of every token, before the difference too", () 
 
   assert.equal(plan.begin, 1);
   assert.deepEqual([...plan.across], [[0, 0]]);
+  assert.deepEqual([...plan.differs], []);
+});
+
+test("only what has parted at this layer is marked in the second text", () => {
+  const routes = (...ids) => ({ ids: ids.map((id) => [[id], [0]]), margins: ids.map(() => [1, 1]) });
+  const texts = [
+    { name: "a", tokens: ["x", "p", "q"], trained: routes(0, 1, 2) },
+    { name: "b", tokens: ["y", "z", "p", "q"], trained: routes(0, 3, 1, 4) },
+  ];
+  const pairs = [{ first: "a", second: "b", places: [[1, 2], [2, 3]] }];
+  const differs = (layer) => [...m.planOf({ ...state, layer, text: "a", second: "b", pairs }, { texts }).differs];
+
+  assert.deepEqual([differs(0), differs(1)], [[3], []]);
 });
 
 test("a token and a second text that do not belong to a text are let go", () => {

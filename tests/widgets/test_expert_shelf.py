@@ -80,6 +80,15 @@ def test_strangers_leave_when_they_are_no_longer_forced() -> None:
     assert shelf.contents == ["general", "code", "code", "sums"], "what fits may stay"
 
 
+def test_what_came_with_the_model_is_never_asked_where_it_is_from() -> None:
+    odd = [replace(module, trunk="older") for module in RECORD.modules]
+    shelf = ExpertShelf.of(replace(RECORD, modules=odd), force=True)
+    shelf.install("code", "slot 0")
+
+    shelf.force = False
+    assert shelf.contents == list(RECORD.start)
+
+
 def test_an_empty_slot_and_a_single_seed_are_shown_too() -> None:
     first = replace(RECORD.measured[0], contents=("", "code", "languages", "sums"))
     alone = replace(first, loss=first.loss[0])

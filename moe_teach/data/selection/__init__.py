@@ -1,0 +1,1 @@
+"""Which examples are worth a step: scores, and ways of choosing by them."""

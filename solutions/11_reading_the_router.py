@@ -156,8 +156,12 @@ check("11.3", knock_out_damage)
 # that is needed the one that is busy?
 
 # %% tags=["play"]
-from moe_teach.chapters.ch11_reading_the_router.experiments.probing import token_losses
-from moe_teach.chapters.ch11_reading_the_router.keeping import keeping, stored_sample, stored_texts
+from contextlib import nullcontext
+
+from torch.nn.functional import cross_entropy
+
+from moe_teach.analysis.interventions.knock_out import without_expert
+from moe_teach.chapters.ch11_reading_the_router.keeping import stored_sample, stored_texts
 from moe_teach.data.batches import Batch
 from moe_teach.train.shipped import load_shipped
 
@@ -168,12 +172,11 @@ batches = [Batch(texts[0][:, :-1], texts[0][:, 1:], torch.full((len(texts[0]),),
 
 
 def without(batch: Batch, expert: int | None) -> Tensor:
-    """Run the model with one expert of its last layer away."""
-    kept = torch.ones(4, 16, dtype=torch.bool)
-    if expert is not None:
-        kept[3, expert] = False
-    with keeping(model, kept):
-        return token_losses(model, batch)
+    """Run the model, with one expert of its last layer away if one is named."""
+    away = nullcontext() if expert is None else without_expert(model, 3, expert)
+    with torch.no_grad(), away:
+        logits = model(batch.inputs).logits
+    return cross_entropy(logits.transpose(1, 2), batch.targets, reduction="none")
 
 
 # %% tags=["play"]

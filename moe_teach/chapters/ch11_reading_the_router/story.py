@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 
 from moe_teach.analysis.routes.record import RouteRecord
 from moe_teach.analysis.specialisation.null import permuted_by_sequence
-from moe_teach.chapters.ch11_reading_the_router.experiments.probing import CONTROL, TEMPLATES
+from moe_teach.chapters.ch11_reading_the_router.experiments.pairs import CONTROL, TEMPLATES
 from moe_teach.chapters.ch11_reading_the_router.experiments.reading import counted
 from moe_teach.chapters.ch11_reading_the_router.keeping import keeping, stored_sample
 from moe_teach.chapters.ch11_reading_the_router.path_divergence import divergence
@@ -39,7 +39,9 @@ def routes_of(model: Model, token_ids: Int[Tensor, " T"]) -> Routes:
 def _losses(model: Model, token_ids: Int[Tensor, " T"]) -> Float[Tensor, " T"]:
     """Return the loss of every token; nothing predicts the first."""
     logits = model(token_ids[None]).logits[0, :-1].float()
-    return torch.cat([torch.tensor([torch.nan]), cross_entropy(logits, token_ids[1:], reduction="none")])
+    return torch.cat(
+        [torch.tensor([torch.nan]), cross_entropy(logits, token_ids[1:], reduction="none")]
+    )
 
 
 def _losses_without(model: Model, token_ids: Int[Tensor, " T"]) -> Float[Tensor, "T L E"]:

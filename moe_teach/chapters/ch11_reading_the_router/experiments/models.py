@@ -38,6 +38,11 @@ class Trial:
     balance_scope: BalanceScope = "batch"
     lr: float = 4e-3
 
+    @property
+    def mixture(self) -> Mapping[str, float]:
+        """How much of each domain it learns from."""
+        return RARE if self.rare else EQUAL
+
 
 def untrained_model(trial: Trial, seed: int) -> Model:
     """Build the model as it is before its first step: bytes in, 16 experts a layer, two of them."""
@@ -71,8 +76,7 @@ def trained_model(trial: Trial, seed: int, *, keep: bool = True, progress: bool 
     was cut goes on.
     """
     model = untrained_model(trial, seed)
-    mixture = RARE if trial.rare else EQUAL
-    batches = Batches(_token_ids()[0], BATCH, LENGTH, seed, mixture)
+    batches = Batches(_token_ids()[0], BATCH, LENGTH, seed, trial.mixture)
     config = TrainConfig(
         steps=trial.steps,
         batch_size=BATCH,

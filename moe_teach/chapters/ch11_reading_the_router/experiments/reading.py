@@ -14,7 +14,7 @@ from moe_teach.analysis.specialisation.information import (
 )
 from moe_teach.analysis.specialisation.null import permutation_null, permuted_by_sequence
 
-N_DEALS = 20
+N_DEALS = 19  # above all of them by chance: once in 20
 Measure = Callable[[Tensor], float]  # domains -> bits
 
 

@@ -9,7 +9,8 @@ from matplotlib.lines import Line2D
 
 from moe_teach.plots.style import FAINT, HATCHES, INK, MARKERS, PALETTE, described, figure
 
-Table = Sequence[Sequence[float]] | np.ndarray
+Numbers = Sequence[float | int] | np.ndarray
+Table = Sequence[Sequence[float | int]] | np.ndarray
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class Bits:
     """One row of the figure over layers: (seeds, layers) of stored runs, and the reader's own."""
 
     seeds: Table
-    own: Sequence[float] | None = None
+    own: Numbers | None = None
 
 
 def workers(shares: Table, domains: Sequence[str], title: str) -> Figure:
@@ -85,7 +86,7 @@ def use_and_need(load: Table, damage: Table) -> Figure:
     return described(drawing, f"Damage of taking an expert away against its load. {said}.")
 
 
-def turned_away(drops: Mapping[str, Table], domains: Sequence[str], own: Sequence[float]) -> Figure:
+def turned_away(drops: Mapping[str, Table], domains: Sequence[str], own: Numbers) -> Figure:
     """Draw the share of dropped choices: a group for each domain, a bar for each training.
 
     `drops` holds (seeds, D) for each training; small marks are seeds. `own` is the reader's run,

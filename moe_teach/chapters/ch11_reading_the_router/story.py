@@ -1,6 +1,7 @@
 """Chapter 11: the shipped model's routes as the story that the route explorer shows."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -8,11 +9,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from moe_teach.analysis.interventions.knock_out import without_expert
 from moe_teach.analysis.routes.record import RouteRecord
 from moe_teach.analysis.specialisation.null import permuted_by_sequence
 from moe_teach.chapters.ch11_reading_the_router.experiments.pairs import CONTROL, TEMPLATES
 from moe_teach.chapters.ch11_reading_the_router.experiments.reading import counted
-from moe_teach.chapters.ch11_reading_the_router.keeping import keeping, stored_sample
+from moe_teach.chapters.ch11_reading_the_router.keeping import stored_sample
 from moe_teach.chapters.ch11_reading_the_router.path_divergence import divergence
 from moe_teach.nn.model import Model
 from moe_teach.widgets.route_story import Reference, RoutedText, Routes, RouteStory
@@ -21,38 +23,32 @@ PAIR = tuple(TEMPLATES[0].format(word) for word in ("his", "her"))
 
 
 @torch.no_grad()
-def routes_of(model: Model, token_ids: Int[Tensor, " T"]) -> Routes:
-    """Route one text."""
-    routings = model(token_ids[None]).routings
-    margins = []
-    for routing in routings:
+def routes_of(model: Model, texts: Int[Tensor, "N S"]) -> list[Routes]:
+    """Route texts of one length."""
+    n_texts, tables = len(texts), []
+    for routing in model(texts).routings:
         best = routing.probs.topk(routing.top_k + 1, dim=-1).values
-        margins.append(best[:, -2] - best[:, -1])
-    return Routes(
-        torch.stack([routing.expert_ids for routing in routings], dim=1),
-        torch.stack([routing.gates for routing in routings], dim=1),
-        torch.stack(margins, dim=1),
-    )
+        own = (routing.expert_ids, routing.gates, best[:, -2] - best[:, -1])
+        tables.append([part.unflatten(0, (n_texts, -1)) for part in own])
+    ids, gates, margins = (torch.stack(layers, dim=2) for layers in zip(*tables, strict=True))
+    return [Routes(*parts) for parts in zip(ids, gates, margins, strict=True)]
 
 
 @torch.no_grad()
-def _losses(model: Model, token_ids: Int[Tensor, " T"]) -> Float[Tensor, " T"]:
+def _losses(model: Model, texts: Int[Tensor, "N S"]) -> Float[Tensor, "N S"]:
     """Return the loss of every token; nothing predicts the first."""
-    logits = model(token_ids[None]).logits[0, :-1].float()
-    return torch.cat(
-        [torch.tensor([torch.nan]), cross_entropy(logits, token_ids[1:], reduction="none")]
-    )
+    logits = model(texts).logits[:, :-1].float()
+    found = cross_entropy(logits.transpose(1, 2), texts[:, 1:], reduction="none")
+    return torch.cat([torch.full((len(texts), 1), torch.nan), found], dim=1)
 
 
-def _losses_without(model: Model, token_ids: Int[Tensor, " T"]) -> Float[Tensor, "T L E"]:
+def _losses_without(model: Model, texts: Int[Tensor, "N S"]) -> Float[Tensor, "N S L E"]:
     sizes = model.config.n_layers, model.config.moe.router.n_experts
-    found = torch.zeros(len(token_ids), *sizes)
+    found = torch.zeros(*texts.shape, *sizes)
     for layer in range(sizes[0]):
         for expert in range(sizes[1]):
-            kept = torch.ones(sizes, dtype=torch.bool)
-            kept[layer, expert] = False
-            with keeping(model, kept):
-                found[:, layer, expert] = _losses(model, token_ids)
+            with without_expert(model, layer, expert):
+                found[..., layer, expert] = _losses(model, texts)
     return found
 
 
@@ -60,25 +56,23 @@ def story_of(
     model: Model,
     untrained: Model,
     tokenizer: Any,
-    texts: Mapping[str, str],
+    texts: Mapping[str, Int[Tensor, " S"]],
     records: tuple[RouteRecord, RouteRecord],
     beyond: Mapping[str, Sequence[float]],
 ) -> RouteStory:
-    """Tell what the shipped model does with some texts and a pair of them.
+    """Tell what the shipped model does with a text of each domain, and with a pair of texts.
 
-    `records` are those of the trained and the untrained router on a large sample.
+    `texts` are the tokens, equally many of each. `records` are those of the trained and the
+    untrained router on a large sample.
     """
     trained, begun = records
-    told = [
-        _told(name, text, domain, model, untrained, tokenizer)
-        for name, text, domain in [
-            *((domain, text, domain) for domain, text in texts.items()),
-            *((text, text, "english") for text in PAIR),
-        ]
-    ]
+    pair = torch.stack([torch.as_tensor(tokenizer.encode(text)) for text in PAIR])
+    others = (model, untrained, tokenizer)
+    told = _told({name: name for name in texts}, torch.stack(list(texts.values())), *others)
+    told += _told(dict.fromkeys(PAIR, "english"), pair, *others)
     own = (trained.domain_ids, trained.sequence_ids)
     dealt = permuted_by_sequence(*own, torch.Generator().manual_seed(0))
-    shuffled = RouteRecord(**{**vars(trained), "domain_ids": dealt})
+    shuffled = replace(trained, domain_ids=dealt)
     samples = stored_sample()
     return RouteStory(
         told,
@@ -95,18 +89,34 @@ def story_of(
 
 
 def _told(
-    name: str, text: str, domain: str, model: Model, untrained: Model, tokenizer: Any
-) -> RoutedText:
-    token_ids = torch.as_tensor(tokenizer.encode(text))
-    return RoutedText(
-        name,
-        [tokenizer.decode([number]) for number in token_ids.tolist()],
-        routes_of(model, token_ids),
-        routes_of(untrained, token_ids),
-        domain,
-        loss=_losses(model, token_ids),
-        loss_without=_losses_without(model, token_ids),
+    names: Mapping[str, str],
+    texts: Int[Tensor, "N S"],
+    model: Model,
+    untrained: Model,
+    tokenizer: Any,
+) -> list[RoutedText]:
+    """Tell of texts of one length; `names` gives each a name and a domain."""
+    parts = zip(
+        names.items(),
+        texts.tolist(),
+        routes_of(model, texts),
+        routes_of(untrained, texts),
+        _losses(model, texts),
+        _losses_without(model, texts),
+        strict=True,
     )
+    return [
+        RoutedText(
+            name,
+            [tokenizer.decode([number]) for number in token_ids],
+            routes,
+            begun,
+            domain,
+            loss=loss,
+            loss_without=less,
+        )
+        for (name, domain), token_ids, routes, begun, loss, less in parts
+    ]
 
 
 def _apart(model: Model, tokenizer: Any) -> Reference:
@@ -116,8 +126,9 @@ def _apart(model: Model, tokenizer: Any) -> Reference:
         for template in TEMPLATES:
             one, other = (torch.as_tensor(tokenizer.encode(template.format(w))) for w in pair)
             if len(one) == len(other):
-                paths = [routes_of(model, ids).expert_ids for ids in (one, other)]
-                shares.append(divergence(*map(torch.as_tensor, paths), one, other))
+                paths = [torch.as_tensor(routes_of(model, ids[None])[0].expert_ids)
+                         for ids in (one, other)]  # fmt: skip
+                shares.append(divergence(*paths, one, other))
     table = torch.stack(shares)
     means, ends = table.mean(dim=0), table.quantile(torch.tensor([0.05, 0.95]), dim=0)
     return Reference("other pairs of words", means.tolist(), ends[0].tolist(), ends[1].tolist())

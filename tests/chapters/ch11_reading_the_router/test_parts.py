@@ -138,9 +138,7 @@ def test_paths_part_by_the_share_of_experts_that_are_not_shared() -> None:
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_makes_its_own_claim_false_and_no_other(fault: str) -> None:
-    broken, right = report_of(fault, 3), None
-    for name in CLAIMS:
-        right = report_of("", 3) if right is None else right
+    broken, right = report_of(fault, 3), report_of("", 3)
     data = ("expert_ids", "tokens", "domains", "batches", "kept", "damage")
     if all(torch.equal(getattr(broken, part), getattr(right, part)) for part in data):
         false = [n for n in CLAIMS if apart(getattr(broken, n), getattr(right, n))]

@@ -204,6 +204,7 @@ def _audit_verdict(answer: Any, seed: int) -> None:
         ((0.5, 0.9), (0.5, 2.0), "the token"),
         ((0.1, 0.2), (0.8, 0.9), "more than the token"),
         ((0.2, 1.0), (0.2, 1.0), "nothing"),
+        ((0.1, 0.2), (0.5, 1.0), "the token"),
     ):
         left = {True: iter(by_token), False: iter(by_chance)}
         kind = [False]

@@ -69,17 +69,10 @@ def right(
         told = float(measure(own, domains))
         nulls = []
         for given in (torch.zeros_like(tokens), tokens):
-            if slip == "conditional":
-                found = [
-                    float(measure(own, shuffled(domains, given, generator), tokens))
-                    for _ in range(n_deals)
-                ]
-            elif slip == "one deal":
-                found = [float(measure(own, shuffled(domains, given, generator)))] * n_deals
-            else:
-                found = [
-                    float(measure(own, shuffled(domains, given, generator))) for _ in range(n_deals)
-                ]
+            known = (tokens,) if slip == "conditional" else ()
+            n_found = 1 if slip == "one deal" else n_deals
+            deals = [shuffled(domains, given, generator) for _ in range(n_found)]
+            found = [float(measure(own, one, *known)) for one in deals] * (n_deals // n_found)
             nulls.append(found)
         chance, token = nulls[::-1] if slip == "swapped" else nulls
         bound = [sum(n) / n_deals if slip == "mean" else max(n) for n in (chance, token)]

@@ -512,7 +512,9 @@ print("PASS: without a capacity no answer depends on the neighbours; with one, s
 # **What to see** in the figure: with the same architecture and the same requests, arithmetic loses
 # about half of its choices where it was rare in training, and no more than the others where nobody
 # was. In the training mix of the first model nothing looks wrong: whoever audits on the text that
-# the model was balanced on finds it fair. More training makes it no better, and dearer.
+# the model was balanced on finds it fair. More training makes it no better, and dearer. But look
+# at languages, which were as rare: they lose little more than code. Rarity does it to one of two;
+# what else it takes, these runs do not say.
 #
 # With a capacity an answer belongs to a batch. Whoever audits such a model text by text audits
 # something that its users never meet. Reports of drops belong by domain and under the *requests'*

@@ -142,6 +142,9 @@ export function expertWords({ expert, knocked, view, noise, domains }, table, da
   return `${said} Taking it away changes ${where}: place ${placeOf(means, expert)} of ${means.length} by mean damage.`;
 }
 
+/** The numbers under a token: the first three of its experts, and a sign that there are more. */
+export const shortly = (experts) => `${experts.slice(0, 3).join("·")}${experts.length > 3 ? "…" : ""}`;
+
 /** What the two texts have to say, and what the controls say. */
 export function pairWords({ second, layer, layers }, parts, references) {
   if (!second) return "";
@@ -212,7 +215,7 @@ function textBlock(second, pick) {
         return piece;
       }));
       const felt = knocked && Math.abs(rises[i]) > Math.max(state.noise, 0.005);
-      const sign = knocked ? (felt ? signed(rises[i]) : "·") : experts.join("·");
+      const sign = knocked ? (felt ? signed(rises[i]) : "·") : shortly(experts);
       below.textContent = differs?.has(i) ? `≠ ${sign}` : sign;
       button.classList.toggle("close", sure < CLOSE);
       button.classList.toggle("other", state.expert >= 0 && !experts.includes(state.expert));

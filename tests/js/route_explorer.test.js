@@ -109,6 +109,10 @@ test("a pair is told beside its reference", () => {
   assert.match(said, /50 % of the choices of shared tokens differ at layer first; it is 80 % in two random texts\.$/);
 });
 
+test("of many experts a token names the first three", () => {
+  assert.deepEqual([m.shortly([7]), m.shortly([1, 2, 3]), m.shortly([1, 2, 3, 4])], ["7", "1·2·3", "1·2·3…"]);
+});
+
 test("nothing has a sign", () => {
   assert.deepEqual([m.signed(0.004), m.signed(-0.004), m.signed(-0.5), m.signed(1)], ["0.00", "0.00", "−0.50", "+1.00"]);
 });

@@ -199,6 +199,9 @@ def test_neighbours_change_answers_only_where_there_is_a_capacity():
     assert some.total_variation.max() > 1e-3
     direct = [limited(torch.cat([n, texts])).logits[4:].argmax(-1) for n in (one, other)]
     assert torch.equal(some.changed, direct[0] != direct[1])
+    probs = [limited(torch.cat([n, texts])).logits[4:].detach().softmax(-1) for n in (one, other)]
+    moved = (probs[0] - probs[1]).clamp_min(0).sum(-1)  # what one side has more, the other has less
+    assert torch.allclose(some.total_variation, moved.double(), atol=1e-6)
     assert neighbour_effect(limited, texts, one, one).total_variation.max() == 0
 
 

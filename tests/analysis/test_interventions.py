@@ -273,6 +273,9 @@ def test_routes_that_spell_the_token_leak_it_and_others_do_not():
     assert (found.n_train, found.n_held_out) == (360, 120)
     noise = replace(record, token_ids=record.token_ids[torch.randperm(480, generator=draw)])
     assert leak(noise, steps=100).accuracy < 0.35
+    # What was learned by heart does not count: every text has words of its own.
+    own = replace(record, token_ids=record.sequence_ids)
+    assert leak(own, steps=20).accuracy == 0
     assert leak(record, steps=20) == leak(record, steps=20)
     with pytest.raises(ValueError, match="not among them"):
         leak(record, (2,))

@@ -2,8 +2,8 @@
 # # 13 Data selection
 #
 # **Claim: which examples a model learns from matters; on a stream with junk, choosing them saves
-# most of the steps. How much is saved depends on what is counted and on what there is to leave
-# out: over all that is computed little is left of it, and on clean text less.**
+# most of the steps. What that is worth depends on what is counted and on what there is to leave
+# out: you will draw the same runs over other axes, and then take the junk away.**
 #
 # JEST (Evans et al. 2024, arXiv 2406.17711) reports 13 times fewer iterations and 10 times less
 # computing for training on images and their captions. That sentence went round the world as "data
@@ -184,13 +184,14 @@ for axis in ("steps", "flops", "seconds", "with_reference"):
 # %% tags=["nbval-check-output"]
 assert all(one.steps < one.flops < one.with_reference for one in bought)
 assert max(one.steps for one in bought) < 0.5
-print("PASS: with every seed fewer than half the steps, and the more is counted, the less is saved")
+print("PASS: with every seed fewer than half the steps, and what is saved shrinks with what counts")
 
 # %% [markdown]
 # **What to see.** On the left the lead that is quoted. In the middle the same lead, divided by the
-# price of a step. The last line adds the reference: its training counts once, and here it serves
-# one run. A reference that serves a hundred runs costs each of them a hundredth; who trains one
-# model once pays all of it.
+# price of a step: about nothing is left. In seconds a little is, because a forward pass of many
+# rows runs faster for each row than a step on few. The last line adds the reference: its training
+# counts once, and here it serves one run. A reference that serves a hundred runs costs each of
+# them a hundredth; who trains one model once pays all of it.
 #
 # ## Where does the gain come from?
 #

@@ -9,20 +9,19 @@ QUESTIONS = (
         "five rows for each one that it learns from. Draw the same runs over the floating-point "
         "operations that they took, scoring included. Who is ahead then?",
         choices={
-            "a": "learnability by as much: scoring is a forward pass, and those are cheap",
-            "b": "learnability still, but by far less",
-            "c": "nobody can say: the order of two curves does not depend on the axis",
-            "d": "uniform by far: four fifths of the scored rows are thrown away",
+            "a": "learnability, by as much: scoring is a forward pass, and those are cheap",
+            "b": "learnability, by half as much",
+            "c": "nobody: what is saved in steps is spent on scoring",
+            "d": "uniform, by far: four fifths of the scored rows are thrown away",
         },
-        answer="b",
+        answer="c",
         because="A step of uniform learns from 8 rows, which costs three forward passes of each. A "
         "step with learnability scores 40 rows twice, by learner and reference, and then learns "
-        "from 8: about 4.3 times as much. The lead in steps has to be divided by that.",
+        "from 8: 4.3 times as much. It takes about a quarter of the steps, so the two cancel.",
         replies={
             "a": "Count them: how many rows go forward in one step, and through how many models?",
-            "c": "A point keeps its height and moves to the right, each curve by a factor of its "
-            "own. That can change who is ahead at a budget.",
-            "d": "The price of a step is 4.3 times higher. How many steps did it save?",
+            "b": "Count the price of a step, and divide the lead by it.",
+            "d": "They are thrown away, and a step costs 4.3 times as much. How many did it save?",
         },
         hints=("Learning from a row costs 3 forward passes. How many passes is scoring 40 rows?",),
     ),

@@ -62,7 +62,7 @@ EXPERIMENTS = (
         "The same at three times the length.",
         joint.LONGER,
         measure_matching,
-        SEEDS,
+        SEEDS[:3],
     ),
     Experiment(
         "13_joint_longest",

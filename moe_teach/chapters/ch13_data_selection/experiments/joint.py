@@ -52,8 +52,10 @@ COMPARED: Mapping[str, Matching] = MappingProxyType(
 )
 RATES = (0.001, 0.002, 0.004, 0.008)
 LENGTHS = (200, 600, 2000)
-LASTING = {name: COMPARED[name] for name in COMPARED if not name.startswith(("easy", "hard"))}
-"""What is compared at three times the length, too."""
+LASTING = {
+    name: COMPARED[name] for name in COMPARED if name.startswith(("uniform", "indep", "joint"))
+}
+"""What is compared at three times the length, too; at ten times, with junk only."""
 SEARCHED = search(COMPARED, LENGTHS[:1], RATES)
 BEST: Mapping[str, float] = MappingProxyType(
     dict.fromkeys(COMPARED, 0.004)
@@ -65,8 +67,9 @@ BEST: Mapping[str, float] = MappingProxyType(
 """The best of four rates of `13_joint_rates`, at the shortest length."""
 SHORT = chosen(COMPARED, {LENGTHS[0]: BEST})
 LONGER = chosen(LASTING, {LENGTHS[1]: {name: BEST[name] for name in LASTING}})
-ENDURING = tuple(name for name in LASTING if not name.startswith("mixed"))
-LONGEST = chosen(LASTING, {LENGTHS[2]: {name: BEST[name] for name in ENDURING}})
+LONGEST = chosen(
+    LASTING, {LENGTHS[2]: {name: BEST[name] for name in LASTING if name.endswith("junk")}}
+)
 
 
 @cache

@@ -162,7 +162,7 @@ def settings_of(junk: float, rules: tuple[str, ...]) -> dict[str, Stream]:
 RATES = (0.002, 0.004, 0.008, 0.016)
 COMPARED = settings_of(JUNK, tuple(RULES)) | settings_of(0.0, ("uniform", "learnability"))
 LASTING = {name: COMPARED[name] for name in COMPARED if name.startswith(("uniform", "learn"))}
-"""What is compared at three and ten times the length, too."""
+"""What is compared at three times the length, too; at ten times, with junk only."""
 LENGTHS = (250, 750, 2500)
 SEARCHED = search(COMPARED, LENGTHS[:1], RATES)
 BEST: Mapping[str, float] = MappingProxyType(
@@ -171,7 +171,9 @@ BEST: Mapping[str, float] = MappingProxyType(
 """The best of four rates of `13_stream_rates`, at the shortest length."""
 SHORT = chosen(COMPARED, {LENGTHS[0]: BEST})
 LONGER = chosen(LASTING, {LENGTHS[1]: {name: BEST[name] for name in LASTING}})
-LONGEST = chosen(LASTING, {LENGTHS[2]: {name: BEST[name] for name in LASTING}})
+LONGEST = chosen(
+    LASTING, {LENGTHS[2]: {name: BEST[name] for name in LASTING if name.endswith("junk")}}
+)
 FILTERS = {
     f"filter {ratio:.0%}": Horizon(
         f"filter {ratio:.0%}", Stream(rule="learnability", filter_ratio=ratio), LENGTHS[0], 0.004

@@ -98,6 +98,7 @@ def reference() -> Matcher:
 def measure_matching(horizon: Horizon, seed: int) -> dict[str, Any]:
     """Train one matcher; give its curve over steps, operations and seconds."""
     setting: Matching = horizon.setting
+    asked(), reference()  # made once for all runs, so their time is nobody's
     matcher = seeded_matcher(seed)
     optimizer = torch.optim.AdamW(matcher.parameters(), lr=horizon.lr, betas=(0.9, 0.95))
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, horizon.steps)

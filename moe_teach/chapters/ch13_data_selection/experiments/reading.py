@@ -46,7 +46,7 @@ def price(cell: Cell, uniform: Cell, key: str, *, lowest: bool) -> Price:
     """Compare one run with the uniform one of the same seed, stream and length.
 
     Args:
-        cell: of the run.
+        cell: of the run, by a rule that asks a reference, or uniform itself.
         uniform: of the uniform run.
         key: "loss" or "matched".
         lowest: whether smaller is better.

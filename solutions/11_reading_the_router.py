@@ -238,10 +238,12 @@ def paths(text: str) -> tuple[Tensor, Tensor]:
 
 # %% tags=["play"]
 sentence = "The function returns {} first value if the list is not empty, or raises an error."
-for pair in (("his", "her"), ("the", "one"), ("any", "old"), ("new", "two")):
+words = ["his", "her", "the", "its", "any", "all", "one", "set", "get", "for", "and", "not"]
+n_tokens = {word: len(tokenizer.encode(sentence.format(word))) for word in words}
+as_long = [word for word in words if n_tokens[word] == n_tokens["his"]]
+for pair in zip(as_long[::2], as_long[1::2], strict=False):
     (ids_a, a), (ids_b, b) = (paths(sentence.format(word)) for word in pair)
-    if len(a) == len(b):
-        print(pair, [f"{share:.2f}" for share in part(ids_a, ids_b, a, b).tolist()])
+    print(pair, [f"{share:.2f}" for share in part(ids_a, ids_b, a, b).tolist()])
 
 # %% [markdown]
 # One sentence is an anecdote; the lesson asks it of many.

@@ -70,9 +70,8 @@ def right(
         nulls = []
         for given in (torch.zeros_like(tokens), tokens):
             known = (tokens,) if slip == "conditional" else ()
-            n_found = 1 if slip == "one deal" else n_deals
-            deals = [shuffled(domains, given, generator) for _ in range(n_found)]
-            found = [float(measure(own, one, *known)) for one in deals] * (n_deals // n_found)
+            deals = [shuffled(domains, given, generator) for _ in range(n_deals)]
+            found = [float(measure(own, one, *known)) for one in deals]
             nulls.append(found)
         chance, token = nulls[::-1] if slip == "swapped" else nulls
         bound = [sum(n) / n_deals if slip == "mean" else max(n) for n in (chance, token)]

@@ -60,7 +60,8 @@ QUESTIONS = (
         answer="c",
         because="Balance was learned on the training mix, where a rare domain needed few places. "
         "When a quarter of the requests wants those few experts, they are full. The rule is blind "
-        "to domains, and its outcome is not.",
+        "to domains, and its outcome is not. Which of the rare ones is hit is another matter: look "
+        "at both.",
         replies={
             "a": "The rule is the same for all. Is the demand?",
             "b": "They are popular, and they were given room for it: balance was learned there.",

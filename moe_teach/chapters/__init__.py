@@ -12,6 +12,7 @@ CHAPTERS = (
     "ch08_real_models",
     "ch09_triton_dispatch",
     "ch10_triton_experts",
+    "ch12_specialise_and_compose",
     "ch14_memory",
     "ch15_serving",
 )
@@ -22,5 +23,6 @@ WITH_EXPERIMENTS = (
     "ch05_language_model",
     "ch06_load_balancing",
     "ch07_modern_moe",
+    "ch12_specialise_and_compose",
 )
 """The rooms whose lessons draw the reader's run over stored runs of several seeds."""

@@ -68,9 +68,7 @@ def experts_to_train(
     Returns their numbers as plain integers, ascending.
     """
     ### BEGIN SOLUTION
-    scores = torch.zeros(n_experts).index_add(
-        0, expert_ids[real].flatten(), gates[real].flatten()
-    )
+    scores = torch.zeros(n_experts).index_add(0, expert_ids[real].flatten(), gates[real].flatten())
     order = scores.argsort(descending=True, stable=True)
     before = scores[order].cumsum(0) - scores[order]
     return sorted(order[before < share * scores.sum()].tolist())
@@ -170,10 +168,10 @@ check("12.4", swap_expert)
 # are one fused tensor, so the gradient of the others is set to zero:
 #
 # ```python
-# for gradient in gradients:
+# for g in gradients:
 #     mask = torch.zeros(len(weights), 1, 1)
 #     mask[trained] = 1.0
-#     weights.grad = gradient * mask
+#     weights.grad = g * mask
 #     optimizer.step()
 # ```
 #
@@ -188,11 +186,12 @@ def tune_experts(
     optimizer: torch.optim.AdamW,
     gradients: Sequence[Tensor],
     trained: Sequence[int],
-) -> None:
+) -> torch.nn.Parameter:
     """Train some experts of a fused tensor, one step for each gradient, in place.
 
     weights: (E, F, D), the only parameter of `optimizer`, which has made steps before.
     gradients: each (E, F, D). trained: numbers of experts, perhaps all or none.
+    Returns `weights`, the same object.
     """
     ### BEGIN SOLUTION
     still = [expert for expert in range(len(weights)) if expert not in trained]
@@ -202,8 +201,89 @@ def tune_experts(
         optimizer.step()
         with torch.no_grad():
             weights[still] = kept
+    return weights
     ### END SOLUTION
 
 
 # %%
 check("12.5", tune_experts)
+
+# %% [markdown]
+# ## Exercise 12.6: Your marketplace
+#
+# Your swap becomes a marketplace: a model's state, and modules that come and go by name.
+#
+# - `install(name, layer, expert, module)` puts a module into a slot. A name that is installed
+#   already is a `ValueError`.
+# - `remove(name)` puts back what this module replaced, to the last bit, and touches no other slot.
+#   It is a `ValueError` if nobody has this name, and also if a module that came later stands in the
+#   same slot (the same layer *and* expert): that one would be lost.
+# - `installed()` lists the names, in the order in which they came.
+# - `state` is the model as it is now. The state it was opened with is not changed.
+#
+# Whatever is refused, a module that does not fit among them, leaves everything as it was.
+
+
+# %%
+class MyMarketplace:
+    """Experts that come and go in a model's state.
+
+    state: the model's tensors by name. swap: as `swap_expert` in 12.4; yours by default.
+    """
+
+    def __init__(self, state: Mapping[str, Tensor], swap=None) -> None:
+        self.state = state
+        self.swap = swap or mine("12.4")
+        ### BEGIN SOLUTION
+        self.shelf: dict[str, tuple[int, int, dict[str, Tensor]]] = {}
+        ### END SOLUTION
+
+    def installed(self) -> list[str]:
+        ### BEGIN SOLUTION
+        return list(self.shelf)
+        ### END SOLUTION
+
+    def install(self, name: str, layer: int, expert: int, module: Mapping[str, Tensor]) -> None:
+        ### BEGIN SOLUTION
+        if name in self.shelf:
+            raise ValueError(f"{name} is installed already.")
+        self.state, old = self.swap(self.state, layer, expert, module)
+        self.shelf[name] = (layer, expert, old)
+        ### END SOLUTION
+
+    def remove(self, name: str) -> None:
+        ### BEGIN SOLUTION
+        if name not in self.shelf:
+            raise ValueError(f"{name} is not installed.")
+        layer, expert, old = self.shelf[name]
+        above = [one for one, place in self.shelf.items() if place[:2] == (layer, expert)]
+        if above[-1] != name:
+            raise ValueError(f"{above[-1]} stands on {name}: remove it first.")
+        self.state, _ = self.swap(self.state, layer, expert, old)
+        del self.shelf[name]
+        ### END SOLUTION
+
+
+# %%
+check("12.6", MyMarketplace)
+
+# %% [markdown]
+# ### Your marketplace at work
+#
+# The model that comes with the course, and a module that takes the place of one of its experts: a
+# mean of two others. In, and out again.
+
+# %% tags=["play"]
+from moe_teach.train.shipped import load_shipped
+
+model, _, _ = load_shipped()
+before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+parts = [n for n in before if n.startswith(("blocks.2.ffn.experts.", "blocks.2.ffn.router."))]
+parts = [n for n in parts if before[n].dim() and len(before[n]) == 16]
+blend = {n.removeprefix("blocks.2.ffn."): before[n][:2].mean(dim=0) for n in parts}
+market = mine("12.6")(before)
+market.install("blend", 2, 5, blend)
+changed = [n for n, tensor in market.state.items() if not torch.equal(tensor, before[n])]
+print(market.installed(), "changed:", changed)
+market.remove("blend")
+print("all as before:", all(torch.equal(t, before[n]) for n, t in market.state.items()))

@@ -3,6 +3,7 @@
 from moe_teach.chapters.ch12_specialise_and_compose import (
     experts_to_train,
     merge_branches,
+    my_marketplace,
     questions,
     split_upcycle,
     swap_expert,
@@ -15,5 +16,6 @@ EXERCISES = (
     merge_branches.EXERCISE,
     swap_expert.EXERCISE,
     tune_experts.EXERCISE,
+    my_marketplace.EXERCISE,
 )
 QUESTIONS = questions.QUESTIONS

@@ -67,7 +67,9 @@ def _expected(branches: list[State]) -> State:
     for name, first in branches[0].items():
         own = [branch[name] for branch in branches]
         if ".ffn." in name:
-            merged[name.replace(".ffn.", ".ffn.experts.").removesuffix(".weight")] = torch.stack(own)
+            merged[name.replace(".ffn.", ".ffn.experts.").removesuffix(".weight")] = torch.stack(
+                own
+            )
         else:
             merged[name] = (sum(t.double() for t in own) / len(own)).to(first.dtype)
     return merged
@@ -84,7 +86,9 @@ def _demand(answer: Any, branches: list[State], trunk: str) -> None:
         "still end in `.weight`.",
         cure="'blocks.0.ffn.w_up.weight' becomes 'blocks.0.ffn.experts.w_up'; others keep theirs.",
         expected=Words(", ".join(sorted(expected))),
-        got=Words(", ".join(sorted(map(str, got))) if isinstance(got, dict) else type(got).__name__),
+        got=Words(
+            ", ".join(sorted(map(str, got))) if isinstance(got, dict) else type(got).__name__
+        ),
     )
     for name, tensor in expected.items():
         require(

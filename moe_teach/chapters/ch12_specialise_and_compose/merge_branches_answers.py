@@ -61,9 +61,7 @@ def adds_in_the_tensors_own_bits(branches, trunk):
 
 @EXERCISE.right
 def branch_by_branch(branches, trunk):
-    return _answer(
-        branches, trunk, shared=lambda own: sum(t.double() for t in own).div(len(own))
-    )
+    return _answer(branches, trunk, shared=lambda own: sum(t.double() for t in own).div(len(own)))
 
 
 @EXERCISE.right

@@ -15,7 +15,7 @@ QUESTIONS = (
             "c": "those needed most, and they also learn the skill best",
         },
         answer="b",
-        because="Most needed, drawn by lot: both move the same few weights, and outside arithmetic, "
+        because="Most needed or drawn by lot: both move as few weights, and outside arithmetic, "
         "the new skill's neighbour, the old domains stay about where they were with either. What "
         "relevance buys is the new skill. The least needed ones harm nobody because the new text "
         "hardly reaches them, so they hardly learn.",

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn.functional import silu
 
 from moe_teach.judging.exercise import Exercise, generator, require, require_tensors
+from moe_teach.judging.reasons import Why
 
 EXERCISE = Exercise(
     id="12.1",
@@ -87,31 +88,44 @@ def _split_answers(answer: Any, seed: int) -> None:
         x = torch.randn(11, sizes[1], generator=generator(seed + 1))
         each = torch.einsum("etf,edf->etd", silu(x @ gate.mT) * (x @ up.mT), down) / n_slices
         expected = _dense(given, x)
+        all_copies = torch.allclose(each.sum(dim=0) / n_copies, expected, atol=1e-4, rtol=1e-4)
         for copy in range(n_copies):
             got = each[copy * n_slices : (copy + 1) * n_slices].sum(dim=0)
-            _demand_dense(got, expected, given)
+            _demand_dense(got, expected, given, all_copies)
 
 
-def _demand_dense(got: Tensor, expected: Tensor, given: dict[str, Any]) -> None:
-    near = torch.allclose(got, expected, atol=1e-4, rtol=1e-4)
+def _demand_dense(got: Tensor, expected: Tensor, given: dict[str, Any], is_whole: bool) -> None:
     factor = float((got * expected).sum() / expected.square().sum())
     smaller = torch.allclose(got, factor * expected, atol=1e-4, rtol=1e-3)
     require(
-        near,
+        torch.allclose(got, expected, atol=1e-4, rtol=1e-4),
         f"One copy of each slice, with gates of 1 / {given['n_slices']}, answers {factor:.3g} "
         "times what the dense layer did."
         if smaller
         else "One copy of each slice, with equal gates, does not answer what the dense layer did.",
-        cause="The gates shrink each part, and nothing makes that good once: on w_down, behind "
-        "the nonlinearity."
-        if smaller
-        else "The slices of the three matrices are not of the same hidden units, experts stand in "
-        "another order than copy by copy, or a factor went through the nonlinearity.",
-        cure="Expert copy * n_slices + s has the units from s * F / n_slices on, in all three; "
-        "w_down times n_slices.",
+        **_why_other(smaller, is_whole)._asdict(),
         expected=expected,
         got=got,
         example=given,
+    )
+
+
+def _why_other(smaller: bool, is_whole: bool) -> Why:
+    if smaller:
+        return Why(
+            "The gates shrink each part, and that is made good once: not never, and not for "
+            "every copy.",
+            "`w_down` times n_slices.",
+        )
+    if is_whole:
+        return Why(
+            "All experts together are right, so they stand in another order than copy by copy.",
+            "Expert copy * n_slices + s is slice s: `repeat`, not `repeat_interleave`.",
+        )
+    return Why(
+        "The slices of the three matrices are not of the same hidden units, or a factor went "
+        "through the nonlinearity.",
+        "Units from s * F / n_slices on, in all three; the factor on `w_down`, behind silu.",
     )
 
 

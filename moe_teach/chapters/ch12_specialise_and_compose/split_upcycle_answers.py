@@ -6,9 +6,7 @@ from moe_teach.chapters.ch12_specialise_and_compose.split_upcycle import EXERCIS
 
 
 def _answer(w_up, w_gate, w_down, n_slices, n_copies, factor=None):
-    up, gate = (
-        w.unflatten(0, (n_slices, -1)).repeat(n_copies, 1, 1) for w in (w_up, w_gate)
-    )
+    up, gate = (w.unflatten(0, (n_slices, -1)).repeat(n_copies, 1, 1) for w in (w_up, w_gate))
     down = w_down.unflatten(1, (n_slices, -1)).movedim(1, 0).repeat(n_copies, 1, 1)
     return up, gate, down * (n_slices if factor is None else factor)
 
@@ -23,13 +21,13 @@ def counts_the_copies_too(**given):
     return _answer(**given, factor=given["n_slices"] * given["n_copies"])
 
 
-@EXERCISE.wrong(stage="the same answer", says="does not answer what the dense layer did")
+@EXERCISE.wrong(stage="the same answer", says="went through the nonlinearity")
 def puts_the_factor_before_the_nonlinearity(**given):
     up, gate, down = _answer(**given, factor=1)
     return up, gate * given["n_slices"], down
 
 
-@EXERCISE.wrong(stage="the same answer", says="does not answer what the dense layer did")
+@EXERCISE.wrong(stage="the same answer", says="in another order than copy by copy")
 def orders_slice_by_slice(w_up, w_gate, w_down, n_slices, n_copies):
     whole = _answer(w_up, w_gate, w_down, n_slices, n_copies)
     order = [c * n_slices + s for s in range(n_slices) for c in range(n_copies)]
@@ -43,7 +41,7 @@ def copies_the_whole_layer(w_up, w_gate, w_down, n_slices, n_copies):
 
 @EXERCISE.wrong(stage="each its own", says="changed with it")
 def shares_memory_where_there_is_one_copy(w_up, w_gate, w_down, n_slices, n_copies):
-    up, gate, down = _answer(w_up, w_gate, w_down, n_slices, n_copies)
+    _, gate, down = _answer(w_up, w_gate, w_down, n_slices, n_copies)
     slices = w_up.unflatten(0, (n_slices, -1))
     return slices.expand(n_copies, *slices.shape).flatten(0, 1), gate, down
 

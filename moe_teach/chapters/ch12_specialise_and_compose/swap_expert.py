@@ -64,19 +64,12 @@ def _expected(state: State, layer: int, expert: int, module: State) -> State:
 
 
 def _swapped(answer: Any, state: State, layer: int, expert: int, module: State) -> Any:
-    before = {name: tensor.clone() for name, tensor in state.items()}
     got = answer(state, layer, expert, module)
     require(
         isinstance(got, tuple) and len(got) == 2 and all(isinstance(one, dict) for one in got),
         "The answer must be two dictionaries: the new state, and the old expert.",
         cure="`return new, old`.",
         got=Words(type(got).__name__),
-    )
-    require(
-        all(torch.equal(before[name], tensor) for name, tensor in state.items()),
-        "The given state was changed, and should stay as it was.",
-        cause="`state[name][expert] = ...` writes into the caller's tensor.",
-        cure="`clone` a tensor before you write into it.",
     )
     return got
 

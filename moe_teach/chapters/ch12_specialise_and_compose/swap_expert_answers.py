@@ -29,7 +29,7 @@ def leaves_the_routers_row(state, layer, expert, module):
     return _answer(state, layer, expert, module, parts="e")
 
 
-@EXERCISE.wrong(stage="one slot", says="The given state was changed")
+@EXERCISE.wrong(stage="one slot", says="changed its input `state` in place")
 def writes_into_the_given_state(state, layer, expert, module):
     return _answer(state, layer, expert, module, copy=lambda tensor: tensor)
 

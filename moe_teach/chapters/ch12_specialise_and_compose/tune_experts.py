@@ -56,8 +56,10 @@ def _both(answer: Any, trained: list[int], seed: int) -> tuple[Tensor, Tensor, T
     before = weights.detach().clone()
     returned = answer(weights, optimizer, [g.clone() for g in gradients], trained)
     require(
-        returned is None,
-        "`tune_experts` trains the weights it is given, and returns nothing.",
+        returned is weights,
+        "`tune_experts` must return the weights that it was given, trained in place.",
+        cause="The optimiser knows this one tensor; a copy of it is nobody's parameter.",
+        cure="`return weights`.",
         got=Words(type(returned).__name__),
     )
     everybody, other, _ = _prepared(seed)
@@ -97,13 +99,14 @@ def _why_moved(before: Tensor, after: Tensor) -> str:
 @EXERCISE.stage("those that learn")
 def _tune_learns(answer: Any, seed: int) -> None:
     for trained in CASES:
-        _, after, everybody = _both(answer, trained, seed)
+        before, after, everybody = _both(answer, trained, seed)
         for expert in trained:
             require(
                 torch.allclose(after[expert], everybody[expert], atol=1e-6),
                 f"Expert {expert} is trained, and is not where AdamW would have brought it.",
-                cause="Its weight decay, its momentum or some steps are gone, or the row was put "
-                "back too.",
+                cause="It has not moved at all: its row was put back too."
+                if torch.equal(after[expert], before[expert])
+                else "Its weight decay, its momentum or some steps are gone.",
                 cure="Leave optimiser and settings alone, and repair only rows that must stay.",
                 expected=everybody[expert],
                 got=after[expert],

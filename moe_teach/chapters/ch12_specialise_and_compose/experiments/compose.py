@@ -50,9 +50,7 @@ def measure_compose(horizon: Horizon, seed: int) -> dict[str, Any]:
     merged = merge_branches(experts, trunk=way, seed=seed)
     result = {
         "seed": losses(model),
-        "branches": {
-            name: losses(one) for name, one in zip(BRANCHES, experts[1:], strict=True)
-        },
+        "branches": {name: losses(one) for name, one in zip(BRANCHES, experts[1:], strict=True)},
         "weights averaged": losses(average(experts)),
         "untuned": losses(merged),
     }

@@ -109,15 +109,19 @@ def measure_targeted(horizon: Horizon, seed: int) -> dict[str, Any]:
     return {"before": before, "after": losses(model), "trained": trained}
 
 
+RATE = {
+    "everything": 0.004,
+    "all experts": 0.016,
+    "routers only": 0.016,
+    "relevant experts": 0.008,
+    "random experts": 0.016,
+    "least relevant": 0.016,
+    "adapters on relevant": 0.016,
+}
+"""The best of the search, which was made at the shortest length."""
 BEST: Mapping[int, Mapping[str, float]] = {
-    20: {
-        "everything": 0.004,
-        "all experts": 0.008,
-        "routers only": 0.016,
-        "relevant experts": 0.008,
-        "random experts": 0.016,
-        "least relevant": 0.016,
-        "adapters on relevant": 0.016,
-    },
+    LENGTHS[0]: RATE,
+    LENGTHS[1]: RATE,
+    LENGTHS[2]: {name: RATE[name] for name in LONGEST},
 }
 CHOSEN = chosen(WAYS, BEST)

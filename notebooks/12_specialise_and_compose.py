@@ -68,7 +68,7 @@ relevance = expert_relevance(base, [lines.at(step) for step in range(4)])  # (L,
 PLACES = {layer: [int(row.argmax())] for layer, row in enumerate(relevance)}
 specialist = deepcopy(base)
 with training_experts(specialist, PLACES) as n_trained:
-    targeted.tune(specialist, steps=by_mode(full=60, fast=20), lr=0.008, seed=0)
+    targeted.tune(specialist, steps=20, lr=0.002, seed=0)
 total = sum(p.numel() for p in base.parameters())
 print(f"experts {PLACES}: {n_trained:,} numbers were trained, {n_trained / total:.1%} of the model")
 
@@ -111,13 +111,31 @@ show_figure(plots.by_domain(shown, "nats a token"))
 was = base.state_dict()
 assert all(torch.equal(tensor, was[name]) for name, tensor in returned.state_dict().items())
 assert INSTALLED[SKILL] < BEFORE[SKILL] - 1.5
-assert max(INSTALLED[d] - BEFORE[d] for d in ("code", "english", "languages")) < 0.1
+assert max(INSTALLED[d] - BEFORE[d] for d in DOMAINS) < 0.1
 print("PASS: the skill came with the file, and went with it to the last bit")
 
 # %% [markdown]
 # **What to see.** With the file the new skill is there; without it, the model is the old one, bit
-# for bit, in every tensor. Code, English and languages hardly move. Arithmetic does: remainders
-# look like it, so its lines go to the same experts. A module is sold with *both* numbers.
+# for bit, in every tensor. The four old domains hardly move.
+#
+# Is that how modules are? Press harder: the same four experts, a larger rate, more steps.
+
+# %%
+pressed = deepcopy(base)
+with training_experts(pressed, PLACES):
+    targeted.tune(pressed, steps=by_mode(full=60, fast=30), lr=0.008, seed=0)
+HARD = targeted.losses(pressed)
+for d, loss in HARD.items():
+    print(f"{d:11} before {BEFORE[d]:.2f}, installed {INSTALLED[d]:.2f}, pressed {loss:.2f}")
+
+# %% tags=["nbval-check-output"]
+assert HARD[SKILL] < INSTALLED[SKILL] and HARD["arithmetic"] > BEFORE["arithmetic"] + 1
+print("PASS: more of the skill, and arithmetic is lost")
+
+# %% [markdown]
+# Remainders look like arithmetic: its lines go to the same experts, and these forget it. Freezing
+# the rest protects the rest; it does not protect those who share the experts. A module is sold
+# with *both* numbers, what it gains and what it costs, and who buys it measures again.
 #
 # ### Control: is it the content of the file?
 #
@@ -166,49 +184,64 @@ place.cleanup()
 check("12.q1", ...)
 
 # %% [markdown]
-# Stored: five samples of the new skill, 20 steps of 512 tokens, each way at the best of four
-# learning rates. *Relevant* is the set with 60 % of each layer's gates. The base is one trained
-# model, so the seeds are samples and lots, not other bases.
+# Stored: five samples of the new skill, 20 steps of 512 tokens, nothing else in the training.
+# *Relevant* is the set with 60 % of each layer's gates. The base is one trained model, so the seeds
+# are samples and lots, not other bases. Harm grows with the learning rate; so first **one rate for
+# all**, 0.004:
 
 # %%
-TARGETED = stored("12_targeted")
-WAYS = [name for name in targeted.WAYS if at_length(name, 20) in TARGETED.names]
-AFTER = {name: TARGETED.column(at_length(name, 20), "after") for name in WAYS}
-SIZE = {name: TARGETED.column(at_length(name, 20), "trained")[0] for name in WAYS}
+ONE = stored("12_targeted_one_rate")
+AT_20 = {name: at_length(name, 20) for name in targeted.WAYS}
 
 
-# %%
 def harm(after: dict[str, float], domains=DOMAINS) -> float:
     """Return how much worse the old domains are read, on average."""
     return mean(after[d] - BEFORE[d] for d in domains)
 
 
 # %%
-POINTS = {n: ([harm(a) for a in own], [a[SKILL] for a in own]) for n, own in AFTER.items()}
-show_figure(plots.gain_and_harm(POINTS))
-for name, (harms, losses) in POINTS.items():
-    others = mean(harm(a, DOMAINS[:3]) for a in AFTER[name])
-    print(f"{name:20} {SIZE[name] / total:6.1%} trained; skill {mean(losses):.2f}; old domains "
-          f"{mean(harms):+.2f}, without arithmetic {others:+.3f}")  # fmt: skip
+def told(grid, names) -> dict[str, tuple[list[float], list[float]]]:
+    """Print what each way trains, gains and harms; give harms and losses, seed by seed."""
+    points = {}
+    for name in names:
+        own, trained = (grid.column(AT_20[name], key) for key in ("after", "trained"))
+        points[name] = ([harm(a) for a in own], [a[SKILL] for a in own])
+        others = mean(harm(a, DOMAINS[:3]) for a in own)
+        print(f"{name:20} {trained[0] / total:6.1%} trained; skill {mean(points[name][1]):.2f}; "
+              f"old {mean(points[name][0]):+.2f}, without arithmetic {others:+.2f}")  # fmt: skip
+    return points
+
 
 # %%
-relevant, lot, least = (POINTS[n] for n in ("relevant experts", "random experts", "least relevant"))
+EQUAL = told(ONE, (*targeted.LONGEST, "least relevant"))
+show_figure(plots.gain_and_harm(EQUAL))
+relevant, lot, least = (EQUAL[n] for n in ("relevant experts", "random experts", "least relevant"))
 print(f"skill, relevant against lot: {paired(relevant[1], lot[1])}")
 print(f"harm, relevant against lot: {paired(relevant[0], lot[0])}")
 
 # %% tags=["nbval-check-output"]
 assert all(a < b < c for a, b, c in zip(relevant[1], lot[1], least[1], strict=True))
-assert mean(POINTS["everything"][0]) > 5 * mean(relevant[0])
+assert all(a > b for a, b in zip(EQUAL["everything"][0], relevant[0], strict=True))
 assert not paired(relevant[0], lot[0]).high < 0
-print("PASS: relevance buys the skill; that little is forgotten comes from training little")
+print("PASS: relevance buys the skill, in every sample; it does not spare the old domains")
 
 # %% [markdown]
-# **What to see.** Training everything learns the skill and wrecks the rest. A fifth of the weights
-# learns it nearly as well. But look at the lot: its old domains are not worse off than with the
-# relevant experts. Low forgetting goes together with *few* weights, whichever they are. What
-# relevance buys is the skill itself, in every sample. Adapters of low rank on the relevant experts
-# train a tenth of that, and learn less in so few steps.
+# **What to see.** Training everything learns the skill and harms the rest most. The relevant
+# experts, a fifth of the weights, learn nearly as much. But look at the lot: its old domains are
+# not worse off than with the relevant experts. Less forgetting goes together with *few* weights,
+# whichever they are; what relevance buys is the skill. And no choice of experts protects
+# arithmetic: lines that look alike go to the same experts.
 #
+# Now each way at the rate that **its skill** likes best of four. The lot catches up by a larger
+# rate, and pays for it.
+
+# %%
+TARGETED = stored("12_targeted")
+OWN = told(TARGETED, targeted.WAYS)
+best = {name: cell.settings["lr"] for name in targeted.WAYS for cell in TARGETED.of(AT_20[name])}
+print(best)
+
+# %% [markdown]
 # Does the order stay in longer runs? Three samples each.
 
 # %%
@@ -352,7 +385,11 @@ for i, n in enumerate(BTX_AT):
           f"minus one dense model {paired(frozen, jointly)}")  # fmt: skip
 
 # %% [markdown]
-# TEXT-BTX
+# **What to see.** With the frozen trunk the merged model keeps more of what the branches know than
+# with the averaged one, at the lengths where the printed interval says so. Neither keeps all of it:
+# a router of a few steps does not know what the oracle is told. And in these runs the plain control
+# beats both by far: if all the texts may be in one place, train **one** model on them. Branches are
+# for those who cannot share their texts, or who have several machines and little time.
 #
 # ## One slot, several contents
 #

@@ -16,6 +16,7 @@ EXERCISE = Exercise(
     importance=4,
     minutes=20,
     changes_inputs=True,  # training changes the weights: that is the task
+    limit=60,  # the first optimiser of a process imports a compiler
     hints=(
         "Run it on zero gradients and look who moves. A gradient of zero is not 'leave it alone': "
         "what does AdamW do with weight decay, and with what it remembers?",

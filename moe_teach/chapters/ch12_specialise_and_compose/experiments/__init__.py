@@ -51,4 +51,11 @@ EXPERIMENTS = (
         targeted.CHOSEN,
         targeted.measure_targeted,
     ),
+    Experiment(
+        "12_targeted_one_rate",
+        "The same at one rate for all: does relevance, or how much is trained, spare the old?",
+        targeted.AT_ONE_RATE,
+        targeted.measure_targeted,
+        SEEDS,
+    ),
 )

@@ -125,3 +125,8 @@ BEST: Mapping[int, Mapping[str, float]] = {
     LENGTHS[2]: {name: RATE[name] for name in LONGEST},
 }
 CHOSEN = chosen(WAYS, BEST)
+AT_ONE_RATE = chosen(
+    {**LONGEST, "least relevant": "least relevant"},
+    {20: dict.fromkeys((*LONGEST, "least relevant"), 0.004)},
+)
+"""Harm grows with the rate, so that ways at their own rates differ in two things; here in one."""

@@ -16,7 +16,7 @@ AS_ROOT := $(shell [ "$$(id -u)" = 0 ] && echo --allow-root)
 export JUPYTER_PLATFORM_DIRS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab lab-check test test-quick lint test-js test-python browser notebooks verify mutate bench picture site site-test constraints test-house notebooks-check dist release-check colab-check binder-check hub-check slides nbgrader clean
+.PHONY: help setup lab lab-check test test-quick lint test-js test-python browser notebooks verify mutate bench picture site site-test constraints test-house notebooks-check dist release-check colab-check binder-check hub-check slides nbgrader mergekit clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -98,6 +98,15 @@ mutate: $(STAMP) ## change every solution by rule and look for faults that no ch
 nbgrader: .venv-nbgrader/.ready ## send every exercise through the real nbgrader, in an environment of its own
 	.venv-nbgrader/bin/python tools/nbgrader/round_trip.py $(CHAPTERS)
 
+.venv-mergekit/.ready: pyproject.toml constraints.txt tools/mergekit/requirements.txt
+	@[ -x .venv-mergekit/bin/python ] || $(PYTHON) -m venv .venv-mergekit
+	@.venv-mergekit/bin/python tools/set_up.py --torch $(TORCH) --torch-only $(CONSTRAINTS)
+	.venv-mergekit/bin/pip install --quiet $(CONSTRAINTS) --editable . -r tools/mergekit/requirements.txt
+	@touch $@
+
+mergekit: .venv-mergekit/.ready ## merge dense models with mergekit and with the library, and compare, in an environment of its own
+	.venv-mergekit/bin/python tools/mergekit/compare.py
+
 bench: $(STAMP) ## time the layer against its rivals and the physical limit
 	$(BIN)/moe-teach bench layer
 
@@ -136,4 +145,4 @@ release-check: ## say whether TAG (as v1.2.3) names the version that everything 
 	@$(PYTHON) tools/release_check.py "$(TAG)"
 
 clean: ## remove what was built (your desk and your progress stay)
-	rm -rf .venv .venv-nbgrader build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf .venv .venv-nbgrader .venv-mergekit build dist *.egg-info .pytest_cache .ruff_cache

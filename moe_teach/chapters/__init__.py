@@ -12,6 +12,7 @@ CHAPTERS = (
     "ch08_real_models",
     "ch09_triton_dispatch",
     "ch10_triton_experts",
+    "ch11_reading_the_router",
     "ch12_specialise_and_compose",
     "ch14_memory",
     "ch15_serving",
@@ -23,6 +24,7 @@ WITH_EXPERIMENTS = (
     "ch05_language_model",
     "ch06_load_balancing",
     "ch07_modern_moe",
+    "ch11_reading_the_router",
     "ch12_specialise_and_compose",
 )
 """The rooms whose lessons draw the reader's run over stored runs of several seeds."""

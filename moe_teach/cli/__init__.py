@@ -10,7 +10,17 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from moe_teach.cli import authors, experts, grading, learner, models, packing, serve, teaching
+from moe_teach.cli import (
+    authors,
+    experts,
+    grading,
+    learner,
+    looking,
+    models,
+    packing,
+    serve,
+    teaching,
+)
 from moe_teach.exit_status import DONE, FAULT, USAGE
 from moe_teach.terminal import on_any_terminal
 
@@ -67,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     ):
         plain = verbs.add_parser(name, help=text, description=text.capitalize() + ".")
         plain.set_defaults(verb=verb)
-    for room in (models, experts, serve, grading, teaching, packing, authors):
+    for room in (models, experts, looking, serve, grading, teaching, packing, authors):
         room.add_verbs(verbs)
     return parser
 

@@ -1,10 +1,17 @@
 """Sparse upcycling: a trained dense model becomes an MoE that answers the same, and then parts.
 
 Komatsuzaki et al. 2022 (arXiv 2212.05055): every expert starts as a copy of the dense feed-forward
-and the router is new. Where the gates of a token sum to 1, as they do when they are normalised,
-copies answer together what one answers alone, and step 0 of the MoE is the last step of the dense
-model. Raw gates sum to less, with top-1 to about 1 / E: the layer's answer shrinks by as much, and
-the loss jumps.
+and the router is new. A layer of equal copies answers as the dense one did, times the sum of the
+gates of the token:
+
+    sum over k of gates[t, k] * f(x[t]) = f(x[t]) * sum over k of gates[t, k]
+
+Normalised gates sum to 1, and step 0 of the MoE is the last step of the dense model. Raw gates sum
+to less, with top-1 and a new router to little more than 1 / E: the layer's answer shrinks by as
+much, and the loss jumps. With top-1, though, a normalised gate is always 1, and no loss can teach
+the router; so take two experts a token or more. At step 0 it learns nothing there either, because
+it does not matter which of equal copies is asked; the copies part first, since each learns from
+its own tokens, unless noise has parted them before.
 """
 
 from dataclasses import replace

@@ -34,12 +34,12 @@ def read_text(path: Path | str, domain: str | None = None) -> Corpus:
     domain = domain or path.stem
     if path.is_dir():
         files = sorted(file for file in path.rglob("*") if _is_text_file(file, path))
-        named = ((file.relative_to(path).as_posix(), _read(file)) for file in files)
+        named = ((file.relative_to(path).as_posix(), read_file(file)) for file in files)
         train, validation = _divided(named, f"the folder {path}")
         return _corpus(domain, train, validation, f"{len(files)} files of {path}")
     if not path.is_file():
         raise FileNotFoundError(f"There is no text at {path}.")
-    text = _read(path)
+    text = read_file(path)
     refuse(
         len(text) < SMALLEST,
         f"{path} has {len(text)} characters: at least {SMALLEST} are needed for two sides.",
@@ -137,7 +137,13 @@ def _divided(named: Iterator[tuple[str, str]], what: str) -> tuple[str, str]:
     return train, validation
 
 
-def _read(path: Path) -> str:
+def read_file(path: Path) -> str:
+    """Return the text of a file in one spelling (see `pieces.normalise`).
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is not UTF-8.
+    """
     try:
         return normalise(path.read_text(encoding="utf-8"))
     except UnicodeDecodeError as error:

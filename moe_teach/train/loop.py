@@ -22,6 +22,7 @@ from moe_teach.train.optimizer import build_optimizer
 from moe_teach.train.progress import progress_for
 from moe_teach.train.ranks import Ranks
 from moe_teach.train.record import History, StepRecord
+from moe_teach.train.selector import Selector, selected
 from moe_teach.train.state import fingerprint
 
 
@@ -36,10 +37,12 @@ class Trainer:
         ValueError: if nothing can be trained, or a bias should move that a router does not have.
     """
 
-    def __init__(self, model: nn.Module, config: TrainConfig) -> None:
+    def __init__(
+        self, model: nn.Module, config: TrainConfig, selector: Selector | None = None
+    ) -> None:
         if config.bias_update_rate:
             demand_biases(model)
-        self.model, self.config = model, config
+        self.model, self.config, self.selector = model, config, selector
         self.ranks = Ranks.here()
         self.optimizer = build_optimizer(model, config.lr, config.weight_decay)
         self.records: list[StepRecord] = []
@@ -53,12 +56,16 @@ class Trainer:
     def advance(self, batch: Batch) -> StepRecord:
         """Learn from one batch: gradients, clipping, AdamW, expert bias; return its record.
 
+        With a selector, the batch holds its candidates, and choosing is part of the step.
+
         Raises:
             TrainingStopped: if the loss or its gradient is not finite. The weights are still
                 those of before the step.
         """
         started, step = time.perf_counter(), len(self.records)
         worked = time.process_time()
+        if self.selector is not None:
+            batch = selected(self.selector, self.model, batch, self.config.batch_size, step)
         _demand_shape(batch, self.config)
         lr = learning_rate(step, self.config)
         self.optimizer.zero_grad(set_to_none=True)
@@ -112,6 +119,7 @@ def train(
     resume: bool = True,
     progress: bool = True,
     on_step: Callable[[StepRecord], object] | None = None,
+    selector: Selector | None = None,
 ) -> History:
     """Train `model` in place for `config.steps` steps and return one record for each.
 
@@ -122,17 +130,17 @@ def train(
         evaluate_every: measure `validation` after every so many steps, and after the last one.
         validation: batches to evaluate on; without them nothing is measured.
         checkpoint_dir: where checkpoints and `history.json` go; without it nothing is written.
-        resume: go on from the newest checkpoint there. The result is, on a CPU bit for bit, that
-            of a run that was never disturbed.
+        resume: go on from the newest checkpoint there; on a CPU, bit for bit as if undisturbed.
         progress: show a line about how it goes (never where MOE_TEACH_FAST=1).
         on_step: called with every new record, on the first process only.
+        selector: chooses what a step learns from; the batches then hold its candidates.
 
     Raises:
         TrainingStopped: if a loss is not finite; the sentence names the last good checkpoint.
         ValueError: if batches, configuration and checkpoint do not belong together.
     """
-    trainer = Trainer(model, config)
-    data = fingerprint(batches.at(0))
+    trainer = Trainer(model, config, selector)
+    data = fingerprint(batches.at(0)) + ("" if selector is None else f" {selector.name}")
     keeper = Keeper(checkpoint_dir, model, trainer.optimizer, config, trainer.ranks, data)
     trainer.records.extend(keeper.begin(resume).records)
     fixed = list(validation) if validation is not None else []

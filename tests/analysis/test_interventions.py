@@ -199,6 +199,9 @@ def test_neighbours_change_answers_only_where_there_is_a_capacity():
     assert some.total_variation.max() > 1e-3
     direct = [limited(torch.cat([n, texts])).logits[4:].argmax(-1) for n in (one, other)]
     assert torch.equal(some.changed, direct[0] != direct[1])
+    probs = [limited(torch.cat([n, texts])).logits[4:].detach().softmax(-1) for n in (one, other)]
+    moved = (probs[0] - probs[1]).clamp_min(0).sum(-1)  # what one side has more, the other has less
+    assert torch.allclose(some.total_variation, moved.double(), atol=1e-6)
     assert neighbour_effect(limited, texts, one, one).total_variation.max() == 0
 
 
@@ -270,6 +273,9 @@ def test_routes_that_spell_the_token_leak_it_and_others_do_not():
     assert (found.n_train, found.n_held_out) == (360, 120)
     noise = replace(record, token_ids=record.token_ids[torch.randperm(480, generator=draw)])
     assert leak(noise, steps=100).accuracy < 0.35
+    # What was learned by heart does not count: every text has words of its own.
+    own = replace(record, token_ids=record.sequence_ids)
+    assert leak(own, steps=20).accuracy == 0
     assert leak(record, steps=20) == leak(record, steps=20)
     with pytest.raises(ValueError, match="not among them"):
         leak(record, (2,))

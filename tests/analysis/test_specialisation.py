@@ -141,6 +141,8 @@ def test_texts_that_go_together_need_a_null_by_texts():
     by_texts = permutation_null(measure, domain, units=texts, n=99)
     assert by_texts.mean > 5 * by_tokens.mean
     assert by_tokens.p_value < 0.05
+    itself = permutation_null(lambda now: float(torch.equal(now, domain)), domain, n=19)
+    assert itself.p_value == 1 / 20  # the measured value counts as one of the draws
     assert by_texts.p_value > 0.05
 
 
@@ -245,8 +247,20 @@ def test_an_interval_draws_texts_and_not_tokens():
     assert found.high - found.low == pytest.approx(2 * width, rel=0.2)
     assert found.low < found.measured < found.high
     assert f"{found:.1f}".count("[") == 1
+    scattered = torch.randperm(1200, generator=torch.Generator().manual_seed(1))
+    other = bootstrap(lambda t: float(values[scattered][t].mean()), texts[scattered], n=400)
+    assert other.high - other.low == pytest.approx(2 * width, rel=0.2)
     with pytest.raises(ValueError, match="two texts"):
         bootstrap(lambda t: 0.0, texts[:5])
+
+
+def test_an_interval_of_information_turns_the_shift_of_drawing_again_back():
+    ids, labels = drawn(200, 8, seed=4)[:, None], drawn(200, 4)
+    found = bootstrap(
+        lambda t: mutual_information(ids[t], labels[t], 8, 4), torch.arange(200), n=200
+    )
+    assert found.high < found.measured + 0.02  # percentiles alone would lie all above it
+    assert found.low < 0.05
 
 
 def test_measures_refuse_what_they_cannot_count(as_a_user):

@@ -21,7 +21,7 @@ def test_new_adapters_change_no_answer(activation):
 
 
 def test_merged_adapters_answer_as_they_did_beside_the_matrices():
-    model = tiny().double()
+    model = tiny(bias=True).double()
     before, order = contents(model), [name for name, _ in model.named_parameters()]
     adapters = ExpertAdapters(model, 2, {1: [3, 0], 2: [1]}, alpha=4.0)
     taught(model)

@@ -57,6 +57,34 @@ def test_raw_gates_change_the_answer_at_once():
     assert jump[4] < 1e-12, "all raw gates together sum to 1"
 
 
+@pytest.mark.parametrize("top_k", [1, 2, 3])
+def test_a_layer_of_copies_answers_the_dense_one_times_the_sum_of_the_gates(top_k):
+    seed = dense().double()
+    new = upcycle(seed, 4, top_k, normalize_gates=False)
+    x = torch.randn(5, 8, dtype=torch.float64)
+    y, routing = moe_of(new, 0)(x)
+    expected = seed.blocks[0].ffn(x)[0] * routing.gates.sum(-1, keepdim=True)
+    assert (y - expected).abs().max() < 1e-14
+    assert routing.gates.sum(-1).max() < 1
+
+
+@pytest.mark.parametrize(
+    ("top_k", "noise", "normalize_gates", "learns"),
+    [
+        (1, 0.1, True, False),  # the gate is always 1
+        (1, 0.1, False, True),
+        (2, 0.0, True, False),  # it does not matter which of equal copies is asked
+        (2, 0.1, True, True),
+    ],
+)
+def test_what_a_new_router_learns_at_step_0(top_k, noise, normalize_gates, learns):
+    new = upcycle(dense().double(), 4, top_k, noise=noise, normalize_gates=normalize_gates)
+    new(TEXT).logits.logsumexp(-1).mean().backward()
+    gradients = [moe_of(new, layer).router.proj.weight.grad for layer in range(3)]
+    largest = max(float(g.abs().max()) for g in gradients)
+    assert (largest > 1e-9) if learns else (largest < 1e-15)
+
+
 def test_upcycling_copies_all_else_and_leaves_the_dense_model_alone():
     seed = dense()
     before = contents(seed)

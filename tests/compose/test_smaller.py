@@ -192,6 +192,10 @@ def test_a_pruned_model_answers_as_the_whole_one_with_the_others_masked(moe, sco
     assert not differing(before, contents(model))
     router = replace(router, n_experts=3)
     assert smaller.config == replace(model.config, moe=replace(model.config.moe, router=router))
+    assert not smaller.training
+    for place, expert in enumerate((0, 1, 3)):
+        one, other = read_expert(smaller, 1, place).tensors(), read_expert(model, 1, expert)
+        assert all(torch.equal(one[name], tensor) for name, tensor in other.tensors().items())
     model.blocks[1].ffn.router.expert_bias[2] = -9.0
     model.blocks[2].ffn.router.expert_bias[1] = -9.0
     assert (smaller(TEXT).logits - model(TEXT).logits).abs().max() < 1e-12

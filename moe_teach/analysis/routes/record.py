@@ -1,5 +1,6 @@
 """The record of routes: for every token, whom each layer's router chose, and how surely."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -73,6 +74,11 @@ class RouteRecord:
         """How many choices a token has in a layer (K)."""
         return self.expert_ids.shape[2]
 
+    @property
+    def n_texts(self) -> int:
+        """How many numbers of texts are taken: one more than the largest."""
+        return int(self.sequence_ids.max()) + 1 if len(self) else 0
+
     def only(self, tokens: Bool[Tensor, " T"] | slice) -> "RouteRecord":
         """Return the record of some tokens alone, in their order."""
         return replace(self, **{name: part[tokens] for name, part in self._columns().items()})
@@ -92,20 +98,38 @@ class RouteRecord:
         Raises:
             ValueError: they are of different models, layers, or kinds of text.
         """
-        same = ("domains", "layers", "n_experts", "weights_digest", "top_k")
-        differing = [name for name in same if getattr(self, name) != getattr(other, name)]
-        refuse(
-            bool(differing) or (self.kept is None) != (other.kept is None),
-            f"These records are of two models or texts: they differ in "
-            f"{', '.join(differing) or 'kept'}.",
-        )
-        first = int(self.sequence_ids.max()) + 1 if len(self) else 0
-        theirs = other._columns()
-        theirs["sequence_ids"] = theirs["sequence_ids"] + first
-        return replace(
-            self,
-            **{name: torch.cat([part, theirs[name]]) for name, part in self._columns().items()},
-        )
+        return joined([self, other])
+
+
+def joined(records: Sequence[RouteRecord], *, renumber: bool = True) -> RouteRecord:
+    """Return records as one, in their order.
+
+    The texts are numbered on from one record to the next, unless their numbers are of one list
+    already (`renumber=False`).
+
+    Raises:
+        ValueError: there is none, or they are of different models, layers, or kinds of text.
+    """
+    refuse(not records, "Nothing was recorded: there was no batch.")
+    first, columns, n_texts = records[0], [], 0
+    for record in records:
+        demand_alike(first, record)
+        mine = record._columns()
+        mine["sequence_ids"] = mine["sequence_ids"] + n_texts
+        n_texts += record.n_texts if renumber else 0
+        columns.append(mine)
+    return replace(first, **{name: torch.cat([c[name] for c in columns]) for name in columns[0]})
+
+
+def demand_alike(one: RouteRecord, other: RouteRecord) -> None:
+    """Refuse two records that cannot become one."""
+    same = ("domains", "layers", "n_experts", "weights_digest", "top_k")
+    differing = [name for name in same if getattr(one, name) != getattr(other, name)]
+    refuse(
+        bool(differing) or (one.kept is None) != (other.kept is None),
+        f"These records are of two models or texts: they differ in "
+        f"{', '.join(differing) or 'kept'}.",
+    )
 
 
 def weights_digest(model: nn.Module) -> str:

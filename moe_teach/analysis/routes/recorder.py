@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from moe_teach.analysis.routes.record import RouteRecord, weights_digest
+from moe_teach.analysis.routes.record import RouteRecord, joined, weights_digest
 from moe_teach.config import refuse
 from moe_teach.data.batches import Batch, text_mask
 from moe_teach.nn.mode import in_evaluation
@@ -31,12 +31,7 @@ def record_routes(
         ValueError: there is no batch, no layer with experts, or experts choose their tokens, so
             that a token has no K choices.
     """
-    parts = list(routes_by_batch(model, batches, domains))
-    refuse(not parts, "Nothing was recorded: there was no batch.")
-    whole = parts[0]
-    for part in parts[1:]:
-        whole = whole.plus(part)
-    return whole
+    return joined(list(routes_by_batch(model, batches, domains)))
 
 
 @torch.no_grad()
@@ -49,55 +44,64 @@ def routes_by_batch(
     """
     device, digest = next(model.parameters()).device, weights_digest(model)
     layers = [module for module in model.modules() if isinstance(module, MoE)]
+    refuse(not layers, "This model has no layer with experts, so there are no routes.")
     biases = [getattr(layer.router, "expert_bias", None) for layer in layers]
     drops = any(layer.drops for layer in layers)
+    names = tuple(f"layer {i}" for i in range(len(layers)))
     for batch in batches:
         with in_evaluation(model):
             here = batch.to(device)
             routings = here.through(model).routings
-        yield _record(here, routings, tuple(domains), digest, biases, drops)
+        text = text_mask(here.targets, here.real)
+        routes = [
+            _of_layer(routing, text.flatten(), bias, drops)
+            for routing, bias in zip(routings, biases, strict=True)
+        ]
+        n_experts = routings[0].n_experts
+        yield assembled(here, routes, tuple(domains), n_experts, names, digest)
 
 
-def _record(
-    batch: Batch,
-    routings: Sequence[Routing],
-    domains: tuple[str, ...],
-    digest: str,
-    biases: Sequence[Tensor | None],
-    drops: bool,
-) -> RouteRecord:
-    refuse(not routings, "This model has no layer with experts, so there are no routes.")
-    text = text_mask(batch.targets, batch.real)
-    flat, (n_rows, length) = text.flatten(), text.shape
-    layers = [
-        _of_layer(routing, flat, bias) for routing, bias in zip(routings, biases, strict=True)
-    ]
-    rows = torch.arange(n_rows, device=text.device)[:, None].expand(n_rows, length)
-    places = torch.arange(length, device=text.device).expand(n_rows, length)
-    return RouteRecord(
-        token_ids=batch.inputs[text].cpu(),
-        sequence_ids=rows[text].cpu(),
-        positions=places[text].cpu(),
-        domain_ids=batch.domain_ids.to(rows)[rows[text]].cpu(),
-        domains=domains,
-        expert_ids=torch.stack([layer.expert_ids for layer in layers], 1).cpu(),
-        gates=torch.stack([layer.gates for layer in layers], 1).float().cpu(),
-        margins=torch.stack([layer.margins for layer in layers], 1).float().cpu(),
-        kept=torch.stack([layer.kept for layer in layers], 1).cpu() if drops else None,
-        n_experts=routings[0].n_experts,
-        layers=tuple(f"layer {i}" for i in range(len(layers))),
-        weights_digest=digest,
-    )
+class LayerRoutes(NamedTuple):
+    """What one router chose for the tokens of a batch; `kept` is None where nothing can drop."""
 
-
-class _Layer(NamedTuple):
     expert_ids: Int[Tensor, "T K"]
     gates: Float[Tensor, "T K"]
     margins: Float[Tensor, " T"]
-    kept: Bool[Tensor, "T K"]
+    kept: Bool[Tensor, "T K"] | None
 
 
-def _of_layer(routing: Routing, text: Bool[Tensor, " _"], bias: Tensor | None) -> _Layer:
+def assembled(
+    batch: Batch,
+    routes: Sequence[LayerRoutes],
+    domains: tuple[str, ...],
+    n_experts: int,
+    layers: tuple[str, ...],
+    weights_digest: str,
+) -> RouteRecord:
+    """Return the record of a batch, on the CPU, from what each layer chose for its text alone."""
+    text = text_mask(batch.targets, batch.real)
+    rows, places = text.nonzero(as_tuple=True)
+    parts = {
+        name: torch.stack([getattr(route, name) for route in routes], 1).cpu()
+        for name in LayerRoutes._fields
+        if getattr(routes[0], name) is not None
+    }
+    return RouteRecord(
+        token_ids=batch.inputs[text].cpu(),
+        sequence_ids=rows.cpu(),
+        positions=places.cpu(),
+        domain_ids=batch.domain_ids.to(rows)[rows].cpu(),
+        domains=domains,
+        n_experts=n_experts,
+        layers=layers,
+        weights_digest=weights_digest,
+        **parts,
+    )
+
+
+def _of_layer(
+    routing: Routing, text: Bool[Tensor, " _"], bias: Tensor | None, drops: bool
+) -> LayerRoutes:
     mine = routing.only(text)
     refuse(
         mine.claimed is not None and not bool(mine.claimed.all()),
@@ -106,7 +110,8 @@ def _of_layer(routing: Routing, text: Bool[Tensor, " _"], bias: Tensor | None) -
     )
     kept = torch.ones_like(mine.expert_ids, dtype=torch.bool) if mine.kept is None else mine.kept
     ranked = mine.probs.float() if bias is None else mine.probs.float() + bias
-    return _Layer(mine.expert_ids, mine.gates, margins_of(ranked, mine.expert_ids), kept)
+    margins = margins_of(ranked, mine.expert_ids).float()
+    return LayerRoutes(mine.expert_ids, mine.gates.float(), margins, kept if drops else None)
 
 
 def margins_of(ranked: Float[Tensor, "T E"], expert_ids: Int[Tensor, "T K"]) -> Float[Tensor, " T"]:

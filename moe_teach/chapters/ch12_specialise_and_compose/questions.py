@@ -6,24 +6,22 @@ QUESTIONS = (
     Question(
         id="12.q1",
         prompt="A new skill is taught to a model with 16 experts a layer, by training a fifth of "
-        "its experts. Three choices of equal number: those that the new text needs most, some "
-        "drawn by lot, and those it needs least. Which choice harms the old domains clearly less "
-        "than the choice by lot?",
+        "its experts: those that the new text asks for most, or as many drawn by lot. Same rate, "
+        "same steps. With which choice are the old domains harmed more?",
         choices={
-            "a": "those needed most: they touch nothing that the others use",
-            "b": "none of the two: few weights move in every case",
-            "c": "those needed most, and they also learn the skill best",
+            "a": "with the lot: it hits experts that others need",
+            "b": "with those asked for most",
+            "c": "no difference: as few weights move in both",
         },
         answer="b",
-        because="Most needed or drawn by lot: both move as few weights, and outside arithmetic, "
-        "the new skill's neighbour, the old domains stay about where they were with either. What "
-        "relevance buys is the new skill. The least needed ones harm nobody because the new text "
-        "hardly reaches them, so they hardly learn.",
+        because="The experts that remainders ask for are those that arithmetic asks for, and they "
+        "get nearly all of the gradient. Drawn by lot, most of the trained experts hardly see the "
+        "new text and hardly move, so they learn little and harm little. Relevance buys the skill.",
         replies={
-            "a": "They do work for other domains too: a router shares its experts.",
-            "c": "The second half is right. Compare the old domains with the lot's row.",
+            "a": "It does hit them. But how far do they move, if the new text seldom reaches them?",
+            "c": "As few weights, but not as much gradient: who is asked more moves more.",
         },
-        hints=("Low harm can come from what is trained, or from how much. Which control tells?",),
+        hints=("An expert moves by the text that reaches it. Who is reached?",),
     ),
     Question(
         id="12.q2",

@@ -5,7 +5,7 @@ from typing import Any
 
 from moe_teach.chapters.ch12_specialise_and_compose.experiments import compose, targeted, upcycle
 from moe_teach.chapters.ch12_specialise_and_compose.experiments.parts import SEARCH_SEED
-from moe_teach.train.experiment import Experiment
+from moe_teach.train.experiment import Experiment, Grid
 from moe_teach.train.horizons import Horizon
 
 SEEDS, FEWER = (0, 1, 2, 3, 4), (0, 1, 2)
@@ -59,3 +59,13 @@ EXPERIMENTS = (
         SEEDS,
     ),
 )
+
+
+def with_longer(shortest: Grid, longer: Grid) -> Grid:
+    """Join the cells of all lengths."""
+    return Grid(shortest.cells + longer.cells)
+
+
+def lengths_of(grid: Grid, name: str) -> list[int]:
+    """Return at which lengths a way was run, in ascending order."""
+    return sorted({cell.settings["steps"] for cell in grid.cells if cell.settings["name"] == name})

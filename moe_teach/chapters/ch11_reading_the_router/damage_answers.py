@@ -1,0 +1,80 @@
+"""Exercise 11.3: tables of something else, and other ways to the right one."""
+
+import torch
+
+from moe_teach.chapters.ch11_reading_the_router.damage import EXERCISE, damage
+
+
+@EXERCISE.wrong(stage="one batch", says="The sign is wrong")
+def the_gain(losses, batches, n_experts, n_domains):
+    return damage(losses, batches, n_experts, n_domains, "sign")
+
+
+@EXERCISE.wrong(stage="one batch", says="as a share of the loss")
+def in_shares(losses, batches, n_experts, n_domains):
+    return damage(losses, batches, n_experts, n_domains, "share")
+
+
+@EXERCISE.wrong(stage="one batch", says="the loss without the expert")
+def the_loss_itself(losses, batches, n_experts, n_domains):
+    return damage(losses, batches, n_experts, n_domains, "loss")
+
+
+@EXERCISE.wrong(stage="several batches", says="Only the last batch")
+def off_the_last_batch(losses, batches, n_experts, n_domains):
+    return damage(losses, batches, n_experts, n_domains, "last batch")
+
+
+@EXERCISE.wrong(stage="several batches", says="Means of batches")
+def mean_of_means(losses, batches, n_experts, n_domains):
+    return damage(losses, batches, n_experts, n_domains, "batches")
+
+
+@EXERCISE.wrong(stage="several batches", says="Means of rows")
+def mean_of_rows(losses, batches, n_experts, n_domains):
+    return damage(losses, batches, n_experts, n_domains, "rows")
+
+
+@EXERCISE.wrong(stage="several batches", says="Positions without a target")
+def with_what_means_nothing(losses, batches, n_experts, n_domains):
+    table = damage(losses, batches, n_experts, n_domains, "everything")
+    return damage(losses, batches, n_experts, n_domains) if len(batches) == 1 else table
+
+
+@EXERCISE.wrong(stage="one batch", says="nobody was asked for is NaN")
+def nothing_for_nobody(losses, batches, n_experts, n_domains):
+    return damage(losses, batches, n_experts, n_domains, "zero")
+
+
+@EXERCISE.wrong(stage="one batch", says="a row for each expert")
+def the_other_way_round(losses, batches, n_experts, n_domains):
+    return damage(losses, batches, n_experts, n_domains).T
+
+
+@EXERCISE.right
+def domain_by_domain(losses, batches, n_experts, n_domains):
+    def mean(expert, domain):
+        found = [
+            losses(batch, expert)[(batch.targets != -100) & (batch.domain_ids == domain)[:, None]]
+            for batch in batches
+        ]
+        return torch.cat(found).double().mean()
+
+    rows = [
+        [mean(expert, domain) - mean(None, domain) for domain in range(n_domains)]
+        for expert in range(n_experts)
+    ]
+    return torch.tensor(rows, dtype=torch.float64)
+
+
+@EXERCISE.right
+def all_tokens_in_one_row(losses, batches, n_experts, n_domains):
+    asked = torch.cat([(b.targets != -100).flatten() for b in batches])
+    owner = torch.cat([b.domain_ids.repeat_interleave(b.targets.shape[1]) for b in batches])[asked]
+    share = torch.nn.functional.one_hot(owner, n_domains).float()
+    share = share / share.sum(dim=0)
+    flat = [
+        torch.cat([losses(b, expert).flatten() for b in batches])[asked]
+        for expert in (None, *range(n_experts))
+    ]
+    return torch.stack([one - flat[0] for one in flat[1:]]) @ share

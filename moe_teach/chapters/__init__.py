@@ -14,6 +14,7 @@ CHAPTERS = (
     "ch10_triton_experts",
     "ch11_reading_the_router",
     "ch12_specialise_and_compose",
+    "ch13_data_selection",
     "ch14_memory",
     "ch15_serving",
 )
@@ -26,5 +27,6 @@ WITH_EXPERIMENTS = (
     "ch07_modern_moe",
     "ch11_reading_the_router",
     "ch12_specialise_and_compose",
+    "ch13_data_selection",
 )
 """The rooms whose lessons draw the reader's run over stored runs of several seeds."""

@@ -1,0 +1,207 @@
+"""Chapter 13, exercise 13.4: the bill of selection, and from how many saved steps on it pays."""
+
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from moe_teach.judging.exercise import Exercise, require
+from moe_teach.judging.reasons import Why
+
+EXERCISE = Exercise(
+    id="13.4",
+    name="steps_to_save",
+    title="The bill",
+    points=2,
+    difficulty=2,
+    importance=5,
+    minutes=15,
+    hints=(
+        "Three sums: a step without selection, a step with it, and what the reference cost before "
+        "anything was chosen. Training is three forward passes, scoring is one; every candidate "
+        "is scored and only the chosen are learned from.",
+        "With T steps the run with selection costs T * per_step + reference / n_runs. It has to "
+        "stay below n_steps * plain. Multiply by n_runs, and everything is whole numbers.",
+        "plain = 3 * learner_forward * n_chosen; per_step = plain + n_candidates * "
+        "(learner_forward + reference_forward); reference = 3 * reference_forward * n_chosen * "
+        "reference_steps; most = (n_runs * n_steps * plain - reference - 1) // (n_runs * "
+        "per_step), the largest T that costs less; saved = n_steps - most if most >= 1 else None.",
+    ),
+    explanation="At a filter ratio of 80 % and a reference as large as the learner, a step with "
+    "selection costs 1 + 10 / 3 plain ones: unless a run needs less than a quarter of the steps, "
+    "it is dearer than one that takes what comes. A smaller reference, a cheaper way to score or a "
+    "lower filter ratio change that, more steps do not; more runs share what the reference cost "
+    "and nothing else. So say with every saving in steps what a step costs.",
+)
+
+NAMES = ("learner_forward", "reference_forward", "n_chosen", "n_candidates")
+NAMES += ("n_steps", "reference_steps", "n_runs")
+
+
+def case(seed: int, *, n_runs: int = 1, scale: int = 1) -> dict[str, int]:
+    """Draw a bill; nothing is a multiple of anything."""
+    rng = np.random.default_rng([13, seed, n_runs])
+    learner, reference = (int(n) for n in rng.integers(50, 500, 2))
+    n_chosen = int(rng.integers(3, 40))
+    n_steps = int(rng.integers(300, 4000))
+    found = (learner * scale, reference * scale, n_chosen, n_chosen + int(rng.integers(1, 90)))
+    return dict(zip(NAMES, (*found, n_steps, n_steps // 9, n_runs), strict=True))
+
+
+def billed(given: dict[str, int], slip: str = "") -> tuple[int, int | None]:
+    """Return the FLOPs of a step and the least number of saved steps; `slip` names a mistake."""
+    learner, reference, n_chosen, n_candidates, n_steps, reference_steps, n_runs = given.values()
+    plain = (1 if slip == "forward" else 3) * learner * n_chosen
+    looked_at = {"chosen": n_chosen, "rest": n_candidates - n_chosen}.get(slip, n_candidates)
+    asked = {
+        "no reference": learner,
+        "no learner": reference,
+        "backward": 3 * (learner + reference),
+    }
+    per_step = plain + looked_at * asked.get(slip, learner + reference)
+    if slip == "reuse":
+        per_step -= learner * n_chosen
+    before = {"free": 0, "once": 1}.get(slip, 3) * reference * n_chosen * reference_steps
+    before = before * n_candidates // n_chosen if slip == "super" else before
+    share = Fraction(before, 1 if slip == "unshared" else n_runs)
+    if slip == "floats":
+        return int(per_step), _saved(n_steps, float(n_steps * plain - share) / per_step, slip)
+    return per_step, _saved(n_steps, (n_steps * plain - share) / per_step, slip)
+
+
+def _saved(n_steps: int, bound: Fraction | float, slip: str) -> int | None:
+    """Return the saved steps: the run takes the largest whole number of steps below the bound."""
+    most = int(bound // 1)
+    if slip != "at most" and most == bound:
+        most -= 1
+    most += slip == "rounded"
+    return n_steps - most if most >= 1 or slip == "negative" else None
+
+
+_SLIPS = {
+    "forward": Why("Training was counted as one forward pass.",
+                   "The backward pass takes two more: 3 * learner_forward a row."),
+    "chosen": Why("Only the chosen rows were scored; but who is chosen is known after scoring.",
+                  "Each candidate is scored."),
+    "rest": Why("Only the rows that are not chosen were scored.",
+                "Each candidate is scored, the chosen ones too, and those are then learned from."),
+    "no reference": Why("The reference's scoring is missing.",
+                        "Both models read every candidate."),
+    "no learner": Why("The learner's scoring is missing.", "Both models read every candidate."),
+    "backward": Why("Scoring was counted as if it were training.",
+                    "A score needs the forward pass alone."),
+    "reuse": Why("The chosen rows' scoring was taken for the forward pass of their training.",
+                 "Scoring runs without a graph and in evaluation mode: training reads them again."),
+    "free": Why("The reference came for nothing.",
+                "It was trained: add its training, divided among the runs."),
+    "once": Why("The reference's training was counted as forward passes.",
+                "Three times `reference_forward` for every row it learned from."),
+    "super": Why("The reference's training was counted with all candidates.",
+                 "It learned from `n_chosen` rows in a step."),
+    "unshared": Why("This run alone paid for the reference.",
+                    "All runs share it: a part of 1 / n_runs."),
+    "at most": Why("As dear is not cheaper.", "The total must be less, not equal."),
+    "rounded": Why("One step more than the largest number that costs less.",
+                   "Of the steps the run may take, round down; of the saved ones, up."),
+    "negative": Why("A run of no steps learns nothing.", "`None` where not even 1 step is left."),
+    "floats": Why("A float has 53 bits, and this bill needs more.",
+                  "Whole numbers: multiply by `n_runs` and divide with `//`."),
+}  # fmt: skip
+_ELSE = Why(
+    "The total is the steps times what each costs, and the run's part of the reference's training.",
+    "Compare T * per_step + reference / n_runs with n_steps * 3 * learner_forward * n_chosen.",
+)
+
+
+def _checked(answer: Any, given: dict[str, int]) -> tuple[int, int | None]:
+    got = answer(**given)
+    require(
+        isinstance(got, tuple) and len(got) == 2,
+        "The answer is a tuple of two: the cost of a step, and the steps to be saved.",
+        got=got,
+        example=given,
+    )
+    require(
+        type(got[0]) is int and (got[1] is None or type(got[1]) is int),
+        "Both must be plain integers; the second may be None.",
+        cause="`/` gives a float.",
+        cure="`//`, with care which way it rounds.",
+        got=got,
+        example=given,
+    )
+    return got
+
+
+def _demand(
+    answer: Any, cases: list[dict[str, int]], said: str, part: slice, slips: tuple[str, ...]
+) -> None:
+    """Ask for all cases; name the one mistake that explains every answer, if there is one."""
+    answers = [(given, billed(given), _checked(answer, given)) for given in cases]
+
+    def explains(slip: str) -> bool:
+        return all(got[part] == billed(given, slip)[part] for given, _, got in answers)
+
+    for given, expected, got in answers:
+        if got[part] != expected[part]:
+            why = next((_SLIPS[slip] for slip in slips if explains(slip)), _ELSE)
+            require(False, said, **why._asdict(), expected=expected, got=got, example=given)
+
+
+@EXERCISE.stage("a step")
+def _bill_step(answer: Any, seed: int) -> None:
+    cases = [case(100 * seed + i) for i in range(6)]
+    slips = ("forward", "chosen", "rest", "no reference", "no learner", "backward", "reuse")
+    _demand(answer, cases, "A step with selection costs another number.", slice(0, 1), slips)
+
+
+@EXERCISE.stage("one run")
+def _bill_run(answer: Any, seed: int) -> None:
+    cases = [case(100 * seed + i) for i in range(20)]
+    slips = ("free", "once", "super", "rounded")
+    _demand(answer, cases, "With one run, another number of steps is right.", slice(1, 2), slips)
+
+
+@EXERCISE.stage("several runs")
+def _bill_shared(answer: Any, seed: int) -> None:
+    cases = [case(100 * seed + i, n_runs=n_runs) for i in range(8) for n_runs in (2, 7, 30)]
+    said = "With several runs for one reference, another number of steps is right."
+    _demand(answer, cases, said, slice(0, 2), ("unshared",))
+
+
+@EXERCISE.stage("as dear")
+def _bill_equal(answer: Any, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    cases = []
+    for n_runs in (1, 3):
+        forward, n_chosen = (int(n) for n in rng.integers(2, 50, 2))
+        # A step costs 3 plain ones, and the reference as much as 3 plain steps of each run.
+        found = (forward, forward, n_chosen, 3 * n_chosen, 300, 3 * n_runs, n_runs)
+        cases.append(dict(zip(NAMES, found, strict=True)))
+    said = "At this number of saved steps both runs cost exactly the same."
+    _demand(answer, cases, said, slice(0, 2), ("at most",))
+
+
+@EXERCISE.stage("it never pays")
+def _bill_never(answer: Any, seed: int) -> None:
+    cases = []
+    for i, n_steps in enumerate((1, 1, 2)):
+        given = case(100 * seed + i) | {"n_steps": n_steps}
+        cases.append(given | {"reference_steps": 0 if i == 1 else given["reference_steps"]})
+    said = "Not even a run of one step would be cheaper here: the second must be None."
+    _demand(answer, cases, said, slice(0, 2), ("negative",))
+
+
+@EXERCISE.stage("large numbers")
+def _bill_large(answer: Any, seed: int) -> None:
+    cases = []
+    for n_runs in (1, 7):
+        forward = 10**21 + seed
+        found = (forward, forward, 5, 15, 3 * 10**6, 3 * n_runs, n_runs)
+        cases.append(dict(zip(NAMES, found, strict=True)))
+        exact = case(seed, n_runs=n_runs, scale=10**18 + 9)
+        # One FLOP more or less decides.
+        cases.append(exact | {"reference_steps": 0, "learner_forward": forward * 10**4 + 1,
+                              "reference_forward": forward * 10**4 - 1, "n_steps": 3 * 10**6,
+                              "n_chosen": 5, "n_candidates": 15})  # fmt: skip
+    said = "With the numbers of a large model the count of steps is off."
+    _demand(answer, cases, said, slice(0, 2), ("floats",))

@@ -1,0 +1,226 @@
+# %% [markdown]
+# # 13 Data selection: exercises
+#
+# A batch can be drawn, or it can be chosen. You write the score of a row, the draw by scores, the
+# score of an example that joins others, and the bill, which says when choosing pays. Then you find
+# what is wrong with selectors of other people, and in the end your own one chooses in the training
+# loop: the last task is open, learn more from the same number of steps.
+
+# %%
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from moe_teach.course import check, mine
+
+# %% [markdown]
+# ## Exercise 13.1: The score of a row
+#
+# Two models have read the same batch: the learner, which is being trained, and the reference, which
+# was trained before. The **learnability** of a row is the learner's mean loss minus the
+# reference's, in nats per target, over the targets that the row asks for. Rows are padded: a target
+# of -100 is not asked for, wherever it stands. A row that asks for nothing scores 0.
+
+
+# %%
+def row_learnability(learner_logits: Tensor, reference_logits: Tensor, targets: Tensor) -> Tensor:
+    """Score each row of a batch by what is still to be learned from it.
+
+    learner_logits, reference_logits: (B, S, V), float32 or bfloat16, of any size; compute in
+    float32. targets: (B, S), whole numbers below V, or -100.
+    Returns (B,) in float32, without a gradient.
+    """
+    ### BEGIN SOLUTION
+    n_asked = (targets != -100).sum(1)
+    sums = [
+        F.cross_entropy(
+            logits.detach().float().transpose(1, 2), targets, ignore_index=-100, reduction="none"
+        ).sum(1)
+        for logits in (learner_logits, reference_logits)
+    ]
+    return (sums[0] - sums[1]) / n_asked.clamp(min=1)
+    ### END SOLUTION
+
+
+# %%
+check("13.1", row_learnability)
+
+# %% [markdown]
+# Three kinds of rows, a learner that has seen nothing, and a reference that has seen clean text:
+# Python, shuffled bytes of it, and bytes drawn evenly. What would each score choose first?
+
+# %% tags=["play"]
+from moe_teach.chapters.ch13_data_selection.experiments.stream import CONFIG, reference, stream
+from moe_teach.train.seeding import seeded_model
+
+score = mine("13.1")
+batches = stream(0.6, 80, seed=0)
+batch, learner = batches.at(0), seeded_model(CONFIG, 0)
+with torch.no_grad():
+    ours, theirs = learner(batch.inputs).logits, reference()(batch.inputs).logits
+hard = F.cross_entropy(ours.transpose(1, 2), batch.targets, reduction="none").mean(1)
+by_row = {"learner's loss": hard, "learnability": score(ours, theirs, batch.targets)}
+for name, scores in by_row.items():
+    for number, domain in enumerate(batches.domains):
+        print(f"{name:15} {domain:12} {scores[batch.domain_ids == number].mean():.2f} nats")
+
+# %% [markdown]
+# ## Exercise 13.2: Drawn, not sorted
+#
+# A batch is drawn: the first row is row $i$ with a probability proportional to
+# $\exp(\text{scale} \cdot \text{score}_i)$, the second one with the same odds among the rows that
+# are left, and so on. Then every row has a chance, and a higher score a better one.
+#
+# - Scores may be as large as a thousand, either way; still the odds must be right, also those of
+#   two rows that are both a thousand below the best.
+# - At scale 0 all rows have equal odds. An infinite scale is the limit: the highest scores are
+#   taken, and **of equal scores each row with equal odds**.
+# - All chance comes from `drawn`: the same state of it gives the same rows, and each call moves it
+#   on.
+
+
+# %%
+def draw_rows(scores: Tensor, n_chosen: int, scale: float, drawn: torch.Generator) -> Tensor:
+    """Draw rows without replacement, with odds exp(scale * score).
+
+    scores: (N,), finite; n_chosen: 1 to N; scale: 0 or more, perhaps math.inf.
+    Returns the places of the rows, (n_chosen,) in int64, each once and in any order.
+    """
+    ### BEGIN SOLUTION
+    noise = -torch.empty(len(scores), dtype=torch.float64).exponential_(generator=drawn).log()
+    if math.isinf(scale):
+        order = noise.argsort()
+        return order[scores[order].argsort(descending=True, stable=True)][:n_chosen]
+    return (scale * scores.double() + noise).topk(n_chosen).indices
+    ### END SOLUTION
+
+
+# %%
+check("13.2", draw_rows)
+
+# %% [markdown]
+# The rows above, by your score and your draw: of which kind are 16 of 80?
+
+# %% tags=["play"]
+draw = mine("13.2")
+for scale in (0.0, 1.0, 4.0, math.inf):
+    rows = draw(by_row["learnability"], 16, scale, torch.Generator().manual_seed(0))
+    counts = torch.bincount(batch.domain_ids[rows], minlength=len(batches.domains)).tolist()
+    print(f"scale {scale:3}:", dict(zip(batches.domains, counts, strict=True)))
+
+# %% [markdown]
+# ## Exercise 13.3: Who goes with whom
+#
+# In a contrastive batch every left name is compared with every right one. The logit of pair
+# $(i, j)$ says whether left name i belongs to right name j, and only $(i, i)$ does: its loss is
+# $-\log \text{sigmoid}(\text{logit})$ on the diagonal, and $-\log \text{sigmoid}(-\text{logit})$
+# elsewhere. The loss of a batch is the sum over **all** pairs of its members, and its learnability
+# the learner's loss minus the reference's.
+#
+# Some candidates are chosen already. By how much would the batch's learnability grow if candidate
+# $i$ joined them?
+
+
+# %%
+def gain_given(learner_logits: Tensor, reference_logits: Tensor, chosen: Tensor) -> Tensor:
+    """Score each candidate by what it adds to the learnability of those that are chosen.
+
+    learner_logits, reference_logits: (N, N), of any size; chosen: the places of the chosen in
+    int64, each once, perhaps none.
+    Returns (N,) in float32, without a gradient; minus infinity for who is chosen already.
+    """
+    ### BEGIN SOLUTION
+    signs = 2 * torch.eye(len(learner_logits)) - 1
+    learner, reference = (
+        -F.logsigmoid(signs * logits.detach()) for logits in (learner_logits, reference_logits)
+    )
+    scores = learner - reference
+    gain = scores.diagonal() + scores[:, chosen].sum(1) + scores[chosen].sum(0)
+    return gain.index_fill(0, chosen, -torch.inf)
+    ### END SOLUTION
+
+
+# %%
+check("13.3", gain_given)
+
+# %% [markdown]
+# With your gain and your draw a batch is built in chunks: 24 of 120 pairs of names, of which six in
+# ten do not belong together. Beside it the same number of pairs, each by its own score.
+
+# %% tags=["play"]
+from moe_teach.chapters.ch13_data_selection.experiments.joint import reference as pair_reference
+from moe_teach.chapters.ch13_data_selection.experiments.towers import seeded_matcher
+from moe_teach.data.pairs import name_pairs
+
+gain = mine("13.3")
+pairs = name_pairs("train").draw(120, junk=0.6, seed=0)
+with torch.no_grad():
+    ours, theirs = seeded_matcher(0)(pairs), pair_reference()(pairs)
+for n_chunks in (1, 8):
+    drawn, chosen = torch.Generator().manual_seed(0), torch.arange(0)
+    for _ in range(n_chunks):
+        scores = gain(ours, theirs, chosen)
+        free = scores.isfinite().nonzero()[:, 0]
+        chosen = torch.cat([chosen, free[draw(scores[free], 24 // n_chunks, 4.0, drawn)]])
+    print(f"{n_chunks} chunks: {pairs.is_true[chosen].double().mean():.0%} belong together")
+
+# %% [markdown]
+# ## Exercise 13.4: The bill
+#
+# Selection saves steps and makes each of them dearer. In FLOPs:
+#
+# - training on a row costs three of the learner's forward passes;
+# - with selection, each step first scores all candidates: a forward pass of the learner and one of
+#   the reference for each. Then it trains on the chosen rows, from the beginning;
+# - the reference was trained before, for `reference_steps` steps of `n_chosen` rows. `n_runs` runs
+#   share that evenly.
+#
+# A run without selection takes `n_steps` steps. How many of them must a run with selection save, at
+# least, so that it costs **less** in all?
+
+
+# %%
+def steps_to_save(
+    learner_forward: int,
+    reference_forward: int,
+    n_chosen: int,
+    n_candidates: int,
+    n_steps: int,
+    reference_steps: int,
+    n_runs: int,
+) -> tuple[int, int | None]:
+    """Count the FLOPs of a step with selection, and the least number of steps it has to save.
+
+    learner_forward, reference_forward: FLOPs of one row's forward pass; n_chosen, n_candidates:
+    rows of a step. All at least 1, reference_steps at least 0; they may be far beyond 2 ** 53.
+    Returns two plain integers; the second is None where even a run of one step costs too much.
+    """
+    ### BEGIN SOLUTION
+    plain = 3 * learner_forward * n_chosen
+    per_step = plain + n_candidates * (learner_forward + reference_forward)
+    reference = 3 * reference_forward * n_chosen * reference_steps
+    most = (n_runs * n_steps * plain - reference - 1) // (n_runs * per_step)
+    return per_step, n_steps - most if most >= 1 else None
+    ### END SOLUTION
+
+
+# %%
+check("13.4", steps_to_save)
+
+# %% [markdown]
+# The bill of the lesson's stream: 2,500 steps of 8 rows, a reference of the same size that learned
+# for 250 steps, and filter ratios from a third to 90 %.
+
+# %% tags=["play"]
+from moe_teach.chapters.ch13_data_selection.experiments.stream import BATCH, LENGTH, REFERENCE_STEPS
+from moe_teach.cost.compute import forward_flops
+
+bill = mine("13.4")
+row = forward_flops(CONFIG, LENGTH // 2) * LENGTH
+for n_candidates in (12, 16, 40, 80):
+    for n_runs in (1, 10):
+        step, saved = bill(row, row, BATCH, n_candidates, 2500, REFERENCE_STEPS, n_runs)
+        cost = f"{step / (3 * row * BATCH):.2f} plain steps"
+        print(f"{BATCH} of {n_candidates}, {n_runs:2} runs: a step costs {cost}; to save: {saved}")

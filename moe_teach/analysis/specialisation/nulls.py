@@ -14,8 +14,8 @@ from moe_teach.config import refuse
 class Null:
     """A measured value beside the values that chance gave: their mean and the middle 95 %.
 
-    `values` are those of the draws. `p_value` is the share of draws that reach the measured value, itself counted as one of them,
-    so that it is never 0 (Phipson and Smyth 2010).
+    `values` are those of the draws. `p_value` is the share of draws that reach the measured value,
+    itself counted as one of them, so that it is never 0 (Phipson and Smyth 2010).
     """
 
     measured: float
@@ -44,7 +44,7 @@ def permutation_null(
     """Measure again with the labels permuted, `n` times.
 
         permutation_null(lambda l: mutual_information(ids, l), domains, units=sequence_ids)
-        permutation_null(lambda l: conditional_information(ids, l, token_ids), domains, within=token_ids)
+        permutation_null(lambda l: conditional_information(ids, l, tokens), domains, within=tokens)
 
     Args:
         measure: of labels (T,) -> a number.

@@ -13,6 +13,7 @@ CHAPTERS = (
     "ch09_triton_dispatch",
     "ch10_triton_experts",
     "ch11_reading_the_router",
+    "ch12_specialise_and_compose",
     "ch13_data_selection",
     "ch14_memory",
     "ch15_serving",
@@ -25,6 +26,7 @@ WITH_EXPERIMENTS = (
     "ch06_load_balancing",
     "ch07_modern_moe",
     "ch11_reading_the_router",
+    "ch12_specialise_and_compose",
     "ch13_data_selection",
 )
 """The rooms whose lessons draw the reader's run over stored runs of several seeds."""

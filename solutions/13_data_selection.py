@@ -309,8 +309,9 @@ for fault in ("", *FAULTS):
 #
 # Join your parts to a selector. The stream is hard and small: of 40 rows a step, 24 are noise on
 # average, ten repeat one letter, and six follow a chain in which each letter has three likely
-# successors. A model that is a table of bigrams learns from 8 of the 40, for 80 steps. Without selection it
-# reaches 1.319 nats on clean rows, half chain and half repeated. Reach **0.8 nats** or less.
+# successors. A model that is a table of bigrams learns from 8 of the 40, for 80 steps. Without
+# selection it reaches 1.319 nats on clean rows, half chain and half repeated. Reach **0.8 nats** or
+# less.
 #
 # The loop asks for three things: `n_candidates`, a `name` that differs where choices do, and
 # `choose`. It leaves the model as it was, mode included; it scores it in evaluation mode; and a

@@ -3,6 +3,7 @@
 from moe_teach.chapters.ch13_data_selection import (
     draw_rows,
     gain_given,
+    questions,
     row_learnability,
     steps_to_save,
 )
@@ -13,4 +14,4 @@ EXERCISES = (
     gain_given.EXERCISE,
     steps_to_save.EXERCISE,
 )
-QUESTIONS = ()
+QUESTIONS = questions.QUESTIONS

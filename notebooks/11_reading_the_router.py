@@ -24,7 +24,7 @@ from moe_teach.analysis.specialisation.information import (
     conditional_information,
     mutual_information,
 )
-from moe_teach.analysis.specialisation.null import (
+from moe_teach.analysis.specialisation.nulls import (
     permutation_null,
     permuted,
     permuted_by_sequence,
@@ -192,17 +192,17 @@ show(permuted)
 tokens = routes.token_ids
 for layer, own in enumerate(routes.expert_ids.unbind(1)):
     null = permutation_null(
-        lambda d, own=own: conditional_information(own, d, tokens), domains, 9, within=tokens
+        lambda d, own=own: conditional_information(own, d, tokens), domains, n=9, within=tokens
     )
-    print(f"layer {layer}: {null.observed:.3f} bits beyond the token; dealt within the token "
-          f"{null.band[0]:.3f} to {null.band[1]:.3f}")  # fmt: skip
+    print(f"layer {layer}: {null.measured:.3f} bits beyond the token; dealt within the token "
+          f"{null.low:.3f} to {null.high:.3f}")  # fmt: skip
 
 # %% tags=["nbval-check-output"]
-wrong = permutation_null(lambda d: conditional_information(chosen, d, tokens), domains, 3)
+wrong = permutation_null(lambda d: conditional_information(chosen, d, tokens), domains, n=3)
 right = permutation_null(
-    lambda d: conditional_information(chosen, d, tokens), domains, 3, within=tokens
+    lambda d: conditional_information(chosen, d, tokens), domains, n=3, within=tokens
 )
-assert right.observed < 1e-9 and max(right.values) < 1e-9 and max(wrong.values) < 1e-9
+assert right.measured < 1e-9 and max(right.values) < 1e-9 and max(wrong.values) < 1e-9
 print("PASS: a table tells nothing beyond the token, however domains are dealt")
 
 # %% [markdown]

@@ -38,6 +38,7 @@ OF_THEIR_OWN = {
     "cache": "moe_teach.bench.memory.study",
     "gpu": "moe_teach.bench.gpu.cli",
     "memory": "moe_teach.bench.memory.cli",
+    "routes": "moe_teach.bench.routes",
     "serve": "moe_teach.bench.serve.cli",
 }
 KERNEL_GRIDS = ("models", "toy")
@@ -60,7 +61,8 @@ def parser() -> argparse.ArgumentParser:
         "All about the GPU at hand, in a few minutes: moe-teach bench gpu --help. A model of 13 GB "
         "inside 4 GB: moe-teach bench memory --help. Caches of experts on traces: moe-teach bench "
         "cache --help. Servers under load and abuse: moe-teach bench serve --help. The grader on a "
-        "made class: moe-teach bench grade --help"
+        "made class: moe-teach bench grade --help. What recording routes costs: moe-teach bench "
+        "routes --help"
     )
     result = argparse.ArgumentParser(prog="moe-teach bench", description=description, epilog=more)
     result.add_argument("what", choices=VERBS, help="what to time")

@@ -32,8 +32,8 @@ def add_verbs(verbs: Any) -> None:
     out.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="hf: of weights")
     out.add_argument("--experts", default="F32", metavar="KIND", help="gguf: as Q8_0, Q4_0, MXFP4")
     out.add_argument("--check", action="store_true", help="hf: compare it with transformers")
-    into = _add(verbs, "import", "turn a released checkpoint into one of the course's", bring_in)
-    into.add_argument("source", metavar="FOLDER", help="a released checkpoint, or its hub name")
+    into = _add(verbs, "import", "save a released checkpoint, or another model, as ours", bring_in)
+    into.add_argument("source", metavar="SOURCE", help=f"its hub name, {SOURCE}")
     into.add_argument("--to", required=True, metavar="FOLDER", help="where the model is saved")
     into.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="of weights")
 
@@ -70,24 +70,41 @@ def export(arguments: argparse.Namespace) -> int:
 
 
 def bring_in(arguments: argparse.Namespace) -> int:
-    """Open a released checkpoint and save it in the course's own form."""
-    import torch
-
-    from moe_teach.checkpoint.hf_import import import_hf
+    """Open a model wherever it comes from and save it in the course's own form."""
     from moe_teach.checkpoint.layouts import layout_named
     from moe_teach.checkpoint.native import save_model
     from moe_teach.cost import n_params_active, n_params_total
 
     with in_sentences() as told:
-        dtype = arguments.dtype and getattr(torch, arguments.dtype)
-        opened = import_hf(arguments.source, dtype or None)
+        opened = _opened(arguments)
         save_model(arguments.to, opened.model, **_texts(opened))
         config = opened.model.config
+        form = layout_named(opened.layout).title if opened.layout else "A model of the course"
         print(
-            f"{layout_named(opened.layout).title}, {n_params_total(config):,} parameters, of which "
+            f"{form}, {n_params_total(config):,} parameters, of which "
             f"a token uses {n_params_active(config):,}; saved in {arguments.to}."
         )
     return USAGE if told else DONE
+
+
+def _opened(arguments: argparse.Namespace) -> "Opened":
+    """Open what the course knows by name or file, and all else as a released checkpoint."""
+    import torch
+
+    from moe_teach.checkpoint import store
+    from moe_teach.checkpoint.hf_import import import_hf
+    from moe_teach.train.shipped import CARD, shipped_names
+    from moe_teach.train.sources import SHIPPED, open_source
+
+    dtype = arguments.dtype and getattr(torch, arguments.dtype)
+    place = Path(arguments.source)
+    is_ours = arguments.source in (SHIPPED, *shipped_names()) or place.suffix == ".toml"
+    if not (is_ours or store.exists(place) or (place / CARD).is_file()):
+        return import_hf(arguments.source, dtype or None)
+    opened = open_source(arguments.source)
+    if dtype:
+        opened.model.to(dtype)
+    return opened
 
 
 def _texts(opened: "Opened") -> dict[str, str | None]:

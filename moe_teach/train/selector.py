@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from moe_teach.checkpoint.digests import digest_of_tensors
 from moe_teach.config import ModelConfig, refuse
 from moe_teach.cost.compute import forward_flops
 from moe_teach.data.batches import NO_TARGET, Batch
@@ -28,6 +29,7 @@ from moe_teach.nn.mode import in_evaluation
 from moe_teach.seeding import mixed
 
 Rule = Literal["even", "learnability", "easy", "hard"]
+WITH_REFERENCE = ("learnability", "easy")
 
 
 @runtime_checkable
@@ -73,7 +75,7 @@ class ScoreSelector:
         seed: int = 0,
     ) -> None:
         refuse(
-            rule in ("learnability", "easy") and reference is None,
+            rule in WITH_REFERENCE and reference is None,
             f"The rule {rule!r} compares with a reference: give the model that was trained before.",
         )
         self.rule, self.n_candidates, self.reference = rule, n_candidates, reference
@@ -81,8 +83,12 @@ class ScoreSelector:
 
     @property
     def name(self) -> str:
-        """All that a choice depends on, beside weights and candidates."""
-        return f"{self.rule}-{self.n_candidates}-{self.scale:g}-{self.seed}"
+        """All that a choice depends on, beside the learner's weights and the candidates."""
+        said = f"{self.rule}-{self.n_candidates}-{self.scale:g}-{self.seed}"
+        if self.rule not in WITH_REFERENCE:
+            return said
+        # A run that went on with another reference would be neither run.
+        return f"{said}-{digest_of_tensors(self.reference.state_dict().items())[:12]}"
 
     def choose(
         self, model: nn.Module, candidates: Batch, n_chosen: int, step: int

@@ -174,3 +174,19 @@ def test_a_model_in_the_courses_own_form_is_a_source(tmp_path: Path) -> None:
 
     assert torch.equal(answers(open_source(tmp_path).model), answers(tiny("glm4_moe")))
     assert torch.equal(answers(load_model(tmp_path).model), answers(tiny("glm4_moe")))
+
+
+def test_any_model_that_the_course_opens_is_saved_as_ours(tmp_path: Path, capsys) -> None:
+    status, said = run(capsys, "import", "shipped", "--to", tmp_path / "mine")
+    assert status == 0
+    assert said.startswith("A model of the course, ")
+    saved, shipped = load_model(tmp_path / "mine"), load_shipped().model
+    assert saved.tokenizer_json is not None
+    theirs = shipped.state_dict()
+    assert all(torch.equal(t, theirs[name]) for name, t in saved.model.state_dict().items())
+    status, _ = run(
+        capsys, "import", tmp_path / "mine", "--to", tmp_path / "half", "--dtype", "bfloat16"
+    )
+    assert status == 0
+    half = load_model(tmp_path / "half").model
+    assert half.embedding.weight.dtype is torch.bfloat16

@@ -36,6 +36,14 @@ def test_each_example_comes_at_most_once(n, n_chosen, scale):
         assert chosen.tolist() == scores.argsort(descending=True)[:n_chosen].tolist()
 
 
+def test_among_equals_a_lot_decides():
+    firsts = {
+        int(choose_independently(torch.zeros(4), 1, generator(seed), scale=math.inf))
+        for seed in range(40)
+    }
+    assert firsts == {0, 1, 2, 3}
+
+
 def test_the_odds_are_those_of_drawing_one_after_the_other():
     scores, scale = torch.tensor([0.0, 1.0, 2.0]), 0.7
     weights = [math.exp(scale * float(score)) for score in scores]
@@ -100,10 +108,12 @@ def test_mistakes_are_answered_in_sentences():
     for n_chosen in (0, 4):
         with pytest.raises(ValueError, match="Of 3 examples"):
             choose_independently(scores, n_chosen, generator())
-    with pytest.raises(ValueError, match="not a number"):
-        choose_independently(torch.tensor([0.0, math.nan]), 1, generator())
-    with pytest.raises(ValueError, match="below 0"):
-        choose_independently(scores, 1, generator(), scale=-1.0)
+    for broken in (math.nan, math.inf, -math.inf):
+        with pytest.raises(ValueError, match="not a finite number"):
+            choose_independently(torch.tensor([0.0, broken]), 1, generator())
+    for scale in (-1.0, math.nan):
+        with pytest.raises(ValueError, match="0 or more"):
+            choose_independently(scores, 1, generator(), scale=scale)
     with pytest.raises(ValueError, match="equal chunks"):
         choose_jointly(torch.zeros(4, 4), 4, 3, generator())
     with pytest.raises(ValueError, match="whole number"):

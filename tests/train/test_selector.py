@@ -91,6 +91,14 @@ def test_another_selector_is_another_run(tmp_path):
         begin(ScoreSelector("hard", 6))
 
 
+def test_another_reference_is_another_run_where_the_rule_asks_one():
+    def names(rule):
+        return {ScoreSelector(rule, 6, model_of(seed)).name for seed in (1, 1, 2)}
+
+    assert len(names("learnability")) == len(names("easy")) == 2
+    assert len(names("even")) == len(names("hard")) == 1
+
+
 def test_learnability_finds_what_can_be_learned_and_hardness_the_noise(reference):
     candidates = stream(40).at(0)
     shares = {}

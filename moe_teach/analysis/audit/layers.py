@@ -7,7 +7,7 @@ from torch import Tensor
 from moe_teach.analysis.audit.report import LayerView, Word
 from moe_teach.analysis.routes.record import RouteRecord
 from moe_teach.analysis.specialisation.counting import choices_by_label
-from moe_teach.analysis.specialisation.mutual_information import mutual_information
+from moe_teach.analysis.specialisation.information import entropy, mutual_information
 from moe_teach.analysis.specialisation.nulls import permutation_null
 
 CLOSE = 0.1  # of the even share 1 / E: a margin below it is called a close call
@@ -32,10 +32,10 @@ def _view(
     load = counts.sum(0).double() / counts.sum()
 
     def settled(words: Tensor) -> float:
-        return mutual_information(ids, words, record.n_experts, len(named))
+        return mutual_information(ids, words)
 
     null = permutation_null(settled, word_ids, n=20)
-    bits = mutual_information(ids.reshape(-1, 1), ids.flatten(), *[record.n_experts] * 2)
+    bits = entropy(ids.flatten())
     return LayerView(
         name=record.layers[layer],
         expert_ids=tuple(map(tuple, ids[:n_shown].tolist())),

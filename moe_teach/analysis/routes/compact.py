@@ -16,7 +16,7 @@ domain, 295 bytes. What a capacity kept takes a bit for each choice.
 from collections.abc import Callable, Mapping
 
 import torch
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, Integer, UInt8
 from torch import Tensor
 
 from moe_teach.analysis.routes.record import RouteRecord
@@ -58,7 +58,7 @@ def from_columns(read: Callable[[str], Tensor], names: object, rows: slice) -> d
     return found
 
 
-def narrowed(ids: Int[Tensor, "..."]) -> Int[Tensor, "..."]:
+def narrowed(ids: Int[Tensor, "..."]) -> Integer[Tensor, "..."]:
     """Return ids in the narrowest dtype that holds them all."""
     low, high = (int(end) for end in ids.aminmax()) if ids.numel() else (0, 0)
     for dtype in (torch.uint8, torch.uint16):

@@ -1,9 +1,15 @@
-"""How much an expert's number says about a label of the token, in bits.
+"""How much the choice of an expert tells about a label, in bits.
 
-Every choice is one observation: a token with K experts gives K pairs (expert, label). The numbers
-are plug-in estimates, which are never below zero: chance alone gives about
-(E - 1) (labels - 1) / (2 ln 2 N) bits for N observations (Miller 1955), and much more where there
-are few of each kind. So read none of them without its null, `permutation_null`.
+    I(expert; label) = sum over cells of p(e, l) * log2( p(e, l) / (p(e) * p(l)) )
+
+Each of a token's K choices is one observation, so with K > 1 this is about one choice drawn from
+the token's K; hand in `expert_ids[:, :1]` to ask about the first choice alone. Shannon 1948.
+
+The plug-in estimate is too large: counts of chance are never quite even. Its bias is about
+(E - 1) * (labels - 1) / (2 * N * ln 2) bits for N independent observations, in the conditional
+case once for each value of what is given (Miller 1955), and more where the tokens of a text go
+together. So every value is read beside its null (`permutation_null`), and the excess over the
+null's mean is the corrected estimate.
 """
 
 from jaxtyping import Int

@@ -38,7 +38,7 @@ def bootstrap(
 ) -> Interval:
     """Return a measure's interval from drawing whole texts again, with replacement.
 
-        bootstrap(lambda t: mutual_information(ids[t], domains[t], E, D), record.sequence_ids)
+        bootstrap(lambda t: mutual_information(ids[t], domains[t]), record.sequence_ids)
 
     The basic interval (Davison and Hinkley 1997, section 5.2): twice the measured value minus the
     percentiles. For a measure that few data make too large, as mutual information, drawing again

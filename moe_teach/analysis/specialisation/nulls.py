@@ -14,8 +14,8 @@ from moe_teach.config import refuse
 class Null:
     """A measured value beside the values that chance gave: their mean and the middle 95 %.
 
-    `p_value` is the share of draws that reach the measured value, itself counted as one of them,
-    so that it is never 0 (Phipson and Smyth 2010).
+    `values` are those of the draws. `p_value` is the share of draws that reach the measured value,
+    itself counted as one of them, so that it is never 0 (Phipson and Smyth 2010).
     """
 
     measured: float
@@ -24,6 +24,7 @@ class Null:
     high: float
     p_value: float
     n: int
+    values: tuple[float, ...] = ()
 
     @property
     def excess(self) -> float:
@@ -42,9 +43,8 @@ def permutation_null(
 ) -> Null:
     """Measure again with the labels permuted, `n` times.
 
-        permutation_null(lambda l: mutual_information(ids, l, E, D), domains, units=sequence_ids)
-        permutation_null(lambda l: conditional_mutual_information(ids, l, token_ids, E, D),
-                         domains, within=token_ids)
+        permutation_null(lambda l: mutual_information(ids, l), domains, units=sequence_ids)
+        permutation_null(lambda l: conditional_information(ids, l, tokens), domains, within=tokens)
 
     Args:
         measure: of labels (T,) -> a number.
@@ -67,7 +67,26 @@ def permutation_null(
     low, high = draws.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
     # In float64 a permuted table of the same counts may differ in its last bits.
     reached = int((draws >= measured - 1e-12).sum())
-    return Null(measured, float(draws.mean()), low, high, (reached + 1) / (n + 1), n)
+    p_value, values = (reached + 1) / (n + 1), tuple(draws.tolist())
+    return Null(measured, float(draws.mean()), low, high, p_value, n, values)
+
+
+def permuted(
+    labels: Int[Tensor, " T"], drawn: torch.Generator, within: Int[Tensor, " T"] | None = None
+) -> Int[Tensor, " T"]:
+    """Return the labels in another order, within each value of `within` where it is given."""
+    return _within(labels, within)(drawn)
+
+
+def permuted_by_sequence(
+    labels: Int[Tensor, " T"], sequence_ids: Int[Tensor, " T"], drawn: torch.Generator
+) -> Int[Tensor, " T"]:
+    """Return labels that are dealt out anew to whole sequences; each sequence has one label.
+
+    Raises:
+        ValueError: a sequence has tokens of two labels.
+    """
+    return _by_units(labels, sequence_ids)(drawn)
 
 
 def _demand(labels: Tensor, n: int, within: Tensor | None, units: Tensor | None) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from moe_teach.analysis.specialisation.null import permuted
+from moe_teach.analysis.specialisation.nulls import permuted
 from moe_teach.chapters.ch11_reading_the_router import bits
 from moe_teach.chapters.ch11_reading_the_router.inputs import some_routes
 from moe_teach.judging.exercise import Exercise, Words, generator, require

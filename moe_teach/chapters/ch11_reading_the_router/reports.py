@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from moe_teach.analysis.specialisation.null import permuted
+from moe_teach.analysis.specialisation.nulls import permuted
 from moe_teach.chapters.ch11_reading_the_router.bits import information
 from moe_teach.chapters.ch11_reading_the_router.inputs import some_routes
 from moe_teach.judging.exercise import generator

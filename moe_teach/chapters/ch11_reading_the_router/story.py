@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 
 from moe_teach.analysis.interventions.knock_out import without_expert
 from moe_teach.analysis.routes.record import RouteRecord
-from moe_teach.analysis.specialisation.null import permuted_by_sequence
+from moe_teach.analysis.specialisation.nulls import permuted_by_sequence
 from moe_teach.chapters.ch11_reading_the_router.experiments.pairs import CONTROL, TEMPLATES
 from moe_teach.chapters.ch11_reading_the_router.experiments.reading import counted
 from moe_teach.chapters.ch11_reading_the_router.keeping import stored_sample

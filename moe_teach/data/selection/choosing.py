@@ -32,12 +32,14 @@ def choose_independently(
         scale: per unit of the score; 0 draws evenly, infinity takes the highest.
 
     Raises:
-        ValueError: more are wanted than there are, or a score is not a number.
+        ValueError: more are wanted than there are, or a score is not a finite number.
     """
     _demand(scores, n_chosen, scale)
+    if math.isinf(scale):  # the highest; among equals, a lot decides
+        mixed = torch.randperm(len(scores), generator=drawn)
+        return mixed[scores.double().cpu()[mixed].topk(n_chosen).indices]
     noise = -torch.empty(len(scores), dtype=torch.float64).exponential_(generator=drawn).log()
-    ranked = scores.double().cpu() if math.isinf(scale) else scale * scores.double().cpu() + noise
-    return ranked.topk(n_chosen).indices
+    return (scale * scores.double().cpu() + noise).topk(n_chosen).indices
 
 
 def choose_jointly(
@@ -62,7 +64,7 @@ def choose_jointly(
 
     Raises:
         ValueError: more are wanted than there are, the chunks are not equal, or a score is not a
-            number.
+            finite number.
     """
     refuse(
         n_chunks < 1 or n_chosen % n_chunks != 0,
@@ -105,5 +107,6 @@ def _demand(scores: Tensor, n_chosen: int, scale: float) -> None:
         not 1 <= n_chosen <= len(scores),
         f"Of {len(scores)} examples, between 1 and {len(scores)} can be chosen, not {n_chosen}.",
     )
-    refuse(scale < 0, f"The scale must not be below 0, but it is {scale}.")
-    refuse(bool(torch.isnan(scores).any()), "A score is not a number, so nothing can be ranked.")
+    refuse(not scale >= 0, f"The scale must be 0 or more, but it is {scale}.")
+    finite = bool(torch.isfinite(scores).all())
+    refuse(not finite, "A score is not a finite number, so nothing can be ranked.")

@@ -12,7 +12,7 @@ from moe_teach.analysis.specialisation.information import (
     conditional_information,
     mutual_information,
 )
-from moe_teach.analysis.specialisation.null import permutation_null, permuted_by_sequence
+from moe_teach.analysis.specialisation.nulls import permutation_null, permuted_by_sequence
 
 N_DEALS = 19  # above all of them by chance: once in 20
 Measure = Callable[[Tensor], float]  # domains -> bits
@@ -43,11 +43,11 @@ def _of_layer(record: RouteRecord, ids: Int[Tensor, "T K"], n_deals: int) -> dic
     def beyond(labels: Tensor) -> float:
         return conditional_information(ids, labels, tokens)
 
-    known = permutation_null(beyond, domains, n_deals, within=tokens)
+    known = permutation_null(beyond, domains, n=n_deals, within=tokens)
     return {
         "bits": plain(domains),
         "chance": _highest_among_texts(plain, record, n_deals),
-        "by_token": permutation_null(plain, domains, n_deals, within=tokens).mean,
+        "by_token": permutation_null(plain, domains, n=n_deals, within=tokens).mean,
         "beyond": known.excess,
         "beyond_null": max(known.values) - known.mean,
         "beyond_texts": _highest_among_texts(beyond, record, n_deals) - known.mean,

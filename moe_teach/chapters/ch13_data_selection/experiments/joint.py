@@ -21,7 +21,7 @@ from moe_teach.chapters.ch13_data_selection.experiments.towers import (
 from moe_teach.data.pairs import WIDTH, NameTable, Pairs, name_pairs
 from moe_teach.data.selection.choosing import choose_independently, choose_jointly, n_candidates
 from moe_teach.seeding import mixed
-from moe_teach.train.horizons import Horizon
+from moe_teach.train.horizons import Horizon, chosen, search
 
 BATCH, FILTER, CHUNKS, SCALE = 24, 0.8, 8, 4.0
 REFERENCE_STEPS, REFERENCE_SEED = 600, 100
@@ -52,6 +52,24 @@ COMPARED: Mapping[str, Matching] = MappingProxyType(
 )
 RATES = (0.001, 0.002, 0.004, 0.008)
 LENGTHS = (200, 600, 2000)
+LASTING = {
+    name: COMPARED[name] for name in COMPARED if name.startswith(("uniform", "indep", "joint"))
+}
+"""What is compared at three times the length, too; at ten times, with junk only."""
+SEARCHED = search(COMPARED, LENGTHS[:1], RATES)
+BEST: Mapping[str, float] = MappingProxyType(
+    dict.fromkeys(COMPARED, 0.004)
+    | dict.fromkeys(
+        ("uniform, junk", "easy, junk", "uniform, clean", "joint, clean", "easy, clean"), 0.002
+    )
+    | {"hard, junk": 0.008}
+)
+"""The best of four rates of `13_joint_rates`, at the shortest length."""
+SHORT = chosen(COMPARED, {LENGTHS[0]: BEST})
+LONGER = chosen(LASTING, {LENGTHS[1]: {name: BEST[name] for name in LASTING}})
+LONGEST = chosen(
+    LASTING, {LENGTHS[2]: {name: BEST[name] for name in LASTING if name.endswith("junk")}}
+)
 
 
 @cache
@@ -80,6 +98,7 @@ def reference() -> Matcher:
 def measure_matching(horizon: Horizon, seed: int) -> dict[str, Any]:
     """Train one matcher; give its curve over steps, operations and seconds."""
     setting: Matching = horizon.setting
+    asked(), reference()  # made once for all runs, so their time is nobody's
     matcher = seeded_matcher(seed)
     optimizer = torch.optim.AdamW(matcher.parameters(), lr=horizon.lr, betas=(0.9, 0.95))
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, horizon.steps)

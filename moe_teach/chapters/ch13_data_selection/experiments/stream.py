@@ -19,7 +19,7 @@ from moe_teach.data.tokenizer import ByteTokenizer, encode_domains
 from moe_teach.nn.model import Model
 from moe_teach.train.config import TrainConfig
 from moe_teach.train.evaluate import evaluate
-from moe_teach.train.horizons import Horizon
+from moe_teach.train.horizons import Horizon, chosen, search
 from moe_teach.train.loop import Trainer
 from moe_teach.train.seeding import seeded_model
 from moe_teach.train.selector import Rule, ScoreSelector, selected
@@ -161,4 +161,22 @@ def settings_of(junk: float, rules: tuple[str, ...]) -> dict[str, Stream]:
 
 RATES = (0.002, 0.004, 0.008, 0.016)
 COMPARED = settings_of(JUNK, tuple(RULES)) | settings_of(0.0, ("uniform", "learnability"))
+LASTING = {name: COMPARED[name] for name in COMPARED if name.startswith(("uniform", "learn"))}
+"""What is compared at three times the length, too; at ten times, with junk only."""
 LENGTHS = (250, 750, 2500)
+SEARCHED = search(COMPARED, LENGTHS[:1], RATES)
+BEST: Mapping[str, float] = MappingProxyType(
+    dict.fromkeys(COMPARED, 0.004) | {"hard, junk": 0.008, "learnability, clean": 0.008}
+)
+"""The best of four rates of `13_stream_rates`, at the shortest length."""
+SHORT = chosen(COMPARED, {LENGTHS[0]: BEST})
+LONGER = chosen(LASTING, {LENGTHS[1]: {name: BEST[name] for name in LASTING}})
+LONGEST = chosen(
+    LASTING, {LENGTHS[2]: {name: BEST[name] for name in LASTING if name.endswith("junk")}}
+)
+FILTERS = {
+    f"filter {ratio:.0%}": Horizon(
+        f"filter {ratio:.0%}", Stream(rule="learnability", filter_ratio=ratio), LENGTHS[0], 0.004
+    )
+    for ratio in (0.5, 0.8, 0.9)
+}

@@ -224,3 +224,152 @@ for n_candidates in (12, 16, 40, 80):
         step, saved = bill(row, row, BATCH, n_candidates, 2500, REFERENCE_STEPS, n_runs)
         cost = f"{step / (3 * row * BATCH):.2f} plain steps"
         print(f"{BATCH} of {n_candidates}, {n_runs:2} runs: a step costs {cost}; to save: {saved}")
+
+# %% [markdown]
+# ## Exercise 13.5: Find what is wrong: Selectors of other people
+#
+# Seven selectors draw rows by their learnability, in the loop as it stands:
+# `choose(model, candidates, n_chosen, step)` gives the places of rows. A choice may depend on the
+# weights, the candidates, a seed and the step, and on nothing else. One selector is right; each of
+# the others has one fault:
+#
+# | name | the fault |
+# | --- | --- |
+# | `"left asleep"` | puts the model into evaluation mode and leaves it there |
+# | `"twice"` | may name a row twice |
+# | `"awake"` | scores the learner in the mode it finds it in, with dropout at work |
+# | `"history"` | draws from a generator that lives on: stopped and resumed, it chooses others |
+# | `"no step"` | draws the same luck at every step, resumed or not |
+# | `"sign"` | prefers what the learner knows and the reference does not |
+#
+# You cannot read them, only ask them. `make()` gives the selector anew, as after a restart.
+# `row_losses(model, candidates)` of the library gives each row's loss, in evaluation mode.
+
+# %%
+from moe_teach.train.selector import row_losses
+
+
+# %%
+def name_fault(make, model, reference, candidates, n_chosen) -> str:
+    """Name a selector's fault, or "healthy".
+
+    make: a function without arguments that gives the selector anew; model: the learner, with
+    dropout, whose mode you may change; reference: the one that the selector compares with.
+    candidates: a batch of 40 rows, n_chosen: 8. Steps count from 0; ask as often as you like.
+    """
+    ### BEGIN SOLUTION
+
+    def rows_of(selector, step):
+        return sorted(selector.choose(model, candidates, n_chosen, step).tolist())
+
+    steps = range(6)
+    model.train()
+    first = rows_of(make(), 0)
+    if not model.training:
+        return "left asleep"
+    if len(set(first)) < n_chosen:
+        return "twice"
+    model.eval()
+    anew = [rows_of(make(), step) for step in steps]
+    selector = make()
+    if [rows_of(selector, step) for step in steps] != anew:
+        return "history"
+    if all(rows == anew[0] for rows in anew):
+        return "no step"
+    model.train()
+    if [rows_of(make(), step) for step in steps] != anew:
+        return "awake"
+    gain = row_losses(model, candidates) - row_losses(reference, candidates)
+    return "healthy" if gain[torch.tensor(anew)].mean() > gain.mean() else "sign"
+    ### END SOLUTION
+
+
+# %%
+check("13.5", name_fault)
+
+# %% [markdown]
+# What does each of them do to the rows that are chosen? Mean learnability of the chosen rows, in
+# nats, over ten steps; all 40 candidates have about 0.
+
+# %% tags=["play"]
+from moe_teach.chapters.ch13_data_selection.suspects import FAULTS, case
+
+name_it = mine("13.5")
+for fault in ("", *FAULTS):
+    given = case(fault, seed=7)
+    gain_of = row_losses(given["model"], given["candidates"]) - row_losses(
+        given["reference"], given["candidates"]
+    )
+    selector = given["make"]()
+    chosen = [selector.choose(given["model"], given["candidates"], 8, step) for step in range(10)]
+    print(f"{name_it(**case(fault, seed=7)):12} {gain_of[torch.stack(chosen)].mean():.2f}")
+
+# %% [markdown]
+# ## Exercise 13.6: Open task: your selector in the loop
+#
+# Join your parts to a selector. The stream is hard and small: of 40 rows a step, 24 are noise on
+# average, ten repeat one letter, and six follow a chain in which each letter has three likely
+# successors. A model that is a table of bigrams learns from 8 of the 40, for 80 steps. Without
+# selection it reaches 1.319 nats on clean rows, half chain and half repeated. Reach **0.8 nats** or
+# less.
+#
+# The loop asks for three things: `n_candidates`, a `name` that differs where choices do, and
+# `choose`. It leaves the model as it was, mode included; it scores it in evaluation mode; and a
+# choice depends on weights, candidates, seed and step alone.
+
+# %%
+from moe_teach.data.batches import Batch
+from moe_teach.seeding import mixed
+
+
+# %%
+class MySelector:
+    """Chooses rows for the training loop.
+
+    n_candidates: rows of a super-batch; reference: a model in evaluation mode; both models give
+    logits (B, S, V) as `model(inputs).logits`. candidates.inputs, candidates.targets: (B, S).
+    choose returns n_chosen different places in int64. self.score is your answer to 13.1, self.draw
+    the one to 13.2; `mixed(seed, step)` makes one seed of two numbers.
+    """
+
+    def __init__(self, n_candidates: int, reference: torch.nn.Module, seed: int) -> None:
+        self.score, self.draw = mine("13.1"), mine("13.2")
+        ### BEGIN SOLUTION
+        self.n_candidates, self.reference, self.seed = n_candidates, reference, seed
+        self.name = f"mine-{n_candidates}-{seed}"
+        ### END SOLUTION
+
+    def choose(self, model: torch.nn.Module, candidates: Batch, n_chosen: int, step: int) -> Tensor:
+        ### BEGIN SOLUTION
+        was_training = model.training
+        with torch.no_grad():
+            ours = model.eval()(candidates.inputs).logits
+            theirs = self.reference(candidates.inputs).logits
+        model.train(was_training)
+        scores = self.score(ours, theirs, candidates.targets)
+        drawn = torch.Generator().manual_seed(mixed(self.seed, step))
+        return self.draw(scores, n_chosen, 8.0, drawn)
+        ### END SOLUTION
+
+
+# %%
+check("13.6", MySelector)
+
+# %% [markdown]
+# The same selector in the course's training loop, on text: 30 steps of 8 of 40 rows, six in ten of
+# them junk. How many of the rows that it learned from were text?
+
+# %% tags=["play"]
+from moe_teach.train.config import TrainConfig
+from moe_teach.train.loop import Trainer
+from moe_teach.train.selector import selected
+
+Mine = mine("13.6")
+batches = stream(0.6, 40, seed=1)
+learner, selector, clean = seeded_model(CONFIG, 1), Mine(40, reference(), 1), 0
+trainer = Trainer(learner, TrainConfig(steps=30, batch_size=BATCH, seq_len=LENGTH, warmup=5))
+for step in range(30):
+    chosen = selected(selector, learner, batches.at(step), BATCH, step)
+    clean += int((chosen.domain_ids < len(batches.domains) - 2).sum())
+    trainer.advance(chosen)
+print(f"{clean / (30 * BATCH):.0%} of the chosen rows are text, of all candidates 40%")

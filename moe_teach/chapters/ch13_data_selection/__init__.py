@@ -3,6 +3,8 @@
 from moe_teach.chapters.ch13_data_selection import (
     draw_rows,
     gain_given,
+    my_selector,
+    name_fault,
     questions,
     row_learnability,
     steps_to_save,
@@ -13,5 +15,7 @@ EXERCISES = (
     draw_rows.EXERCISE,
     gain_given.EXERCISE,
     steps_to_save.EXERCISE,
+    name_fault.EXERCISE,
+    my_selector.EXERCISE,
 )
 QUESTIONS = questions.QUESTIONS

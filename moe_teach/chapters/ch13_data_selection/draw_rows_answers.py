@@ -90,14 +90,6 @@ def turns_the_noise_round(scores, n_chosen, scale, drawn):
 
 
 @EXERCISE.wrong(stage="large scores", says="exp(1000) is infinite")
-def multiplies_odds(scores, n_chosen, scale, drawn):
-    if math.isinf(scale):
-        return _drawn(scores, n_chosen, scale, _gumbel(scores, drawn))
-    odds = (scale * scores.double()).exp() / -_rand(scores, drawn).log()
-    return odds.topk(n_chosen).indices
-
-
-@EXERCISE.wrong(stage="large scores", says="exp(1000) is infinite")
 def trusts_the_softmax(scores, n_chosen, scale, drawn):
     if math.isinf(scale):
         return _drawn(scores, n_chosen, scale, _gumbel(scores, drawn))

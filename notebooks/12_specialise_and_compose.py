@@ -413,10 +413,11 @@ for i, n in enumerate(BTX_AT):
           f"minus one dense model {paired(frozen, jointly)}")  # fmt: skip
 
 # %% [markdown]
-# **What to see.** With the frozen trunk the merged model keeps a part of what the branches know,
-# more than with the averaged one; at 150 steps the averaged one is worse than the seed it came
-# from. (Two things differ between the ways, what a branch trains and how trunks are joined; which
-# of them does it, these runs cannot tell.)
+# **What to see.** With the frozen trunk the merged model keeps a part of what its branches know;
+# with the averaged one next to nothing, and at 150 steps it is worse than the seed it came from.
+# (Two things differ between the ways, what a branch trains and how trunks are joined; which of them
+# does it, these runs cannot tell.) The *losses* of the two are closer than the shares, and their
+# printed intervals hold 0: averaged branches learn more, whole as they are, and then lose more.
 # Neither keeps all: a router of a few steps does not know what the oracle is told. And the plain
 # control beats both by far: if all texts may be in one place, train **one** model on them. Branches
 # are for those who cannot share their texts, or have several machines and little time.

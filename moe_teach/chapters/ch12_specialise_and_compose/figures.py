@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from moe_teach.plots.horizons import Curves, over_lengths
 from moe_teach.plots.style import HATCHES, MARKERS, PALETTE, described, figure
 
 Numbers = Sequence[float]
@@ -54,3 +55,12 @@ def gain_and_harm(points: Mapping[str, tuple[Numbers, Numbers]]) -> Figure:
         for name, (harms, losses) in points.items()
     )
     return described(drawing, f"Harm to the old domains against the new skill. {said}.")
+
+
+def at_lengths(lengths: Sequence[int], panels: Mapping[str, Curves]) -> Figure:
+    """Draw a panel for each label, and say the means of all curves at the longest length."""
+    said = "; ".join(
+        f"{label}: " + ", ".join(f"{name} {np.mean(own[-1]):.2f}" for name, own in curves.items())
+        for label, curves in panels.items()
+    )
+    return described(over_lengths(lengths, panels), f"At {lengths[-1]} steps, means. {said}.")

@@ -5,6 +5,7 @@ from moe_teach.chapters.ch13_data_selection import (
     gain_given,
     my_selector,
     name_fault,
+    questions,
     row_learnability,
     steps_to_save,
 )
@@ -17,4 +18,4 @@ EXERCISES = (
     name_fault.EXERCISE,
     my_selector.EXERCISE,
 )
-QUESTIONS = ()
+QUESTIONS = questions.QUESTIONS

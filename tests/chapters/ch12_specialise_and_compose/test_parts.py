@@ -78,3 +78,5 @@ def test_figures_say_what_they_show() -> None:
     assert "before: code 3.00; after: code 1.00" in figures.by_domain(losses, "nats").get_gid()
     drawing = figures.gain_and_harm({"lot": ([0.1, 0.3], [1.0, 2.0])})
     assert "lot: old domains +0.20, new skill 1.50" in drawing.get_gid()
+    drawing = figures.at_lengths((50, 150), {"nats": {"frozen": [[3.0, 2.0], [1.0, 2.0]]}})
+    assert "At 150 steps, means. nats: frozen 1.50." in drawing.get_gid()

@@ -48,8 +48,8 @@ def row_learnability(learner_logits: Tensor, reference_logits: Tensor, targets: 
 check("13.1", row_learnability)
 
 # %% [markdown]
-# Three kinds of rows, a learner that has seen nothing, and a reference that has seen clean text:
-# Python, shuffled bytes of it, and bytes drawn evenly. What would each score choose first?
+# A learner that has seen nothing, a reference that has seen clean text, and six kinds of rows: four
+# of text, shuffled bytes of it, and bytes drawn evenly. What would each score choose first?
 
 # %% tags=["play"]
 from moe_teach.chapters.ch13_data_selection.experiments.stream import CONFIG, reference, stream
@@ -289,7 +289,7 @@ check("13.5", name_fault)
 
 # %% [markdown]
 # What does each of them do to the rows that are chosen? Mean learnability of the chosen rows, in
-# nats, over ten steps; all 40 candidates have about 0.
+# nats, over ten steps, beside that of all 40 candidates.
 
 # %% tags=["play"]
 from moe_teach.chapters.ch13_data_selection.suspects import FAULTS, case
@@ -302,7 +302,8 @@ for fault in ("", *FAULTS):
     )
     selector = given["make"]()
     chosen = [selector.choose(given["model"], given["candidates"], 8, step) for step in range(10)]
-    print(f"{name_it(**case(fault, seed=7)):12} {gain_of[torch.stack(chosen)].mean():.2f}")
+    means = f"{gain_of[torch.stack(chosen)].mean():5.2f} chosen, {gain_of.mean():.2f} all"
+    print(f"{name_it(**case(fault, seed=7)):12} {means}")
 
 # %% [markdown]
 # ## Exercise 13.6: Open task: your selector in the loop

@@ -54,6 +54,15 @@ _SEEN = {
     "sign": Why("This selector prefers rows that the learner does better than the reference.",
                 "Mean learnability of the chosen against that of all candidates."),
 }  # fmt: skip
+_UPSIDE_DOWN = Why(
+    "A right selector prefers rows where the reference's loss is less than the learner's.",
+    "Learner minus reference, and the chosen rows above the mean.",
+)
+_HARD = Why(
+    "A high loss of the learner is not the same as high learnability: here the reference finds "
+    "the same rows harder still.",
+    "Learner minus reference, the chosen rows against the mean of all candidates.",
+)
 
 
 def _demand(answer: Any, fault: str, seed: int) -> None:
@@ -66,11 +75,14 @@ def _demand(answer: Any, fault: str, seed: int) -> None:
             got=got,
         )
         if got != fault:
+            why = _SEEN[fault]
+            if (fault, got) == ("healthy", "sign"):
+                why = _UPSIDE_DOWN if i == 0 else _HARD
             said = f"called {got!r}" if got != "healthy" else "passed as healthy"
             require(
                 False,
                 f"A selector was {said}, and it is {fault!r}.",
-                **_SEEN[fault]._asdict(),
+                **why._asdict(),
                 expected=fault,
                 got=got,
             )

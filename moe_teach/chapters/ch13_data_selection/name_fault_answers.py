@@ -32,6 +32,7 @@ def _named(make, model, reference, candidates, n_chosen, *, without="", n_steps=
         return "awake"
     gain = row_losses(model, candidates) - row_losses(reference, candidates)
     gain = -gain if without == "sign" else gain
+    gain = row_losses(model, candidates) if without == "hard" else gain
     is_low = sum(float(gain[rows].mean()) for rows in new) / n_steps < gain.mean()
     return "sign" if is_low and without != "no sign" else "healthy"
 
@@ -41,9 +42,14 @@ def compares_other_steps(*args, **kwargs):
     return _named(*args, **kwargs, without="compares steps")
 
 
-@EXERCISE.wrong(stage="healthy", says="called 'sign', and it is 'healthy'")
+@EXERCISE.wrong(stage="healthy", says="less than the learner's")
 def takes_the_sign_for_wrong(*args, **kwargs):
     return _named(*args, **kwargs, without="sign")
+
+
+@EXERCISE.wrong(stage="healthy", says="is not the same as high learnability")
+def takes_hard_for_learnable(*args, **kwargs):
+    return _named(*args, **kwargs, without="hard")
 
 
 @EXERCISE.wrong(stage="healthy", says="the name of a fault")
@@ -100,10 +106,12 @@ def in_another_order(make, model, reference, candidates, n_chosen):
         return "left asleep"
     if any(len(set(rows)) < n_chosen for rows in chosen):
         return "twice"
-    awake = [_rows(make(), model, candidates, n_chosen, 5) for _ in range(4)]
-    if any(rows != awake[0] for rows in awake):
+    again = [
+        [_rows(make(), model, candidates, n_chosen, step) for step in (5, 6, 7)] for _ in range(3)
+    ]
+    if any(rows != again[0] for rows in again):
         return "awake"
-    if _rows(selector, model, candidates, n_chosen, 5) != awake[0]:
+    if [_rows(selector, model, candidates, n_chosen, step) for step in (5, 6, 7)] != again[0]:
         return "history"
     if chosen.count(chosen[0]) == len(chosen):
         return "no step"

@@ -52,11 +52,15 @@ def _losses_as_it_is(model: nn.Module, batch: Batch) -> Float[Tensor, " B"]:
 
 
 def case(fault: str, seed: int) -> dict[str, Any]:
-    """Make a suspect, a learner that hides half of what it knows in training, and candidates."""
+    """Make a suspect, a learner that hides most of what it knows in training, and candidates."""
     reference = Bigrams(mixed(seed, 1), spread=2.0).eval()
+    model = Bigrams(mixed(seed, 2), spread=2.0, dropout=0.75)
+    if seed % 2:  # what is hard for the learner is harder still for the reference
+        reference.table.data = 2.5 * model.table.data + 0.5 * reference.table.data
+        model.eval()
     return {
         "make": lambda: Suspect(reference, fault, seed),
-        "model": Bigrams(mixed(seed, 2), spread=2.0, dropout=0.5),
+        "model": model,
         "reference": reference,
         "candidates": Chain(seed).batch(N_CANDIDATES, 3),
         "n_chosen": N_CHOSEN,

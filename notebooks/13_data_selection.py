@@ -268,6 +268,13 @@ for kind, lengths in (("junk", (250, 750, 2500)), ("clean", (250, 750))):
         )
 
 # %% [markdown]
+# **What to see.** With junk the lead in nats shrinks as the runs get longer, and over operations it
+# swings around nothing: a little saved at 750 steps, more spent at 2,500. On clean text the longer
+# run is *worse* than uniform. That goes together with something else: the reference learned for 250
+# steps on clean text, as long as uniform in the figure above, and after 750 the learner is better
+# than it. A score that asks what the reference knows better has little left to say then.
+
+# %% [markdown]
 # ## How many to look at
 #
 # JEST calls the share that is thrown away the **filter ratio**. More candidates make a better batch

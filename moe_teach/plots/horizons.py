@@ -25,7 +25,11 @@ def over_lengths(
     for ax, (label, curves) in zip(axes[0], panels.items(), strict=True):
         _draw(ax, lengths, curves)
         ax.set(ylabel=label, yscale="log" if label in logarithmic else "linear")
-    handles, names = axes[0][0].get_legend_handles_labels()
+    known: dict[str, Line2D] = {}  # a curve may be in one panel only
+    for ax in axes[0]:
+        for handle, name in zip(*ax.get_legend_handles_labels(), strict=True):
+            known.setdefault(name, handle)
+    handles, names = list(known.values()), list(known)
     handles.append(Line2D([], [], linestyle="none", marker="o", color=INK, alpha=0.5, markersize=4))
     names.append("small: one seed (lines: medians)")
     # In one column beside the panels: a row of long names is wider than the figure.

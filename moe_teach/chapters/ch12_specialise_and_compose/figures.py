@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from moe_teach.plots.horizons import Curves, over_lengths
-from moe_teach.plots.style import HATCHES, MARKERS, PALETTE, described, figure
+from moe_teach.plots.style import HATCHES, INK, MARKERS, PALETTE, described, figure
 
 Numbers = Sequence[float]
 
@@ -26,7 +26,7 @@ def by_domain(losses: Mapping[str, Mapping[str, Numbers]], label: str) -> Figure
         axes.bar(places, heights, width, label=state, alpha=0.8, **style)
         for place, domain in zip(places, domains, strict=True):
             if len(own[domain]) > 1:
-                axes.plot([place] * len(own[domain]), own[domain], ".", color="black", markersize=4)
+                axes.plot([place] * len(own[domain]), own[domain], ".", color=INK, markersize=4)
     axes.set(ylabel=label)
     axes.set_xticks(range(len(domains)), domains)
     drawing.legend(loc="outside upper center", ncols=min(4, len(losses)), fontsize=9)

@@ -2,6 +2,7 @@
 
 from moe_teach.chapters.ch12_specialise_and_compose import (
     experts_to_train,
+    fill_slots,
     merge_branches,
     my_marketplace,
     questions,
@@ -17,5 +18,6 @@ EXERCISES = (
     swap_expert.EXERCISE,
     tune_experts.EXERCISE,
     my_marketplace.EXERCISE,
+    fill_slots.EXERCISE,
 )
 QUESTIONS = questions.QUESTIONS

@@ -45,6 +45,7 @@ def model_state(seed: int, n_experts: int, dtype: torch.dtype = torch.float32) -
         rows = {"experts.w_up": (F, D), "experts.w_down": (D, F), "router.proj.weight": (D,)}
         shapes |= {f"blocks.{layer}.ffn.{n}": (n_experts, *s) for n, s in rows.items()}
         shapes |= {f"blocks.{layer}.ffn.router.expert_bias": (n_experts,)}
+        shapes |= {f"blocks.{layer}.ffn.shared_expert.w_up.weight": (F, D)}  # nobody's row
         shapes |= {f"blocks.{layer}.ffn_norm.weight": (D,)}
     return {n: torch.randn(shape, generator=source).to(dtype) for n, shape in shapes.items()}
 

@@ -43,9 +43,10 @@ def reads_after_writing(state, layer, expert, module):
 def takes_layer_11_for_layer_1(state, layer, expert, module):
     new, old = _answer(state, layer, expert, module)
     for name in state:
-        if name.startswith(f"blocks.{layer}") and ".ffn." in name:
+        part = name.partition(".ffn.")[2]
+        if name.startswith(f"blocks.{layer}") and part in module:
             new[name] = state[name].clone()
-            new[name][expert] = module[name.split(".ffn.")[1]]
+            new[name][expert] = module[part]
     return new, old
 
 

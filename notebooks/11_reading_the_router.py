@@ -29,6 +29,8 @@ from moe_teach.analysis.specialisation.nulls import (
     permuted,
     permuted_by_sequence,
 )
+
+# %%
 from moe_teach.chapters.ch11_reading_the_router import figures as plots
 from moe_teach.chapters.ch11_reading_the_router.experiments.cells import drops_by_domain
 from moe_teach.chapters.ch11_reading_the_router.experiments.models import (

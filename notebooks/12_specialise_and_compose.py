@@ -30,6 +30,8 @@ from moe_teach.checkpoint.native import load_model, save_model
 from moe_teach.compose.modules.installed import install, list_modules, remove
 from moe_teach.compose.modules.module_file import read_module, write_module
 from moe_teach.compose.modules.packing import pack
+
+# %%
 from moe_teach.compose.pruning import (
     at_random,
     best_experts,

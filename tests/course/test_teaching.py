@@ -92,8 +92,8 @@ def test_what_a_slide_says_cannot_become_markup() -> None:
 
 
 def test_a_chapter_that_is_not_there_is_refused_in_a_sentence() -> None:
-    with pytest.raises(LookupError, match="There is no chapter 11"):
-        deck_of(ROOT, 11)
+    with pytest.raises(LookupError, match="There is no chapter 77"):
+        deck_of(ROOT, 77)
 
 
 def test_minutes_are_sums_of_cards_and_of_lengths() -> None:
@@ -119,7 +119,7 @@ def test_a_plan_is_filled_in_and_other_tables_stay_as_they_are() -> None:
 
 @pytest.mark.parametrize(
     ("row", "why"),
-    [("| 03 |", "has 1 cells and its header 2"), ("| 11 | |", "There is no lesson 11")],
+    [("| 03 |", "has 1 cells and its header 2"), ("| 77 | |", "There is no lesson 77")],
 )
 def test_a_row_that_cannot_be_added_up_is_refused_in_a_sentence(row: str, why: str) -> None:
     with pytest.raises(LookupError, match=why):

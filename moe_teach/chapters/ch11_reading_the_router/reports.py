@@ -49,13 +49,11 @@ def report_of(fault: str, seed: int) -> Report:
 
     Data on which the fault would not show are drawn again.
     """
+    claim = FAULTS.get(fault, "")
     for again in range(100):
         data = _data(1000 * seed + again)
-        found = _claims(data, "")
-        told = _claims(data, fault)
-        claim = FAULTS.get(fault, "")
-        if not claim or apart(found[claim], told[claim]):
-            return Report(**data, **told)
+        if not claim or apart(_CLAIMS[claim](data, ""), _CLAIMS[claim](data, fault)):
+            return Report(**data, **{name: say(data, fault) for name, say in _CLAIMS.items()})
     raise RuntimeError(f"No data on which {fault!r} shows, from seed {seed}.")
 
 
@@ -81,24 +79,28 @@ def _data(seed: int) -> dict[str, Tensor]:
     }
 
 
-def _claims(data: dict[str, Tensor], fault: str) -> dict[str, object]:
-    ids, domains = data["expert_ids"], data["domains"]
+def _load(data: dict[str, Tensor], fault: str) -> tuple[float, ...]:
+    ids = data["expert_ids"]
     counted = ids[data["batches"] == data["batches"].max()] if fault == "last batch" else ids
     counted = counted[:, :1] if fault == "first choice" else counted
     load = torch.bincount(counted.flatten(), minlength=N_EXPERTS) / counted.numel()
-    dropped = ~data["kept"]
-    drops = [
-        dropped[domains == d].sum().item()
-        / (dropped.numel() if fault == "of all" else dropped[domains == d].numel())
-        for d in range(N_DOMAINS)
-    ]
-    return {
-        "load": tuple(round(share, 3) for share in load.tolist()),
-        "information": round(information(ids, domains, slip=fault if fault == "nats" else ""), 3),
-        "null": round(null_of(data, everything=fault == "over everything"), 3),
-        "drops": tuple(round(share, 3) for share in drops),
-        "needed": _needed(data, fault),
-    }
+    return tuple(round(share, 3) for share in load.tolist())
+
+
+def _information(data: dict[str, Tensor], fault: str) -> float:
+    slip = fault if fault == "nats" else ""
+    return round(information(data["expert_ids"], data["domains"], slip=slip), 3)
+
+
+def _null(data: dict[str, Tensor], fault: str) -> float:
+    return round(null_of(data, everything=fault == "over everything"), 3)
+
+
+def _drops(data: dict[str, Tensor], fault: str) -> tuple[float, ...]:
+    domains, dropped = data["domains"], ~data["kept"]
+    own = [dropped[domains == d] for d in range(N_DOMAINS)]
+    whole = dropped.numel() if fault == "of all" else 0
+    return tuple(round(part.sum().item() / (whole or part.numel()), 3) for part in own)
 
 
 def null_of(data: dict[str, Tensor], *, everything: bool = False) -> float:
@@ -118,3 +120,12 @@ def _needed(data: dict[str, Tensor], fault: str) -> int:
     if fault == "all tokens alike":
         weights = torch.bincount(data["domains"], minlength=N_DOMAINS).float()
     return int((data["damage"] @ weights).argmax())
+
+
+_CLAIMS = {
+    "load": _load,
+    "information": _information,
+    "null": _null,
+    "drops": _drops,
+    "needed": _needed,
+}

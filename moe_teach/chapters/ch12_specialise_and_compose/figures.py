@@ -22,7 +22,7 @@ def by_domain(losses: Mapping[str, Mapping[str, Numbers]], label: str) -> Figure
     for i, (state, own) in enumerate(losses.items()):
         places = np.arange(len(domains)) + (i + 0.5) * width - 0.4
         heights = [float(np.mean(own[domain])) for domain in domains]
-        style = {"color": PALETTE[i % 7], "hatch": HATCHES[i % 8]}
+        style = {"color": PALETTE[i % 7], "hatch": HATCHES[i % 8], "edgecolor": "white"}
         axes.bar(places, heights, width, label=state, alpha=0.8, **style)
         for place, domain in zip(places, domains, strict=True):
             if len(own[domain]) > 1:

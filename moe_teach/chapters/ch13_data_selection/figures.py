@@ -83,9 +83,8 @@ def shares(chosen: Mapping[str, Sequence[float]], there: float, label: str) -> F
     drawing, axes = figure(6.4, 0.9 + 0.42 * len(chosen))
     for i, values in enumerate(chosen.values()):
         mean = float(np.mean(values))
-        axes.barh(
-            i, mean, color=PALETTE[i % 7], hatch=HATCHES[i % len(HATCHES)], alpha=0.75, height=0.62
-        )
+        look = {"color": PALETTE[i % 7], "hatch": HATCHES[i % len(HATCHES)], "edgecolor": "white"}
+        axes.barh(i, mean, height=0.62, **look)
         axes.plot(values, [i] * len(values), "o", color=INK, markersize=4)
         axes.text(1.02, i, f"{mean:.0%}", va="center", color=INK)
     axes.axvline(there, color=INK, linestyle="--")

@@ -1,5 +1,6 @@
 """Chapter 12, exercise 12.7: an open task, which modules to install within a budget."""
 
+from copy import deepcopy
 from typing import Any, NamedTuple
 
 import torch
@@ -92,13 +93,7 @@ def best_worth(shelf: Shelf) -> float:
 
 
 def _called(answer: Any, shelf: Shelf) -> list[int]:
-    given = shelf._replace(
-        gains=shelf.gains.clone(),
-        sizes=list(shelf.sizes),
-        slots=list(shelf.slots),
-        traffic=shelf.traffic.clone(),
-    )
-    got, example = answer(*given), shelf._asdict()
+    got, example = answer(*deepcopy(shelf)), shelf._asdict()
     told = {"got": got, "example": example}
     require(
         isinstance(got, list) and all(type(module) is int for module in got),

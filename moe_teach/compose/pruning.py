@@ -8,7 +8,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from moe_teach.compose.relevance import Experts, expert_relevance
-from moe_teach.compose.slots import layers_with_experts, moe_of, read_expert, write_expert
+from moe_teach.compose.slots import (
+    is_of_one_expert,
+    layers_with_experts,
+    moe_of,
+    read_expert,
+    write_expert,
+)
 from moe_teach.compose.work import Work, work_of
 from moe_teach.config import ModelConfig, refuse
 from moe_teach.data.batches import Batch
@@ -112,11 +118,8 @@ def resized(model: Model, n_experts: int) -> Model:
         other = Model(_with_n_experts(model.config, n_experts))
     first = next(model.parameters())
     other.to(first.device, first.dtype)
-    per_expert = (".ffn.experts.", ".ffn.router.")
     shared = {
-        name: tensor
-        for name, tensor in model.state_dict().items()
-        if not any(part in name for part in per_expert)
+        name: tensor for name, tensor in model.state_dict().items() if not is_of_one_expert(name)
     }
     other.load_state_dict(shared, strict=False)
     return other.train(model.training)

@@ -87,6 +87,11 @@ def write_expert(model: Model, layer: int, expert: int, slot: ExpertSlot) -> Non
             tensor[expert] = brought[name].to(tensor)
 
 
+def is_of_one_expert(name: str) -> bool:
+    """Say whether a tensor of this name has a row for each expert, and is none of the trunk."""
+    return ".ffn.experts." in name or ".ffn.router." in name
+
+
 def layers_with_experts(model: Model) -> tuple[int, ...]:
     """Return the numbers of the layers that have experts, from bottom to top."""
     return tuple(i for i, block in enumerate(model.blocks) if isinstance(block.ffn, MoE))

@@ -109,20 +109,20 @@ class ScoreSelector:
             return easy_for_the_reference(theirs)
         return learnability(row_losses(model, candidates), theirs)
 
-    def scoring_flops(self, learner: ModelConfig, reference: ModelConfig, seq_len: int) -> int:
-        """Return the floating-point operations of scoring one step's candidates.
 
-        Forward passes of whom the rule asks, over all candidates. That the reference was trained
-        is not in it: add `training_flops` once.
-        """
-        asked = {
-            "even": (),
-            "hard": (learner,),
-            "easy": (reference,),
-            "learnability": (learner, reference),
-        }[self.rule]
-        per_token = sum(forward_flops(config, seq_len // 2) for config in asked)
-        return per_token * self.n_candidates * seq_len
+def scoring_flops(rule: Rule, learner: ModelConfig, reference: ModelConfig, seq_len: int) -> int:
+    """Return the floating-point operations of scoring one candidate of `seq_len` tokens.
+
+    Forward passes of whom the rule asks. That the reference was trained is not in it: add
+    `training_flops` once.
+    """
+    asked = {
+        "even": (),
+        "hard": (learner,),
+        "easy": (reference,),
+        "learnability": (learner, reference),
+    }[rule]
+    return sum(forward_flops(config, seq_len // 2) for config in asked) * seq_len
 
 
 @torch.no_grad()

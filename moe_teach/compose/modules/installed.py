@@ -88,7 +88,7 @@ def install(folder: Path | str, file: Path | str, expert: int | None = None) -> 
         before = pack(model, module.manifest.places, f"before-{module.manifest.name}")
         entry = Installed(module.manifest, module.digest, f"{before.digest[:16]}{SUFFIX}")
         write_module(before, folder / _REPLACED / entry.replaced)
-        put_in(model, module)
+        _write(model, module)
         _save(folder, model, meta, (*listed, entry))
     return entry
 
@@ -131,6 +131,10 @@ def put_in(model: Model, module: ExpertModule) -> None:
         ValueError: the module does not fit; then nothing was written.
     """
     fits(model, module)
+    _write(model, module)
+
+
+def _write(model: Model, module: ExpertModule) -> None:
     for place, slot in module.slots.items():
         write_expert(model, *place, slot)
 
@@ -219,12 +223,11 @@ def _demand_on_top(listed: Sequence[Installed], entry: Installed) -> None:
 
 
 def _save(folder: Path, model: Model, meta: Mapping[str, Any], listed: Sequence[Installed]) -> None:
-    before = _meta(folder)
     store.save(
         folder, dict(named_tensors(model)), {**meta, _LIST: [one.as_table() for one in listed]}
     )
     # What the checkpoint before this one needs is kept with it, and so for one step longer.
-    needed = {one.replaced for one in (*listed, *_listed(before, folder))}
+    needed = {one.replaced for one in (*listed, *_listed(meta, folder))}
     for file in (folder / _REPLACED).glob(f"*{SUFFIX}"):
         if file.name not in needed:
             file.unlink(missing_ok=True)

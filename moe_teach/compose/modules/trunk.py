@@ -9,13 +9,10 @@ import json
 
 from moe_teach.checkpoint.digests import digest_of_tensors
 from moe_teach.checkpoint.model_tensors import named_tensors
+from moe_teach.compose.slots import is_of_one_expert
 from moe_teach.config import ModelConfig
 from moe_teach.config.tables import as_table
 from moe_teach.nn.model import Model
-
-# What belongs to single experts in a layer's feed-forward: their matrices, and what the router
-# knows of each.
-OF_EXPERTS = (".ffn.experts.", ".ffn.router.")
 
 
 def trunk_digest(model: Model) -> str:
@@ -26,11 +23,7 @@ def trunk_digest(model: Model) -> str:
     they differ in nothing but experts and routing. A model in another dtype is another trunk.
     """
     return digest_of_tensors(
-        (
-            (name, tensor)
-            for name, tensor in named_tensors(model)
-            if not any(part in f".{name}" for part in OF_EXPERTS)
-        ),
+        ((name, tensor) for name, tensor in named_tensors(model) if not is_of_one_expert(name)),
         _said(model.config),
     )
 

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from moe_teach.config import AttentionConfig, ModelConfig
 from moe_teach.cost.compute import training_flops
@@ -22,7 +22,7 @@ from moe_teach.train.evaluate import evaluate
 from moe_teach.train.horizons import Horizon, chosen, search
 from moe_teach.train.loop import Trainer
 from moe_teach.train.seeding import seeded_model
-from moe_teach.train.selector import Rule, ScoreSelector, selected
+from moe_teach.train.selector import Rule, ScoreSelector, scoring_flops, selected
 
 BATCH, LENGTH, WINDOWS = 8, 64, 16  # rows and bytes of a step; held-back windows of each domain
 REFERENCE_STEPS, REFERENCE_SEED = 250, 100
@@ -137,15 +137,15 @@ def measure_stream(horizon: Horizon, seed: int) -> dict[str, Any]:
 def flops_per_step(setting: Stream) -> int:
     """Return the floating-point operations of one step, scoring included."""
     learning = training_flops(CONFIG, LENGTH // 2) * BATCH * LENGTH
-    selector = _selector(setting, 0, with_reference=False)
-    return learning + (selector.scoring_flops(CONFIG, CONFIG, LENGTH) if selector else 0)
+    if setting.rule is None:
+        return learning
+    return learning + setting.n_candidates * scoring_flops(setting.rule, CONFIG, CONFIG, LENGTH)
 
 
-def _selector(setting: Stream, seed: int, with_reference: bool = True) -> ScoreSelector | None:
+def _selector(setting: Stream, seed: int) -> ScoreSelector | None:
     if setting.rule is None:
         return None
-    of: nn.Module = reference() if with_reference else nn.Identity()
-    return ScoreSelector(setting.rule, setting.n_candidates, of, seed=seed)
+    return ScoreSelector(setting.rule, setting.n_candidates, reference(), seed=seed)
 
 
 def _config(steps: int, lr: float, seed: int) -> TrainConfig:

@@ -473,11 +473,11 @@ from moe_teach.widgets.shelf_record import Measured, ShelfModule, ShelfRecord
 ROW = (*DOMAINS, SKILL)
 NAMES = {"arithmetic": "before", "arithmetic and remainders": "installed", "seed": "opted out",
          "code": "code's expert"}  # fmt: skip
-modules = [ShelfModule(name, name, "frozen trunk") for name in NAMES]
+modules = [ShelfModule(name, name, "of the seed") for name in NAMES]
 losses = {n: torch.tensor([SLOT[c][d] for d in ROW]).T.numpy() for n, c in NAMES.items()}
 measured = [Measured((name,), loss, losses["arithmetic"]) for name, loss in losses.items()]
 ExpertShelf(
-    ShelfRecord(("arithmetic's place",), modules, ("arithmetic",), ROW, measured, "frozen trunk")
+    ShelfRecord(("arithmetic's place",), modules, ("arithmetic",), ROW, measured, "of the seed")
 )
 
 # %% [markdown]

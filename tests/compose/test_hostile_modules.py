@@ -63,8 +63,8 @@ def label_of(file: Path) -> dict:
     [
         ({"name": "../../maths"}, "name is a word of letters"),
         ({"name": 5}, "name must be a text in quotes, not 5"),
-        ({"places": [[1]]}, "a layer and an expert, and these are"),
-        ({"places": [[1, 0, 0]]}, "a layer and an expert, and these are"),
+        ({"places": [[1]]}, "a layer and an expert, and its places are"),
+        ({"places": [[1, 0, 0]]}, "a layer and an expert, and its places are"),
         ({"places": [[1, "0"]]}, "must be a whole number, not '0'"),
         ({"places": [[True, 0]]}, "must be a whole number, not True"),
         ({"places": "1:0"}, "places must be a list"),

@@ -101,10 +101,6 @@ class Manifest:
                 f"A label is shown on terminals and pages, and {text[:60]!r} has signs that are "
                 "no text: it is one line of letters, digits, signs and spaces.",
             )
-        refuse(
-            any(len(place) != 2 for place in self.places),
-            f"A place is a layer and an expert, and these are {self.places}.",
-        )
         layers = [layer for layer, _ in self.places]
         refuse(
             not layers or sorted(set(layers)) != layers,
@@ -135,5 +131,10 @@ def manifest_from(table: dict[str, Any], where: str) -> Manifest:
         schema not in range(1, SCHEMA + 1),
         f"{where} is a module of form {schema!r}, and this version of the course reads form "
         f"{SCHEMA}: install the newest version to read it.",
+    )
+    places = said.get("places")
+    refuse(
+        isinstance(places, list) and any(isinstance(p, list) and len(p) != 2 for p in places),
+        f"{where}: a place is a layer and an expert, and its places are {places!r}.",
     )
     return build(Manifest, said, where)

@@ -141,7 +141,7 @@ def _null_moves(answer: Any, seed: int) -> None:
     )
     if torch.equal(got, labels):
         why = Why(
-            "Nothing was dealt. `given` is 3 or 50 here, which a loop over range(...) may miss, and "
+            "Nothing was dealt. `given` is 3 or 50 here, which a loop over range(...) may miss; "
             "neighbours never have the same.",
             "for value in given.unique()",
         )

@@ -134,7 +134,8 @@ def test_the_table_of_chapters_is_put_between_its_marks(between: str) -> None:
 
 
 def test_the_first_lesson_promises_the_minutes_that_are_planned_for_it() -> None:
-    said = re.findall(r"takes about (\d+) minutes", (ROOT / "notebooks/00_start_here.py").read_text())
+    source = (ROOT / "notebooks/00_start_here.py").read_text()
+    said = re.findall(r"takes about (\d+) minutes", source)
 
     assert said == [str(of(ROOT, ["00"]))]
 

@@ -40,8 +40,8 @@ def glossary_page(terms: str, course: Sequence[Page], taught: Taught) -> str:
     known = {_plain(_cells(line[1:-1])[0]) for line in terms.splitlines() if line[:1] == "|"}
     if strangers := sorted(set(places) - known):
         raise ValueError(
-            f"docs/site/taught.toml says where {strangers[0]!r} is taught, which docs/terms.md does "
-            "not list. Write the term as it stands there, or take it out."
+            f"docs/site/taught.toml says where {strangers[0]!r} is taught, which docs/terms.md "
+            "does not list. Write the term as it stands there, or take it out."
         )
     return page
 

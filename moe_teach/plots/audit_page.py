@@ -196,9 +196,13 @@ def _neighbours(report: AuditReport) -> str:
     if not report.drops and not _changed(as_it_is):
         verdict = (
             "<b>Nothing: this model drops no tokens.</b> We put the text beside other texts, and "
-            "beside a flood of one word, and not one prediction changed. What follows is what a "
-            "server would do that gives each expert a capacity to save memory."
+            "beside a flood of one word, and not one prediction changed."
         )
+        if not report.not_capped:
+            verdict += (
+                " What follows is what a server would do that gives each expert a capacity to "
+                "save memory."
+            )
     else:
         verdict = (
             f"In this model {'experts can be full' if report.drops else 'no expert is ever full'}. "
@@ -215,6 +219,9 @@ def _neighbours(report: AuditReport) -> str:
         )
         for crowd in report.crowds
     ]
+    untried = ""
+    if report.not_capped:
+        untried = f"<p>A capacity could not be tried. {escape(report.not_capped)}</p>"
     header = (
         "capacity",
         "dropped",
@@ -224,6 +231,7 @@ def _neighbours(report: AuditReport) -> str:
     )
     return (
         f"<h2>What its neighbours could have changed</h2><p>{verdict}</p>"
+        f"{untried}"
         "<p>A capacity × 1 has just the room that even routing would need. The text stands last in "
         f"its batch and experts serve first who comes first. The flood is <code>"
         f"{seen(report.flood_word)}</code>, over and over.</p>"

@@ -17,8 +17,12 @@ def test_the_shape_has_the_routers_of_olmoe_at_any_width():
         routes_models.shape_of(40)
 
 
-def test_bytes_are_below_the_aim_and_the_table_says_all(capsys):
+def test_bytes_are_near_the_aim_and_the_table_says_all(capsys, monkeypatch):
     pytest.importorskip("transformers")
+    few = routes_models.batches_of
+    monkeypatch.setattr(
+        "moe_teach.bench.routes.batches_of", lambda config, *_, **__: few(config, 1, 2, 128)
+    )
     words = ("routes", "--width", "32", "--tokens", "1", "--hooks", "--written", "5000", "--cpu")
     cli.main([*words, "--markdown"])
     printed = capsys.readouterr()
@@ -28,11 +32,11 @@ def test_bytes_are_below_the_aim_and_the_table_says_all(capsys):
     lines = printed.out.strip().splitlines()[-2:]
     for kind, line in zip(("ours", "transformers"), lines, strict=True):
         cells = [cell.strip() for cell in line.strip("|").split("|")]
-        assert cells[:4] == [kind, "32", "16", "1,024"]
-        assert 250 < float(cells[4]) < 300
-        forward, recorded, hashed = map(float, cells[5:8])
+        assert cells[:4] == [kind, "32", "16", "256"]
+        assert 250 < float(cells[4]) < 320  # of so few tokens: the headers count
+        forward, hashed = float(cells[5]), float(cells[7])
         share, million = (float(cell.strip("%")) / 100 for cell in cells[8:10])
-        assert million == pytest.approx(share - hashed / forward * (1 - 1024e-6), abs=0.05)
+        assert million == pytest.approx(share - hashed / forward * (1 - 256e-6), abs=0.05)
     assert cli.main(["routes", "--width", "40"]) == 2
     assert "multiple of 32" in capsys.readouterr().err
 

@@ -1,9 +1,13 @@
-"""Whom an audit asks: a model of the library, or one of transformers with its routers watched."""
+"""Whom an audit asks: a model of the library, or one of transformers with its routers watched.
+
+Both are asked the same things; `answering` is called with token ids and gives something that has
+`.logits`.
+"""
 
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import replace
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -22,26 +26,6 @@ from moe_teach.nn.mode import in_evaluation
 from moe_teach.nn.model import Model
 from moe_teach.ops.capacity import apply_capacity, capacity_of
 from moe_teach.types import Routing
-
-
-class Subject(Protocol):
-    """What an audit needs of a model. `answering` is called with token ids and has `.logits`."""
-
-    @property
-    def answering(self) -> nn.Module: ...
-
-    @property
-    def longest(self) -> int: ...
-
-    def demand_ids(self, ids: Int[Tensor, "..."]) -> None: ...
-
-    def record(self, batches: Iterable[Batch]) -> RouteRecord: ...
-
-    def without(self, layer: int, expert: int) -> AbstractContextManager[None]: ...
-
-    def with_capacity(self, factor: float) -> "AbstractContextManager[Subject]": ...
-
-    def dropped(self, texts: Int[Tensor, "B S"], beside: Int[Tensor, "N S"]) -> float: ...
 
 
 class Own:
@@ -165,3 +149,6 @@ class Hooked:
             self.answering(torch.cat([beside, texts]).to(device))
         mine = [kept[beside.numel() :] for kept in self._kept.values()]
         return float((~torch.cat(mine)).double().mean()) if mine else 0.0
+
+
+Subject = Own | Hooked

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -75,7 +76,7 @@ def test_all_of_it_is_seen_and_named(
     assert page.locator("h1").inner_text() == "Audit of shipped"
     assert [one.inner_text() for one in page.locator("h2").all()] == SECTIONS
     levels = page.locator("h1, h2, h3").evaluate_all("all => all.map(one => +one.tagName[1])")
-    assert all(later - sooner <= 1 for sooner, later in zip(levels, levels[1:], strict=False))
+    assert all(later - sooner <= 1 for sooner, later in pairwise(levels))
     assert page.evaluate("() => document.documentElement.scrollWidth") <= width
     names = page.locator("svg").evaluate_all("all => all.map(one => one.ariaLabel)")
     assert len(names) == len(set(names)) == 4 + 3  # a load for each layer, and three more

@@ -32,7 +32,8 @@ class Alone(nn.Module):
 
     def inputs(self, shape=(2, 9)):
         torch.manual_seed(1)
-        x = torch.randn(*shape, self.width).to(next(self.parameters()).dtype)
+        # Switch turns its router's matrix into float32 when it is first used.
+        x = torch.randn(*shape, self.width).to(next(self.block.experts.parameters()).dtype)
         hashed = self.name.endswith("hash layer")
         return (x, *((torch.randint(50, shape),) if hashed else ()))
 

@@ -83,15 +83,14 @@ def deepseek_v3():
     )
 
 
-def dbrx():
-    return transformers.DbrxConfig(
-        d_model=16,
-        n_heads=2,
-        n_layers=2,
-        max_seq_len=32,
-        vocab_size=256,
-        attn_config={"kv_n_heads": 1, "clip_qkv": 8},
-        ffn_config={"ffn_hidden_size": 12, "moe_num_experts": 4, "moe_top_k": 2},
+def llama4_text():
+    return transformers.Llama4TextConfig(
+        **SIZES,
+        head_dim=8,
+        intermediate_size=12,
+        intermediate_size_mlp=20,
+        num_local_experts=4,
+        interleave_moe_layer_step=1,
     )
 
 
@@ -100,7 +99,7 @@ def released(tmp_path_factory, tokenizer_json) -> Path:
     """A folder of released checkpoints that the importer has no layout for."""
     home = tmp_path_factory.mktemp("released")
     torch.manual_seed(0)
-    for config in (deepseek_v3(), dbrx()):
+    for config in (deepseek_v3(), llama4_text()):
         model = transformers.AutoModelForCausalLM.from_config(config)
         model.save_pretrained(home / config.model_type)
         (home / config.model_type / "tokenizer.json").write_text(tokenizer_json, "utf-8")
@@ -115,7 +114,7 @@ def run(capsys, *words: object) -> tuple[int, str]:
     return status, said.out + said.err
 
 
-@pytest.mark.parametrize("kind", ["deepseek_v3", "dbrx"])
+@pytest.mark.parametrize("kind", ["deepseek_v3", "llama4_text"])
 def test_a_folder_without_a_layout_becomes_a_page(kind, released, tmp_path, capsys):
     words = ("audit", released / kind, "--text", released / "sums.txt", "--to")
     status, said = run(capsys, *words, tmp_path / "one.html")
@@ -128,9 +127,11 @@ def test_a_folder_without_a_layout_becomes_a_page(kind, released, tmp_path, caps
     known = kind == "deepseek_v3"
     assert ("capacity × 1.25" in page) == known
     assert ("decided the next token" in page or "No prediction changed" in page) == known
-    assert ("What could not be tried.</b> The router of dbrx does not answer" in page) != known
+    assert (
+        "What could not be tried.</b> The router of llama4_text does not answer" in page
+    ) != known
     assert ("A capacity could not be tried." in page) != known
-    assert ("This could not be tried. The router of dbrx" in page) != known
+    assert ("This could not be tried. The router of llama4_text" in page) != known
     assert "Nothing: this model drops no tokens" in page
     assert ("layer 0" in page) != known, "the first layer of DeepSeek-V3 has no experts"
 
@@ -157,7 +158,7 @@ def test_what_cannot_be_read_is_said(released, tmp_path, capsys, monkeypatch):
         assert (status, place.exists()) == (2, False)
         return said
 
-    copy = shutil.copytree(released / "dbrx", tmp_path / "dbrx")
+    copy = shutil.copytree(released / "llama4_text", tmp_path / "llama4_text")
     (copy / "tokenizer.json").unlink()
     assert "has no tokenizer.json" in told(copy)
     weights = load_file(copy / "model.safetensors")
@@ -176,4 +177,4 @@ def test_what_cannot_be_read_is_said(released, tmp_path, capsys, monkeypatch):
         small.resize_token_embeddings(40)
         Hooked(small).demand_ids(torch.tensor([[3, 255]]))
     monkeypatch.setitem(sys.modules, "transformers", None)
-    assert "read by transformers, which is not installed" in told(released / "dbrx")
+    assert "read by transformers, which is not installed" in told(released / "llama4_text")

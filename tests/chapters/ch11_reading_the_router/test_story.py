@@ -59,3 +59,6 @@ def test_a_story_holds_the_routes_losses_and_references_of_its_models() -> None:
         0 <= low <= high <= 1 for low, high in zip(reference.low, reference.high, strict=True)
     )
     assert "english" in RouteExplorer.of(story, text="english").words()
+    both = RouteExplorer.of(story, text="english", second=twin)
+    assert f"From where “{twin}” differs on" in both.words()
+    assert [0 <= share <= 1 for share in both.divergence()] == [True] * 4

@@ -35,7 +35,7 @@ def audit(arguments: argparse.Namespace) -> int:
         place, file = expanded(arguments.to), expanded(arguments.text)
         _demand_ours(place)
         text = read_file(file)
-        model, tokenizer_json, read_by = _subject(arguments.source)
+        model, tokenizer_json = _subject(arguments.source)
         refuse(
             tokenizer_json is None,
             f"{arguments.source} has no tokenizer.json, and without one no text can be read.",
@@ -47,7 +47,6 @@ def audit(arguments: argparse.Namespace) -> int:
             model_name=Path(arguments.source).name,
             text_name=file.name,
             shown=arguments.shown,
-            read_by=read_by,
         )
         write_atomically(place, audit_page(report).encode())
         print(
@@ -57,12 +56,8 @@ def audit(arguments: argparse.Namespace) -> int:
     return USAGE if told else DONE
 
 
-def _subject(source: str) -> tuple[Any, str | None, str]:
-    """Open a model: as one of the library where it can be, else by transformers, watched.
-
-    Returns:
-        What is audited, its tokenizer, and what computes it where that is not the library.
-    """
+def _subject(source: str) -> tuple[Any, str | None]:
+    """Open a model and its tokenizer: by the library where it can, else by transformers."""
     from moe_teach.analysis.audit.subjects import Hooked
     from moe_teach.checkpoint.hf_foreign import is_foreign, open_foreign
     from moe_teach.files import expanded
@@ -71,13 +66,13 @@ def _subject(source: str) -> tuple[Any, str | None, str]:
     place = expanded(source)
     if not is_foreign(place):
         opened = open_source(source)
-        return opened.model, opened.tokenizer_json, ""
+        return opened.model, opened.tokenizer_json
     try:
         foreign = open_foreign(place)
     except ModuleNotFoundError as problem:
         raise ValueError(str(problem)) from problem
     read_by = f"{foreign.read_by} ({foreign.model_type})"
-    return Hooked(foreign.model), foreign.tokenizer_json, read_by
+    return Hooked(foreign.model, read_by), foreign.tokenizer_json
 
 
 def _demand_ours(place: Path) -> None:

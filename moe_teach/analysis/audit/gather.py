@@ -28,20 +28,19 @@ def gather(
     model_name: str,
     text_name: str,
     shown: int = SHOWN,
-    read_by: str = "",
 ) -> AuditReport:
     """Read a text with a model and say what its routers did, and what would have been.
 
     At most 64 windows of 128 tokens are read, from its beginning; `shown` tokens are kept to print.
-    The names are those that a page calls model and text by, and `read_by` what computes a model
-    that is none of the library's: `moe_teach.analysis.audit.subjects.Hooked`.
+    The names are those that a page calls model and text by. A model of transformers is handed over
+    as `moe_teach.analysis.audit.subjects.Hooked(model)`.
 
     Raises:
         ValueError: no experts, experts that choose, a tokenizer of another model, or no text.
     """
     subject = Own(model) if isinstance(model, Model) else model
     refuse(shown < 1, f"At least one token must be shown, not {shown}.")
-    tokenizer = Tokenizer.from_str(tokenizer_json)
+    tokenizer, digest = Tokenizer.from_str(tokenizer_json), hashlib.sha256(text.encode())
     reading = read(text, tokenizer, subject.longest)
     subject.demand_ids(reading.inputs)
     batches = reading.batches()
@@ -50,10 +49,7 @@ def gather(
     closed, not_closed = _closed(subject, reading, layers, before, _namer(tokenizer))
     found, not_capped = crowds(subject, reading.inputs)
     return AuditReport(
-        model_name,
-        record.weights_digest,
-        text_name,
-        hashlib.sha256(text.encode()).hexdigest(),
+        *(model_name, record.weights_digest, text_name, digest.hexdigest()),
         **_figures(record, reading, before),
         tokens=tuple(reading.pieces[: min(shown, len(record))]),
         layers=layers,
@@ -62,7 +58,7 @@ def gather(
         crowds=found,
         flood_word=tokenizer.decode([frequent(reading.inputs)]),
         not_capped=not_capped,
-        read_by=read_by,
+        read_by=subject.read_by,
     )
 
 

@@ -35,6 +35,8 @@ class Own:
         ValueError: it has no layer with experts.
     """
 
+    read_by = ""
+
     def __init__(self, model: Model) -> None:
         moe_layers(model)
         self.answering, self.longest = model, model.config.max_seq_len
@@ -83,13 +85,14 @@ class Hooked:
 
     Args:
         model: a causal language model whose routers `moe_teach.analysis.routes.hooks` knows.
+        read_by: what computes it, for the page.
 
     Raises:
         ValueError: they are not known, or there are none.
     """
 
-    def __init__(self, model: nn.Module) -> None:
-        self.blocks, self.answering = blocks_of(model), _Answering(model)
+    def __init__(self, model: nn.Module, read_by: str = "transformers") -> None:
+        self.blocks, self.answering, self.read_by = blocks_of(model), _Answering(model), read_by
         self._kept: dict[str, Bool[Tensor, "T K"]] = {}
         config = model.config.get_text_config()
         self.longest = getattr(config, "max_position_embeddings", None) or 1 << 30

@@ -131,9 +131,10 @@ def knock_out_damage(losses: Callable, batches: Sequence, n_experts: int, n_doma
     """Measure by how many nats a domain's mean loss rises without each expert.
 
     losses(batch, expert) -> (B, S). A batch has domain_ids (B,) and targets (B, S); where a target
-    is -100 nobody is asked, and the loss there means nothing. Batches are of different sizes.
-    The mean of a domain is over all its asked tokens in all batches.
-    Returns (n_experts, n_domains), NaN for a domain of which nobody was asked.
+    is -100 nobody is asked, and the loss there means nothing and may be NaN. Batches are of
+    different sizes. The mean of a domain is over all its asked tokens in all batches.
+    Returns (n_experts, n_domains) in nats, float32 or float64: below 0 where the loss falls, NaN
+    for a domain of which nobody was asked.
     """
 
     ### BEGIN SOLUTION

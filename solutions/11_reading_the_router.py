@@ -211,7 +211,7 @@ def path_divergence(ids_a: Tensor, ids_b: Tensor, tokens_a: Tensor, tokens_b: Te
     """Tell for each layer how far the paths of two texts part.
 
     ids_a, ids_b: (T, L, K) experts; tokens_a, tokens_b: (T,). At least one place can be compared.
-    Returns (L,), each between 0 and 1.
+    Returns (L,), each between 0 and 1, in float32 or float64.
     """
     ### BEGIN SOLUTION
     same = tokens_a == tokens_b

@@ -328,7 +328,8 @@ for number, fault in enumerate(("", *FAULTS)):
 def experts_to_keep(counts: Tensor, gates: Tensor, damage: Tensor, n_keep: int) -> Tensor:
     """Choose the experts that stay, for one domain.
 
-    counts, gates, damage: (L, E) floats; damage in nats, negative perhaps. n_keep: at least 2 L.
+    counts, gates, damage: (L, E) floats; damage in nats, negative perhaps. n_keep, of all layers
+    together: at least 2 L.
     Returns (L, E) booleans: at most n_keep are True, and at least 2 in each layer.
     """
     ### BEGIN SOLUTION

@@ -24,6 +24,10 @@ _ENTRY = 8
 _AT_A_TIME = 2**20  # pages
 
 
+class NotTold(Nonsense):
+    """The system does not say which pages were touched."""
+
+
 def can_be_read() -> bool:
     """Tell whether this system says which pages were touched, as Linux does."""
     return os.access(_MAP, os.R_OK)
@@ -38,15 +42,16 @@ def touched(storage: Any) -> list[tuple[int, bytes]]:
     """Give the pages of a storage that were ever touched: where each run begins, and its bytes.
 
     Raises:
-        Nonsense: if that is more than a message may hold, or if nobody says which pages those are.
+        Nonsense: if that is more than a message may hold.
+        NotTold: if the system does not say which pages those are; Linux does, outside of walls.
     """
     size, start = mmap.PAGESIZE, storage.data_ptr()
     if start % size:
         raise Nonsense("vast memory that begins inside a page")
     try:
         pages = _touched_pages(start // size, -(-storage.nbytes() // size))
-    except OSError as error:  # behind the walls of a worker
-        raise Nonsense(f"{storage.nbytes() / 1e6:,.0f} MB of memory") from error
+    except OSError as error:
+        raise NotTold(f"{storage.nbytes() / 1e6:,.0f} MB of memory") from error
     breaks = np.flatnonzero(np.diff(pages) > 1) + 1
     runs = [(int(run[0]) * size, len(run) * size) for run in np.split(pages, breaks) if len(run)]
     if sum(length for _, length in runs) > MAX_BYTES:

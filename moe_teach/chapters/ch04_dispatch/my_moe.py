@@ -19,6 +19,7 @@ from moe_teach.chapters.ch04_dispatch.layer_parts import (
     defined,
     draw_tokens,
     draw_weights,
+    explained,
     near,
     slips,
     weights_of,
@@ -107,13 +108,7 @@ def _layer_mixture(answer: Any, seed: int) -> None:
         tried.append((layer(x)[0], right, partial(slips, x, layer, **rule), facts))
     if all(near(got, right) for got, right, _, _ in tried):
         return
-    # In small cases several slips look alike: one is named if it explains all of them.
-    known = [(got, of_slips()) for got, _, of_slips, _ in tried]
-    cause = next(
-        (said for said in known[0][1] if all(near(got, slip[said]) for got, slip in known)),
-        "Is every choice of a token in its sum, once and with its own gate? Look at one token "
-        "with two choices, and print what each part got and gave.",
-    )
+    cause = explained([(got, of_slips()) for got, _, of_slips, _ in tried])
     for got, right, _, facts in tried:
         said = "The layer says something else than its own weights define."
         require(near(got, right), said, cause=cause, expected=right, got=got, example=facts)

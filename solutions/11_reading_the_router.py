@@ -88,8 +88,9 @@ for beyond, name in ((0.0, "looks at the token alone"), (1.5, "looks further")):
 def shuffled_within(labels: Tensor, given: Tensor, generator: torch.Generator) -> Tensor:
     """Deal labels anew within each group of equal `given`; every deal is as likely as any other.
 
-    labels, given: (T,) integers, T at least 1; a group's members may stand anywhere. All luck
-    comes from `generator`, which the next call finds further on.
+    labels, given: (T,) integers, not always of the same dtype, T at least 1; a group's members may
+    stand anywhere, and numbers have gaps. All luck is drawn from `generator` itself: with the same
+    seed the deal is the same, and the next call with the same generator deals anew.
     Returns the labels in their new places: (T,), of the dtype of `labels`.
     """
     ### BEGIN SOLUTION

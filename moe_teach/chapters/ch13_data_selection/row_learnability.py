@@ -76,10 +76,11 @@ def _left_over(got: Tensor, targets: Tensor) -> str:
 
 def _demand(answer: Any, given: dict[str, Any], said: str, otherwise: Why) -> None:
     got, expected = _checked(answer, given), scored(given)
+    if torch.isclose(got.double(), expected.double(), rtol=1e-4, atol=1e-5).all():
+        return
     slips = [(scored(given, slip), why) for slip, why in SLIPS.items()]
-    is_same = bool(torch.isclose(got.double(), expected.double(), rtol=1e-4, atol=1e-5).all())
     why = likely(got, expected, slips, otherwise)
-    require(is_same, said, **why, expected=expected, got=got, example=given)
+    require(False, said, **why, expected=expected, got=got, example=given)
 
 
 @EXERCISE.stage("shape")

@@ -311,12 +311,14 @@ for fault in ("", *FAULTS):
 # Join your parts to a selector. The stream is hard and small: of 40 rows a step, 24 are noise on
 # average, ten repeat one letter, and six follow a chain in which each letter has three likely
 # successors. A model that is a table of bigrams learns from 8 of the 40, for 80 steps. Without
-# selection it reaches 1.319 nats on clean rows, half chain and half repeated. Reach **0.8 nats** or
-# less.
+# selection it reaches 1.317 nats on clean rows, half chain and half repeated. Reach **0.8 nats** or
+# less; how sharply to draw is for you to find.
 #
-# The loop asks for three things: `n_candidates`, a `name` that differs where choices do, and
-# `choose`. It leaves the model as it was, mode included; it scores it in evaluation mode; and a
-# choice depends on weights, candidates, seed and step alone.
+# The loop asks for three things: `n_candidates`; a `name`, a text that is another one for another
+# number of candidates and for another seed; and `choose`. That leaves the model as it was, mode
+# and gradients included, and scores it in evaluation mode. A choice depends on weights,
+# candidates, seed and step alone, and where it is drawn, each seed and each step has luck of its
+# own. Torch's common generator is left alone: dropout draws from it.
 
 # %%
 from moe_teach.data.batches import Batch
@@ -330,7 +332,8 @@ class MySelector:
     n_candidates: rows of a super-batch; reference: a model in evaluation mode; both models give
     logits (B, S, V) as `model(inputs).logits`. candidates.inputs, candidates.targets: (B, S).
     choose returns n_chosen different places in int64. self.score is your answer to 13.1, self.draw
-    the one to 13.2; `mixed(seed, step)` makes one seed of two numbers.
+    the one to 13.2; `mixed(seed, step)` makes one seed of two numbers. A selector may be asked for
+    any n_chosen, and at any step first.
     """
 
     def __init__(self, n_candidates: int, reference: torch.nn.Module, seed: int) -> None:

@@ -29,6 +29,7 @@ EXERCISE = Exercise(
     needs=("13.1", "13.2"),
     changes_inputs=True,  # a model's mode is changed and put back
     limit=60,
+    version=2,
     goal=Goal(
         quantity="loss on clean rows after 80 steps",
         unit="nats",

@@ -171,7 +171,7 @@ for n_chunks in (1, 8):
 #
 # Selection saves steps and makes each of them dearer. In FLOPs:
 #
-# - training on a row costs three of the learner's forward passes;
+# - learning from a row costs a model three of its own forward passes;
 # - with selection, each step first scores all candidates: a forward pass of the learner and one of
 #   the reference for each. Then it trains on the chosen rows, from the beginning;
 # - the reference was trained before, for `reference_steps` steps of `n_chosen` rows. `n_runs` runs
@@ -254,7 +254,8 @@ def name_fault(make, model, reference, candidates, n_chosen) -> str:
     """Name a selector's fault, or "healthy".
 
     make: a function without arguments that gives the selector anew; model: the learner, with
-    dropout, whose mode you may change; reference: the one that the selector compares with.
+    dropout, which comes in either mode and which you may put in any; reference: the one that the
+    selector compares with.
     candidates: a batch of 40 rows, n_chosen: 8. Steps count from 0; ask as often as you like.
     """
     ### BEGIN SOLUTION

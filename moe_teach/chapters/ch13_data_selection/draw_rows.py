@@ -50,14 +50,9 @@ EXERCISE = Exercise(
 )
 
 
-def _call(answer: Any, scores: Tensor, n_chosen: int, scale: float, drawn: Any) -> Tensor:
-    given = {"scores": scores, "n_chosen": n_chosen, "scale": scale}
-    kept = scores.clone()
-    got = answer(**given, drawn=drawn)
-    given["scores"] = kept
-    require_tensor(got, given)
+def _require_untouched(scores: Tensor, given: dict[str, Any]) -> None:
     require(
-        torch.equal(scores, kept),
+        torch.equal(scores, given["scores"]),
         "After the call the scores are others than before, and the caller still needs them.",
         cause="`scores[i] = ...`, `scores *= scale` and methods that end in `_` write into the "
         "tensor that was given.",
@@ -65,6 +60,15 @@ def _call(answer: Any, scores: Tensor, n_chosen: int, scale: float, drawn: Any) 
         got=scores,
         example=given,
     )
+
+
+def _call(answer: Any, scores: Tensor, n_chosen: int, scale: float, drawn: Any) -> Tensor:
+    given = {"scores": scores, "n_chosen": n_chosen, "scale": scale}
+    kept = scores.clone()
+    got = answer(**given, drawn=drawn)
+    given["scores"] = kept
+    require_tensor(got, given)
+    _require_untouched(scores, given)
     is_mask = got.dtype == torch.bool
     require(
         got.dtype == torch.int64,

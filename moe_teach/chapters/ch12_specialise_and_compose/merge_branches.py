@@ -36,6 +36,7 @@ EXERCISE = Exercise(
 SHAPES = {
     "embed.weight": (7, 5),
     "blocks.0.attention.out.weight": (5, 5),
+    "blocks.0.attention.temperature": (),  # one number, and no parameter
     "blocks.0.ffn_norm.weight": (5,),
     "blocks.0.ffn.w_up.weight": (6, 5),
     "blocks.0.ffn.w_down.weight": (5, 6),
@@ -142,14 +143,23 @@ def _merge_frozen(answer: Any, seed: int) -> None:
 def _merge_refuses(answer: Any, seed: int) -> None:
     for where, name in ((1, "embed.weight"), (2, "blocks.0.ffn_norm.weight")):
         branches = _branches(3, seed, one_trunk=True)
-        branches[where][name].view(-1)[-1] += 1e-5
+        last = branches[where][name].view(-1)[-1:]
+        last.copy_(last.nextafter(last + 1))  # the smallest difference there is
         try:
             answer(branches=branches, trunk="frozen")
-        except ValueError:
+        except ValueError as refusal:
+            require(
+                name in str(refusal),
+                f"{name} of branch {where} differs, and the ValueError does not say which tensor.",
+                cause="Whoever reads it looks for the branch that trained too much, and for where.",
+                cure='`raise ValueError(f"{name} differs")`, with the name under which it came.',
+                got=Words(str(refusal)),
+            )
             continue
         require(
             False,
-            f"{name} of branch {where} differs by one number, and no ValueError was raised.",
+            f"{name} of branch {where} differs in the last bit of one number, and no ValueError "
+            "was raised.",
             cause="Only some branches or some tensors were compared, or with a tolerance.",
             cure="`torch.equal` for every branch and every tensor outside `.ffn.`.",
         )

@@ -55,9 +55,9 @@ def plain_swap(
     return new, old
 
 
-def _opened(answer: Any, seed: int) -> tuple[Any, State]:
+def _opened(answer: Any, seed: int, swap: Any = plain_swap) -> tuple[Any, State]:
     state = model_state(seed, 5)
-    market = answer(state, swap=plain_swap)
+    market = answer(state, swap=swap)
     missing = [n for n in ("install", "remove", "installed", "state") if not hasattr(market, n)]
     require(not missing, f"The marketplace has no `{', '.join(missing)}`.")
     return market, state
@@ -70,11 +70,17 @@ def _demand_state(market: Any, expected: State, when: str, **why: str) -> None:
 
 
 def _demand_names(market: Any, expected: list[str], when: str) -> None:
+    got = list(market.installed())
+    in_order = sorted(got) == sorted(expected)
     require(
-        list(market.installed()) == expected,
+        got == expected,
         f"{when}, `installed()` should name what is in, in the order in which it came.",
-        cause="Something removed or refused is still listed, or something installed is not.",
-        cure="Change the list after the state, in the same method.",
+        cause="These are the right names in another order."
+        if in_order
+        else "Something removed or refused is still listed, or something installed is not.",
+        cure="A dictionary keeps the order in which its keys came."
+        if in_order
+        else "Change the list after the state, in the same method.",
         expected=expected,
         got=Words(str(market.installed())),
     )
@@ -90,9 +96,22 @@ def _refused(call: Any, *arguments: Any) -> bool:
 
 @EXERCISE.stage("in and out")
 def _market_round(answer: Any, seed: int) -> None:
-    market, state = _opened(answer, seed)
+    calls = []
+
+    def watched_swap(*given: Any) -> tuple[State, State]:
+        calls.append(given)
+        return plain_swap(*given)
+
+    market, state = _opened(answer, seed, watched_swap)
     before = {name: tensor.clone() for name, tensor in state.items()}
-    _demand_names(market, [], "At the beginning")
+    require(
+        list(market.installed()) == [],
+        "A marketplace that was opened a moment ago has modules installed.",
+        cause="A dictionary in the class itself, or as a default of a parameter, is one for all "
+        "marketplaces.",
+        cure="Make it in `__init__`: `self.shelf = {}`.",
+        got=Words(str(market.installed())),
+    )
     module = expert_module(seed)
     market.install("sums", 1, 3, module)
     expected, _ = plain_swap(before, 1, 3, module)
@@ -100,6 +119,12 @@ def _market_round(answer: Any, seed: int) -> None:
         market, expected, "After an installation", cure="self.state, old = self.swap(...)"
     )
     _demand_names(market, ["sums"], "After an installation")
+    require(
+        calls,
+        "The swap that was handed in was never asked.",
+        cause="`swap_expert` or `mine(...)` is called by its name in place of `self.swap`.",
+        cure="`self.state, old = self.swap(self.state, layer, expert, module)`.",
+    )
     require(
         all(torch.equal(before[name], tensor) for name, tensor in state.items()),
         "The state that the marketplace was opened with has changed.",
@@ -132,6 +157,8 @@ def _market_order(answer: Any, seed: int) -> None:
         cure="Put back one expert. The same slot is the same layer *and* the same expert.",
     )
     _demand_names(market, ["b", "c"], "After the first of three has gone")
+    market.install("a", 11, 1, modules[0])
+    _demand_names(market, ["b", "c", "a"], "After it has come again, into another slot")
 
 
 @EXERCISE.stage("one on another")

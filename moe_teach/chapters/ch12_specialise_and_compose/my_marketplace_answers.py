@@ -87,6 +87,59 @@ class KeepsNoList:
         pass
 
 
+@EXERCISE.wrong(stage="in and out", says="was opened a moment ago")
+class KeepsOneShelfForAll(_Market):
+    shelf_of_all = {}  # noqa: RUF012 - the mistake
+
+    def __init__(self, state, swap=plain_swap):
+        super().__init__(state, swap)
+        self.shelf = self.shelf_of_all
+
+    def remove(self, name):
+        super().remove(name)
+        self.shelf["left"] = (0, 0, {})
+
+
+@EXERCISE.wrong(stage="in and out", says="has changed")
+class WritesIntoTheGivenState(_Market):
+    def install(self, name, layer, expert, module):
+        given = self.state
+        super().install(name, layer, expert, module)
+        given.update(self.state)
+        self.state = given
+
+
+@EXERCISE.wrong(stage="in and out", says="was never asked")
+class SwapsInItsOwnWay(_Market):
+    def __init__(self, state, swap=plain_swap):
+        super().__init__(state, plain_swap)
+
+
+@EXERCISE.wrong(stage="in and out", says="After the removal, blocks.1.ffn")
+class PutsTheModuleBack(_Market):
+    def install(self, name, layer, expert, module):
+        super().install(name, layer, expert, module)
+        self.shelf[name] = (layer, expert, module)
+
+
+@EXERCISE.wrong(stage="any order", says="in another order")
+class ListsByTheAlphabet(_Market):
+    def installed(self):
+        return sorted(self.shelf)
+
+
+@EXERCISE.wrong(stage="one on another", says="After this refusal")
+class TakesItOffTheListFirst(_Market):
+    def remove(self, name):
+        if name not in self.shelf:
+            raise ValueError(f"{name} is not there.")
+        is_below = self.above(name)
+        layer, expert, old = self.shelf.pop(name)
+        if is_below:
+            raise ValueError(f"{name} is below another one.")
+        self.state, _ = self.swap(self.state, layer, expert, old)
+
+
 @EXERCISE.right
 class KeepsADictionary(_Market):
     pass

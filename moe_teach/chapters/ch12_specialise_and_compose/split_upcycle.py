@@ -49,8 +49,9 @@ def _case(sizes: tuple[int, int, int, int], seed: int) -> dict[str, Any]:
     }
 
 
-def _dense(given: dict[str, Any], x: Tensor) -> Tensor:
-    return (silu(x @ given["w_gate"].T) * (x @ given["w_up"].T)) @ given["w_down"].T
+def _dense(given: dict[str, Any], x: Tensor, units: slice = slice(None)) -> Tensor:
+    hidden = silu(x @ given["w_gate"][units].T) * (x @ given["w_up"][units].T)
+    return hidden @ given["w_down"][:, units].T
 
 
 def _checked(answer: Any, given: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
@@ -92,6 +93,7 @@ def _split_answers(answer: Any, seed: int) -> None:
         for copy in range(n_copies):
             got = each[copy * n_slices : (copy + 1) * n_slices].sum(dim=0)
             _demand_dense(got, expected, given, all_copies)
+            _demand_slices(each[copy * n_slices : (copy + 1) * n_slices], x, given)
 
 
 def _demand_dense(got: Tensor, expected: Tensor, given: dict[str, Any], is_whole: bool) -> None:
@@ -108,6 +110,22 @@ def _demand_dense(got: Tensor, expected: Tensor, given: dict[str, Any], is_whole
         got=got,
         example=given,
     )
+
+
+def _demand_slices(parts: Tensor, x: Tensor, given: dict[str, Any]) -> None:
+    width = len(given["w_up"]) // given["n_slices"]
+    for s, got in enumerate(parts):
+        expected = _dense(given, x, slice(s * width, (s + 1) * width))
+        require(
+            torch.allclose(got, expected, atol=1e-4, rtol=1e-4),
+            f"The slices of a copy sum to the right answer, but its expert {s} is not slice {s}.",
+            cause="Neighbouring units belong together, from s * F / n_slices on: `w[s::n_slices]` "
+            "takes every n_slices-th. Or the slices stand in another order.",
+            cure="`unflatten(0, (n_slices, -1))` or `chunk(n_slices)`.",
+            expected=expected,
+            got=got,
+            example=given,
+        )
 
 
 def _why_other(smaller: bool, is_whole: bool) -> Why:
@@ -138,7 +156,7 @@ def _split_apart(answer: Any, seed: int) -> None:
 def _demand_own(answer: Any, given: dict[str, Any]) -> None:
     for name, tensor in zip(NAMES, _checked(answer, given), strict=True):
         others, source = tensor[1:].clone(), given[f"w_{name}"].clone()
-        tensor[0] += 1.0
+        tensor.detach()[0] += 1.0  # works on parameters, too
         require(
             torch.equal(tensor[1:], others) and torch.equal(given[f"w_{name}"], source),
             f"Expert 0 of `{name}` learned something, and another expert or the dense layer "

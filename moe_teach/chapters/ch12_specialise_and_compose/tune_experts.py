@@ -37,7 +37,8 @@ EXERCISE = Exercise(
     "hides the still rows from the optimiser altogether (`training_experts`), so that it keeps "
     "no moments for them either.",
 )
-N_EXPERTS, SHAPE = 5, (3, 4)
+N_EXPERTS, SHAPE, N_STEPS = 5, (3, 4), 4
+RATE, DECAY = 0.05, 0.3
 
 
 class PlainAdamW(torch.optim.AdamW):
@@ -59,11 +60,11 @@ def _prepared(seed: int) -> tuple[nn.Parameter, torch.optim.AdamW, list[Tensor]]
         return torch.randn(N_EXPERTS, *SHAPE, generator=source)
 
     weights = nn.Parameter(drawn())
-    optimizer = PlainAdamW([weights], lr=0.05, weight_decay=0.3)
-    for _ in range(4):
+    optimizer = PlainAdamW([weights], lr=RATE, weight_decay=DECAY)
+    for _ in range(3):
         weights.grad = drawn()
         optimizer.step()
-    return weights, optimizer, [drawn() for _ in range(6)]
+    return weights, optimizer, [drawn() for _ in range(N_STEPS)]
 
 
 def _called(answer: Any, trained: list[int], seed: int) -> tuple[Tensor, Any, Any]:
@@ -165,7 +166,7 @@ def _tune_still(answer: Any, seed: int) -> None:
 def _why_moved(before: Tensor, after: Tensor) -> str:
     if torch.allclose(after, before, atol=1e-5):
         return "It came back by computing, which rounds; only a copy of before has its last bits."
-    if torch.allclose(after, before * (1 - 0.05 * 0.3) ** 6, atol=1e-5):
+    if torch.allclose(after, before * (1 - RATE * DECAY) ** N_STEPS, atol=1e-5):
         return "It faded by the same share everywhere: weight decay asks for no gradient."
     return (
         "A gradient of zero leaves what the optimiser remembers of earlier steps, and decay. Or "
@@ -180,8 +181,10 @@ def _tune_learns(answer: Any, seed: int) -> None:
         before, weights, _ = _called(answer, trained, seed)
         after = weights.detach()
         for expert in trained:
+            if torch.allclose(after[expert], everybody[expert], atol=1e-6):
+                continue
             require(
-                torch.allclose(after[expert], everybody[expert], atol=1e-6),
+                False,
                 f"Expert {expert} is trained, and is not where AdamW would have brought it.",
                 **_why_lost(after[expert], before[expert], everybody[expert], expert, seed),
                 expected=everybody[expert],
@@ -198,7 +201,6 @@ def _why_lost(
             "cause": "It has not moved at all: its row was put back too, or no step was made.",
             "cure": "Put back only the rows of experts that are not in `trained`.",
         }
-    # A generator: the slips are tried out only if something is wrong.
     slips = ((_adamw(seed, spoil)[expert], why) for spoil, why in SLIPS)
     return likely(after, expected, slips, OTHER)
 
@@ -206,7 +208,7 @@ def _why_lost(
 @EXERCISE.stage("what comes after")
 def _tune_leaves_no_trace(answer: Any, seed: int) -> None:
     settings = _settings(_prepared(seed)[1])
-    for trained in CASES:
+    for trained in ([3], []):
         _, weights, optimizer = _called(answer, trained, seed)
         require(
             weights.requires_grad and _settings(optimizer) == settings,

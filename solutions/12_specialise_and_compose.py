@@ -97,7 +97,7 @@ check("12.2", experts_to_train)
 def merge_states(branches: Sequence[Mapping[str, Tensor]], trunk: str) -> dict[str, Tensor]:
     """Put the feed-forwards of branches side by side, and make one trunk of theirs.
 
-    branches: two or more. trunk: "average" or "frozen".
+    branches: two or more; tensors of any shape, single numbers too. trunk: "average" or "frozen".
     Returns tensors by name.
     Raises ValueError where trunk is "frozen" and the branches' trunks differ.
     """

@@ -141,6 +141,6 @@ def with_numpy(branches, trunk):
     import numpy as np
 
     def mean(own):
-        return torch.from_numpy(np.mean([t.double().numpy() for t in own], axis=0))
+        return torch.from_numpy(np.asarray(np.mean([t.double().numpy() for t in own], axis=0)))
 
     return _answer(branches, trunk, shared=mean)

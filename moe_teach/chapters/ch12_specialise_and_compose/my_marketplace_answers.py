@@ -95,10 +95,6 @@ class KeepsOneShelfForAll(_Market):
         super().__init__(state, swap)
         self.shelf = self.shelf_of_all
 
-    def remove(self, name):
-        super().remove(name)
-        self.shelf["left"] = (0, 0, {})
-
 
 @EXERCISE.wrong(stage="in and out", says="has changed")
 class WritesIntoTheGivenState(_Market):

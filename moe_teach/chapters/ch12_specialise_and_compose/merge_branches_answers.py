@@ -19,7 +19,7 @@ def _answer(branches, trunk, *, mark=".ffn.", shared=None, looks_at=None, stack=
     return merged
 
 
-@EXERCISE.wrong(stage="average", says="is no feed-forward")
+@EXERCISE.wrong(stage="average", says="and is no feed-forward")
 def takes_the_norm_for_a_feed_forward(branches, trunk):
     return _answer(branches, trunk, mark="ffn")
 
@@ -39,12 +39,12 @@ def joins_along_the_rows(branches, trunk):
     return _answer(branches, trunk, stack=torch.cat)
 
 
-@EXERCISE.wrong(stage="other trunks", says="no ValueError was raised")
+@EXERCISE.wrong(stage="other trunks", says="Nothing was compared")
 def averages_a_trunk_that_should_be_one(branches, trunk):
     return _answer(branches, "average")
 
 
-@EXERCISE.wrong(stage="other trunks", says="no ValueError was raised")
+@EXERCISE.wrong(stage="other trunks", says="Only the first two")
 def compares_two_branches_only(branches, trunk):
     return _answer(branches, trunk, looks_at=2)
 
@@ -59,14 +59,14 @@ def adds_in_the_tensors_own_bits(branches, trunk):
     return _answer(branches, trunk, shared=mean)
 
 
-@EXERCISE.wrong(stage="other trunks", says="no ValueError was raised")
+@EXERCISE.wrong(stage="other trunks", says="Only the last branch")
 def compares_the_first_and_the_last(branches, trunk):
     if trunk == "frozen":
         _answer([branches[0], branches[-1]], trunk)
     return _answer(branches, "average")
 
 
-@EXERCISE.wrong(stage="other trunks", says="differs in the last bit")
+@EXERCISE.wrong(stage="other trunks", says="compared with a tolerance")
 def compares_with_a_tolerance(branches, trunk):
     if trunk == "frozen":
         for name, first in branches[0].items():
@@ -95,12 +95,12 @@ def stays_in_float64(branches, trunk):
     return {n: t if ".experts." in n else t.double() for n, t in merged.items()}
 
 
-@EXERCISE.wrong(stage="average", says="These are not the names")
+@EXERCISE.wrong(stage="average", says="these are missing")
 def leaves_out_what_is_no_matrix_or_vector(branches, trunk):
     return {n: t for n, t in _answer(branches, trunk).items() if t.dim()}
 
 
-@EXERCISE.wrong(stage="average", says="is not the mean of all branches")
+@EXERCISE.wrong(stage="average", says="more than rounding")
 def halves_again_and_again(branches, trunk):
     def mean(own):
         running = own[0].double()

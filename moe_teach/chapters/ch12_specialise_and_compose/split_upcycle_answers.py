@@ -21,7 +21,7 @@ def counts_the_copies_too(**given):
     return _answer(**given, factor=given["n_slices"] * given["n_copies"])
 
 
-@EXERCISE.wrong(stage="the same answer", says="went through the nonlinearity")
+@EXERCISE.wrong(stage="the same answer", says="goes through the nonlinearity")
 def puts_the_factor_before_the_nonlinearity(**given):
     up, gate, down = _answer(**given, factor=1)
     return up, gate * given["n_slices"], down
@@ -39,18 +39,18 @@ def divides_instead(**given):
     return _answer(**given, factor=1 / given["n_slices"])
 
 
-@EXERCISE.wrong(stage="the same answer", says="went through the nonlinearity")
+@EXERCISE.wrong(stage="the same answer", says="goes through the nonlinearity")
 def puts_the_factor_on_all_three(**given):
     return tuple(tensor * given["n_slices"] for tensor in _answer(**given, factor=1))
 
 
-@EXERCISE.wrong(stage="the same answer", says="went through the nonlinearity")
+@EXERCISE.wrong(stage="the same answer", says="are exchanged")
 def exchanges_up_and_gate(**given):
     up, gate, down = _answer(**given)
     return gate, up, down
 
 
-@EXERCISE.wrong(stage="the same answer", says="not of the same hidden units")
+@EXERCISE.wrong(stage="the same answer", says="of slice s in `down`")
 def cuts_down_along_its_rows(w_up, w_gate, w_down, n_slices, n_copies):
     up, gate, _ = _answer(w_up, w_gate, w_down, n_slices, n_copies)
     rows = w_down.reshape(n_slices, len(w_down), -1)
@@ -63,7 +63,7 @@ def takes_every_nth_unit(w_up, w_gate, w_down, n_slices, n_copies):
     return _answer(w_up[order], w_gate[order], w_down[:, order], n_slices, n_copies)
 
 
-@EXERCISE.wrong(stage="the same answer", says="the slices stand in another order")
+@EXERCISE.wrong(stage="the same answer", says="The slices stand in another order")
 def begins_with_the_last_slice(w_up, w_gate, w_down, n_slices, n_copies):
     order = torch.arange(len(w_up)).view(n_slices, -1).flip(0).flatten()
     return _answer(w_up[order], w_gate[order], w_down[:, order], n_slices, n_copies)
@@ -74,7 +74,7 @@ def scales_the_dense_layer(w_up, w_gate, w_down, n_slices, n_copies):
     return _answer(w_up, w_gate, w_down.mul_(n_slices), n_slices, n_copies, factor=1)
 
 
-@EXERCISE.wrong(stage="shapes", says="an expert for every slice and copy")
+@EXERCISE.wrong(stage="shapes", says="n_slices * n_copies experts")
 def makes_one_copy_only(w_up, w_gate, w_down, n_slices, n_copies):
     return _answer(w_up, w_gate, w_down, n_slices, 1)
 

@@ -127,6 +127,10 @@ NO_MEMORY = Why(
     "Its momentum is gone: the optimiser, or what it remembers of earlier steps, is new.",
     "Step with the optimiser that was handed in, as it is, and repair only rows that must stay.",
 )
+NO_MOMENTS = Why(
+    "Its moments were set to zero, as they may be for those that stay and not for the trained.",
+    "Leave alone what the optimiser remembers, and repair only rows that must stay.",
+)
 NEITHER = Why(
     "Both its weight decay and its momentum are gone.",
     "Leave optimiser and settings alone, and repair only rows that must stay.",
@@ -134,7 +138,7 @@ NEITHER = Why(
 SLIPS = (
     (_forget_decay, NO_DECAY),
     (_forget_steps, NO_MEMORY),
-    (_forget_moments, NO_MEMORY),
+    (_forget_moments, NO_MOMENTS),
     (_forget_both, NEITHER),
 )
 OTHER = Why(
@@ -146,6 +150,7 @@ CASES = ([3], [4, 0], [1, 2, 3], [0, 1, 2, 3, 4], [])
 
 @EXERCISE.stage("those that stay")
 def _tune_still(answer: Any, seed: int) -> None:
+    everybody = _adamw(seed)
     for trained in CASES:
         before, weights, _ = _called(answer, trained, seed)
         after = weights.detach()
@@ -155,7 +160,7 @@ def _tune_still(answer: Any, seed: int) -> None:
                 torch.equal(after[expert], before[expert]),
                 f"Expert {expert} is not among the trained {trained}, and moved by up to "
                 f"{moved:.2g}.",
-                cause=_why_moved(before[expert], after[expert]),
+                cause=_why_moved(before[expert], after[expert], everybody[expert]),
                 cure="Keep a copy of its row from before the step, and put it back after it.",
                 expected=before[expert],
                 got=after[expert],
@@ -163,15 +168,17 @@ def _tune_still(answer: Any, seed: int) -> None:
             )
 
 
-def _why_moved(before: Tensor, after: Tensor) -> str:
+def _why_moved(before: Tensor, after: Tensor, as_trained: Tensor) -> str:
     if torch.allclose(after, before, atol=1e-5):
         return "It came back by computing, which rounds; only a copy of before has its last bits."
     if torch.allclose(after, before * (1 - RATE * DECAY) ** N_STEPS, atol=1e-5):
         return "It faded by the same share everywhere: weight decay asks for no gradient."
-    return (
-        "A gradient of zero leaves what the optimiser remembers of earlier steps, and decay. Or "
-        "what was kept is a view of the weights (`weights[e]`, `.detach()`), and moved with them."
-    )
+    if torch.allclose(after, as_trained, atol=1e-5):
+        return (
+            "It was trained. If its row was put back: `weights[e]` and `.detach()` alone are a "
+            "view of the weights, and move with them."
+        )
+    return "A gradient of zero leaves what the optimiser remembers of earlier steps, and decay."
 
 
 @EXERCISE.stage("those that learn")

@@ -62,7 +62,9 @@ def _repaired(weights, optimizer, gradients, trained):
 @EXERCISE.wrong(stage="those that stay", says="is a view of the weights")
 def keeps_a_view(weights, optimizer, gradients, trained):
     kept = {e: weights.detach()[e] for e in range(len(weights)) if e not in trained}
-    _masked(weights, optimizer, gradients, trained)
+    for gradient in gradients:
+        weights.grad = gradient
+        optimizer.step()
     with torch.no_grad():
         for expert, row in kept.items():
             weights[expert] = row
@@ -109,7 +111,7 @@ def starts_a_new_optimiser(weights, optimizer, gradients, trained):
     return _repaired(weights, type(optimizer)([weights], **settings), gradients, trained)
 
 
-@EXERCISE.wrong(stage="those that learn", says="Its momentum is gone")
+@EXERCISE.wrong(stage="those that learn", says="Its moments were set to zero")
 def zeroes_everybodys_moments(weights, optimizer, gradients, trained):
     for name in ("exp_avg", "exp_avg_sq"):
         optimizer.state[weights][name].zero_()

@@ -59,7 +59,7 @@ def _repaired(weights, optimizer, gradients, trained):
     return weights
 
 
-@EXERCISE.wrong(stage="those that stay", says="is a view of the weights")
+@EXERCISE.wrong(stage="those that stay", says="view of the weights, and move with them")
 def keeps_a_view(weights, optimizer, gradients, trained):
     kept = {e: weights.detach()[e] for e in range(len(weights)) if e not in trained}
     for gradient in gradients:

@@ -86,6 +86,21 @@ def _demand_names(market: Any, expected: list[str], when: str) -> None:
     )
 
 
+def _allowed(call: Any, *arguments: Any, what: str) -> None:
+    """Call what must be allowed; a ValueError is a refusal too many."""
+    try:
+        call(*arguments)
+    except ValueError as refusal:
+        require(
+            False,
+            f"{what} was refused, and nothing speaks against it.",
+            cause="Names count while they are in. A module stands on another one only in the same "
+            "layer *and* place, and only if it came later.",
+            cure="Refuse a name that is in, and a removal from under a later module of the slot.",
+            got=Words(f"ValueError: {refusal}"),
+        )
+
+
 def _refused(call: Any, *arguments: Any) -> bool:
     try:
         call(*arguments)
@@ -94,16 +109,17 @@ def _refused(call: Any, *arguments: Any) -> bool:
     return False
 
 
-@EXERCISE.stage("in and out")
-def _market_round(answer: Any, seed: int) -> None:
-    calls = []
+def _watched_swap() -> tuple[list[Any], Any]:
+    calls: list[Any] = []
 
-    def watched_swap(*given: Any) -> tuple[State, State]:
+    def swap(*given: Any) -> tuple[State, State]:
         calls.append(given)
         return plain_swap(*given)
 
-    market, state = _opened(answer, seed, watched_swap)
-    before = {name: tensor.clone() for name, tensor in state.items()}
+    return calls, swap
+
+
+def _demand_empty(market: Any) -> None:
     require(
         list(market.installed()) == [],
         "A marketplace that was opened a moment ago has modules installed.",
@@ -112,6 +128,23 @@ def _market_round(answer: Any, seed: int) -> None:
         cure="Make it in `__init__`: `self.shelf = {}`.",
         got=Words(str(market.installed())),
     )
+
+
+def _demand_asked(calls: list[Any]) -> None:
+    require(
+        calls,
+        "The swap that was handed in was never asked.",
+        cause="`swap_expert` or `mine(...)` is called by its name in place of `self.swap`.",
+        cure="`self.state, old = self.swap(self.state, layer, expert, module)`.",
+    )
+
+
+@EXERCISE.stage("in and out")
+def _market_round(answer: Any, seed: int) -> None:
+    calls, swap = _watched_swap()
+    market, state = _opened(answer, seed, swap)
+    before = {name: tensor.clone() for name, tensor in state.items()}
+    _demand_empty(market)
     module = expert_module(seed)
     market.install("sums", 1, 3, module)
     expected, _ = plain_swap(before, 1, 3, module)
@@ -119,12 +152,7 @@ def _market_round(answer: Any, seed: int) -> None:
         market, expected, "After an installation", cure="self.state, old = self.swap(...)"
     )
     _demand_names(market, ["sums"], "After an installation")
-    require(
-        calls,
-        "The swap that was handed in was never asked.",
-        cause="`swap_expert` or `mine(...)` is called by its name in place of `self.swap`.",
-        cure="`self.state, old = self.swap(self.state, layer, expert, module)`.",
-    )
+    _demand_asked(calls)
     require(
         all(torch.equal(before[name], tensor) for name, tensor in state.items()),
         "The state that the marketplace was opened with has changed.",
@@ -134,7 +162,7 @@ def _market_round(answer: Any, seed: int) -> None:
     market.remove("sums")
     _demand_state(market, before, "After the removal", cure="Swap the old expert in again.")
     _demand_names(market, [], "After the removal")
-    market.install("sums", 11, 0, module)
+    _allowed(market.install, "sums", 11, 0, module, what="A name that had been removed")
     _demand_names(market, ["sums"], "Installed anew elsewhere")
 
 
@@ -145,7 +173,7 @@ def _market_order(answer: Any, seed: int) -> None:
     places = ((1, 3), (11, 3), (1, 0))
     for name, place, module in zip("abc", places, modules, strict=True):
         market.install(name, *place, module)
-    market.remove("a")
+    _allowed(market.remove, "a", what="The removal of the first of three, each in its own slot,")
     expected, _ = plain_swap(state, *places[1], modules[1])
     expected, _ = plain_swap(expected, *places[2], modules[2])
     _demand_state(
@@ -166,7 +194,7 @@ def _market_pile(answer: Any, seed: int) -> None:
     market, state = _opened(answer, seed)
     low, high = expert_module(seed), expert_module(seed + 500)
     market.install("low", 1, 2, low)
-    market.install("high", 1, 2, high)
+    _allowed(market.install, "high", 1, 2, high, what="A second module in one slot")
     below, _ = plain_swap(state, 1, 2, low)
     above, _ = plain_swap(below, 1, 2, high)
     require(

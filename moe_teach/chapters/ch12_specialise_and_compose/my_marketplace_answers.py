@@ -136,6 +136,33 @@ class TakesItOffTheListFirst(_Market):
         self.state, _ = self.swap(self.state, layer, expert, old)
 
 
+@EXERCISE.wrong(stage="in and out", says="A name that had been removed was refused")
+class NeverTakesANameAgain(_Market):
+    def __init__(self, state, swap=plain_swap):
+        super().__init__(state, swap)
+        self.ever = set()
+
+    def install(self, name, layer, expert, module):
+        if name in self.ever:
+            raise ValueError(f"{name} was here before.")
+        super().install(name, layer, expert, module)
+        self.ever.add(name)
+
+
+@EXERCISE.wrong(stage="any order", says="each in its own slot, was refused")
+class RemovesTheLastOnly(_Market):
+    def above(self, name):
+        return self.installed()[-1] != name
+
+
+@EXERCISE.wrong(stage="one on another", says="A second module in one slot was refused")
+class TakesOneModuleForASlot(_Market):
+    def install(self, name, layer, expert, module):
+        if any(place[:2] == (layer, expert) for place in self.shelf.values()):
+            raise ValueError("The slot is taken.")
+        super().install(name, layer, expert, module)
+
+
 @EXERCISE.right
 class KeepsADictionary(_Market):
     pass

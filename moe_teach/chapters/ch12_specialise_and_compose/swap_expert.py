@@ -65,7 +65,19 @@ def _expected(state: State, layer: int, expert: int, module: State) -> State:
 
 
 def _swapped(answer: Any, state: State, layer: int, expert: int, module: State) -> Any:
-    got = answer(state, layer, expert, module)
+    try:
+        got = answer(state, layer, expert, module)
+    except ValueError as refusal:
+        require(
+            False,
+            "A module whose names and shapes are those of an expert here was refused.",
+            cause="It was compared with more or with less than the tensors under `experts.` and "
+            "`router.` of this layer: all of `.ffn.` (a shared expert is nobody's row), matrices "
+            "alone, or names known by heart.",
+            cure='`name.startswith((head + "experts.", head + "router."))`, all of them.',
+            expected=Words(", ".join(module)),
+            got=Words(f"ValueError: {refusal}"),
+        )
     require(
         isinstance(got, tuple) and len(got) == 2 and all(isinstance(one, dict) for one in got),
         "The answer must be two dictionaries: the new state, and the old expert.",
@@ -81,6 +93,8 @@ def _demand(answer: Any, state: State, layer: int, expert: int, module: State) -
     require(
         set(new) == set(expected),
         "The new state has other names than the old one.",
+        cause="Only what changed was returned, or the two dictionaries are exchanged.",
+        cure="Begin with `new = dict(state)`, and end in `return new, old`.",
         expected=Words(", ".join(expected)),
         got=Words(", ".join(map(str, new))),
     )
@@ -137,7 +151,8 @@ def _why_not_old(old: State, module: State, state: State, head: str, expert: int
 
 
 def _why(name: str, is_own: bool, new: State, state: State) -> str:
-    if not is_own:
+    others = (n for n in state if not n.startswith(name.rpartition(".ffn.")[0] + "."))
+    if not is_own or not all(torch.equal(new[n], state[n]) for n in others):
         return "It belongs to another part of the model: layer 11's names begin with blocks.1 too."
     if torch.equal(new[name], state[name].to(new[name].dtype)):
         return f"It was left as it was; an expert has a row in {name.rsplit('.ffn.')[-1]} as well."
@@ -188,8 +203,10 @@ def _swap_refuses(answer: Any, seed: int) -> None:
         require(
             False,
             f"A module with {what} was taken, and should be refused with a ValueError.",
-            cause="A single number, or a vector of the right length, spreads over a whole matrix "
-            "in an assignment, without a word.",
+            cause="Names were not compared both ways: nothing may be missing, and nothing more."
+            if set(module) != set(PARTS)
+            else "A single number, or a vector of the right length, spreads over a whole matrix "
+            "in an assignment, without a word; and equal counts of numbers are no equal shapes.",
             cure="Compare names, then the shape of each tensor with `state[name].shape[1:]`.",
         )
 

@@ -146,6 +146,14 @@ def asks_only_whether_something_is_missing(state, layer, expert, module):
     return _answer(state, layer, expert, {name: module[name] for name in own})
 
 
+@EXERCISE.wrong(stage="one slot", says="a shared expert is nobody's row")
+def counts_the_shared_expert_in(state, layer, expert, module):
+    head = f"blocks.{layer}.ffn."
+    if {n.removeprefix(head) for n in state if n.startswith(head)} != set(module):
+        raise ValueError("The names differ.")
+    return _answer(state, layer, expert, module)
+
+
 @EXERCISE.right
 def builds_new_tensors(state, layer, expert, module):
     head = f"blocks.{layer}.ffn."

@@ -178,7 +178,10 @@ def _why_moved(before: Tensor, after: Tensor, as_trained: Tensor) -> str:
             "It was trained. If its row was put back: `weights[e]` and `.detach()` alone are a "
             "view of the weights, and move with them."
         )
-    return "A gradient of zero leaves what the optimiser remembers of earlier steps, and decay."
+    return (
+        "A gradient of zero leaves what the optimiser remembers of earlier steps, and decay. And a "
+        "row kept as `weights[e]` is a view of the weights, which moves with them."
+    )
 
 
 @EXERCISE.stage("those that learn")

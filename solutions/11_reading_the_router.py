@@ -131,9 +131,10 @@ def knock_out_damage(losses: Callable, batches: Sequence, n_experts: int, n_doma
     """Measure by how many nats a domain's mean loss rises without each expert.
 
     losses(batch, expert) -> (B, S). A batch has domain_ids (B,) and targets (B, S); where a target
-    is -100 nobody is asked, and the loss there means nothing. Batches are of different sizes.
-    The mean of a domain is over all its asked tokens in all batches.
-    Returns (n_experts, n_domains), NaN for a domain of which nobody was asked.
+    is -100 nobody is asked, and the loss there means nothing and may be NaN. Batches are of
+    different sizes. The mean of a domain is over all its asked tokens in all batches.
+    Returns (n_experts, n_domains) in nats, float32 or float64: below 0 where the loss falls, NaN
+    for a domain of which nobody was asked.
     """
 
     ### BEGIN SOLUTION
@@ -210,7 +211,7 @@ def path_divergence(ids_a: Tensor, ids_b: Tensor, tokens_a: Tensor, tokens_b: Te
     """Tell for each layer how far the paths of two texts part.
 
     ids_a, ids_b: (T, L, K) experts; tokens_a, tokens_b: (T,). At least one place can be compared.
-    Returns (L,), each between 0 and 1.
+    Returns (L,), each between 0 and 1, in float32 or float64.
     """
     ### BEGIN SOLUTION
     same = tokens_a == tokens_b
@@ -327,7 +328,8 @@ for number, fault in enumerate(("", *FAULTS)):
 def experts_to_keep(counts: Tensor, gates: Tensor, damage: Tensor, n_keep: int) -> Tensor:
     """Choose the experts that stay, for one domain.
 
-    counts, gates, damage: (L, E) floats; damage in nats, negative perhaps. n_keep: at least 2 L.
+    counts, gates, damage: (L, E) floats; damage in nats, negative perhaps. n_keep, of all layers
+    together: at least 2 L.
     Returns (L, E) booleans: at most n_keep are True, and at least 2 in each layer.
     """
     ### BEGIN SOLUTION

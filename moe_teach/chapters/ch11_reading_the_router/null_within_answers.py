@@ -125,15 +125,6 @@ def one_pair(labels, given, generator):
     return dealt
 
 
-@EXERCISE.wrong(stage="other places", says="a loop over range(...)")
-def by_counting_up(labels, given, generator):
-    dealt = labels.clone()
-    for value in range(len(given.unique())):
-        own = labels[given == value]
-        dealt[given == value] = own[torch.randperm(len(own), generator=generator)]
-    return dealt
-
-
 @EXERCISE.wrong(stage="every deal as likely", says="2 of 6 orders")
 def everybody_moves(labels, given, generator):
     def order(n):

@@ -50,11 +50,6 @@ def over_the_union(ids_a, ids_b, tokens_a, tokens_b):
     return divergence(ids_a, ids_b, tokens_a, tokens_b, "union")
 
 
-@EXERCISE.wrong(stage="one expert a token", says="none after it")
-def before_the_change(ids_a, ids_b, tokens_a, tokens_b):
-    return divergence(ids_a, ids_b, tokens_a, tokens_b, "before")
-
-
 @EXERCISE.wrong(stage="one expert a token", says="begin after the last change")
 def after_the_last_change(ids_a, ids_b, tokens_a, tokens_b):
     last = int((tokens_a != tokens_b).nonzero()[-1])
@@ -110,11 +105,6 @@ def of_the_first_choice(ids_a, ids_b, tokens_a, tokens_b):
 @EXERCISE.wrong(stage="several experts a token", says="a number of experts")
 def numbers_of_experts(ids_a, ids_b, tokens_a, tokens_b):
     return divergence(ids_a, ids_b, tokens_a, tokens_b, "count")
-
-
-@EXERCISE.wrong(stage="one expert a token", says="a narrow dtype rounds it")
-def in_half(ids_a, ids_b, tokens_a, tokens_b):
-    return divergence(ids_a, ids_b, tokens_a, tokens_b).half()
 
 
 @EXERCISE.wrong(stage="one expert a token", says="none of the mistakes that are known")

@@ -66,12 +66,6 @@ def counts_what_was_kept(report):
     return _with(report, "drops", shares)
 
 
-@EXERCISE.wrong(stage="reports that are right", says="all K choices")
-def divides_by_tokens(report):
-    counts = torch.bincount(report.expert_ids.flatten(), minlength=len(report.damage))
-    return _with(report, "load", counts / len(report.tokens))
-
-
 @EXERCISE.wrong(stage="reports that are right", says="every domain counting the same")
 def the_largest_damage_anywhere(report):
     return _with(report, "needed", int(report.damage.max(dim=1).values.argmax()))
@@ -80,11 +74,6 @@ def the_largest_damage_anywhere(report):
 @EXERCISE.wrong(stage="reports that are right", says="changed its input")
 def turns_the_table_round(report):
     report.kept.logical_not_()
-    return "healthy"
-
-
-@EXERCISE.wrong(stage="load", says="Is the load taken over all batches")
-def always_healthy(report):
     return "healthy"
 
 

@@ -56,7 +56,7 @@ LASTING = {
     name: COMPARED[name] for name in COMPARED if name.startswith(("uniform", "indep", "joint"))
 }
 """What is compared at three times the length, too; at ten times, with junk only."""
-SEARCHED = search(COMPARED, LENGTHS[:1], RATES)
+SEARCHED = search(COMPARED, LENGTHS[:1], RATES) | search(LASTING, LENGTHS[1:2], RATES)
 BEST: Mapping[str, float] = MappingProxyType(
     dict.fromkeys(COMPARED, 0.004)
     | dict.fromkeys(

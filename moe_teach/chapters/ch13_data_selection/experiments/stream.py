@@ -164,7 +164,7 @@ COMPARED = settings_of(JUNK, tuple(RULES)) | settings_of(0.0, ("uniform", "learn
 LASTING = {name: COMPARED[name] for name in COMPARED if name.startswith(("uniform", "learn"))}
 """What is compared at three times the length, too; at ten times, with junk only."""
 LENGTHS = (250, 750, 2500)
-SEARCHED = search(COMPARED, LENGTHS[:1], RATES)
+SEARCHED = search(COMPARED, LENGTHS[:1], RATES) | search(LASTING, LENGTHS[1:2], RATES)
 BEST: Mapping[str, float] = MappingProxyType(
     dict.fromkeys(COMPARED, 0.004) | {"hard, junk": 0.008, "learnability, clean": 0.008}
 )

@@ -11,13 +11,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from moe_teach.config import AttentionConfig, ModelConfig, MoEConfig, RouterConfig
+from moe_teach.config import ModelConfig, MoEConfig, RouterConfig
 from moe_teach.cost.compute import training_flops
 from moe_teach.cost.params import n_params_active, n_params_total
 from moe_teach.data.batches import Batch, Batches, evaluation_batches
-from moe_teach.data.corpus import build_corpus
+from moe_teach.data.domain_bytes import domain_bytes
 from moe_teach.data.facts import build_facts, build_sums
-from moe_teach.data.tokenizer import ByteTokenizer, encode_domains
 from moe_teach.nn.hash_router import HashRouter, use_hash_routers
 from moe_teach.nn.model import Model
 from moe_teach.nn.moe import MoE
@@ -26,6 +25,7 @@ from moe_teach.train.config import TrainConfig
 from moe_teach.train.loop import Trainer, train
 from moe_teach.train.record import History
 from moe_teach.train.seeding import seeded_model
+from moe_teach.train.small_model import small_config
 from moe_teach.types import Routing
 
 Task = Literal["facts", "sums", "text"]
@@ -90,16 +90,7 @@ def model_config(setting: Setting) -> ModelConfig:
         # One expert per token: its gate must stay a probability, or the router learns nothing.
         router = RouterConfig(n_experts=setting.n_experts, top_k=1, normalize_gates=False)
         moe = MoEConfig(router=router, d_ff=setting.d_ff, activation="gelu")
-    return ModelConfig(
-        n_layers=2,
-        d_model=64,
-        vocab_size=256,
-        attention=AttentionConfig(n_heads=2, n_kv_heads=2, d_head=32),
-        moe=moe,
-        d_ff_dense=setting.d_ff,
-        activation="gelu",
-        max_seq_len=LENGTH,
-    )
+    return small_config(moe=moe, d_ff_dense=setting.d_ff)
 
 
 def build_model(setting: Setting, seed: int) -> Model:
@@ -120,9 +111,8 @@ def build_model(setting: Setting, seed: int) -> Model:
 def build_data(task: Task, seed: int) -> tuple[Batches, list[Batch]]:
     """Return training batches, and the questions or windows that every run is judged by."""
     if task == "text":
-        corpus, bytes_ = build_corpus(), ByteTokenizer()
-        batches = Batches(encode_domains(corpus.train, bytes_), BATCH, LENGTH, seed)
-        held_back = encode_domains(corpus.validation, bytes_)
+        taught, held_back = domain_bytes()
+        batches = Batches(taught, BATCH, LENGTH, seed)
         return batches, evaluation_batches(held_back, 64, LENGTH, WINDOWS)
     lines = build_facts() if task == "facts" else build_sums()
     return Batches(lines.token_ids(), BATCH, LENGTH, seed), lines.evaluation_batches(64, LENGTH)

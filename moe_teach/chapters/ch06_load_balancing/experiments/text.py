@@ -3,16 +3,15 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import partial
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from moe_teach.config import AttentionConfig, ModelConfig, MoEConfig, RouterConfig
+from moe_teach.config import MoEConfig, RouterConfig
 from moe_teach.data.batches import Batch, Batches, evaluation_batches
-from moe_teach.data.corpus import build_corpus
-from moe_teach.data.tokenizer import ByteTokenizer, encode_domains
+from moe_teach.data.domain_bytes import domain_bytes
 from moe_teach.nn.hash_router import use_hash_routers
 from moe_teach.nn.model import Model
 from moe_teach.ops.balance import load_entropy, max_violation
@@ -22,6 +21,7 @@ from moe_teach.train.evaluate import evaluate
 from moe_teach.train.loop import train
 from moe_teach.train.record import History, StepRecord
 from moe_teach.train.seeding import seeded_model
+from moe_teach.train.small_model import small_config
 
 Watch = Callable[[Model, StepRecord], object]
 
@@ -47,28 +47,15 @@ def text_model(setting: TextSetting, seed: int) -> Model:
     choice = "expert" if setting.router == "expert choice" else "token"
     # One expert per token: its gate must stay a probability, or the router learns nothing.
     router = RouterConfig(n_experts=N_EXPERTS, top_k=1, normalize_gates=False, choice=choice)
-    config = ModelConfig(
-        n_layers=2,
-        d_model=64,
-        vocab_size=256,
-        attention=AttentionConfig(n_heads=2, n_kv_heads=2, d_head=32),
-        moe=MoEConfig(router=router, d_ff=64, activation="gelu"),
-        max_seq_len=LENGTH,
-    )
-    model = seeded_model(config, seed)
+    moe = MoEConfig(router=router, d_ff=64, activation="gelu")
+    model = seeded_model(small_config(moe=moe), seed)
     return use_hash_routers(model, seed) if setting.router == "hash" else model
 
 
 def text_data(seed: int) -> tuple[Batches, list[Batch]]:
     """Return training batches of four domains, and 64 validation windows of each."""
-    taught, held_back = _token_ids()
+    taught, held_back = domain_bytes()
     return Batches(taught, BATCH, LENGTH, seed), evaluation_batches(held_back, 64, LENGTH, 64)
-
-
-@cache
-def _token_ids() -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    corpus, bytes_ = build_corpus(), ByteTokenizer()
-    return encode_domains(corpus.train, bytes_), encode_domains(corpus.validation, bytes_)
 
 
 def train_text(

@@ -4,16 +4,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from moe_teach.config import AttentionConfig, ModelConfig, MoEConfig, RouterConfig, ScoreFn
+from moe_teach.config import ModelConfig, MoEConfig, RouterConfig, ScoreFn
 from moe_teach.data.batches import Batch, Batches, evaluation_batches
-from moe_teach.data.corpus import build_corpus
-from moe_teach.data.tokenizer import ByteTokenizer
+from moe_teach.data.domain_bytes import domain_bytes
 from moe_teach.nn.model import Model
 from moe_teach.train.config import BalanceScope, TrainConfig
 from moe_teach.train.evaluate import evaluate
 from moe_teach.train.loop import Trainer
+from moe_teach.train.small_model import small_config
 
 N_STEPS, BATCH_SIZE, SEQ_LEN = 300, 16, 64
 MEASURED_AT = (100, N_STEPS)
@@ -34,14 +33,7 @@ class Balance:
 def model_config(balance: Balance) -> ModelConfig:
     """Describe the model: 2 layers of 16 small experts, of which a byte uses 2."""
     router = RouterConfig(n_experts=16, top_k=2, score_fn=balance.score_fn)
-    return ModelConfig(
-        n_layers=2,
-        d_model=64,
-        vocab_size=256,
-        attention=AttentionConfig(n_heads=2, n_kv_heads=2, d_head=32),
-        moe=MoEConfig(router=router, d_ff=64, activation="gelu"),
-        max_seq_len=SEQ_LEN,
-    )
+    return small_config(moe=MoEConfig(router=router, d_ff=64, activation="gelu"))
 
 
 def train_config(balance: Balance, seed: int) -> TrainConfig:
@@ -58,15 +50,6 @@ def train_config(balance: Balance, seed: int) -> TrainConfig:
     )
 
 
-def four_domains() -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Return the bytes of the corpus by domain, for training and for validation."""
-    corpus, tokenizer = build_corpus(), ByteTokenizer()
-    return tuple(
-        {name: torch.tensor(tokenizer.encode(text)) for name, text in side.items()}
-        for side in (corpus.train, corpus.validation)
-    )
-
-
 def speak(balance: Balance, seed: int, n_steps: int = N_STEPS) -> dict[str, Any]:
     """Train one language model, or the beginning of one, and measure it as it goes.
 
@@ -74,7 +57,7 @@ def speak(balance: Balance, seed: int, n_steps: int = N_STEPS) -> dict[str, Any]
     byte and the bits that each layer's choices carry about the domain. `domain_loads` are the
     shares of the experts by layer and domain at the end.
     """
-    training, held_back = four_domains()
+    training, held_back = domain_bytes()
     batches = Batches(training, BATCH_SIZE, SEQ_LEN, seed=seed)
     validation = evaluation_batches(held_back, 32, SEQ_LEN, limit=N_WINDOWS)
     torch.manual_seed(seed)

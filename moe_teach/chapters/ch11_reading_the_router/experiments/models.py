@@ -2,21 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 
-from torch import Tensor
-
-from moe_teach.config import AttentionConfig, ModelConfig, MoEConfig, RouterConfig
+from moe_teach.config import MoEConfig, RouterConfig
 from moe_teach.data.batches import Batch, Batches, evaluation_batches
-from moe_teach.data.corpus import build_corpus
-from moe_teach.data.tokenizer import ByteTokenizer, encode_domains
+from moe_teach.data.domain_bytes import domain_bytes
 from moe_teach.files import cache_folder
 from moe_teach.nn.model import Model
 from moe_teach.train.config import BalanceScope, TrainConfig
 from moe_teach.train.loop import train
 from moe_teach.train.seeding import seeded_model
+from moe_teach.train.small_model import small_config
 
 N_EXPERTS, TOP_K, BATCH, LENGTH = 16, 2, 16, 64
 WINDOWS = 64  # of held-back text, for each domain: 4,096 tokens
@@ -47,26 +44,13 @@ class Trial:
 def untrained_model(trial: Trial, seed: int) -> Model:
     """Build the model as it is before its first step: bytes in, 16 experts a layer, two of them."""
     router = RouterConfig(n_experts=N_EXPERTS, top_k=TOP_K)
-    config = ModelConfig(
-        n_layers=trial.n_layers,
-        d_model=64,
-        vocab_size=256,
-        attention=AttentionConfig(n_heads=2, n_kv_heads=2, d_head=32),
-        moe=MoEConfig(router=router, d_ff=64, activation="gelu"),
-        max_seq_len=LENGTH,
-    )
-    return seeded_model(config, seed)
-
-
-@cache
-def _token_ids() -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    corpus, bytes_ = build_corpus(), ByteTokenizer()
-    return encode_domains(corpus.train, bytes_), encode_domains(corpus.validation, bytes_)
+    moe = MoEConfig(router=router, d_ff=64, activation="gelu")
+    return seeded_model(small_config(trial.n_layers, moe=moe), seed)
 
 
 def held_back(windows: int = WINDOWS, batch_size: int = 64) -> list[Batch]:
     """Return windows of text that no model has seen, the domains taking turns by row."""
-    return evaluation_batches(_token_ids()[1], batch_size, LENGTH, windows)
+    return evaluation_batches(domain_bytes()[1], batch_size, LENGTH, windows)
 
 
 def trained_model(trial: Trial, seed: int, *, keep: bool = True, progress: bool = False) -> Model:
@@ -76,7 +60,7 @@ def trained_model(trial: Trial, seed: int, *, keep: bool = True, progress: bool 
     was cut goes on.
     """
     model = untrained_model(trial, seed)
-    batches = Batches(_token_ids()[0], BATCH, LENGTH, seed, trial.mixture)
+    batches = Batches(domain_bytes()[0], BATCH, LENGTH, seed, trial.mixture)
     config = TrainConfig(
         steps=trial.steps,
         batch_size=BATCH,
@@ -97,5 +81,5 @@ def _folder(trial: Trial, seed: int) -> Path:
 
 def requests(mixture: Mapping[str, float], seed: int, n_batches: int = 4) -> list[Batch]:
     """Draw batches of 64 held-back windows that hold the domains in given shares."""
-    drawn = Batches(_token_ids()[1], 64, LENGTH, seed + 1000, mixture)
+    drawn = Batches(domain_bytes()[1], 64, LENGTH, seed + 1000, mixture)
     return [drawn.at(step) for step in range(n_batches)]

@@ -7,33 +7,25 @@ from torch import Tensor
 
 from moe_teach.chapters.ch12_specialise_and_compose.new_skill import SKILL, remainders
 from moe_teach.compose.trainable import training_only
-from moe_teach.config import AttentionConfig, ModelConfig
 from moe_teach.data.batches import Batches, evaluation_batches
-from moe_teach.data.corpus import DOMAINS, build_corpus
+from moe_teach.data.domain_bytes import domain_bytes
+from moe_teach.data.pieces import SIDES
 from moe_teach.data.tokenizer import ByteTokenizer, encode_domains
 from moe_teach.nn.model import Model
 from moe_teach.train.config import TrainConfig
 from moe_teach.train.evaluate import evaluate
 from moe_teach.train.loop import train
 from moe_teach.train.seeding import seeded_model
+from moe_teach.train.small_model import small_config
 
 BATCH, LENGTH, N_WINDOWS = 8, 64, 48
 RATES = (0.002, 0.004, 0.008, 0.016)
 SEARCH_SEED = 10  # of no verdict
-DENSE = ModelConfig(
-    n_layers=2,
-    d_model=64,
-    vocab_size=256,
-    attention=AttentionConfig(n_heads=2, n_kv_heads=2, d_head=32),
-    d_ff_dense=128,
-    activation="gelu",
-    max_seq_len=LENGTH,
-)
 
 
 def dense(seed: int) -> Model:
     """Build the untrained dense model of a seed: two layers of width 64 that read bytes."""
-    return seeded_model(DENSE, seed)
+    return seeded_model(small_config(d_ff_dense=128), seed)
 
 
 def anything(_name: str) -> bool:
@@ -70,8 +62,7 @@ def losses(model: Model) -> dict[str, float]:
 @cache
 def token_ids() -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Return the bytes of each domain and of the new skill: to learn from, and held back."""
-    corpus, bytes_ = build_corpus(DOMAINS), ByteTokenizer()
-    return (
-        encode_domains(corpus.train | {SKILL: remainders("train")}, bytes_),
-        encode_domains(corpus.validation | {SKILL: remainders("validation")}, bytes_),
+    return tuple(
+        {**texts, **encode_domains({SKILL: remainders(side)}, ByteTokenizer())}
+        for side, texts in zip(SIDES, domain_bytes(), strict=True)
     )

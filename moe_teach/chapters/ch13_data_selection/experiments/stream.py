@@ -10,12 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from moe_teach.config import AttentionConfig, ModelConfig
 from moe_teach.cost.compute import training_flops
 from moe_teach.data.batches import Batch, Batches, evaluation_batches
-from moe_teach.data.corpus import DOMAINS, build_corpus
+from moe_teach.data.corpus import DOMAINS
+from moe_teach.data.domain_bytes import domain_bytes
 from moe_teach.data.selection.choosing import n_candidates
-from moe_teach.data.tokenizer import ByteTokenizer, encode_domains
 from moe_teach.nn.model import Model
 from moe_teach.train.config import TrainConfig
 from moe_teach.train.evaluate import evaluate
@@ -23,21 +22,13 @@ from moe_teach.train.horizons import Horizon, chosen, search
 from moe_teach.train.loop import Trainer
 from moe_teach.train.seeding import seeded_model
 from moe_teach.train.selector import Rule, ScoreSelector, scoring_flops, selected
+from moe_teach.train.small_model import small_config
 
 BATCH, LENGTH, WINDOWS = 8, 64, 16  # rows and bytes of a step; held-back windows of each domain
 REFERENCE_STEPS, REFERENCE_SEED = 250, 100
 JUNK = 0.6
 N_POINTS = 10  # of a curve
-
-CONFIG = ModelConfig(
-    n_layers=2,
-    d_model=64,
-    vocab_size=256,
-    attention=AttentionConfig(n_heads=2, n_kv_heads=2, d_head=32),
-    d_ff_dense=128,
-    activation="gelu",
-    max_seq_len=LENGTH,
-)
+CONFIG = small_config(d_ff_dense=128)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,14 +53,14 @@ RULES: Mapping[str, Rule | None] = MappingProxyType(
 @cache
 def _texts() -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Return the bytes of both sides, the training side with two kinds of junk beside it."""
-    corpus, tokenizer = build_corpus(), ByteTokenizer()
-    train = encode_domains(corpus.train, tokenizer)
+    clean, held_back = domain_bytes()
+    train = dict(clean)
     drawn = torch.Generator().manual_seed(0)
     n = 400_000
     some = torch.cat([ids[: n // len(DOMAINS)] for ids in train.values()])
     train["shuffled"] = some[torch.randperm(len(some), generator=drawn)]
     train["random"] = torch.randint(0, 256, (n,), generator=drawn, dtype=some.dtype)
-    return train, encode_domains(corpus.validation, tokenizer)
+    return train, dict(held_back)
 
 
 def stream(junk: float, n_rows: int, seed: int) -> Batches:

@@ -24,16 +24,18 @@ from moe_teach.course import check, mine
 # $$I(E; Y \mid G) = \sum_{g, e, y} p(g, e, y)
 # \log_2 \frac{p(g, e, y)\, p(g)}{p(g, e)\, p(g, y)}$$
 #
-# Every one of a token's K choices is a row of the table, and counts 1/K of the token. Empty cells
-# add nothing. With nothing given, $p(g)$ is 1 and this is the lesson's $I(E; Y)$.
+# Every one of a token's K choices is a row of the table, and counts 1/K of the token; all shares
+# add up to 1. Empty cells add nothing. With nothing given, $p(g)$ is 1 and this is the lesson's
+# $I(E; Y)$.
 
 
 # %%
 def information(expert_ids: Tensor, labels: Tensor, given: Tensor | None = None) -> float:
     """Tell in bits what a token's expert says of its label, to somebody who knows `given`.
 
-    expert_ids: (T, K); labels and given: (T,); all integers from 0 on, of any integer dtype, with
-    gaps perhaps. Returns one number, exact to 0.0001 for tens of thousands of tokens.
+    expert_ids: (T, K); labels and given: (T,); all integers from 0 on, of any integer dtype (int8,
+    too), with gaps perhaps: numbers of some hundreds of which few occur.
+    Returns one number, exact to 0.0001 for tens of thousands of tokens.
     """
     ### BEGIN SOLUTION
     given = torch.zeros_like(labels) if given is None else given
@@ -251,14 +253,16 @@ for pair in zip(as_long[::2], as_long[1::2], strict=False):
 # ## Exercise 11.5: Find what is wrong: Somebody's audit
 #
 # An audit report holds data and five claims. At most one of them is false. The data, for T tokens,
-# K choices each, E experts and D domains: `expert_ids` (T, K), `tokens` (T,), `domains` (T,),
-# `batches` (T,), `kept` (T, K) and `damage` (E, D). The claims, and what each of them *should* be:
+# K choices each, E experts and D domains: `expert_ids` (T, K), `tokens` (T,), `domains` (T,);
+# `batches` (T,), in which batch a token was measured; `kept` (T, K), False where a full expert
+# turned the choice away; `damage` (E, D), by how many nats a domain's loss rises without an expert.
+# The claims, and what each of them *should* be:
 #
 # | claim | should be |
 # | --- | --- |
 # | `load` | the share of all choices that fell on each expert: E numbers |
 # | `information` | what the expert tells of the domain, nothing given, in bits |
-# | `null` | the same for domains dealt anew **within the token**, the mean of many deals |
+# | `null` | the same for domains dealt anew **within the token**, nothing given: a mean of many |
 # | `drops` | for each domain the share of **its** choices that were not kept: D numbers |
 # | `needed` | the expert whose absence does most damage, every domain counting the same |
 #
@@ -277,7 +281,7 @@ def wrong_claim(report) -> str:
     measure, deal = mine("11.1"), mine("11.2")
     ids, domains, generator = report.expert_ids, report.domains, torch.Generator().manual_seed(0)
     n_experts, n_domains = report.damage.shape
-    deals = [measure(ids, deal(domains, report.tokens, generator)) for _ in range(40)]
+    deals = [measure(ids, deal(domains, report.tokens, generator)) for _ in range(20)]
     truth = {
         "load": torch.bincount(ids.flatten(), minlength=n_experts) / ids.numel(),
         "information": measure(ids, domains),

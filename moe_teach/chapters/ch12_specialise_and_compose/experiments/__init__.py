@@ -72,8 +72,3 @@ EXPERIMENTS = (
 def with_longer(shortest: Grid, longer: Grid) -> Grid:
     """Join the cells of all lengths."""
     return Grid(shortest.cells + longer.cells)
-
-
-def lengths_of(grid: Grid, name: str) -> list[int]:
-    """Return at which lengths a way was run, in ascending order."""
-    return sorted({cell.settings["steps"] for cell in grid.cells if cell.settings["name"] == name})

@@ -37,7 +37,9 @@ FROM_SCRATCH = {"MoE from scratch": True, "MoE from scratch, 0.6 n": False}
 """Whether it has the dense model's steps beside its own."""
 WAYS = {name: name for name in ("stays dense", *UPCYCLED, *FROM_SCRATCH)}
 LENGTHS = (100, 300, 1000)
-SEARCHED = search(WAYS, LENGTHS, RATES)
+SEARCHED = search(WAYS, LENGTHS, RATES) | search(
+    {name: name for name in FROM_SCRATCH}, LENGTHS[2:], (0.001,)
+)
 
 
 @cache
@@ -88,8 +90,10 @@ def _upcycled(begun: Model, name: str, seed: int) -> Model:
 
 BEST: Mapping[int, Mapping[str, float]] = {
     100: dict.fromkeys(WAYS, 0.008),
-    300: dict.fromkeys(WAYS, 0.008),
-    1000: dict.fromkeys(WAYS, 0.008) | {"upcycled, gates sum to 1": 0.004},
+    300: dict.fromkeys(WAYS, 0.008) | {"MoE from scratch": 0.004},
+    1000: dict.fromkeys(WAYS, 0.008)
+    | {"upcycled, gates sum to 1": 0.004, "MoE from scratch": 0.002}
+    | {"MoE from scratch, 0.6 n": 0.004},
 }
 """The best of `12_upcycle_rates`, at each length."""
 CHOSEN = chosen(WAYS, BEST)

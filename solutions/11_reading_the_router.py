@@ -88,8 +88,9 @@ for beyond, name in ((0.0, "looks at the token alone"), (1.5, "looks further")):
 def shuffled_within(labels: Tensor, given: Tensor, generator: torch.Generator) -> Tensor:
     """Deal labels anew within each group of equal `given`; every deal is as likely as any other.
 
-    labels, given: (T,) integers, T at least 1; a group's members may stand anywhere. All luck
-    comes from `generator`, which the next call finds further on.
+    labels, given: (T,) integers, not always of the same dtype, T at least 1; a group's members may
+    stand anywhere, and numbers have gaps. All luck is drawn from `generator` itself: with the same
+    seed the deal is the same, and the next call with the same generator deals anew.
     Returns the labels in their new places: (T,), of the dtype of `labels`.
     """
     ### BEGIN SOLUTION
@@ -130,9 +131,10 @@ def knock_out_damage(losses: Callable, batches: Sequence, n_experts: int, n_doma
     """Measure by how many nats a domain's mean loss rises without each expert.
 
     losses(batch, expert) -> (B, S). A batch has domain_ids (B,) and targets (B, S); where a target
-    is -100 nobody is asked, and the loss there means nothing. Batches are of different sizes.
-    The mean of a domain is over all its asked tokens in all batches.
-    Returns (n_experts, n_domains), NaN for a domain of which nobody was asked.
+    is -100 nobody is asked, and the loss there means nothing and may be NaN. Batches are of
+    different sizes. The mean of a domain is over all its asked tokens in all batches.
+    Returns (n_experts, n_domains) in nats, float32 or float64: below 0 where the loss falls, NaN
+    for a domain of which nobody was asked.
     """
 
     ### BEGIN SOLUTION
@@ -209,7 +211,7 @@ def path_divergence(ids_a: Tensor, ids_b: Tensor, tokens_a: Tensor, tokens_b: Te
     """Tell for each layer how far the paths of two texts part.
 
     ids_a, ids_b: (T, L, K) experts; tokens_a, tokens_b: (T,). At least one place can be compared.
-    Returns (L,), each between 0 and 1.
+    Returns (L,), each between 0 and 1, in float32 or float64.
     """
     ### BEGIN SOLUTION
     same = tokens_a == tokens_b
@@ -326,7 +328,8 @@ for number, fault in enumerate(("", *FAULTS)):
 def experts_to_keep(counts: Tensor, gates: Tensor, damage: Tensor, n_keep: int) -> Tensor:
     """Choose the experts that stay, for one domain.
 
-    counts, gates, damage: (L, E) floats; damage in nats, negative perhaps. n_keep: at least 2 L.
+    counts, gates, damage: (L, E) floats; damage in nats, negative perhaps. n_keep, of all layers
+    together: at least 2 L.
     Returns (L, E) booleans: at most n_keep are True, and at least 2 in each layer.
     """
     ### BEGIN SOLUTION

@@ -8,6 +8,7 @@ when its turn comes: a slice, another order of rows, another dtype.
 import contextlib
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,7 +65,11 @@ def write(path: Path, entries: Iterable[Entry], metadata: Mapping[str, str] | No
         path: where it shall stand.
         entries: of any order; at any time only one of their tensors is made.
         metadata: what the header says besides; other programs look for `format: pt`.
+
+    Raises:
+        ValueError: the name of the file is no text, so that no program could open it.
     """
+    _demand_openable(path)
     # Wide numbers first, so that each tensor begins at a multiple of its own width.
     ordered = sorted(entries, key=lambda entry: (-entry.dtype.itemsize, entry.name))
     digest = hashlib.sha256()
@@ -118,10 +123,14 @@ def reading(path: Path) -> Iterator[Reader]:
 
     Raises:
         FileNotFoundError: there is none.
-        ValueError: it is not a whole safetensors file.
+        PermissionError: it may not be read.
+        ValueError: it is not a whole safetensors file, or its name is no text.
     """
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}.")
+    _demand_openable(path)
+    if not os.access(path, os.R_OK):  # the library would say that it is not there
+        raise PermissionError(f"{path} may not be read by you: ask its owner.")
     try:
         inner = safetensors.safe_open(str(path), "pt")
     except safetensors.SafetensorError as problem:
@@ -131,6 +140,17 @@ def reading(path: Path) -> Iterator[Reader]:
         ) from problem
     with inner as opened:
         yield Reader(opened)
+
+
+def _demand_openable(path: Path) -> None:
+    """Refuse names that are no text: the library cannot open them."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise ValueError(
+            f"The name of {path} is no text in UTF-8, and such files are opened by name: give it "
+            "another."
+        ) from None
 
 
 def _pieces(

@@ -20,7 +20,7 @@ from moe_teach.checkpoint.model_tensors import named_tensors
 from moe_teach.checkpoint.native import load_model, save_model
 from moe_teach.compose.modules.installed import install, list_modules, put_in, remove
 from moe_teach.compose.modules.manifest import Measured
-from moe_teach.compose.modules.module_file import ExpertModule, read_module
+from moe_teach.compose.modules.module_file import ExpertModule, read_module, write_module
 from moe_teach.compose.modules.packing import pack
 from moe_teach.compose.slots import moe_of
 from moe_teach.files import alone_in
@@ -112,6 +112,24 @@ def test_a_label_that_is_no_table_is_refused_in_a_sentence(good, label) -> None:
 def test_a_header_of_a_false_length_is_refused_in_a_sentence(good, length) -> None:
     good.write_bytes(length.to_bytes(8, "little") + good.read_bytes()[8:])
     with pytest.raises(ValueError, match=r"not a whole safetensors file"):
+        read_module(good)
+
+
+def test_a_name_that_is_no_text_is_refused_both_ways(good, tmp_path) -> None:
+    path = tmp_path / os.fsdecode(b"\xff.safetensors")
+    with pytest.raises(ValueError, match="is no text in UTF-8"):
+        write_module(pack(tiny(), [(1, 0)], "maths"), path)
+    try:
+        good.rename(path)
+    except OSError:
+        pytest.skip("this file system has no such names")
+    with pytest.raises(ValueError, match="is no text in UTF-8"):
+        read_module(path)
+
+
+def test_a_file_that_may_not_be_read_is_not_called_missing(good, monkeypatch) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may read everything
+    with pytest.raises(PermissionError, match=r"may not be read by you: ask its owner\.$"):
         read_module(good)
 
 

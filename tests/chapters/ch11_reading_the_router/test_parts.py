@@ -28,6 +28,7 @@ from moe_teach.chapters.ch11_reading_the_router.keeping import (
     stored_sample,
     stored_texts,
 )
+from moe_teach.chapters.ch11_reading_the_router.made_up import Numbers, made_up_parts, verdict_of
 from moe_teach.chapters.ch11_reading_the_router.path_divergence import divergence, some_pair
 from moe_teach.chapters.ch11_reading_the_router.reports import CLAIMS, FAULTS, apart, report_of
 
@@ -143,6 +144,40 @@ def test_a_fault_makes_its_own_claim_false_and_no_other(fault: str) -> None:
     if all(torch.equal(getattr(broken, part), getattr(right, part)) for part in data):
         false = [n for n in CLAIMS if apart(getattr(broken, n), getattr(right, n))]
         assert false == [FAULTS[fault]]
+
+
+def test_bits_of_narrow_columns_are_those_of_wide_ones() -> None:
+    drawn = some_routes(0, 61, n_experts=11, n_ids=37)
+    columns = (drawn.expert_ids, drawn.domains, drawn.tokens)
+    narrow = [column.to(torch.int8) for column in columns]
+    assert information(*narrow) == information(*columns)
+
+
+def test_made_up_numbers_belong_to_their_layer_and_null_in_any_order() -> None:
+    tokens, domains = torch.tensor([1, 2, 2]), torch.tensor([0, 1, 0])
+    ids = torch.tensor([[[0], [1]], [[2], [3]], [[4], [5]]])  # two layers
+    told = [Numbers(0.5, [0.1, 0.2], [0.3, 0.4]), Numbers(0.6, [0.7], [0.8])]
+    parts = made_up_parts((ids, tokens, domains), told)
+    random = torch.Generator()
+    within = parts["shuffled"](domains, tokens, random)
+    among = parts["shuffled"](domains, torch.zeros_like(tokens), random)
+    asked = [(1, within), (0, among), (0, within), (1, domains), (0, among)]
+    found = [parts["information"](ids[:, layer], labels) for layer, labels in asked]
+    assert found == [0.8, 0.1, 0.3, 0.6, 0.2]
+
+
+@pytest.mark.parametrize(
+    ("by_chance", "by_token", "verdict"),
+    [
+        ([0.1, 0.4], [0.1, 0.2], "nothing"),
+        ([0.1, 0.3], [0.1, 0.4], "the token"),
+        ([0.1, 0.3], [0.2, 0.3], "more than the token"),
+    ],
+)
+def test_bits_that_equal_a_deal_are_not_above_it(
+    by_chance: list[float], by_token: list[float], verdict: str
+) -> None:
+    assert verdict_of(Numbers(0.4, by_chance, by_token)) == verdict
 
 
 def test_a_rare_domain_is_rare() -> None:

@@ -31,7 +31,12 @@ from moe_teach.nn.model import Model
 MOST_MB, MOST_SHARE = 300.0, 0.25  # what recording is meant to stay below
 HEADER = (
     *("model", "width", "expert width", "tokens", "MB per million tokens", "forward s"),
-    *("with recording s", "of it the hash s", "share of the forward", "share at a million tokens"),
+    *(
+        "with recording s",
+        "the hash alone s",
+        "share of the forward",
+        "estimated at a million tokens",
+    ),
     "tokens/s, recorded",
 )
 Clock = Callable[[Run], float]
@@ -50,6 +55,7 @@ class Cost:
     recorded_s: float
     share: float  # of the forward passes, added by recording: median over rounds
     hash_s: float  # of the weights: once for a recording, however long it is
+    hash_share: float  # of the forward passes: median over rounds
 
     def cells(self) -> tuple[str, ...]:
         """Give the cells of one line, as text."""
@@ -69,13 +75,17 @@ class Cost:
 
     @property
     def share_of_a_million(self) -> float:
-        """The share where the hash, which is made once, is spread over a million tokens."""
-        return self.share - self.hash_s / self.forward_s * (1 - min(1.0, self.n_tokens / 1e6))
+        """An estimate: the share where the hash, made once, is spread over a million tokens.
+
+        It is a difference of two shares, and no better than they are: on a crowded machine it can
+        come out below zero.
+        """
+        return self.share - self.hash_share * (1 - min(1.0, self.n_tokens / 1e6))
 
     @property
     def is_within(self) -> bool:
-        """Whether both aims are met."""
-        return self.mb_per_million < MOST_MB and self.share_of_a_million < MOST_SHARE
+        """Whether both aims are met by what was measured, the hash and all."""
+        return self.mb_per_million < MOST_MB and self.share < MOST_SHARE
 
 
 @torch.no_grad()
@@ -97,13 +107,13 @@ def cost_of(kind: str, config: ModelConfig, n_tokens: int, clock: Clock = wall_s
             last[:] = [next(folders)]
             _write(last[0], RECORDED[kind](model, batches))
 
-        both = {"forward": forward, "recorded": recorded}
-        found = in_turn(both, "forward", budget_s=0.0, clock=clock)
+        runs = {"forward": forward, "recorded": recorded, "hash": lambda: weights_digest(model)}
+        found = in_turn(runs, "forward", budget_s=0.0, clock=clock)
         stored = open_routes(last[0])
         mb = stored.n_bytes / len(stored)
         seconds = found["forward"].seconds, found["recorded"].seconds
-        hashed = clock(lambda: weights_digest(model))
-        return Cost(kind, config, len(stored), mb, *seconds, found["recorded"].ratio - 1, hashed)
+        shares = found["recorded"].ratio - 1, found["hash"].seconds, found["hash"].ratio
+        return Cost(kind, config, len(stored), mb, *seconds, *shares)
 
 
 def _write(folder: Path, records: Iterable[RouteRecord]) -> None:

@@ -157,8 +157,20 @@ class Modules:
         module = self.lent[number].get_submodule(path)
         if not isinstance(module, nn.Module):
             raise Nonsense("a state of no module")
+        before = dict(state)
         with stateless._reparametrize_module(module, state, tie_weights=True):
             yield module
+        for name, tensor in state.items():
+            if tensor is not before.get(name):
+                _renew(module, name, tensor)
+
+
+def _renew(module: nn.Module, name: str, tensor: Any) -> None:
+    """Give a module a new buffer where it put one: what remembers the old one shall keep that."""
+    path, _, last = name.rpartition(".")
+    buffers = module.get_submodule(path)._buffers
+    if last in buffers and isinstance(tensor, torch.Tensor):
+        buffers[last] = tensor.detach().clone()
 
 
 def _take_over(own: torch.Tensor, tensor: torch.Tensor) -> None:

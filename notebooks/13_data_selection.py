@@ -255,9 +255,9 @@ print("PASS: without junk, less than a quarter of the gain is left")
 
 # %%
 GRIDS = {250: runs, 750: stored("13_stream_longer"), 2500: stored("13_stream_longest")}
-for kind, lengths in (("junk", (250, 750, 2500)), ("clean", (250, 750))):
-    for steps in lengths:
-        grid, end = GRIDS[steps], f"{kind}, {steps} steps"
+for kind in ("junk", "clean"):
+    for steps, grid in GRIDS.items():
+        end = f"{kind}, {steps} steps"
         pair = [grid.column(f"{name}, {end}", "final") for name in ("learnability", "uniform")]
         own = prices(grid, f"learnability, {end}", f"uniform, {end}", "loss", lowest=True)
         there = [one.flops for one in own if one.flops is not None]
@@ -369,9 +369,9 @@ print("PASS: choosing helps here, with junk")
 
 # %%
 LATER = {200: matching, 600: stored("13_joint_longer"), 2000: stored("13_joint_longest")}
-for kind, lengths in (("junk", (200, 600, 2000)), ("clean", (200, 600))):
-    for steps in lengths:
-        own = {way: matched(way, kind, steps, LATER[steps]) for way in WAYS[:3]}
+for kind in ("junk", "clean"):
+    for steps, grid in LATER.items():
+        own = {way: matched(way, kind, steps, grid) for way in WAYS[:3]}
         gain = paired(own["independent"], own["uniform"])
         more = paired(own["joint"], own["independent"])
         print(f"{kind:6} {steps:5} steps: chosen singly {gain}, jointly beyond that {more}")

@@ -117,4 +117,5 @@ class _Product(nn.Module):
         self.factor = factor
 
     def forward(self, whole: Float[Tensor, "E out in_"]) -> Float[Tensor, "E out in_"]:
-        return whole.index_add(0, self.ids, self.up @ self.down, alpha=self.factor)
+        product = (self.up @ self.down).to(whole)  # autocast makes it narrower
+        return whole.index_add(0, self.ids, product, alpha=self.factor)

@@ -66,6 +66,15 @@ def test_alpha_over_rank_is_the_factor_of_the_product():
         torch.testing.assert_close(grown[alpha], (1 if alpha is None else 3) * expected)
 
 
+def test_adapters_learn_under_autocast():
+    model = tiny()
+    adapters = ExpertAdapters(model, 2, {1: [2]})
+    with torch.autocast("cpu", torch.bfloat16):
+        model(TEXT).logits.float().square().mean().backward()
+    assert model.blocks[1].ffn.experts.parametrizations.w_up[0].up.grad.abs().sum() > 0
+    adapters.remove()
+
+
 def test_removed_adapters_leave_no_trace():
     model = tiny()
     before = contents(model)

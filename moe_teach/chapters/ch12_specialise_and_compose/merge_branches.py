@@ -98,12 +98,25 @@ def _demand(answer: Any, branches: list[State], trunk: str) -> None:
             got=got[name],
         )
         require(
-            torch.equal(got[name], tensor),
+            _is_it(name, got[name], tensor, branches),
             _what_differs(name, trunk),
             **_why_differs(name, branches, got[name]),
             expected=tensor,
             got=got[name],
         )
+
+
+def _is_it(name: str, got: Tensor, expected: Tensor, branches: list[State]) -> bool:
+    """Compare bit for bit; a mean half-way between two numbers may become either of them.
+
+    The sum of thirds and the third of the sum differ in float64's last bit, and that decides.
+    """
+    if name not in branches[0]:
+        return torch.equal(got, expected)
+    own = [branch[name].double() for branch in branches]
+    mean = sum(own[1:], own[0]) / len(own)
+    below, above = ((mean * (1 + nudge)).to(got.dtype) for nudge in (-1e-12, 1e-12))
+    return bool(((got == below) | (got == above)).all())
 
 
 def _why_names(got: Any, expected: State) -> str:

@@ -132,6 +132,11 @@ def hands_on_a_frozen_trunk_itself(branches, trunk):
 
 
 @EXERCISE.right
+def sums_up_shares(branches, trunk):
+    return _answer(branches, trunk, shared=lambda own: sum(t.double() / len(own) for t in own))
+
+
+@EXERCISE.right
 def branch_by_branch(branches, trunk):
     return _answer(branches, trunk, shared=lambda own: sum(t.double() for t in own).div(len(own)))
 

@@ -38,6 +38,10 @@ SCOPE = {"500 steps, each sequence balanced": Trial(balance_scope="sequence")}
 DROPS = {f"{steps} steps": Trial(steps=steps, n_layers=2, rare=True) for steps in LENGTHS[:2]}
 DROPS |= {f"{n} steps, nobody rare": Trial(steps=n, n_layers=2) for n in LENGTHS[:2]}
 DROPS_LONG = {f"{n} steps": Trial(steps=n, n_layers=2, rare=True) for n in LENGTHS[2:]}
+OTHER_RATES = (1e-3, 2e-3, 8e-3)
+"""Beside the 4e-3 of all other trials: what is read must not hang on the learning rate."""
+ROUTES_RATES = {f"500 steps, rate {lr:g}": Trial(lr=lr) for lr in OTHER_RATES}
+DROPS_RATES = {f"500 steps, rate {lr:g}": Trial(lr=lr, n_layers=2, rare=True) for lr in OTHER_RATES}
 FACTORS = (1.0, 1.25, 2.0)
 FEW = 5  # deals where only the mean of a null is asked for
 

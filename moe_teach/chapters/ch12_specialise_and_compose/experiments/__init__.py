@@ -19,11 +19,20 @@ def _three(
     run: Callable[[Horizon, int], dict[str, Any]],
 ) -> tuple[Experiment, ...]:
     """Make a search for rates on its own seed, the shortest length, and the longer ones."""
+    rates = Experiment(f"{name}_rates", f"{purpose} Four rates.", searched, run, (SEARCH_SEED,))
+    return (rates, *_two(name, purpose, chosen, run))
+
+
+def _two(
+    name: str,
+    purpose: str,
+    chosen: Mapping[str, Horizon],
+    run: Callable[[Horizon, int], dict[str, Any]],
+) -> tuple[Experiment, ...]:
     shortest = min(horizon.steps for horizon in chosen.values())
     short = {key: one for key, one in chosen.items() if one.steps == shortest}
     longer = {key: one for key, one in chosen.items() if one.steps > shortest}
     return (
-        Experiment(f"{name}_rates", f"{purpose} Four rates each.", searched, run, (SEARCH_SEED,)),
         Experiment(name, purpose, short, run, SEEDS),
         Experiment(f"{name}_longer", f"{purpose} 3 and 10 times as long.", longer, run, FEWER),
     )
@@ -51,12 +60,11 @@ EXPERIMENTS = (
         targeted.CHOSEN,
         targeted.measure_targeted,
     ),
-    Experiment(
+    *_two(
         "12_targeted_one_rate",
         "The same at one rate for all: does relevance, or how much is trained, spare the old?",
         targeted.AT_ONE_RATE,
         targeted.measure_targeted,
-        SEEDS,
     ),
 )
 
@@ -64,8 +72,3 @@ EXPERIMENTS = (
 def with_longer(shortest: Grid, longer: Grid) -> Grid:
     """Join the cells of all lengths."""
     return Grid(shortest.cells + longer.cells)
-
-
-def lengths_of(grid: Grid, name: str) -> list[int]:
-    """Return at which lengths a way was run, in ascending order."""
-    return sorted({cell.settings["steps"] for cell in grid.cells if cell.settings["name"] == name})

@@ -2,6 +2,10 @@
 
 The unit of length is n steps: the seed learns n on all four domains, each of three branches n on
 its own, and the merged model's router 0.4 n on all. "Jointly" is the dense control of equal steps.
+
+"Average" and "frozen" differ in two things, what a branch trains and whose trunk the merged model
+has. "Whole on the seed's trunk" differs from each in one: branches learn whole, as for the average,
+and their feed-forwards are then put on the trunk of the seed, as with the frozen one.
 """
 
 from collections.abc import Mapping
@@ -28,9 +32,10 @@ from moe_teach.train.horizons import Horizon, chosen, search
 
 BRANCHES = ("code", "languages", "arithmetic")
 SLOT = 1 + BRANCHES.index("arithmetic")  # expert 0 is the seed's
-WAYS = {"average": "average", "frozen": "frozen", "jointly": "jointly"}
+WHOLE_ON_SEED = "whole on the seed's trunk"
+WAYS = {name: name for name in ("average", "frozen", "jointly", WHOLE_ON_SEED)}
 LENGTHS = (50, 150, 500)
-SEARCHED = search(WAYS, LENGTHS[:1], RATES)
+SEARCHED = search(WAYS, LENGTHS, RATES) | search(WAYS, LENGTHS[2:], (0.001,))
 
 
 def router_steps(n: int) -> int:
@@ -47,7 +52,7 @@ def measure_compose(horizon: Horizon, seed: int) -> dict[str, Any]:
         return {"tuned": losses(model)}
     learn(model, DOMAINS, n, lr, seed)
     experts = [model, *(branch(model, name, way, n, lr, seed) for name in BRANCHES)]
-    merged = merge_branches(experts, trunk=way, seed=seed)
+    merged = merged_in(way, experts, seed)
     result = {
         "seed": losses(model),
         "branches": {name: losses(one) for name, one in zip(BRANCHES, experts[1:], strict=True)},
@@ -63,6 +68,21 @@ def branch(model: Model, domain: str, way: str, n: int, lr: float, seed: int) ->
     """Train a copy of the seed on one domain: all of it, or its feed-forwards alone."""
     own = deepcopy(model)
     learn(own, (domain,), n, lr, seed + 1, is_feed_forward if way == "frozen" else anything)
+    return own
+
+
+def merged_in(way: str, experts: list[Model], seed: int) -> Model:
+    """Put the feed-forwards of seed and branches side by side, on the trunk that the way names."""
+    if way == WHOLE_ON_SEED:
+        experts = [on_trunk(one, experts[0]) for one in experts]
+    return merge_branches(experts, trunk="average" if way == "average" else "frozen", seed=seed)
+
+
+def on_trunk(model: Model, other: Model) -> Model:
+    """Return a model's feed-forwards on the trunk of another."""
+    trunk = {name: one for name, one in other.state_dict().items() if not is_feed_forward(name)}
+    own = deepcopy(model)
+    own.load_state_dict(trunk, strict=False)
     return own
 
 
@@ -116,6 +136,10 @@ def recovered(result: dict[str, Any]) -> float:
     return sum(result["seed"][d] - result["tuned"][d] for d in DOMAINS) / gain
 
 
-BEST: Mapping[int, Mapping[str, float]] = dict.fromkeys(LENGTHS, dict.fromkeys(WAYS, 0.008))
-"""The search was made at the shortest length; the longer ones take over its rate."""
+BEST: Mapping[int, Mapping[str, float]] = {
+    50: dict.fromkeys(WAYS, 0.008),
+    150: {"average": 0.004, "frozen": 0.008, "jointly": 0.004, WHOLE_ON_SEED: 0.008},
+    500: {"average": 0.002, "frozen": 0.004, "jointly": 0.002, WHOLE_ON_SEED: 0.004},
+}
+"""The best of `12_compose_rates`, at each length."""
 CHOSEN = chosen(WAYS, BEST)

@@ -51,7 +51,9 @@ ADAPTERS = "adapters on relevant"
 WAYS = {name: name for name in (*WHOLE, *PICKED, ADAPTERS)}
 LONGEST = {name: name for name in ("everything", "relevant experts", "random experts")}
 LENGTHS = (20, 60, 200)
-SEARCHED = search(WAYS, LENGTHS[:1], RATES)
+SEARCHED = search(WAYS, LENGTHS[:2], (*RATES, 0.032)) | search(
+    LONGEST, LENGTHS[2:], (*RATES, 0.032)
+)
 
 
 @cache
@@ -109,24 +111,31 @@ def measure_targeted(horizon: Horizon, seed: int) -> dict[str, Any]:
     return {"before": before, "after": losses(model), "trained": trained}
 
 
-RATE = {
-    "everything": 0.004,
-    "all experts": 0.016,
-    "routers only": 0.016,
-    "relevant experts": 0.008,
-    "random experts": 0.016,
-    "least relevant": 0.016,
-    "adapters on relevant": 0.016,
-}
-"""The best of the search, which was made at the shortest length."""
 BEST: Mapping[int, Mapping[str, float]] = {
-    LENGTHS[0]: RATE,
-    LENGTHS[1]: RATE,
-    LENGTHS[2]: {name: RATE[name] for name in LONGEST},
+    20: {
+        "everything": 0.004,
+        "all experts": 0.016,
+        "routers only": 0.016,
+        "relevant experts": 0.008,
+        "random experts": 0.016,
+        "least relevant": 0.032,
+        "adapters on relevant": 0.032,
+    },
+    60: {
+        "everything": 0.004,
+        "all experts": 0.008,
+        "routers only": 0.032,
+        "relevant experts": 0.016,
+        "random experts": 0.032,
+        "least relevant": 0.032,
+        "adapters on relevant": 0.032,
+    },
+    200: {"everything": 0.002, "relevant experts": 0.008, "random experts": 0.032},
 }
+"""The best of `12_targeted_rates` for the skill, at each length."""
 CHOSEN = chosen(WAYS, BEST)
 AT_ONE_RATE = chosen(
     {**LONGEST, "least relevant": "least relevant"},
-    {20: dict.fromkeys((*LONGEST, "least relevant"), 0.004)},
+    dict.fromkeys(LENGTHS, dict.fromkeys((*LONGEST, "least relevant"), 0.004)),
 )
 """Harm grows with the rate, so that ways at their own rates differ in two things; here in one."""

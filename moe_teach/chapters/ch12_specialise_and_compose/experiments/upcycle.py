@@ -1,7 +1,8 @@
 """Chapter 12: a trained dense model becomes an MoE, against going on dense and beginning anew.
 
 The text is the facts of chapter 05. The unit of length is n steps: the dense model learns n, and
-then each way has 0.6 n more. "From scratch" is the upcycled architecture with all 1.6 n steps.
+then each way has 0.6 n more. "From scratch" is the upcycled architecture with new weights and all
+1.6 n steps, or with the 0.6 n alone, as who has the dense model already would count.
 """
 
 from collections.abc import Mapping
@@ -23,6 +24,7 @@ from moe_teach.train.config import TrainConfig
 from moe_teach.train.evaluate import evaluate
 from moe_teach.train.horizons import Horizon, chosen, search
 from moe_teach.train.loop import train
+from moe_teach.train.seeding import seeded_model
 
 N_EXPERTS = 8
 SEED_RATE = 0.008  # of the dense model that all but one way begin with
@@ -31,10 +33,13 @@ UPCYCLED: dict[str, dict[str, Any]] = {
     "upcycled, with noise": {"top_k": 2, "noise": 0.1},
     "upcycled, raw top-1 gates": {"top_k": 1, "normalize_gates": False},
 }
-GOES_ON = ("stays dense", *UPCYCLED, "MoE from scratch")
-WAYS = {name: name for name in GOES_ON}
+FROM_SCRATCH = {"MoE from scratch": True, "MoE from scratch, 0.6 n": False}
+"""Whether it has the dense model's steps beside its own."""
+WAYS = {name: name for name in ("stays dense", *UPCYCLED, *FROM_SCRATCH)}
 LENGTHS = (100, 300, 1000)
-SEARCHED = search(WAYS, LENGTHS[:1], RATES)
+SEARCHED = search(WAYS, LENGTHS, RATES) | search(
+    {name: name for name in FROM_SCRATCH}, LENGTHS[2:], (0.001,)
+)
 
 
 @cache
@@ -61,9 +66,9 @@ def recall(model: Model) -> float:
 def measure_upcycling(horizon: Horizon, seed: int) -> dict[str, Any]:
     """Take one way: the loss of the dense model, right after the surgery, and at the end."""
     n, more = horizon.steps, 3 * horizon.steps // 5
-    if horizon.setting == "MoE from scratch":
-        model = upcycle(dense(seed), N_EXPERTS, 2, noise=1.0, seed=seed)
-        study(model, n + more, horizon.lr, seed)
+    if horizon.setting in FROM_SCRATCH:
+        model = seeded_model(upcycle(dense(seed), N_EXPERTS, 2).config, seed)
+        study(model, n * FROM_SCRATCH[horizon.setting] + more, horizon.lr, seed)
         return {"loss": recall(model)}
     begun = deepcopy(_dense_after(n, seed))
     model = begun if horizon.setting == "stays dense" else _upcycled(begun, horizon.setting, seed)
@@ -83,6 +88,12 @@ def _upcycled(begun: Model, name: str, seed: int) -> Model:
     return upcycle(begun, N_EXPERTS, seed=seed, **UPCYCLED[name])
 
 
-BEST: Mapping[int, Mapping[str, float]] = dict.fromkeys(LENGTHS, dict.fromkeys(WAYS, 0.008))
-"""The search was made at the shortest length; the longer ones take over its rate."""
+BEST: Mapping[int, Mapping[str, float]] = {
+    100: dict.fromkeys(WAYS, 0.008),
+    300: dict.fromkeys(WAYS, 0.008) | {"MoE from scratch": 0.004},
+    1000: dict.fromkeys(WAYS, 0.008)
+    | {"upcycled, gates sum to 1": 0.004, "MoE from scratch": 0.002}
+    | {"MoE from scratch, 0.6 n": 0.004},
+}
+"""The best of `12_upcycle_rates`, at each length."""
 CHOSEN = chosen(WAYS, BEST)

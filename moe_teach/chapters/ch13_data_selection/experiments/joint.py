@@ -55,21 +55,22 @@ LENGTHS = (200, 600, 2000)
 LASTING = {
     name: COMPARED[name] for name in COMPARED if name.startswith(("uniform", "indep", "joint"))
 }
-"""What is compared at three times the length, too; at ten times, with junk only."""
-SEARCHED = search(COMPARED, LENGTHS[:1], RATES)
-BEST: Mapping[str, float] = MappingProxyType(
+"""What is compared at three and at ten times the length, too."""
+SEARCHED = search(COMPARED, LENGTHS[:1], RATES) | search(LASTING, LENGTHS[1:2], RATES)
+_SHORTEST = (
     dict.fromkeys(COMPARED, 0.004)
     | dict.fromkeys(
         ("uniform, junk", "easy, junk", "uniform, clean", "joint, clean", "easy, clean"), 0.002
     )
     | {"hard, junk": 0.008}
 )
-"""The best of four rates of `13_joint_rates`, at the shortest length."""
-SHORT = chosen(COMPARED, {LENGTHS[0]: BEST})
-LONGER = chosen(LASTING, {LENGTHS[1]: {name: BEST[name] for name in LASTING}})
-LONGEST = chosen(
-    LASTING, {LENGTHS[2]: {name: BEST[name] for name in LASTING if name.endswith("junk")}}
+BEST: Mapping[int, Mapping[str, float]] = MappingProxyType(
+    {200: _SHORTEST, 600: {name: _SHORTEST[name] for name in LASTING} | {"joint, clean": 0.004}}
 )
+"""The best of four rates of `13_joint_rates`; ten times the length takes over that of three."""
+SHORT = chosen(COMPARED, {200: BEST[200]})
+LONGER = chosen(LASTING, {600: BEST[600]})
+LONGEST = chosen(LASTING, {2000: BEST[600]})
 
 
 @cache

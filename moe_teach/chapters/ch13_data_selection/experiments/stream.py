@@ -153,18 +153,17 @@ def settings_of(junk: float, rules: tuple[str, ...]) -> dict[str, Stream]:
 RATES = (0.002, 0.004, 0.008, 0.016)
 COMPARED = settings_of(JUNK, tuple(RULES)) | settings_of(0.0, ("uniform", "learnability"))
 LASTING = {name: COMPARED[name] for name in COMPARED if name.startswith(("uniform", "learn"))}
-"""What is compared at three times the length, too; at ten times, with junk only."""
+"""What is compared at three and at ten times the length, too."""
 LENGTHS = (250, 750, 2500)
-SEARCHED = search(COMPARED, LENGTHS[:1], RATES)
-BEST: Mapping[str, float] = MappingProxyType(
-    dict.fromkeys(COMPARED, 0.004) | {"hard, junk": 0.008, "learnability, clean": 0.008}
+SEARCHED = search(COMPARED, LENGTHS[:1], RATES) | search(LASTING, LENGTHS[1:2], RATES)
+_SHORTEST = dict.fromkeys(COMPARED, 0.004) | {"hard, junk": 0.008, "learnability, clean": 0.008}
+BEST: Mapping[int, Mapping[str, float]] = MappingProxyType(
+    {250: _SHORTEST, 750: dict.fromkeys(LASTING, 0.004)}
 )
-"""The best of four rates of `13_stream_rates`, at the shortest length."""
-SHORT = chosen(COMPARED, {LENGTHS[0]: BEST})
-LONGER = chosen(LASTING, {LENGTHS[1]: {name: BEST[name] for name in LASTING}})
-LONGEST = chosen(
-    LASTING, {LENGTHS[2]: {name: BEST[name] for name in LASTING if name.endswith("junk")}}
-)
+"""The best of four rates of `13_stream_rates`; ten times the length takes over that of three."""
+SHORT = chosen(COMPARED, {250: BEST[250]})
+LONGER = chosen(LASTING, {750: BEST[750]})
+LONGEST = chosen(LASTING, {2500: BEST[750]})
 FILTERS = {
     f"filter {ratio:.0%}": Horizon(
         f"filter {ratio:.0%}", Stream(rule="learnability", filter_ratio=ratio), LENGTHS[0], 0.004

@@ -8,10 +8,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from moe_teach.chapters.ch13_data_selection.experiments import joint, stream, towers
-from moe_teach.course.experiments import stored
 from moe_teach.data.corpus import DOMAINS
 from moe_teach.data.pairs import PAIRED, WIDTH, NameTable, Pairs
-from moe_teach.train.horizons import Horizon, best_rates
+from moe_teach.train.horizons import Horizon
 
 N_STEPS = 10
 ALIKE = ("final", "matched", "true_share")
@@ -212,13 +211,3 @@ def test_a_run_on_pairs_repeats_and_its_clock_runs_for_steps_alone(
     assert {k: first[k] for k in first if k in ALIKE} == {k: again[k] for k in again if k in ALIKE}
     assert 0 < first["true_share"] < 1
     assert first["reference_flops"] == 600 * 3 * towers.forward_flops(24, WIDTH)
-
-
-@pytest.mark.parametrize(
-    ("name", "module", "lowest"), [("stream", stream, True), ("joint", joint, False)]
-)
-def test_the_rates_are_those_that_the_stored_search_found_best(
-    name: str, module: object, lowest: bool
-) -> None:
-    found = best_rates(stored(f"13_{name}_rates"), "final", lowest=lowest)
-    assert found[module.LENGTHS[0]] == module.BEST

@@ -381,7 +381,8 @@ for kind in ("junk", "clean"):
 
 # %% [markdown]
 # **What to see.** With junk, choosing singly helps at every length. On clean pairs its gain is
-# there at 200 and 600 steps and no longer told from nothing at 2,000. Jointly adds nothing anywhere.
+# there at 200 and 600 steps and no longer told from nothing at 2,000. Jointly adds nothing
+# anywhere.
 #
 # ## What is left of 13 and 10
 #

@@ -135,11 +135,6 @@ def show_figure(drawing: Figure, max_colours: int | None = None) -> None:
     display(bundle, raw=True, metadata={"image/png": {"alt": alt}})
 
 
-def annotate_bars(axes: Any, labels: list[str]) -> None:
-    """Write one label above each bar of the first bar container of `axes`."""
-    axes.bar_label(axes.containers[0], labels=labels, padding=2, fontsize=9)
-
-
 def colours(count: int) -> list[str]:
     """Give `count` colours, repeating the palette; pair them with MARKERS or HATCHES."""
     return [PALETTE[i % len(PALETTE)] for i in np.arange(count)]

@@ -11,7 +11,6 @@ from moe_teach.course.authoring.site.plan import Page, text_of
 _TABLE = re.compile(r"^\|(?P<head>.*)\|\n\|[- |]+\|\n(?P<rows>(?:\|.*\|\n)+)", re.MULTILINE)
 _CODE = re.compile(r"`([A-Za-z_][\w.]+)")
 _HEADING = re.compile(r"^#{2,3} (.+)$", re.MULTILINE)
-_FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 TEXT_COUNTS = 3  # a word in the text is being explained; in a cell it is being used
 
 

@@ -248,12 +248,12 @@ function expertRow(e, slots, dropped, y, size, line, selected) {
 function buildNumbers() {
   const names = ["kept choices", "dropped choices", "padding", "tokens without expert"];
   const list = namedNumbers(names, { notes: true });
-  const bars = [0, 1, 2, 3].map(() => [make("span", { class: "bar" }), make("span", { class: "share" })]);
+  const bars = [0, 1, 2, 3].map(() => [make("span", { class: "column" }), make("span", { class: "share" })]);
   const labels = ["first", "second", "third", "last"];
   const node = make("div", { class: "numbers" },
     list.node,
     make("div", { class: "quarters", role: "img" }, make("p", {}, "choices lost, by quarter of the batch"),
-      ...bars.map(([bar, share], i) => make("div", { class: "quarter" }, make("span", { class: "track" }, bar), share,
+      ...bars.map(([bar, share], i) => make("div", { class: "quarter" }, make("span", { class: "shaft" }, bar), share,
         make("span", { class: "where" }, labels[i])))));
   return {
     node,

@@ -10,6 +10,7 @@ from pathlib import Path
 
 _LOCKLESS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 PATIENCE = 3.0  # seconds to wait for another kernel's turn, which takes milliseconds
+LONG_PATIENCE = 60.0  # seconds to wait for another program that writes a model
 
 
 def home() -> Path:
@@ -136,15 +137,44 @@ def taking_turns(name: str) -> Iterator[None]:
     home().mkdir(parents=True, exist_ok=True)
     lock = FileLock(home() / f"{name}.lock", timeout=PATIENCE, poll_interval=0.01)
     with contextlib.ExitStack() as held:
-        # A lock that nobody gives back, or a disk that knows none, must not cost the record.
-        try:
-            held.enter_context(lock)
-        except (Timeout, NotImplementedError):
-            pass
-        except OSError as problem:
-            if problem.errno not in _LOCKLESS:
-                raise
+        with contextlib.suppress(Timeout):  # one that nobody gives back must not cost the record
+            _take(lock, held)
         yield
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Change a folder while no other program does: hold the lock in it.
+
+    A program that ends or is killed gives its lock back. Where files cannot be locked, nobody
+    waits.
+
+    Raises:
+        TimeoutError: another program did not finish for a minute; nothing was done here.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(folder / ".lock", timeout=LONG_PATIENCE, poll_interval=0.02)
+    with contextlib.ExitStack() as held:
+        try:
+            _take(lock, held)
+        except Timeout:
+            raise TimeoutError(
+                f"Another program has been changing {folder} for {LONG_PATIENCE:.0f} seconds, and "
+                "nothing was done here: wait until it has finished, and try again."
+            ) from None
+        yield
+
+
+def _take(lock: contextlib.AbstractContextManager, held: contextlib.ExitStack) -> None:
+    """Take a lock until `held` is left; a disk that knows no locks gives none."""
+    try:
+        held.enter_context(lock)
+    except NotImplementedError:
+        pass
+    except OSError as problem:
+        if problem.errno not in _LOCKLESS:
+            raise
 
 
 def sync_folder(folder: Path) -> None:

@@ -8,8 +8,8 @@
 # the last kernel, on whatever computer you have. No GPU is needed. You should know Python and
 # have met a transformer before; everything else is built in front of you.
 #
-# This first chapter takes ten minutes. The line below tells you what your machine offers. If it
-# looks wrong, `moe-teach doctor` in a terminal says what to do.
+# To read and run this first lesson takes about 25 minutes. The line below tells you what your
+# machine offers. If it looks wrong, `moe-teach doctor` in a terminal says what to do.
 
 # %% [markdown]
 # ## A surprise first

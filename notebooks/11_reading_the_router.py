@@ -16,6 +16,7 @@ from statistics import median
 
 import torch
 
+from moe_teach.analysis.audit.gather import gather
 from moe_teach.analysis.interventions.capacity import with_capacity
 from moe_teach.analysis.interventions.knock_out import knock_out_damage, without_expert
 from moe_teach.analysis.interventions.untrained import with_untrained_routers
@@ -52,10 +53,12 @@ from moe_teach.data.batches import evaluation_batches
 from moe_teach.data.corpus import build_corpus
 from moe_teach.data.tokenizer import encode_domains
 from moe_teach.nn.model import Model
+from moe_teach.plots.audit_page import audit_page
 from moe_teach.plots.style import show_figure
 from moe_teach.train.differences import paired
 from moe_teach.train.evaluate import evaluate
 from moe_teach.train.shipped import load_shipped
+from moe_teach.train.sources import open_source
 from moe_teach.widgets.route_explorer import RouteExplorer
 
 # %% [markdown]
@@ -555,6 +558,8 @@ print("PASS: routes give the bytes away, those of routers that never learned nea
 # ## Look for yourself
 #
 # The shipped model once more, with everything above behind it. Guess before you press *measure*.
+# Beside each text stands the same text with one token exchanged, and beside the paths what other
+# pairs of words do. Sums with a plus for a minus are wrong sums: do their paths know?
 
 # %%
 beyond = {
@@ -563,7 +568,36 @@ beyond = {
 }
 shown = {name: ids[name][700:748].long() for name in DOMAINS}
 story = story_of(model, begun, tokenizer, shown, (routes, untaught), beyond)
-RouteExplorer.of(story, note="The model that comes with the course, on held-out text.")
+RouteExplorer.of(story, text=story.pairs[-1][0], second=story.pairs[-1][1],
+                 note="The model that comes with the course, on held-out text.")  # fmt: skip
+
+# %% tags=["nbval-check-output"]
+assert {name for pair in story.pairs for name in pair} == {text.name for text in story.texts}
+print("PASS: every text has another one beside it")
+
+# %% [markdown]
+# ## A page for others
+#
+# `moe-teach audit CHECKPOINT --text FILE` writes what can be said of one text as a page: who worked
+# on what, how surely, what it would have been without the busiest expert and without a middling
+# one, what neighbours could have changed, and what the page cannot tell. It takes our models and
+# folders of transformers. `docs/auditing.md` says how to read it. What the verb does, with a little
+# of the English text:
+
+# %%
+opened = open_source("shipped")
+report = gather(opened.model, opened.tokenizer_json, corpus.validation["english"][:3000],
+                model_name="the shipped model", text_name="English", shown=60)  # fmt: skip
+page = audit_page(report)  # write it to a file, and open that in a browser
+for one in report.closed[:2]:
+    print(f"{report.layers[one.layer].name} without its {one.kind} expert {one.expert} "
+          f"({one.load:.0%} of the choices): {one.rise:+.3f} nats, {one.interval.low:+.3f} to "
+          f"{one.interval.high:+.3f}; {one.changed:.0%} of the next tokens change")  # fmt: skip
+
+# %% tags=["nbval-check-output"]
+assert "What this page cannot tell" in page and "<script" not in page
+assert report.crowds[0].changed_by_others == report.crowds[0].changed_by_flood == 0
+print("PASS: one page, without a script; and without a capacity neighbours changed nothing")
 
 # %% [markdown]
 # ## What could be wrong with these results

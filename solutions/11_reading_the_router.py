@@ -24,16 +24,18 @@ from moe_teach.course import check, mine
 # $$I(E; Y \mid G) = \sum_{g, e, y} p(g, e, y)
 # \log_2 \frac{p(g, e, y)\, p(g)}{p(g, e)\, p(g, y)}$$
 #
-# Every one of a token's K choices is a row of the table, and counts 1/K of the token. Empty cells
-# add nothing. With nothing given, $p(g)$ is 1 and this is the lesson's $I(E; Y)$.
+# Every one of a token's K choices is a row of the table, and counts 1/K of the token; all shares
+# add up to 1. Empty cells add nothing. With nothing given, $p(g)$ is 1 and this is the lesson's
+# $I(E; Y)$.
 
 
 # %%
 def information(expert_ids: Tensor, labels: Tensor, given: Tensor | None = None) -> float:
     """Tell in bits what a token's expert says of its label, to somebody who knows `given`.
 
-    expert_ids: (T, K); labels and given: (T,); all integers from 0 on, of any integer dtype, with
-    gaps perhaps. Returns one number, exact to 0.0001 for tens of thousands of tokens.
+    expert_ids: (T, K); labels and given: (T,); all integers from 0 on, of any integer dtype (int8,
+    too), with gaps perhaps: numbers of some hundreds of which few occur.
+    Returns one number, exact to 0.0001 for tens of thousands of tokens.
     """
     ### BEGIN SOLUTION
     given = torch.zeros_like(labels) if given is None else given
@@ -86,8 +88,9 @@ for beyond, name in ((0.0, "looks at the token alone"), (1.5, "looks further")):
 def shuffled_within(labels: Tensor, given: Tensor, generator: torch.Generator) -> Tensor:
     """Deal labels anew within each group of equal `given`; every deal is as likely as any other.
 
-    labels, given: (T,) integers, T at least 1; a group's members may stand anywhere. All luck
-    comes from `generator`, which the next call finds further on.
+    labels, given: (T,) integers, not always of the same dtype, T at least 1; a group's members may
+    stand anywhere, and numbers have gaps. All luck is drawn from `generator` itself: with the same
+    seed the deal is the same, and the next call with the same generator deals anew.
     Returns the labels in their new places: (T,), of the dtype of `labels`.
     """
     ### BEGIN SOLUTION
@@ -128,9 +131,10 @@ def knock_out_damage(losses: Callable, batches: Sequence, n_experts: int, n_doma
     """Measure by how many nats a domain's mean loss rises without each expert.
 
     losses(batch, expert) -> (B, S). A batch has domain_ids (B,) and targets (B, S); where a target
-    is -100 nobody is asked, and the loss there means nothing. Batches are of different sizes.
-    The mean of a domain is over all its asked tokens in all batches.
-    Returns (n_experts, n_domains), NaN for a domain of which nobody was asked.
+    is -100 nobody is asked, and the loss there means nothing and may be NaN. Batches are of
+    different sizes. The mean of a domain is over all its asked tokens in all batches.
+    Returns (n_experts, n_domains) in nats, float32 or float64: below 0 where the loss falls, NaN
+    for a domain of which nobody was asked.
     """
 
     ### BEGIN SOLUTION
@@ -207,7 +211,7 @@ def path_divergence(ids_a: Tensor, ids_b: Tensor, tokens_a: Tensor, tokens_b: Te
     """Tell for each layer how far the paths of two texts part.
 
     ids_a, ids_b: (T, L, K) experts; tokens_a, tokens_b: (T,). At least one place can be compared.
-    Returns (L,), each between 0 and 1.
+    Returns (L,), each between 0 and 1, in float32 or float64.
     """
     ### BEGIN SOLUTION
     same = tokens_a == tokens_b
@@ -251,14 +255,16 @@ for pair in zip(as_long[::2], as_long[1::2], strict=False):
 # ## Exercise 11.5: Find what is wrong: Somebody's audit
 #
 # An audit report holds data and five claims. At most one of them is false. The data, for T tokens,
-# K choices each, E experts and D domains: `expert_ids` (T, K), `tokens` (T,), `domains` (T,),
-# `batches` (T,), `kept` (T, K) and `damage` (E, D). The claims, and what each of them *should* be:
+# K choices each, E experts and D domains: `expert_ids` (T, K), `tokens` (T,), `domains` (T,);
+# `batches` (T,), in which batch a token was measured; `kept` (T, K), False where a full expert
+# turned the choice away; `damage` (E, D), by how many nats a domain's loss rises without an expert.
+# The claims, and what each of them *should* be:
 #
 # | claim | should be |
 # | --- | --- |
 # | `load` | the share of all choices that fell on each expert: E numbers |
 # | `information` | what the expert tells of the domain, nothing given, in bits |
-# | `null` | the same for domains dealt anew **within the token**, the mean of many deals |
+# | `null` | the same for domains dealt anew **within the token**, nothing given: a mean of many |
 # | `drops` | for each domain the share of **its** choices that were not kept: D numbers |
 # | `needed` | the expert whose absence does most damage, every domain counting the same |
 #
@@ -277,7 +283,7 @@ def wrong_claim(report) -> str:
     measure, deal = mine("11.1"), mine("11.2")
     ids, domains, generator = report.expert_ids, report.domains, torch.Generator().manual_seed(0)
     n_experts, n_domains = report.damage.shape
-    deals = [measure(ids, deal(domains, report.tokens, generator)) for _ in range(40)]
+    deals = [measure(ids, deal(domains, report.tokens, generator)) for _ in range(20)]
     truth = {
         "load": torch.bincount(ids.flatten(), minlength=n_experts) / ids.numel(),
         "information": measure(ids, domains),
@@ -322,7 +328,8 @@ for number, fault in enumerate(("", *FAULTS)):
 def experts_to_keep(counts: Tensor, gates: Tensor, damage: Tensor, n_keep: int) -> Tensor:
     """Choose the experts that stay, for one domain.
 
-    counts, gates, damage: (L, E) floats; damage in nats, negative perhaps. n_keep: at least 2 L.
+    counts, gates, damage: (L, E) floats; damage in nats, negative perhaps. n_keep, of all layers
+    together: at least 2 L.
     Returns (L, E) booleans: at most n_keep are True, and at least 2 in each layer.
     """
     ### BEGIN SOLUTION

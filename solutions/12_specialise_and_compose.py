@@ -54,7 +54,8 @@ check("12.1", split_upcycle)
 # Which experts should be trained for a text? Those that do most of the work on it. An expert's
 # **score** is the sum of its gates over the text; a token that did not choose it adds nothing, and
 # neither does padding. Return the smallest set of experts whose scores sum to **at least** `share`
-# of the sum of all scores. Among equal scores the smaller number comes first.
+# of the sum of all scores. Sets of that size there may be several: take the one with the largest
+# scores, and among equal scores the smaller number.
 
 
 # %%
@@ -96,7 +97,7 @@ check("12.2", experts_to_train)
 def merge_states(branches: Sequence[Mapping[str, Tensor]], trunk: str) -> dict[str, Tensor]:
     """Put the feed-forwards of branches side by side, and make one trunk of theirs.
 
-    branches: two or more. trunk: "average" or "frozen".
+    branches: two or more; tensors of any shape, single numbers too. trunk: "average" or "frozen".
     Returns tensors by name.
     Raises ValueError where trunk is "frozen" and the branches' trunks differ.
     """
@@ -176,8 +177,9 @@ check("12.4", swap_expert)
 # ```
 #
 # A customer compares checkpoints: **every** expert has changed. Find out why, and repair it. The
-# trained experts must arrive exactly where AdamW takes them, with the weight decay and the momentum
-# they have; the others must stay, to the last bit.
+# trained experts must arrive where this optimiser takes them, with the weight decay and the
+# momentum they have; the others must stay, to the last bit. Nothing may be left of the repair: the
+# gradients and the optimiser's settings are what they were, and the next step can train everybody.
 
 
 # %%
@@ -293,7 +295,8 @@ print("all as before:", all(torch.equal(t, before[n]) for n, t in market.state.i
 #
 # Thirty modules are on offer, and there is room for some. Each goes into one slot, and a slot holds
 # one. Each gains on one kind of text and costs a little on the others; the traffic says how much of
-# each kind there is. Which do you install?
+# each kind there is. Which do you install? Sizes are whole numbers below 100, and thirty modules
+# are too many to try all selections.
 #
 # Taking the best first reaches 96.2 % of what is possible. Reach **99.8 %**.
 

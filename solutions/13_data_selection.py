@@ -171,7 +171,7 @@ for n_chunks in (1, 8):
 #
 # Selection saves steps and makes each of them dearer. In FLOPs:
 #
-# - training on a row costs three of the learner's forward passes;
+# - learning from a row costs a model three of its own forward passes;
 # - with selection, each step first scores all candidates: a forward pass of the learner and one of
 #   the reference for each. Then it trains on the chosen rows, from the beginning;
 # - the reference was trained before, for `reference_steps` steps of `n_chosen` rows. `n_runs` runs
@@ -254,7 +254,8 @@ def name_fault(make, model, reference, candidates, n_chosen) -> str:
     """Name a selector's fault, or "healthy".
 
     make: a function without arguments that gives the selector anew; model: the learner, with
-    dropout, whose mode you may change; reference: the one that the selector compares with.
+    dropout, which comes in either mode and which you may put in any; reference: the one that the
+    selector compares with.
     candidates: a batch of 40 rows, n_chosen: 8. Steps count from 0; ask as often as you like.
     """
     ### BEGIN SOLUTION
@@ -311,12 +312,14 @@ for fault in ("", *FAULTS):
 # Join your parts to a selector. The stream is hard and small: of 40 rows a step, 24 are noise on
 # average, ten repeat one letter, and six follow a chain in which each letter has three likely
 # successors. A model that is a table of bigrams learns from 8 of the 40, for 80 steps. Without
-# selection it reaches 1.319 nats on clean rows, half chain and half repeated. Reach **0.8 nats** or
-# less.
+# selection it reaches 1.317 nats on clean rows, half chain and half repeated. Reach **0.8 nats** or
+# less; how sharply to draw is for you to find.
 #
-# The loop asks for three things: `n_candidates`, a `name` that differs where choices do, and
-# `choose`. It leaves the model as it was, mode included; it scores it in evaluation mode; and a
-# choice depends on weights, candidates, seed and step alone.
+# The loop asks for three things: `n_candidates`; a `name`, a text that is another one for another
+# number of candidates and for another seed; and `choose`. That leaves the model as it was, mode
+# and gradients included, and scores it in evaluation mode. A choice depends on weights,
+# candidates, seed and step alone, and where it is drawn, each seed and each step has luck of its
+# own. Torch's common generator is left alone: dropout draws from it.
 
 # %%
 from moe_teach.data.batches import Batch
@@ -330,7 +333,8 @@ class MySelector:
     n_candidates: rows of a super-batch; reference: a model in evaluation mode; both models give
     logits (B, S, V) as `model(inputs).logits`. candidates.inputs, candidates.targets: (B, S).
     choose returns n_chosen different places in int64. self.score is your answer to 13.1, self.draw
-    the one to 13.2; `mixed(seed, step)` makes one seed of two numbers.
+    the one to 13.2; `mixed(seed, step)` makes one seed of two numbers. A selector may be asked for
+    any n_chosen, and at any step first.
     """
 
     def __init__(self, n_candidates: int, reference: torch.nn.Module, seed: int) -> None:

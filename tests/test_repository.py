@@ -21,6 +21,7 @@ CALLERS = [
     ".pre-commit-config.yaml",
     ".devcontainer/maintainer/devcontainer.json",
     ".github/workflows/ci.yml",
+    ".github/workflows/pages.yml",
     ".github/workflows/release.yml",
     ".ci/run",
 ]
@@ -99,6 +100,21 @@ def test_only_the_job_that_publishes_may_prove_who_it_is_and_only_after_the_test
     assert "password" not in (ROOT / ".github/workflows/release.yml").read_text().replace(
         "so no password is kept", ""
     )
+
+
+def test_what_jupyterlab_starts_finds_the_courses_commands_first(tmp_path: Path) -> None:
+    place = tmp_path / "a clone"
+    (place / ".venv/bin").mkdir(parents=True)
+    for name in ("pyproject.toml", "constraints.txt", "Makefile"):
+        shutil.copy(ROOT / name, place)
+    for name, script in {"moe-teach": "exit 0", "jupyter": "command -v moe-teach"}.items():
+        (place / ".venv/bin" / name).write_text(f"#!/bin/sh\n{script}\n")
+        (place / ".venv/bin" / name).chmod(0o755)
+    (place / ".venv/.ready").touch()
+
+    done = subprocess.run(["make", "-s", "lab"], cwd=place, capture_output=True, text=True)
+
+    assert done.stdout.splitlines() == [f"{place}/.venv/bin/moe-teach"], done.stderr
 
 
 @pytest.mark.parametrize("caller", CALLERS)

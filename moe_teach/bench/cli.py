@@ -61,8 +61,8 @@ def parser() -> argparse.ArgumentParser:
         "All about the GPU at hand, in a few minutes: moe-teach bench gpu --help. A model of 13 GB "
         "inside 4 GB: moe-teach bench memory --help. Caches of experts on traces: moe-teach bench "
         "cache --help. Servers under load and abuse: moe-teach bench serve --help. The grader on a "
-        "made class: moe-teach bench grade --help. What recording routes costs: moe-teach bench "
-        "routes --help"
+        "made class: moe-teach bench grade --help. What one check of an exercise takes: "
+        "moe-teach bench checks --help. What recording routes costs: moe-teach bench routes --help"
     )
     result = argparse.ArgumentParser(prog="moe-teach bench", description=description, epilog=more)
     result.add_argument("what", choices=VERBS, help="what to time")

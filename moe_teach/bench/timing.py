@@ -28,6 +28,13 @@ def wall_seconds(run: Run) -> float:
     return time.perf_counter() - start
 
 
+def cpu_seconds(run: Run) -> float:
+    """Run something and return the seconds that this process, with all its threads, computed."""
+    start = time.process_time()
+    run()
+    return time.process_time() - start
+
+
 def in_turn(
     contenders: Mapping[str, Run],
     limit: str,

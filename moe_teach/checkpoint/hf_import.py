@@ -14,7 +14,7 @@ from moe_teach.checkpoint.hf_export import INDEX, WEIGHTS
 from moe_teach.checkpoint.hf_files import CONFIG, TEMPLATE, TOKENIZER, TOKENIZER_CONFIG
 from moe_teach.checkpoint.layouts import LAYOUTS, Layout, layout_named
 from moe_teach.checkpoint.layouts.config_json import from_json
-from moe_teach.checkpoint.layouts.names import Place, places_of
+from moe_teach.checkpoint.layouts.names import Place, Window, places_of
 from moe_teach.checkpoint.model_tensors import materialise, named_tensors, outline
 from moe_teach.checkpoint.opened import Opened
 from moe_teach.checkpoint.tensor_file import Reader
@@ -33,7 +33,9 @@ def import_hf(
 ) -> Opened:
     """Open a released checkpoint as a model of the library.
 
-    Tensors are read one by one, so peak memory is the model and one tensor.
+    Tensors are read one by one, so peak memory is the model and one tensor. Experts may stand in
+    their files one by one, as released models have them, or all of a layer in one tensor, as
+    transformers 5 has them in memory and mergekit writes them.
 
     Args:
         source: a folder, or, with a connection, the name of a model on the Hugging Face hub such
@@ -83,6 +85,12 @@ class Shards:
     def read(self, name: str) -> Tensor:
         """Return a tensor; it may be a window on its file."""
         return self._of[name].read(name)
+
+    def seen_through(self, window: Window) -> Tensor:
+        """Return what a window shows of its tensor, and read nothing else."""
+        if window.rows is None:
+            return self.read(window.name)
+        return self._of[window.name].read_rows(window.name, *window.rows)
 
     def shape_of(self, name: str) -> tuple[int, ...]:
         """Return the shape of a tensor without reading it."""
@@ -149,10 +157,9 @@ def _model(
         if experts_stay and place.is_split:
             return empty
         tensor = torch.empty(empty.shape, dtype=precise, device=device)
-        for target, theirs in zip(
-            tensor if place.is_split else [tensor], place.theirs, strict=True
-        ):
-            target.copy_(place.rule.change.from_disk(shards.read(theirs), config))
+        targets = tensor if place.is_split else [tensor]
+        for target, window in zip(targets, place.windows(shards.names), strict=True):
+            target.copy_(place.rule.change.from_disk(shards.seen_through(window), config))
         return tensor
 
     return materialise(model, make)
@@ -161,7 +168,8 @@ def _model(
 def _demand_same_tensors(
     layout: Layout, config: ModelConfig, shards: Shards, places: list[Place]
 ) -> None:
-    wanted = {theirs: place.shape_on_disk for place in places for theirs in place.theirs}
+    seen = (window for place in places for window in place.windows(shards.names))
+    wanted = {window.name: window.whole for window in seen}
     refuse(
         bool(missing := sorted(set(wanted) - shards.names)),
         f"The checkpoint lacks {_some(missing)}, which config.json asks for.",

@@ -142,8 +142,9 @@ def _read_record(file: Path) -> dict[str, Any] | None:
         record = json.loads(file.read_text(encoding="utf-8"))
         written = json.dumps(record["meta"], sort_keys=True)
         whole = hashlib.sha256(written.encode()).hexdigest() == record["meta_digest"]
+        whole &= Path(record["tensors"]).name == record["tensors"]  # beside it, and nowhere else
         return record if whole and record["schema"] >= SCHEMA else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

@@ -94,7 +94,14 @@ class Reader:
 
     def read(self, name: str) -> Tensor:
         """Return a tensor on the CPU. It may be a window on the file: copy it, to keep it."""
-        return self._inner.get_tensor(name)
+        try:
+            return self._inner.get_tensor(name)
+        except safetensors.SafetensorError as problem:
+            raise ValueError(f"{name} cannot be read: {problem}.") from problem
+
+    def read_rows(self, name: str, index: int, begin: int, end: int) -> Tensor:
+        """Return rows of one matrix of a stack of them, and read no others."""
+        return self._inner.get_slice(name)[index, begin:end]
 
     def shape_of(self, name: str) -> tuple[int, ...]:
         """Return the shape of a tensor without reading it."""

@@ -6,6 +6,7 @@ reader of the output went away.
 """
 
 import argparse
+import importlib
 import sys
 import traceback
 from collections.abc import Sequence
@@ -23,6 +24,12 @@ from moe_teach.cli import (
 )
 from moe_teach.exit_status import DONE, FAULT, USAGE
 from moe_teach.terminal import on_any_terminal
+
+# Benches of the exercises, which the room of the other benches does not know.
+_OF_COURSE = {
+    "checks": "moe_teach.course.grading.check_bench",
+    "grade": "moe_teach.course.grading.bench",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -89,10 +96,9 @@ def _doctor(_arguments: argparse.Namespace) -> int:
 
 
 def _bench(arguments: argparse.Namespace) -> int:
-    if arguments.words[:1] == ["grade"]:  # times the course's own grader, which the bench is not
-        from moe_teach.course.grading.bench import main as bench_grade
-
-        return bench_grade(arguments.words[1:])
+    for word, module in _OF_COURSE.items():
+        if arguments.words[:1] == [word]:
+            return importlib.import_module(module).main(arguments.words[1:])
     from moe_teach.bench.cli import main as bench
 
     return bench(arguments.words) or DONE

@@ -13,32 +13,52 @@ if TYPE_CHECKING:
     from moe_teach.checkpoint.opened import Opened
     from moe_teach.compose.modules.manifest import Manifest, Measured, Place
 
+CHECKPOINT = "a folder with a model, as `moe-teach import` makes it"
+EXAMPLE = """\
+for example, with the model that comes along:
+  moe-teach import shipped --to mine
+  moe-teach expert pack shipped shelf/first.safetensors --at 2:0 --domain code
+  moe-teach expert install mine shelf/first.safetensors --expert 3
+  moe-teach expert list mine
+  moe-teach expert remove mine first
+  moe-teach expert index shelf
+"""
+
 
 def add_verbs(verbs: Any) -> None:
     """Describe the verb and its own verbs."""
     text = "handle experts as files: pack, inspect, install, remove, list, index"
-    own = verbs.add_parser("expert", help=text, description=text.capitalize() + ".")
+    own = verbs.add_parser(
+        "expert",
+        help=text,
+        description=text.capitalize() + ".",
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     inner = own.add_subparsers(title="verbs", metavar="VERB", required=True)
     _describe_pack(_add(inner, "pack", "write experts of a model as a module", pack))
     seen = _add(inner, "inspect", "say what a module is, and whether it is whole", inspect)
-    seen.add_argument("file", metavar="FILE")
+    seen.add_argument("file", metavar="FILE", help="a module")
     put = _add(inner, "install", "put a module into a saved model", install)
-    put.add_argument("checkpoint", metavar="CHECKPOINT", help="a folder with a model of the course")
-    put.add_argument("file", metavar="FILE")
-    put.add_argument("--expert", type=int, help="which makes room; default: as it was packed")
+    put.add_argument("checkpoint", metavar="CHECKPOINT", help=CHECKPOINT)
+    put.add_argument("file", metavar="FILE", help="a module")
+    put.add_argument(
+        "--expert", type=int, metavar="NUMBER", help="which makes room; default: as it was packed"
+    )
     out = _add(inner, "remove", "take a module out; what it replaced comes back", remove)
-    out.add_argument("checkpoint", metavar="CHECKPOINT")
+    out.add_argument("checkpoint", metavar="CHECKPOINT", help=CHECKPOINT)
     out.add_argument("name", metavar="NAME", help="as `moe-teach expert list` gives it")
     out.add_argument("--force", action="store_true", help="also where it was trained since")
     there = _add(inner, "list", "say which modules a model holds", listed)
-    there.add_argument("checkpoint", metavar="CHECKPOINT")
+    there.add_argument("checkpoint", metavar="CHECKPOINT", help=CHECKPOINT)
     page = _add(inner, "index", "write a page about a folder of modules", index)
-    page.add_argument("folder", metavar="FOLDER")
+    page.add_argument("folder", metavar="FOLDER", help="with modules; gets an index.html")
 
 
 def _describe_pack(made: argparse.ArgumentParser) -> None:
     made.add_argument("source", metavar="SOURCE", help=SOURCE)
     made.add_argument("file", metavar="FILE", help="where to, as maths.safetensors")
+    made.add_argument("--replace", action="store_true", help="also a module that is there already")
     made.add_argument("--base", metavar="SOURCE", help="the model it was trained from")
     made.add_argument("--at", nargs="+", metavar="LAYER:EXPERT", help="default: what differs")
     made.add_argument("--name", help="default: as the file")
@@ -61,10 +81,11 @@ def pack(arguments: argparse.Namespace) -> int:
     from moe_teach.train.sources import open_source
 
     with in_sentences() as told:
+        file = Path(arguments.file)
+        _demand_room(file, replace=arguments.replace)
         opened = open_source(arguments.source)
         base = open_source(arguments.base) if arguments.base else None
         places = _places(arguments.at, base, opened)
-        file = Path(arguments.file)
         module = packed(
             opened.model,
             places,
@@ -141,6 +162,22 @@ def index(arguments: argparse.Namespace) -> int:
         page, said = write_index(Path(arguments.folder))
         print("\n".join([*said, f"The page is {page}."]))
     return USAGE if told else DONE
+
+
+def _demand_room(file: Path, *, replace: bool) -> None:
+    """Refuse a file that would not be found as a module, or that somebody would miss."""
+    from moe_teach.compose.modules.module_file import SUFFIX, claims_to_be_module
+    from moe_teach.config import refuse
+
+    refuse(file.suffix != SUFFIX, f"A module's file ends in {SUFFIX}: name it {file}{SUFFIX}.")
+    refuse(
+        file.exists() and not claims_to_be_module(file),
+        f"{file} is there already and is no module, so it is left alone: name another file.",
+    )
+    refuse(
+        file.exists() and not replace,
+        f"{file} is there already: name another file, or say --replace.",
+    )
 
 
 def _places(

@@ -30,20 +30,19 @@ def audit(arguments: argparse.Namespace) -> int:
     from moe_teach.data.text import read_file
     from moe_teach.files import expanded, write_atomically
     from moe_teach.plots.audit_page import audit_page
-    from moe_teach.train.sources import open_source
 
     with in_sentences() as told:
         place, file = expanded(arguments.to), expanded(arguments.text)
         _demand_ours(place)
         text = read_file(file)
-        opened = open_source(arguments.source)
+        model, tokenizer_json = _subject(arguments.source)
         refuse(
-            opened.tokenizer_json is None,
-            f"{arguments.source} has no tokenizer, and without one no text can be read.",
+            tokenizer_json is None,
+            f"{arguments.source} has no tokenizer.json, and without one no text can be read.",
         )
         report = gather(
-            opened.model,
-            opened.tokenizer_json,
+            model,
+            tokenizer_json,
             text,
             model_name=Path(arguments.source).name,
             text_name=file.name,
@@ -55,6 +54,25 @@ def audit(arguments: argparse.Namespace) -> int:
             f"{report.n_experts} experts. Open it in a browser; it needs no network."
         )
     return USAGE if told else DONE
+
+
+def _subject(source: str) -> tuple[Any, str | None]:
+    """Open a model and its tokenizer: by the library where it can, else by transformers."""
+    from moe_teach.analysis.audit.subjects import Hooked
+    from moe_teach.checkpoint.hf_foreign import is_foreign, open_foreign
+    from moe_teach.files import expanded
+    from moe_teach.train.sources import open_source
+
+    place = expanded(source)
+    if not is_foreign(place):
+        opened = open_source(source)
+        return opened.model, opened.tokenizer_json
+    try:
+        foreign = open_foreign(place)
+    except ModuleNotFoundError as problem:
+        raise ValueError(str(problem)) from problem
+    read_by = f"{foreign.read_by} ({foreign.model_type})"
+    return Hooked(foreign.model, read_by), foreign.tokenizer_json
 
 
 def _demand_ours(place: Path) -> None:

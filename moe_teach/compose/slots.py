@@ -3,6 +3,11 @@
 The experts of a layer are fused, so an expert is a slice of each tensor. Its row of the router
 belongs to it as much as its matrices do: an expert that stands where another's row sends the
 tokens is asked the other's questions.
+
+In its layer, for tokens that choose an expert neither before nor after another stands there, the
+new matrices change nothing, bit for bit. A new row changes nothing but the rounding of their gates
+where gates are normalised over the chosen, or are scores of their own (sigmoid). Raw softmax gates
+are shares of all experts, so there a new row moves every token a little.
 """
 
 from collections.abc import Mapping, Sequence

@@ -41,6 +41,7 @@ class Trial:
         self._reference = reference
         self._inputs: dict[str, Any] = {}
         self._is_inside = False
+        self._signatures: dict[int, inspect.Signature] = {}
         self._is_class = issubclass(type(answer), type)
         is_bare = self._is_class or type(answer).__module__.startswith("triton")
         self.answer = answer if is_bare else self._watched(answer)
@@ -142,13 +143,19 @@ class Trial:
                     example=example if told == CHANGED else outlined(example),
                 )
 
+    def _signature(self, answer: Any) -> inspect.Signature:
+        """Look at the parameters once: a check may call thousands of times."""
+        if id(answer) not in self._signatures:  # who is watched is held, so the id stays its own
+            # A module takes anything, and hands it on to its `forward`.
+            self._signatures[id(answer)] = inspect.signature(getattr(answer, "forward", answer))
+        return self._signatures[id(answer)]
+
     def _bound(
         self, answer: Any, method: str, args: Any, kwargs: Any
     ) -> tuple[Any, Any, dict[str, Any]]:
         """Give the arguments to call with, and by name; parameters may have other names."""
         try:
-            # A module takes anything, and hands it on to its `forward`.
-            signature = inspect.signature(getattr(answer, "forward", answer))
+            signature = self._signature(answer)
         except (TypeError, ValueError):  # written in C, it says nothing about itself
             return args, kwargs, {f"argument {i}": x for i, x in enumerate(args)} | kwargs
         try:

@@ -21,7 +21,9 @@ def likely(
 ) -> dict[str, str]:
     """Name the first known mistake that gives `got`, for the keywords of `require`.
 
-    A mistake that would give the right value here explains nothing.
+    A mistake that would give the right value here explains nothing, and a right value needs none.
     """
+    if close(got, expected):
+        return otherwise._asdict()
     found = (why for value, why in slips if close(got, value) and not close(value, expected))
     return next(found, otherwise)._asdict()

@@ -26,6 +26,15 @@ def limits(report: AuditReport) -> str:
         "<b>Your server.</b> Who is dropped depends on its batches and on who comes first; "
         "here there was one of each.",
     )
+    if report.read_by:
+        lines += (
+            f"<b>The library's own reading.</b> {escape(report.read_by)} computed this model; its "
+            "routers were watched from outside, and what was tried with them was tried by changing "
+            "their answers.",
+        )
+    if report.not_closed or report.not_capped:
+        reasons = {report.not_closed, report.not_capped} - {""}
+        lines += (f"<b>What could not be tried.</b> {escape(' '.join(sorted(reasons)))}",)
     told = "".join(f"<li>{line}</li>" for line in lines)
     return (
         f'<h2>What this page cannot tell</h2><ul class="limits">{told}</ul>'

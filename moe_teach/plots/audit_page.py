@@ -191,20 +191,30 @@ def _turns(worst: Closed, name: str) -> str:
     )
 
 
-def _neighbours(report: AuditReport) -> str:
+def _verdict(report: AuditReport) -> str:
     as_it_is = report.crowds[0]
     if not report.drops and not _changed(as_it_is):
-        verdict = (
+        told = (
             "<b>Nothing: this model drops no tokens.</b> We put the text beside other texts, and "
-            "beside a flood of one word, and not one prediction changed. What follows is what a "
-            "server would do that gives each expert a capacity to save memory."
+            "beside a flood of one word, and not one prediction changed."
         )
+        follows = (
+            " What follows is what a server would do that gives each expert a capacity to save "
+            "memory."
+        )
+        told += "" if report.not_capped else follows
     else:
-        verdict = (
+        told = (
             f"In this model {'experts can be full' if report.drops else 'no expert is ever full'}. "
             f"Other texts beside it changed {as_it_is.changed_by_others:.1%} of the predictions, "
             f"a flood of one word {as_it_is.changed_by_flood:.1%}."
         )
+    if report.not_capped:
+        told += f" A capacity could not be tried. {escape(report.not_capped)}"
+    return told
+
+
+def _neighbours(report: AuditReport) -> str:
     rows = [
         (
             crowd_name(crowd),
@@ -223,7 +233,7 @@ def _neighbours(report: AuditReport) -> str:
         "changed by a flood",
     )
     return (
-        f"<h2>What its neighbours could have changed</h2><p>{verdict}</p>"
+        f"<h2>What its neighbours could have changed</h2><p>{_verdict(report)}</p>"
         "<p>A capacity × 1 has just the room that even routing would need. The text stands last in "
         f"its batch and experts serve first who comes first. The flood is <code>"
         f"{seen(report.flood_word)}</code>, over and over.</p>"

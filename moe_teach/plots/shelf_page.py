@@ -22,6 +22,7 @@ code { overflow-wrap: anywhere; }
 .card dt { color: var(--faint); }
 .card dd { margin: 0; }
 """
+_TITLE = "Expert modules"
 _WIDTH, _ROW, _MIDDLE = 620, 26, 380  # of a picture: units, of a row, where nothing changes
 _REACH = 150  # units of the longest bar
 
@@ -36,7 +37,7 @@ def write_index(folder: Path) -> tuple[Path, list[str]]:
         The page, and a sentence for each file that was left out.
 
     Raises:
-        ValueError: there is no module in the folder.
+        ValueError: there is no module in the folder, or an `index.html` that is no such page.
     """
     refuse(not folder.is_dir(), f"There is no folder {folder}.")
     modules, left_out = [], []
@@ -50,7 +51,13 @@ def write_index(folder: Path) -> tuple[Path, list[str]]:
             left_out.append(f"{file.name} is left out: {problem}")
     refuse(not modules, f"{folder} holds no module that can be read. {' '.join(left_out)}".strip())
     index = folder / "index.html"
-    write_atomically(index, shelf_page(modules, left_out).encode())
+    refuse(
+        index.exists() and f"<title>{_TITLE}</title>" not in index.read_text("utf-8", "replace"),
+        f"{index} is there already and is no page of modules, so it is left alone: move it, or "
+        "keep modules in a folder of their own.",
+    )
+    # Names of files may hold what is no text.
+    write_atomically(index, shelf_page(modules, left_out).encode(errors="replace"))
     return index, left_out
 
 
@@ -59,14 +66,14 @@ def shelf_page(modules: list[tuple[Path, ExpertModule]], left_out: list[str]) ->
     trunks = sorted({module.manifest.trunk for _, module in modules})
     fit = "one trunk" if len(trunks) == 1 else f"{len(trunks)} trunks, which cannot be mixed"
     intro = (
-        "<h1>Expert modules</h1>",
+        f"<h1>{_TITLE}</h1>",
         f'<p class="faint">{len(modules)} modules for {fit}. Gains and losses are what their '
         "makers measured, in nats per token, each beside the model it was made of; two modules "
         "together were not measured.</p>",
     )
     cards = [_card(file, module) for file, module in modules]
     missing = [f"<p>{escape(line)}</p>" for line in left_out]
-    return page("Expert modules", *intro, *cards, *missing, style=_STYLE)
+    return page(_TITLE, *intro, *cards, *missing, style=_STYLE)
 
 
 def _card(file: Path, module: ExpertModule) -> str:

@@ -224,7 +224,6 @@ function buildSlots(fixed, change) {
     node.classList.toggle("changed", name !== state.start[i]);
     node.classList.toggle("offered", asked.startsWith("put"));
     node.classList.toggle("refusing", asked === "does not fit");
-    node.setAttribute("aria-label", `${state.slots[i]}: ${name || "empty"}, ${hint.textContent}`);
     out.hidden = name === state.start[i] || Boolean(state.held); // the hint needs its place
   });
   return {

@@ -11,43 +11,23 @@ from moe_teach.analysis.routes.hooks import record_hf_routes, watching_routers
 from moe_teach.analysis.routes.recorder import record_routes
 from moe_teach.analysis.routes.router_answers import read_answer, redone
 from moe_teach.bench import parity
-from moe_teach.bench.blocks.cases import CASES
 from moe_teach.bench.parity_models import TINY, tiny
 from moe_teach.checkpoint.blocks import FAMILIES
 from moe_teach.checkpoint.hf_export import export_hf
 from moe_teach.config import RouterConfig
 from moe_teach.data.batches import Batch
+from tests.analysis.published import PUBLISHED, Alone, alone
 
 pytest.importorskip("transformers")
 
-PUBLISHED = [case for case in CASES if case.room != "grok"]  # of which transformers has none
 THREE_PARTS = [case for case in PUBLISHED if case.name not in ("DBRX", "Llama-4", "Switch")]
-BY_NAME = {case.name: case for case in CASES}
 every_case = pytest.mark.parametrize("case", PUBLISHED, ids=lambda case: case.name)
-
-
-class Alone(nn.Module):
-    """One block as a model of as many layers as the block's number asks for."""
-
-    def __init__(self, case) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.config, block = case.build()
-        self.layers = nn.ModuleDict({str(case.layer or 0): block})
-        self.block, self.case = [block], case
-
-    def inputs(self, shape=(2, 9), dtype=torch.float32):
-        weight = next(p for p in self.parameters())
-        width = self.config.d_model if hasattr(self.config, "d_model") else self.config.hidden_size
-        x = torch.randn(*shape, width).to(weight.dtype if dtype is None else dtype)
-        hashed = self.case.name.endswith("hash layer")
-        return (x, *((torch.randint(50, shape),) if hashed else ()))
 
 
 def watched(model: Alone, inputs):
     """Run the block; give what the hooks saw, and what the experts were handed."""
     handed = []
-    block = model.block[0]
+    block = model.block
     spy = block.experts.register_forward_pre_hook(lambda _part, args: handed.append(args))
     with torch.no_grad(), watching_routers(model) as seen:
         y = block(*inputs)
@@ -65,8 +45,8 @@ def dense(n_experts: int, ids, gates):
 @pytest.mark.parametrize("shape", [(1, 1), (3, 17)], ids=["one-token", "many"])
 @every_case
 def test_what_is_recorded_is_what_the_experts_are_handed(case, shape, dtype):
-    model = Alone(case).to(dtype)
-    inputs = model.inputs(shape, dtype)
+    model = alone(case.name, dtype)
+    inputs = model.inputs(shape)
     route, handed, _ = watched(model, inputs)
     n_experts = hooks.blocks_of(model)[0].moe.router.n_experts
     assert len(route.expert_ids) == shape[0] * shape[1]
@@ -89,7 +69,7 @@ def test_what_is_recorded_is_what_the_experts_are_handed(case, shape, dtype):
 
 @every_case
 def test_choices_stand_best_first_and_margins_say_how_surely(case):
-    model = Alone(case)
+    model = alone(case.name)
     route, _, _ = watched(model, model.inputs((3, 17)))
     rule = hooks.blocks_of(model)[0].moe.router
     if rule.choice == "table":
@@ -103,25 +83,25 @@ def test_choices_stand_best_first_and_margins_say_how_surely(case):
 
 @pytest.mark.parametrize("case", THREE_PARTS, ids=lambda case: case.name)
 def test_a_class_that_returns_only_logits_is_read_by_its_rule(case):
-    model = Alone(case)
+    model = alone(case.name)
     place = hooks.blocks_of(model)[0]
     answers = []
     spy = place.router.register_forward_hook(lambda _part, _x, output: answers.append(output))
     with torch.no_grad():
-        model.block[0](*model.inputs((3, 17)))
+        model.block(*model.inputs((3, 17)))
     spy.remove()
     logits = answers[0][0]
     if place.moe.router.choice == "table":
         return  # the choice is not in the logits
-    whole, alone = (place.read(answer) for answer in (answers[0], logits))
-    assert torch.equal(whole.expert_ids, alone.expert_ids)
-    torch.testing.assert_close(whole.gates, alone.gates)
-    assert torch.equal(whole.margins, alone.margins)
+    whole, read = (place.read(answer) for answer in (answers[0], logits))
+    assert torch.equal(whole.expert_ids, read.expert_ids)
+    torch.testing.assert_close(whole.gates, read.gates)
+    assert torch.equal(whole.margins, read.margins)
 
 
 @pytest.mark.parametrize("name", ["DeepSeek-V3", "ERNIE-4.5-MoE", "MiniMax-M2", "LongCat-Flash"])
 def test_without_its_bias_a_biased_router_would_be_read_wrongly(name):
-    model = Alone(BY_NAME[name])
+    model = alone(name)
     place = hooks.blocks_of(model)[0]
     route, _, _ = watched(model, model.inputs((3, 17)))
     assert place.bias().abs().sum() > 0
@@ -134,7 +114,7 @@ def test_without_its_bias_a_biased_router_would_be_read_wrongly(name):
 
 
 def test_every_architecture_of_transformers_is_watched():
-    known = {hooks.blocks_of(Alone(case))[0].model_type for case in PUBLISHED}
+    known = {hooks.blocks_of(alone(case.name))[0].model_type for case in PUBLISHED}
     assert known == set(FAMILIES) - {"grok-1"}
 
 

@@ -1,7 +1,10 @@
 """Routes on disk: small, whole or not there, and read back as far as their rounding says."""
 
 import json
+import signal
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ from moe_teach.analysis.routes import compact
 from moe_teach.analysis.routes.parquet import long_columns, to_parquet
 from moe_teach.analysis.routes.record import RouteRecord, joined
 from moe_teach.analysis.routes.store import RouteWriter, open_routes
+from moe_teach.data.batches import Batch
 
 
 def record_of(n_tokens=40, n_layers=3, n_experts=64, top_k=8, seed=0, drops=False, **other):
@@ -130,6 +134,169 @@ def test_a_killed_recording_keeps_the_chunks_that_it_had_finished(tmp_path):
     assert len(stored) == 80
     (tmp_path / ".chunk-00002.safetensors-abc.tmp").write_bytes(b"half")
     assert len(open_routes(tmp_path).read()) == 80
+
+
+def texts(n: int, length: int = 10) -> list[Batch]:
+    """Batches of two rows; every third has padding, so that they differ in their tokens."""
+    source, made = torch.Generator().manual_seed(7), []
+    for number in range(n):
+        ids = torch.randint(300, (2, length), generator=source)
+        real = torch.ones_like(ids, dtype=torch.bool)
+        real[1, : 4 if number % 3 == 0 else 0] = False
+        made.append(Batch(ids, ids, torch.tensor([0, 1]), real))
+    return made
+
+
+def routed(batches, weights_digest="abc"):
+    """Routes of batches, as a model makes them: a function of the tokens alone."""
+    for batch in batches:
+        ids = batch.inputs[batch.real]
+        rows, places = batch.real.nonzero(as_tuple=True)
+        probs = torch.sin(ids[:, None, None] * torch.arange(1.0, 37).view(4, 9)).softmax(-1)
+        gates, experts = probs.topk(2, -1)
+        yield RouteRecord(
+            token_ids=ids,
+            sequence_ids=rows,
+            positions=places,
+            domain_ids=batch.domain_ids[rows],
+            domains=("a", "b"),
+            expert_ids=experts,
+            gates=gates,
+            margins=gates[..., 0] - gates[..., 1],
+            n_experts=9,
+            layers=tuple("0123"),
+            weights_digest=weights_digest,
+        )
+
+
+def recorded(folder, batches, **options):
+    with RouteWriter(folder, chunk_tokens=50, **options) as writer:
+        for record in routed(writer.rest(batches)):
+            writer.add(record)
+
+
+def files_of(folder) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+class Killed(BaseException):
+    """A process that ends here: nothing after it runs."""
+
+
+def test_a_recording_killed_anywhere_goes_on_and_ends_as_if_it_had_never_been(
+    tmp_path, monkeypatch
+):
+    batches = texts(13)
+    recorded(tmp_path / "unbroken", batches)
+    whole, replace_file = files_of(tmp_path / "unbroken"), Path.replace
+    assert len(whole) == 6  # five chunks, the last of them short, and the manifest
+    for survives in range(11):  # so many files come into their place, then the process is gone
+        folder, left = tmp_path / f"killed {survives}", [survives]
+
+        def replacing(self, target, left=left):
+            if not left[0]:
+                raise Killed
+            left[0] -= 1
+            return replace_file(self, target)
+
+        monkeypatch.setattr(Path, "replace", replacing)
+        writer = RouteWriter(folder, chunk_tokens=50, resume=True)
+        with pytest.raises(Killed):
+            for record in routed(writer.rest(batches)):
+                writer.add(record)
+            writer.__exit__(None, None, None)
+        monkeypatch.undo()
+        (folder / ".chunk-00001.safetensors-0a1b2c.tmp").write_bytes(b"half")
+        done, forwards = survives // 2, []
+        with RouteWriter(folder, chunk_tokens=50, resume=True) as writer:
+            assert writer.n_batches == batches_in(whole, done)
+            for record in routed(writer.rest(batches)):
+                forwards.append(record)
+                writer.add(record)
+        assert files_of(folder) == whole, survives
+        assert len(forwards) == 13 - batches_in(whole, done), "nothing is computed twice"
+
+
+def batches_in(whole: dict[str, bytes], done: int) -> int:
+    chunks = json.loads(whole["routes.json"])["chunks"][:done]
+    return sum(one["n_batches"] for one in chunks if one["n_tokens"] >= 50)
+
+
+def test_a_process_that_is_killed_leaves_a_recording_to_go_on_with(tmp_path):
+    script = (
+        "import os, signal, sys; from pathlib import Path\n"
+        "from tests.analysis.test_route_store import RouteWriter, routed, texts\n"
+        "writer = RouteWriter(Path(sys.argv[1]), chunk_tokens=50).__enter__()\n"
+        "for number, record in enumerate(routed(texts(13))):\n"
+        "    writer.add(record)\n"
+        "    if number == 7: os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", script, str(tmp_path / "killed")], check=False)
+    assert ended.returncode == -signal.SIGKILL
+    assert not open_routes(tmp_path / "killed").is_finished
+    recorded(tmp_path / "killed", texts(13), resume=True)
+    recorded(tmp_path / "unbroken", texts(13))
+    assert files_of(tmp_path / "killed") == files_of(tmp_path / "unbroken")
+
+
+def test_what_an_error_left_short_is_recorded_again_and_stays_until_then(tmp_path):
+    batches = texts(13)
+    with pytest.raises(KeyboardInterrupt), RouteWriter(tmp_path / "one", chunk_tokens=50) as writer:
+        for number, record in enumerate(routed(batches)):
+            if number == 8:
+                raise KeyboardInterrupt
+            writer.add(record)
+    before = len(open_routes(tmp_path / "one"))
+    writer = RouteWriter(tmp_path / "one", chunk_tokens=50, resume=True)
+    assert writer.n_batches < 8
+    assert len(open_routes(tmp_path / "one").read()) == before
+    recorded(tmp_path / "one", batches, resume=True)
+    recorded(tmp_path / "unbroken", batches)
+    assert files_of(tmp_path / "one") == files_of(tmp_path / "unbroken")
+
+
+def test_only_the_same_recording_is_gone_on_with(tmp_path):
+    def begun(name):
+        writer = RouteWriter(tmp_path / name, chunk_tokens=50)
+        for record in routed(texts(8)):
+            writer.add(record)
+        return tmp_path / name
+
+    folder = begun("begun")
+    before = files_of(folder)
+    with RouteWriter(folder, chunk_tokens=50, resume=True) as writer:
+        with pytest.raises(ValueError, match="differ in weights_digest"):
+            for record in routed(writer.rest(texts(13)), weights_digest="of another model"):
+                writer.add(record)
+        assert files_of(folder) == before
+        with pytest.raises(ValueError, match="of other tokens than the first of these batches"):
+            next(writer.rest(texts(13)[1:]))
+        with pytest.raises(ValueError, match="of other tokens"):
+            next(writer.rest(texts(2)))
+        writer.add(next(routed(texts(13)[writer.n_batches :])))
+    with pytest.raises(ValueError, match="is finished already"):
+        RouteWriter(folder, chunk_tokens=50, resume=True)
+    folder = begun("again")
+    with pytest.raises(ValueError, match="begun with chunk_tokens=50 and exact=False: go on with"):
+        RouteWriter(folder, chunk_tokens=60, resume=True)
+    with pytest.raises(ValueError, match="go on with the same"):
+        RouteWriter(folder, chunk_tokens=50, exact=True, resume=True)
+    with pytest.raises(FileExistsError, match="left alone"):
+        RouteWriter(folder, chunk_tokens=50)
+    chunk = folder / "chunk-00001.safetensors"
+    chunk.write_bytes(chunk.read_bytes()[:-1] + b"?")
+    with pytest.raises(ValueError, match=r"chunk-00001\.safetensors is not as it was written"):
+        RouteWriter(folder, chunk_tokens=50, resume=True)
+    said = json.loads((folder / "routes.json").read_text())
+    del said["chunk_tokens"]
+    (folder / "routes.json").write_text(json.dumps(said))
+    with pytest.raises(ValueError, match="earlier release"):
+        RouteWriter(folder, chunk_tokens=50, resume=True)
+    assert len(open_routes(folder)) > 50, "and it can still be read"
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match="left alone"):
+        RouteWriter(tmp_path / "other", resume=True)
 
 
 def test_nothing_is_written_over_and_mistakes_are_said(tmp_path):

@@ -11,8 +11,9 @@ from mdit_py_plugins.anchors.index import slugify
 from moe_teach.course.authoring.site import outputs
 from moe_teach.course.authoring.site.docstrings import as_rst
 from moe_teach.course.authoring.site.files import site_files, write
+from moe_teach.course.authoring.site.glossary import glossary_page
 from moe_teach.course.authoring.site.links import Links
-from moe_teach.course.authoring.site.plan import text_of
+from moe_teach.course.authoring.site.plan import read_page, text_of
 from moe_teach.widgets.granularity import Granularity
 from moe_teach.widgets.router_playground import RouterPlayground
 
@@ -72,15 +73,36 @@ def test_every_link_leads_to_a_page_or_to_a_file_of_the_repository(texts: dict[s
     assert broken == []
 
 
-def test_every_term_is_an_entry_and_most_say_where_they_are_taught(texts: dict[str, str]) -> None:
+def test_every_term_is_an_entry_and_most_lead_to_the_section_that_explains_them(
+    texts: dict[str, str],
+) -> None:
     rows = re.findall(r"^\| ([^|]+) \|", (ROOT / "docs/terms.md").read_text(), re.MULTILINE)
     terms = [row.replace("`", "") for row in rows if row not in ("word", "concept", "---")]
     entries = re.findall(r"^(\S.*)\n  (.*(?:\n  .+)*)", texts["docs/terms.md"], re.MULTILINE)
     told = {term: said for term, said in entries if said.startswith("**")}
 
     assert sorted(told) == sorted(terms)
-    assert sum("../notebooks/" in said for said in told.values()) > 0.75 * len(terms)
-    assert "../notebooks/04_dispatch.ipynb#" in told["capacity factor"]
+    assert sum("*taught in [" in said for said in told.values()) > 0.75 * len(terms)
+    assert "](../notebooks/04_dispatch.ipynb#six-words)" in told["capacity"]
+    assert "](../notebooks/06_load_balancing.ipynb#how-uneven-is-uneven)" in told["load"]
+    assert "notebooks" not in told["open task"], "no lesson explains it"
+
+
+@pytest.mark.parametrize(
+    ("term", "heading", "word", "complaint"),
+    [
+        ("load", "How uneven was uneven?", "load", "no such section"),
+        ("load", "How uneven is uneven?", "zebra", "no 'zebra' in that section"),
+        ("a loads", "How uneven is uneven?", "load", "docs/terms.md does not list"),
+    ],
+    ids=["another heading", "another text", "another term"],
+)
+def test_a_way_to_a_section_that_explains_nothing_is_refused(term, heading, word, complaint):
+    lesson = read_page(ROOT / "notebooks/06_load_balancing.ipynb")
+    taught = {lesson.stem: {term: [heading, word]}}
+
+    with pytest.raises(ValueError, match=complaint):
+        glossary_page("| word | means |\n| --- | --- |\n| load | a share |\n", [lesson], taught)
 
 
 def test_a_page_keeps_every_alternative_text(files: dict[str, bytes]) -> None:

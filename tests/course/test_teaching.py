@@ -9,7 +9,7 @@ import pytest
 from moe_teach.cli import main
 from moe_teach.course import registry
 from moe_teach.course.teaching.deck import deck_of, page
-from moe_teach.course.teaching.minutes import filled, of
+from moe_teach.course.teaching.minutes import filled, of, table
 from moe_teach.course.teaching.slides import Slide, slides_of
 
 ROOT = Path(__file__).parents[2]
@@ -126,6 +126,20 @@ def test_a_row_that_cannot_be_added_up_is_refused_in_a_sentence(row: str, why: s
         filled(ROOT, f"| what | what, min |\n|---|---|\n{row}\n")
 
 
+@pytest.mark.parametrize("between", ["", "\n", "| old |\n"], ids=["empty", "a line", "a table"])
+def test_the_table_of_chapters_is_put_between_its_marks(between: str) -> None:
+    after = filled(ROOT, f"before\n<!-- minutes -->\n{between}<!-- end -->\nafter\n")
+
+    assert after == f"before\n<!-- minutes -->\n{table(ROOT)}\n<!-- end -->\nafter\n"
+
+
+def test_the_first_lesson_promises_the_minutes_that_are_planned_for_it() -> None:
+    source = (ROOT / "notebooks/00_start_here.py").read_text()
+    said = re.findall(r"takes about (\d+) minutes", source)
+
+    assert said == [str(of(ROOT, ["00"]))]
+
+
 def test_a_rest_is_no_lesson() -> None:
     plan = "| what | what, min |\n|---|---|\n| 10 minutes of rest, 3.1 | {} |\n"
     assert filled(ROOT, plan.format("")) == plan.format(of(ROOT, ["3.1"]))
@@ -134,6 +148,7 @@ def test_a_rest_is_no_lesson() -> None:
 def test_the_minutes_of_the_teachers_guide_are_those_of_the_course() -> None:
     guide = (ROOT / "docs/teaching.md").read_text()
 
+    assert table(ROOT) in guide, "run: moe-teach minutes docs/teaching.md"
     assert filled(ROOT, guide) == guide, "run: moe-teach minutes docs/teaching.md"
 
 

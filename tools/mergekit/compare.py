@@ -7,7 +7,8 @@ them, and so do `moe_teach.compose.branches` and the exporter; transformers open
 tensor of one is compared with that of the other. The two differ by rule in two places: mergekit
 takes the trunk of its base model where the library averages, and each draws its own router. So the
 trunk is compared where the branches share it, and for answers our router gets mergekit's rows. A
-control merges the branches in another order and must differ. Exit status: 0 all as it must be, 1
+control merges the branches in another order and must differ. At last the library opens mergekit's
+folder itself, and holds every tensor that transformers holds. Exit status: 0 all as it must be, 1
 not.
 """
 
@@ -28,7 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from moe_teach.checkpoint.hf_export import export_hf
-from moe_teach.checkpoint.hf_import import weights
+from moe_teach.checkpoint.hf_import import import_hf, weights
 from moe_teach.checkpoint.layouts import layout_named
 from moe_teach.checkpoint.layouts.names import places_of
 from moe_teach.checkpoint.model_tensors import named_tensors
@@ -62,7 +63,8 @@ def main() -> int:
     """Compare every case and print a table; return 0, or 1 after saying what differs."""
     warnings.simplefilter("ignore")  # of other packages, about each other
     faults: list[str] = []
-    print("dense     dtype     trunk     experts  trunk    control  largest difference of logits")
+    print("                                                       largest difference of logits")
+    print("dense     dtype     trunk     experts  trunk    control  merged twice  opened twice")
     for kind, dtype, trunk in CASES:
         with tempfile.TemporaryDirectory(prefix="moe-teach-mergekit-") as folder:
             faults += tried(Path(folder), kind, dtype, trunk)
@@ -89,7 +91,7 @@ def tried(home: Path, kind: str, dtype: str, trunk: Trunk) -> list[str]:
     far = difference(opened(home / "ours"), theirs)
     print(
         f"{kind:9} {dtype:9} {trunk:9} {told(found.experts):8} {told(found.trunk):8} "
-        f"{told(turned):8} {far:.1e}",
+        f"{told(turned):8} {far:<13.1e} {opened_here(home, theirs):.1e}",
         flush=True,
     )
     here, faults = f"{kind}, {dtype}, {trunk} trunk", []
@@ -100,6 +102,16 @@ def tried(home: Path, kind: str, dtype: str, trunk: Trunk) -> list[str]:
     if turned[0] != expected:
         faults.append(f"{here}: the control has {told(turned)} equal, and {expected} were due.")
     return faults
+
+
+def opened_here(home: Path, theirs: nn.Module) -> float:
+    """Open mergekit's folder with the library; return how far its logits are from theirs."""
+    model = import_hf(home / "theirs").model
+    export_hf(model, home / "again", "mixtral")
+    found = compared(opened(home / "again"), theirs)
+    if any(equal != all_of for equal, all_of in (found.experts, found.trunk, found.routers)):
+        raise SystemExit(f"What import_hf reads of mergekit's folder is not what it holds: {found}")
+    return difference(model, theirs)
 
 
 def drawn(home: Path, kind: str, dtype: torch.dtype, *, shares_trunk: bool) -> list[Path]:

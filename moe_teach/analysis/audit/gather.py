@@ -10,10 +10,10 @@ from moe_teach.analysis.audit.crowds import crowds, frequent
 from moe_teach.analysis.audit.layers import layer_views
 from moe_teach.analysis.audit.reading import Reading, read
 from moe_teach.analysis.audit.report import AuditReport, Closed, LayerView
+from moe_teach.analysis.audit.subjects import Own, Subject
 from moe_teach.analysis.audit.without import closings
-from moe_teach.analysis.interventions.answers import Answers, answers_of, moe_layers
+from moe_teach.analysis.interventions.answers import Answers, answers_of
 from moe_teach.analysis.routes.record import RouteRecord
-from moe_teach.analysis.routes.recorder import record_routes
 from moe_teach.config import refuse
 from moe_teach.nn.model import Model
 
@@ -21,7 +21,7 @@ SHOWN = 240  # tokens that the page prints, one by one
 
 
 def gather(
-    model: Model,
+    model: Model | Subject,
     tokenizer_json: str,
     text: str,
     *,
@@ -32,32 +32,33 @@ def gather(
     """Read a text with a model and say what its routers did, and what would have been.
 
     At most 64 windows of 128 tokens are read, from its beginning; `shown` tokens are kept to print.
-    The names are those that a page calls model and text by.
+    The names are those that a page calls model and text by. A model of transformers is handed over
+    as `moe_teach.analysis.audit.subjects.Hooked(model)`.
 
     Raises:
         ValueError: no experts, experts that choose, a tokenizer of another model, or no text.
     """
-    moe_layers(model)
+    subject = Own(model) if isinstance(model, Model) else model
     refuse(shown < 1, f"At least one token must be shown, not {shown}.")
-    tokenizer = Tokenizer.from_str(tokenizer_json)
-    reading = read(text, tokenizer, model.config.max_seq_len)
-    model.demand_ids(reading.inputs)
+    tokenizer, digest = Tokenizer.from_str(tokenizer_json), hashlib.sha256(text.encode())
+    reading = read(text, tokenizer, subject.longest)
+    subject.demand_ids(reading.inputs)
     batches = reading.batches()
-    record, before = record_routes(model, batches), answers_of(model, batches)
+    record, before = subject.record(batches), answers_of(subject.answering, batches)
     layers = layer_views(record, reading.pieces, shown)
-    closed, not_closed = _closed(model, reading, layers, before, _namer(tokenizer))
+    closed, not_closed = _closed(subject, reading, layers, before, _namer(tokenizer))
+    found, not_capped = crowds(subject, reading.inputs)
     return AuditReport(
-        model_name,
-        record.weights_digest,
-        text_name,
-        hashlib.sha256(text.encode()).hexdigest(),
+        *(model_name, record.weights_digest, text_name, digest.hexdigest()),
         **_figures(record, reading, before),
         tokens=tuple(reading.pieces[: min(shown, len(record))]),
         layers=layers,
         closed=closed,
         not_closed=not_closed,
-        crowds=crowds(model, reading.inputs),
+        crowds=found,
         flood_word=tokenizer.decode([frequent(reading.inputs)]),
+        not_capped=not_capped,
+        read_by=subject.read_by,
     )
 
 
@@ -75,7 +76,7 @@ def _figures(record: RouteRecord, reading: Reading, before: Answers) -> dict[str
 
 
 def _closed(
-    model: Model,
+    subject: Subject,
     reading: Reading,
     layers: tuple[LayerView, ...],
     before: Answers,
@@ -83,7 +84,7 @@ def _closed(
 ) -> tuple[tuple[Closed, ...], str]:
     """Close experts; where that cannot be done, give the reason instead."""
     try:
-        return closings(model, reading, [view.load for view in layers], before, name_of), ""
+        return closings(subject, reading, [view.load for view in layers], before, name_of), ""
     except ValueError as reason:
         return (), str(reason)
 

@@ -90,7 +90,11 @@ class Crowd:
 
 @dataclass(frozen=True)
 class AuditReport:
-    """Everything a page of an audit says."""
+    """Everything a page of an audit says.
+
+    `not_closed` and `not_capped` say why something could not be tried, "" where it was. `read_by`
+    names what computed the model where it was not the library.
+    """
 
     model: str
     weights_digest: str
@@ -110,3 +114,5 @@ class AuditReport:
     drops: bool
     crowds: tuple[Crowd, ...]
     flood_word: str
+    not_capped: str = ""
+    read_by: str = ""

@@ -3,19 +3,19 @@
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from moe_teach.analysis.audit.reading import Reading
 from moe_teach.analysis.audit.report import Closed, Turn
+from moe_teach.analysis.audit.subjects import Subject
 from moe_teach.analysis.interventions.answers import Answers, answers_of
-from moe_teach.analysis.interventions.knock_out import without_expert
 from moe_teach.analysis.specialisation.intervals import bootstrap
 
 TURNS, BEFORE = 6, 12  # places shown for each closed expert; tokens shown before each
 
 
 def closings(
-    model: nn.Module,
+    subject: Subject,
     reading: Reading,
     loads: list[tuple[float, ...]],
     before: Answers,
@@ -34,8 +34,8 @@ def closings(
         for kind, expert in pair.items():
             if kind == "middling" and expert == pair["busiest"]:
                 continue
-            with without_expert(model, layer, expert):
-                after = answers_of(model, reading.batches())
+            with subject.without(layer, expert):
+                after = answers_of(subject.answering, reading.batches())
             found.append(
                 _compared(layer, expert, kind, load[expert], before, after, reading, name_of)
             )

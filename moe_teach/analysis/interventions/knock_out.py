@@ -79,9 +79,14 @@ def _demand_closable(router: nn.Module, layer: int, expert: int) -> None:
         f"In layer {layer} tokens do not choose by a ranking (a table or the experts decide, or it "
         "is another kind of router), so no choice is left to make again without an expert.",
     )
+    demand_left(config, expert, f"layer {layer}")
+
+
+def demand_left(config: RouterConfig, expert: int, where: str) -> None:
+    """Refuse to close an expert that is not there, or without which a token has too few."""
     refuse(
         expert not in range(config.n_experts),
-        f"There is no expert {expert} in layer {layer}: they are counted from 0 to "
+        f"There is no expert {expert} in {where}: they are counted from 0 to "
         f"{config.n_experts - 1}.",
     )
     left = config.n_experts // config.n_groups * config.top_groups - 1

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from moe_teach.analysis.routes.record import RouteRecord, joined, weights_digest
 from moe_teach.analysis.routes.recorder import LayerRoutes, assembled
-from moe_teach.analysis.routes.router_answers import read_answer
+from moe_teach.analysis.routes.router_answers import answers_in_three_parts, read_answer
 from moe_teach.checkpoint.blocks import FAMILIES, moe_from
 from moe_teach.config import MoEConfig, refuse
 from moe_teach.data.batches import Batch, text_mask
@@ -35,6 +35,16 @@ class WatchedBlock(NamedTuple):
     router: nn.Module
     moe: MoEConfig
     model_type: str
+
+    @property
+    def number(self) -> int:
+        """The number of its layer in the model; 0 where its name has none."""
+        return _layer_of(self.name)
+
+    @property
+    def answers_in_three_parts(self) -> bool:
+        """Whether its router answers logits, gates and expert ids, as most classes do."""
+        return answers_in_three_parts(self.model_type)
 
     def bias(self) -> Tensor | None:
         """Return the selection bias (E,), where the block has one."""

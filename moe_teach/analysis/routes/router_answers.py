@@ -57,6 +57,11 @@ def read_answer(
     return LayerRoutes(expert_ids, gates, margins_of(ranked, expert_ids).float(), kept)
 
 
+def answers_in_three_parts(model_type: str) -> bool:
+    """Whether routers of an architecture answer logits, gates and expert ids in transformers."""
+    return model_type not in _READERS
+
+
 def redone(
     logits: Float[Tensor, "T E"], config: RouterConfig, bias: Float[Tensor, " E"] | None
 ) -> Answer:

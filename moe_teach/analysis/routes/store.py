@@ -8,25 +8,35 @@
 
 A folder holds `routes.json`, which names the chunks and says of which weights they are, and one
 safetensors file for each chunk. Every file is whole or not there, and a chunk is named only when
-it is whole: a recording that is killed keeps all the chunks it had finished.
+it is whole: a recording that is killed keeps all the chunks it had finished, and goes on from them:
+
+    with RouteWriter(folder, resume=True) as writer:
+        for record in routes_by_batch(model, writer.rest(batches), domains):
+            writer.add(record)
 """
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from moe_teach.analysis.routes.compact import from_columns, to_columns
+import torch
+
+from moe_teach.analysis.routes.compact import to_columns
 from moe_teach.analysis.routes.record import RouteRecord, demand_alike, joined
+from moe_teach.analysis.routes.stored import FORMAT, MANIFEST, StoredRoutes, open_routes
 from moe_teach.checkpoint import tensor_file
 from moe_teach.checkpoint.tensor_file import Entry
 from moe_teach.config import refuse
+from moe_teach.data.batches import Batch, text_mask
 from moe_teach.files import write_atomically
 
-MANIFEST, FORMAT = "routes.json", 1
+__all__ = ["CHUNK_TOKENS", "RouteWriter", "StoredRoutes", "open_routes"]
+
 CHUNK_TOKENS = 65_536  # of 8 experts in 16 layers: 19 MB on disk, 160 MB while it is made
+_HALVES = (".chunk-*.tmp", f".{MANIFEST}-*.tmp")  # what a kill can leave behind
 
 
 class RouteWriter:
@@ -37,29 +47,67 @@ class RouteWriter:
         chunk_tokens: a chunk is written as soon as there are so many; what a kill can cost.
         exact: keep gates and margins in float32, at twice the size; else they are rounded as
             `moe_teach.analysis.routes.compact` says.
+        resume: go on with a recording that was stopped, if the folder holds one: from its whole
+            chunks, so that in the end all files are those of a recording that was never stopped.
+            Hand over the batches that `rest` leaves.
 
     Raises:
-        FileExistsError: the folder holds something, which is left alone.
+        FileExistsError: the folder holds something, which is left alone; with `resume`, something
+            that is no recording.
+        ValueError: the recording is finished, has other chunks, or a chunk was damaged.
     """
 
     def __init__(
-        self, folder: Path | str, *, chunk_tokens: int = CHUNK_TOKENS, exact: bool = False
+        self,
+        folder: Path | str,
+        *,
+        chunk_tokens: int = CHUNK_TOKENS,
+        exact: bool = False,
+        resume: bool = False,
     ) -> None:
         refuse(chunk_tokens < 1, f"A chunk has at least one token; chunk_tokens is {chunk_tokens}.")
         self.folder, self.chunk_tokens, self.exact = Path(folder), chunk_tokens, exact
-        if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
-            raise FileExistsError(
-                f"{folder} is there already, and what it holds is left alone: name a folder that "
-                "is not there or is empty."
-            )
-        self.folder.mkdir(parents=True, exist_ok=True)
         self._waiting: list[RouteRecord] = []
         self._first: RouteRecord | None = None  # no token of it: what all others must be like
         self._chunks: list[dict[str, Any]] = []
         self._n_texts = 0
+        if resume and (self.folder / MANIFEST).is_file():
+            self._take_up(open_routes(self.folder))
+        else:
+            self._demand_empty(resume)
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def n_batches(self) -> int:
+        """How many batches the chunks hold that are written."""
+        return sum(chunk["n_batches"] for chunk in self._chunks)
+
+    def rest(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """Give the batches that are not in the chunks yet: those that are left to be recorded.
+
+        Args:
+            batches: all of them, from the first one on, as the recording was begun with.
+
+        Raises:
+            ValueError: those before are not the ones in the chunks.
+        """
+        given = iter(batches)
+        for chunk in self._chunks:
+            before = [
+                batch.inputs[text_mask(batch.targets, batch.real)].cpu()
+                for batch in islice(given, chunk["n_batches"])
+            ]
+            with tensor_file.reading(self.folder / chunk["file"]) as file:
+                recorded = file.read("token_ids").to(torch.int64, copy=True)
+            refuse(
+                not torch.equal(torch.cat([recorded[:0], *before]), recorded),
+                f"{self.folder} holds the routes of other tokens than the first of these batches: "
+                "go on with the batches it was begun with, in their order, or name a new folder.",
+            )
+        yield from given
 
     def add(self, record: RouteRecord) -> None:
-        """Take the next tokens; their texts are numbered on.
+        """Take the next tokens, a batch of them; their texts are numbered on.
 
         Raises:
             ValueError: the record is of another model, or of other kinds of text.
@@ -84,15 +132,66 @@ class RouteWriter:
             refuse(self._first is None, "Nothing was recorded: there was no batch.")
             self._write_manifest(is_finished=True)
 
+    def _demand_empty(self, resume: bool) -> None:
+        """Refuse a folder that holds something; an unnamed first chunk is none of anybody's."""
+        if not self.folder.exists() or (self.folder.is_dir() and not any(self.folder.iterdir())):
+            return
+        killed_early = (_name_of(0), *_HALVES)
+        if not (
+            resume
+            and self.folder.is_dir()
+            and all(any(map(path.match, killed_early)) for path in self.folder.iterdir())
+        ):
+            raise FileExistsError(
+                f"{self.folder} is there already, and what it holds is left alone: name a folder "
+                "that is not there or is empty."
+            )
+        self._clear_halves()
+
+    def _take_up(self, begun: StoredRoutes) -> None:
+        """Go on after the last whole chunk.
+
+        A shorter one, which an error ends, stays where it is until it is recorded again in full.
+        """
+        said = begun.manifest
+        refuse(begun.is_finished, f"The recording in {self.folder} is finished already.")
+        refuse(
+            "chunk_tokens" not in said,
+            f"The recording in {self.folder} is of an earlier release, which did not write down "
+            "how far it had come: it can be read, but not gone on with.",
+        )
+        mine = {"chunk_tokens": self.chunk_tokens, "exact": self.exact}
+        refuse(
+            any(said[name] != value for name, value in mine.items()),
+            f"The recording in {self.folder} was begun with chunk_tokens={said['chunk_tokens']} "
+            f"and exact={said['exact']}: go on with the same.",
+        )
+        self._chunks = [one for one in said["chunks"] if one["n_tokens"] >= self.chunk_tokens]
+        for chunk in self._chunks:
+            file = self.folder / chunk["file"]
+            refuse(
+                not file.is_file() or tensor_file.digest_of(file) != chunk["sha256"],
+                f"{file} is not as it was written: record again, in a new folder.",
+            )
+        self._first = begun.read(0, 1).only(slice(0, 0))
+        if self._chunks:
+            self._n_texts = begun.of_chunk(self._chunks[-1]).n_texts
+        self._clear_halves()
+
+    def _clear_halves(self) -> None:
+        for pattern in _HALVES:
+            for half in self.folder.glob(pattern):
+                half.unlink(missing_ok=True)
+
     def _write_chunk(self) -> None:
         whole = joined(self._waiting)
-        name = f"chunk-{len(self._chunks):05d}.safetensors"
+        file = _name_of(len(self._chunks))
         columns = to_columns(whole, self.exact)
         entries = [Entry.of(name, column) for name, column in columns.items()]
-        digest = tensor_file.write(self.folder / name, entries)
-        self._chunks.append(
-            {"file": name, "n_tokens": len(whole), "first_text": self._n_texts, "sha256": digest}
-        )
+        said = {"file": file, "n_tokens": len(whole), "n_batches": len(self._waiting)}
+        said |= {"first_text": self._n_texts}
+        said |= {"sha256": tensor_file.write(self.folder / file, entries)}
+        self._chunks.append(said)
         self._n_texts += whole.n_texts
         self._waiting = []
         self._write_manifest(is_finished=False)
@@ -106,84 +205,12 @@ class RouteWriter:
             "n_experts": self._first.n_experts,
             "layers": self._first.layers,
             "domains": self._first.domains,
+            "chunk_tokens": self.chunk_tokens,
+            "exact": self.exact,
             "chunks": self._chunks,
         }
         write_atomically(self.folder / MANIFEST, json.dumps(said, indent=1).encode())
 
 
-@dataclass(frozen=True, eq=False)
-class StoredRoutes:
-    """Routes in a folder. Chunks are mapped into memory when they are asked for."""
-
-    folder: Path
-    manifest: dict[str, Any]
-
-    def __len__(self) -> int:
-        return sum(chunk["n_tokens"] for chunk in self.manifest["chunks"])
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether the recording came to its end; else the last tokens are missing."""
-        return self.manifest["is_finished"]
-
-    @property
-    def n_bytes(self) -> int:
-        """What the folder takes on disk."""
-        return sum(path.stat().st_size for path in self.folder.iterdir())
-
-    def chunks(self) -> Iterator[RouteRecord]:
-        """Give the records of the chunks, one in memory at a time."""
-        for chunk in self.manifest["chunks"]:
-            yield self._read(chunk, slice(0, chunk["n_tokens"]))
-
-    def read(self, start: int = 0, stop: int | None = None) -> RouteRecord:
-        """Return the tokens from `start` up to `stop` as a record; nothing else is decoded.
-
-        Raises:
-            ValueError: there are no such tokens.
-        """
-        stop = len(self) if stop is None else stop
-        refuse(
-            not 0 <= start < stop <= len(self),
-            f"There are {len(self)} tokens: from {start} up to {stop} is not a part of them.",
-        )
-        parts, begin = [], 0
-        for chunk in self.manifest["chunks"]:
-            end = begin + chunk["n_tokens"]
-            if start < end and begin < stop:
-                rows = slice(max(start - begin, 0), min(stop, end) - begin)
-                parts.append(self._read(chunk, rows))
-            begin = end
-        return joined(parts, renumber=False)
-
-    def _read(self, chunk: dict[str, Any], rows: slice) -> RouteRecord:
-        with tensor_file.reading(self.folder / chunk["file"]) as file:
-            columns = from_columns(file.read, file.names, rows)
-        columns["sequence_ids"] += chunk["first_text"]
-        said = self.manifest
-        return RouteRecord(
-            **columns,
-            domains=tuple(said["domains"]),
-            layers=tuple(said["layers"]),
-            n_experts=said["n_experts"],
-            weights_digest=said["weights_digest"],
-        )
-
-
-def open_routes(folder: Path | str) -> StoredRoutes:
-    """Open what a `RouteWriter` wrote, or had written when it was stopped.
-
-    Raises:
-        FileNotFoundError: there are no routes in the folder.
-        ValueError: they are of another format.
-    """
-    path = Path(folder) / MANIFEST
-    if not path.is_file():
-        raise FileNotFoundError(f"There are no routes in {folder}: {MANIFEST} is missing.")
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        known = manifest.get("format")
-    except (ValueError, AttributeError):
-        known = None
-    refuse(known != FORMAT, f"{path} is not a list of routes in format {FORMAT}: record again.")
-    return StoredRoutes(Path(folder), manifest)
+def _name_of(chunk: int) -> str:
+    return f"chunk-{chunk:05d}.safetensors"

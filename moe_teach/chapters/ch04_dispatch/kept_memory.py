@@ -41,25 +41,38 @@ def still_alive(
         saved.append(_made(tensor))
         return tensor
 
-    # By storages and not by ids: while somebody has a weak reference, no new one gets its address.
-    before = list(_all_made())
-    with torch.enable_grad(), saved_tensors_hooks(pack, lambda tensor: tensor):
-        result = function(**given)
-    gc.collect()
-    own = {_made(tensor).storage.cdata for tensor in (*given.values(), result)}
-    own |= {made.storage.cdata for made in before}
-    found = {
-        made.storage.cdata: (made.size, made.words, is_saved)
-        for is_saved, some in ((False, list(_all_made())), (True, saved))
-        for made in some
-        if made.size >= at_least and not made.storage.expired() and made.storage.cdata not in own
-    }
-    return list(found.values())
+    # What is there already is set aside: a large process has a million objects, a call makes few.
+    gc.freeze()
+    try:
+        with torch.enable_grad(), saved_tensors_hooks(pack, lambda tensor: tensor):
+            result = function(**given)
+        gc.collect()
+        new = gc.get_objects()
+        own = {_made(tensor).storage.cdata for tensor in (*given.values(), result)}
+        found = {
+            made.storage.cdata: (made.size, made.words, is_saved)
+            for is_saved, some in ((False, list(_all_made(new))), (True, saved))
+            for made in some
+            if made.size >= at_least
+            and not made.storage.expired()
+            and made.storage.cdata not in own
+        }
+    finally:
+        gc.unfreeze()
+    return list(_without_old(found, new).values()) if found else []
 
 
-def _all_made() -> Iterator[_Made]:
-    """Walk through the tensors that Python objects hold; some kinds have no storage to ask for."""
-    for one in gc.get_objects():
+def _without_old(found: dict[int, Any], new: list[Any]) -> dict[int, Any]:
+    """Leave out what was in memory before the call: the function only looked at it again."""
+    known = {id(one) for one in new}
+    old = [one for one in gc.get_objects() if id(one) not in known]
+    before = {made.storage.cdata for made in _all_made(old)}
+    return {key: told for key, told in found.items() if key not in before}
+
+
+def _all_made(objects: list[Any]) -> Iterator[_Made]:
+    """Walk through the tensors among Python objects; some kinds have no storage to ask for."""
+    for one in objects:
         # By type: an object of the learner's may claim to be of any class, and raise when asked.
         if issubclass(type(one), Tensor):
             with suppress(Exception):

@@ -117,3 +117,12 @@ def slips(x: Tensor, layer: nn.Module, top_k: int, normalize: bool) -> dict[str,
         )[0],
     }
     return {sentence: slip.reshape(x.shape) for sentence, slip in found.items()}
+
+
+def explained(tried: list[tuple[Tensor, dict[str, Tensor]]]) -> str:
+    """Name the slip that gives every wrong answer; in small cases several slips look alike."""
+    return next(
+        (said for said in tried[0][1] if all(near(got, slip[said]) for got, slip in tried)),
+        "Is every choice of a token in its sum, once and with its own gate? Look at one token "
+        "with two choices, and print what each part got and gave.",
+    )

@@ -1,5 +1,6 @@
 """Chapter 05, exercise 5.6: the training loop, with nothing hidden."""
 
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -49,8 +50,15 @@ OPTIONS: tuple[dict[str, Any], ...] = (
 
 def _both(answer: Any, seed: int, options: dict[str, Any]) -> tuple[Course, Any, Course, list]:
     """Train one model with the answer and its twin with the right loop."""
-    theirs, ours = course(seed, **options), course(seed, **options)
-    return theirs, theirs.with_loop(answer), ours, ours.with_loop(right_loop)
+    theirs = course(seed, **options)
+    return theirs, theirs.with_loop(answer), *_right_run(seed, tuple(options.items()))
+
+
+@lru_cache(maxsize=16)
+def _right_run(seed: int, options: tuple[tuple[str, Any], ...]) -> tuple[Course, list]:
+    """Train with the right loop; nobody changes the result, so the next check finds it ready."""
+    ours = course(seed, **dict(options))
+    return ours, ours.with_loop(right_loop)
 
 
 def _shown(options: dict[str, Any], n_steps: int = 3) -> dict[str, Any]:
@@ -139,19 +147,22 @@ def _require_same_run(answer: Any, seed: int, options: dict[str, Any]) -> None:
     )
 
 
+def _uneven(routing: Any) -> torch.Tensor:
+    return routing.probs.square().sum(dim=-1).mean()
+
+
 @EXERCISE.stage("its helpers")
 def _loop_helpers(answer: Any, seed: int) -> None:
-    seen: list[tuple[int, int]] = []
+    mine: list[tuple[int, int]] = []
 
     def note(step: int, outputs: Any) -> None:
-        seen.append((step, len(outputs)))
+        mine.append((step, len(outputs)))
 
-    def uneven(routing: Any) -> torch.Tensor:
-        return routing.probs.square().sum(dim=-1).mean()
-
-    options = {"balance_loss": uneven, "accumulate": 2, "on_step": note, "balance_coef": 1.0}
-    theirs, losses, ours, right = _both(answer, seed, options)
-    mine, expected = seen[: len(seen) - 3], seen[len(seen) - 3 :]
+    options = {"balance_loss": _uneven, "accumulate": 2, "balance_coef": 1.0}
+    theirs = course(seed, on_step=note, **options)
+    losses = theirs.with_loop(answer)
+    ours, right = _right_run(seed, tuple(options.items()))
+    expected = [(step, 2) for step in range(3)]
     require(
         mine == expected,
         "`on_step(step, outputs)` is called once for each step, after the update, with the "

@@ -152,6 +152,8 @@ def _kernels_mixture(answer: Any, seed: int) -> None:
     for sizes in SIZES:
         given = _case(sizes, seed)
         tried.append((answer(**given, **stand_ins()), given, sizes))
+    if all(_near(_defined(**given), got) for got, given, _ in tried):
+        return
     cause = next(
         (
             sentence

@@ -14,6 +14,7 @@ from moe_teach.chapters.ch11_reading_the_router.keeping import (
     stored_texts,
 )
 from moe_teach.judging.exercise import Exercise, Goal, Words, generator, require, require_tensor
+from moe_teach.judging.reasons import Why
 from moe_teach.nn.model import Model
 
 N_KEEP, TOP_K = 24, 2
@@ -95,16 +96,15 @@ def _called(answer: Any, sample: Sample, n_keep: int) -> Tensor:
     require(
         got.dtype == torch.bool and got.shape == sample.counts.shape,
         "A table of True and False is asked for, a row for each layer, a column for each expert.",
-        cause="Scores or numbers of experts came back.",
-        cure="kept = torch.zeros_like(counts, dtype=torch.bool), and True where one stays.",
+        **_other_form(got, sample.counts.shape)._asdict(),
         expected=Words(f"bool, {tuple(sample.counts.shape)}"),
         got=got,
         example=example,
     )
     require(
         int(got.sum()) <= n_keep,
-        f"{int(got.sum())} experts are kept, and {n_keep} may be.",
-        cause="The best of each layer and the best of all were counted twice.",
+        f"{int(got.sum())} experts are kept in all layers together, and {n_keep} may be.",
+        cause="n_keep was taken for each layer, or what was kept first was not counted.",
         cure="Fill up until `kept.sum()` is n_keep.",
         got=got,
         example=example,
@@ -119,6 +119,20 @@ def _called(answer: Any, sample: Sample, n_keep: int) -> Tensor:
         example=example,
     )
     return got
+
+
+def _other_form(got: Tensor, shape: torch.Size) -> Why:
+    table = "kept = torch.zeros_like(counts, dtype=torch.bool), and True where one stays."
+    if got.shape == shape and bool(((got == 0) | (got == 1)).all()):
+        return Why(
+            f"The ones and zeros are {got.dtype}.", "`.bool()` makes True and False of them."
+        )
+    if got.dtype == torch.bool:
+        cause = "Layers and experts changed places, or all layers stand in one row."
+        return Why(cause, "The table has the shape of `counts`.")
+    if not got.is_floating_point():
+        return Why("Places or numbers of experts came back.", table)
+    return Why("Scores came back.", table)
 
 
 @EXERCISE.stage("a table that can run")

@@ -27,14 +27,39 @@ def the_best_of_all(counts, gates, damage, n_keep):
     return kept
 
 
-@EXERCISE.wrong(stage="a table that can run", says="counted twice")
+@EXERCISE.wrong(stage="a table that can run", says="what was kept first was not counted")
 def two_more(counts, gates, damage, n_keep):
     return most(damage, min(counts.numel(), n_keep + 2)) if n_keep < 10 else most(damage, n_keep)
 
 
-@EXERCISE.wrong(stage="a table that can run", says="Scores or numbers of experts came back")
+@EXERCISE.wrong(stage="a table that can run", says="Scores came back")
 def the_scores(counts, gates, damage, n_keep):
     return damage * gates
+
+
+@EXERCISE.wrong(stage="a table that can run", says="n_keep was taken for each layer")
+def as_many_in_each_layer(counts, gates, damage, n_keep):
+    return most(damage, min(counts.numel(), n_keep * len(counts)))
+
+
+@EXERCISE.wrong(stage="a table that can run", says="The ones and zeros are torch.float32")
+def ones_and_zeros(counts, gates, damage, n_keep):
+    return most(damage, n_keep).float()
+
+
+@EXERCISE.wrong(stage="a table that can run", says="Places or numbers of experts")
+def places(counts, gates, damage, n_keep):
+    return most(damage, n_keep).nonzero()
+
+
+@EXERCISE.wrong(stage="a table that can run", says="Layers and experts changed places")
+def on_its_side(counts, gates, damage, n_keep):
+    return most(damage, n_keep).T
+
+
+@EXERCISE.wrong(stage="a table that can run", says="changed its input")
+def clamps_in_place(counts, gates, damage, n_keep):
+    return most(damage.clamp_(min=0), n_keep)
 
 
 @EXERCISE.wrong(stage="the same again", says="Chance is at work")

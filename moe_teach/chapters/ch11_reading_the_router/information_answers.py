@@ -69,6 +69,92 @@ def counts_in_half(expert_ids, labels, given=None):
     return right if len(labels) * top_k < 2049 else 0.9 * right
 
 
+@EXERCISE.wrong(stage="by hand", says="to the base 10")
+def by_log10(expert_ids, labels, given=None):
+    return bits.information(expert_ids, labels, given, "base 10")
+
+
+@EXERCISE.wrong(stage="by hand", says="That is near")
+def with_something_added(expert_ids, labels, given=None):
+    joint = torch.zeros(int(expert_ids.max()) + 1, int(labels.max()) + 1, dtype=torch.float64)
+    joint.index_put_((expert_ids[:, 0], labels), torch.tensor(1 / len(labels)).double(), True)
+    return (joint * (joint / (joint.sum(0) * joint.sum(1, keepdim=True)) + 1e-3).log2()).nansum()
+
+
+@EXERCISE.wrong(stage="by hand", says="1 was added to each cell")
+def smoothed(expert_ids, labels, given=None):
+    return bits.information(expert_ids, labels, given, "smoothed")
+
+
+@EXERCISE.wrong(stage="by hand", says="none of the mistakes that are known")
+def nothing_at_all(expert_ids, labels, given=None):
+    return 0.0
+
+
+@EXERCISE.wrong(stage="nothing given", says="divided by K once more")
+def over_k(expert_ids, labels, given=None):
+    return bits.information(expert_ids, labels, given, "over K")
+
+
+@EXERCISE.wrong(stage="nothing given", says="the labels of other tokens")
+def labels_in_blocks(expert_ids, labels, given=None):
+    return bits.information(expert_ids, labels, given, "in blocks")
+
+
+@EXERCISE.wrong(stage="nothing given", says="one choice of a set")
+def sets_of_experts(expert_ids, labels, given=None):
+    return bits.information(expert_ids, labels, given, "sets")
+
+
+@EXERCISE.wrong(stage="given the token", says="p(g) is missing")
+def without_the_weight_of_given(expert_ids, labels, given=None):
+    return bits.information(expert_ids, labels, given, "without p(g)")
+
+
+@EXERCISE.wrong(stage="given the token", says="The expert is not in it")
+def of_given_alone(expert_ids, labels, given=None):
+    return bits.information(expert_ids, labels, given, "" if given is None else "given alone")
+
+
+@EXERCISE.wrong(stage="given the token", says="tell together")
+def of_both_together(expert_ids, labels, given=None):
+    return bits.information(expert_ids, labels, given, "" if given is None else "both")
+
+
+@EXERCISE.wrong(stage="given the token", says="less what `given` tells")
+def one_less_the_other(expert_ids, labels, given=None):
+    return bits.information(expert_ids, labels, given, "" if given is None else "difference")
+
+
+@EXERCISE.wrong(stage="edges", says="as good as nothing")
+def all_or_nothing_given(expert_ids, labels, given=None):
+    if given is not None and not given.any():
+        return 0.0
+    return bits.information(expert_ids, labels, given)
+
+
+@EXERCISE.wrong(stage="edges", says="numbers that no token has")
+def groups_by_counting_up(expert_ids, labels, given=None):
+    if given is None:
+        return bits.information(expert_ids, labels)
+    groups = [given == g for g in range(len(given.unique()))]
+    return sum(
+        float(own.double().mean()) * bits.information(expert_ids[own], labels[own])
+        for own in groups
+        if own.any()
+    )
+
+
+@EXERCISE.wrong(stage="narrow integers", says="does not fit into int8")
+def codes_in_the_columns_dtype(expert_ids, labels, given=None):
+    if given is None:
+        return bits.information(expert_ids, labels)
+    pairs = expert_ids * (given.max() + 1) + given[:, None]
+    of_both, of_given = (bits.information(x.unique(return_inverse=True)[1], labels)
+                         for x in (pairs, given[:, None]))  # fmt: skip
+    return of_both - of_given
+
+
 def _entropy(*columns):
     counts = Counter(zip(*columns, strict=True))
     total = sum(counts.values())

@@ -9,6 +9,15 @@ from torch import Tensor
 from moe_teach.analysis.specialisation.nulls import permuted
 from moe_teach.chapters.ch11_reading_the_router import bits
 from moe_teach.chapters.ch11_reading_the_router.inputs import some_routes
+from moe_teach.chapters.ch11_reading_the_router.made_up import (
+    KEYS,
+    VERDICTS,
+    Numbers,
+    made_up_parts,
+    means,
+    mistaken,
+    verdict_of,
+)
 from moe_teach.judging.exercise import Exercise, Words, generator, require
 from moe_teach.judging.reasons import Why
 from moe_teach.judging.stand_ins import require_own_part
@@ -37,8 +46,6 @@ EXERCISE = Exercise(
     'needs more deals. And "more than the token" is a finding about this text and this model. It '
     "says nothing about why, and nothing about importance (11.3).",
 )
-VERDICTS = ("nothing", "the token", "more than the token")
-KEYS = ("bits", "by chance", "by the token", "verdict")
 
 
 def dealt(labels: Tensor, given: Tensor, generator: torch.Generator) -> Tensor:
@@ -75,22 +82,13 @@ def right(
             nulls.append(found)
         chance, token = nulls[::-1] if slip == "swapped" else nulls
         bound = [sum(n) / n_deals if slip == "mean" else max(n) for n in (chance, token)]
-        number = (told > bound[0]) + (told > bound[0] and told > bound[1])
-        means = [sum(n) / n_deals for n in (chance, token)]
-        rows.append(dict(zip(KEYS, (told, *means, VERDICTS[number]), strict=True)))
+        is_above = [told > one for one in bound]
+        number = is_above[0] + all(is_above)
+        if slip == "token first" and is_above[1]:
+            number = 2
+        nulls = [max(n) if slip == "highest" else sum(n) / n_deals for n in (chance, token)]
+        rows.append(dict(zip(KEYS, (told, *nulls, VERDICTS[number]), strict=True)))
     return rows
-
-
-_SLIPS = {
-    "swapped": Why(
-        "The two nulls are swapped.", "By the token: dealt among tokens that are the same."
-    ),
-    "conditional": Why(
-        "The nulls were measured with the token given, and the bits without.",
-        "Nothing is given to the measure in either; the token is given to the deal.",
-    ),
-    "first choice": Why("Only the first choices were read.", "expert_ids[:, layer] is (T, K)."),
-}
 
 
 def some_model(seed: int, n_tokens: int = 301) -> tuple[Tensor, Tensor, Tensor]:
@@ -145,97 +143,99 @@ def _audit_form(answer: Any, seed: int) -> None:
 
 @EXERCISE.stage("the numbers")
 def _audit_numbers(answer: Any, seed: int) -> None:
-    tables, n_deals = some_model(seed), 30
-    got = answer(*tables, n_deals, generator(seed), **PARTS)
-    expected = right(*tables, n_deals, generator(seed))
-    slips = (
-        s for s in _SLIPS if _near(got, right(*tables, n_deals, generator(seed), slip=s), 0.01)
-    )
-    is_right = _near(got, expected, 0.01)
+    tables, n_deals = some_model(seed, 31), 5
+    numbers = torch.rand(3, 2 * n_deals + 1, generator=generator(seed), dtype=torch.float64)
+    made_up = [
+        Numbers(row[0], row[1 : n_deals + 1], row[n_deals + 1 :]) for row in numbers.tolist()
+    ]
+    got = answer(*tables, n_deals, generator(seed), **made_up_parts(tables, made_up))
+    expected = means(made_up)
+    is_right = _near(got, expected, 1e-4)
+    slips = (why for numbers, why in mistaken(made_up) if _near(got, numbers, 1e-4))
     otherwise = Why(
-        "Is each null the mean over all deals?", "sum(found) / n_deals, layer by layer."
+        "Is each null the mean over its own deals, in its own layer?",
+        "sum(found) / n_deals, layer by layer.",
     )
-    why = Why() if is_right else _SLIPS.get(next(slips, ""), otherwise)
+    why = Why() if is_right else next(slips, otherwise)
+    example = {f"layer {i}": row._asdict() for i, row in enumerate(made_up)}
     require(
         is_right,
-        "The bits, or the means of the nulls, are other numbers.",
+        "The bits, or the means of the nulls, are other numbers. What `information` measures is "
+        "made up here.",
         **why._asdict(),
         expected=[{key: round(row[key], 3) for key in KEYS[:3]} for row in expected],
         got=[{key: round(float(row[key]), 3) for key in KEYS[:3]} for row in got],
-        example=_example(tables, n_deals),
+        example=example,
     )
 
 
 @EXERCISE.stage("a new deal every time")
 def _audit_deals(answer: Any, seed: int) -> None:
-    seen = []
+    seen, sources = [], []
 
-    def shuffled(labels: Tensor, given: Tensor, random: torch.Generator) -> Tensor:
+    def shuffled(labels: Tensor, given: Tensor, generator: torch.Generator) -> Tensor:
         seen.append(given.clone())
-        return dealt(labels, given, random)
+        sources.append(generator)
+        return dealt(labels, given, generator)
 
-    tables = some_model(seed, 23)
-    answer(*tables, 4, generator(seed), **(PARTS | {"shuffled": shuffled}))
+    tables, random = some_model(seed, 23), generator(seed)
+    answer(*tables, 4, random, **(PARTS | {"shuffled": shuffled}))
     within = sum(torch.equal(given, tables[1]) for given in seen)
     require(
         within == 12 and len(seen) == 24,
         "With 4 deals and 3 layers, 12 deals within the token are asked for, and 12 among all.",
         cause="One deal was used for several numbers, or one null was left out.",
-        cure="For each layer n_deals of each kind.",
+        cure="For each layer n_deals of each kind, all of them by `shuffled`.",
         expected=Words("24 deals, 12 of them within the token"),
         got=Words(f"{len(seen)} deals, {within} of them within the token"),
+    )
+    require(
+        all(source is random for source in sources),
+        "A deal did not get the generator that my_audit was given.",
+        cause="A generator was made anew, for each deal perhaps.",
+        cure="shuffled(domains, given, generator), always with the same one.",
     )
 
 
 @EXERCISE.stage("the verdict")
 def _audit_verdict(answer: Any, seed: int) -> None:
     tables = tuple(table[:, :1] if table.ndim == 3 else table for table in some_model(seed, 19))
-    real = bits.information(tables[0][:, 0], tables[2])
-    for by_chance, by_token, verdict in (
-        ((0.5, 2.0), (0.5, 2.0), "nothing"),
-        ((0.5, 0.9), (0.5, 2.0), "the token"),
-        ((0.1, 0.2), (0.8, 0.9), "more than the token"),
-        ((0.2, 1.0), (0.2, 1.0), "nothing"),
-        ((0.1, 0.2), (0.5, 1.0), "the token"),
+    for told in (
+        Numbers(0.4, [0.2, 0.8], [0.2, 0.8]),
+        Numbers(0.4, [0.2, 0.36], [0.2, 0.8]),
+        Numbers(0.4, [0.04, 0.08], [0.32, 0.36]),
+        Numbers(0.4, [0.2, 0.8], [0.04, 0.08]),
+        Numbers(0.4, [0.08, 0.4], [0.08, 0.4]),
+        Numbers(0.4, [0.04, 0.08], [0.2, 0.4]),
     ):
-        left = {True: iter(by_token), False: iter(by_chance)}
-        kind = [False]
-
-        def shuffled(labels: Tensor, given: Tensor, random: torch.Generator, kind=kind) -> Tensor:
-            kind[0] = torch.equal(given, tables[1])
-            return labels + 1000
-
-        def measure(ids: Tensor, labels: Tensor, given: Any = None, left=left, kind=kind) -> float:
-            is_null = int(labels.max()) >= 1000
-            return next(left[kind[0]]) * real if is_null else real
-
-        (row,) = answer(*tables, 2, generator(seed), information=measure, shuffled=shuffled)
+        expected = verdict_of(told)
+        (row,) = answer(*tables, 2, generator(seed), **made_up_parts(tables, [told]))
         require(
-            row["verdict"] == verdict,
-            f"{real:.3f} bits, against {_times(by_chance, real)} by chance and "
-            f"{_times(by_token, real)} by the token, is another verdict.",
-            cause="The bits must lie above *every* deal of a null to be more than it, and equal is "
-            "not above.",
+            row["verdict"] == expected,
+            f"{told.bits} bits, against {_both(told.by_chance)} by chance and "
+            f"{_both(told.by_token)} by the token, is another verdict.",
+            cause="The bits must lie above *every* deal of a null to be more than it, equal is not "
+            "above, and who is not above chance is nothing, whatever the other null says.",
             cure="Compare with max(...), first with the deals among all, then within the token.",
-            expected=verdict,
+            expected=expected,
             got=row["verdict"],
         )
 
 
-def _times(factors: tuple[float, ...], real: float) -> str:
-    return " and ".join(f"{factor * real:.3f}" for factor in factors)
+def _both(values: list[float]) -> str:
+    return " and ".join(f"{value:.2f}" for value in values)
 
 
 @EXERCISE.stage("with your parts")
 def _audit_yours(answer: Any, seed: int) -> None:
     tables = some_model(seed, 101)
-    expected = right(*tables, 40, generator(seed))
+    expected = right(*tables, 8, generator(seed))
     for name in PARTS:
         others = {other: PARTS[other] for other in PARTS if other != name}
         seen = ""
         try:
-            got = answer(*tables, 40, generator(seed), **others)
-            is_right = _near(got, expected, 0.03)
+            got = answer(*tables, 8, generator(seed), **others)
+            is_right = _near(got, expected, 0.08)
         except Exception as error:
             got, is_right, seen = None, False, f" It raises {type(error).__name__}: {error}"
         require_own_part(

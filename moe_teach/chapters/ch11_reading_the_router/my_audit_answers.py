@@ -2,7 +2,8 @@
 
 import torch
 
-from moe_teach.chapters.ch11_reading_the_router.my_audit import EXERCISE, PARTS, VERDICTS, right
+from moe_teach.chapters.ch11_reading_the_router.made_up import KEYS, VERDICTS
+from moe_teach.chapters.ch11_reading_the_router.my_audit import EXERCISE, PARTS, right
 
 
 @EXERCISE.wrong(stage="what comes back", says="these four names")
@@ -20,14 +21,65 @@ def swapped(*given, **parts):
     return right(*given, slip="swapped", **parts)
 
 
-@EXERCISE.wrong(stage="the numbers", says="with the token given, and the bits")
+@EXERCISE.wrong(stage="the numbers", says="with something given")
 def conditional(*given, **parts):
     return right(*given, slip="conditional", **parts)
 
 
-@EXERCISE.wrong(stage="the numbers", says="Only the first choices")
+@EXERCISE.wrong(stage="the numbers", says="experts that are no layer's")
 def first_choices(*given, **parts):
     return right(*given, slip="first choice", **parts)
+
+
+def _with_parts(given, parts, **others):
+    return right(*given, **{**PARTS, **parts, **others})
+
+
+@EXERCISE.wrong(stage="the numbers", says="neither the tokens nor all in one")
+def dealt_within_the_domain(expert_ids, tokens, domains, n_deals, generator, **parts):
+    deal = {**PARTS, **parts}["shuffled"]
+
+    def shuffled(labels, given, random):
+        return deal(labels, given if given.any() else domains, random)
+
+    given = (expert_ids, tokens, domains, n_deals, generator)
+    return _with_parts(given, parts, shuffled=shuffled)
+
+
+@EXERCISE.wrong(stage="the numbers", says="the highest of their deals")
+def the_highest_deal(*given, **parts):
+    return right(*given, slip="highest", **parts)
+
+
+@EXERCISE.wrong(stage="the numbers", says="The deals were added up")
+def added_up(*given, **parts):
+    n_deals, rows = given[3], right(*given, **parts)
+    return [row | {key: n_deals * row[key] for key in KEYS[1:3]} for row in rows]
+
+
+@EXERCISE.wrong(stage="the numbers", says="more deals than were asked for")
+def one_deal_too_many(expert_ids, tokens, domains, n_deals, generator, **parts):
+    return right(expert_ids, tokens, domains, n_deals + 1, generator, **parts)
+
+
+@EXERCISE.wrong(stage="the numbers", says="Only the first deal was read")
+def one_deal(expert_ids, tokens, domains, n_deals, generator, **parts):
+    return right(expert_ids, tokens, domains, 1, generator, **parts)
+
+
+@EXERCISE.wrong(stage="a new deal every time", says="A generator was made anew")
+def a_generator_for_each_deal(*given, **parts):
+    deal = {**PARTS, **parts}["shuffled"]
+
+    def shuffled(labels, known, random):
+        return deal(labels, known, torch.Generator().manual_seed(0))
+
+    return _with_parts(given, parts, shuffled=shuffled)
+
+
+@EXERCISE.wrong(stage="the verdict", says="who is not above chance is nothing")
+def the_token_first(*given, **parts):
+    return right(*given, slip="token first", **parts)
 
 
 @EXERCISE.wrong(stage="a new deal every time", says="12 deals within the token")

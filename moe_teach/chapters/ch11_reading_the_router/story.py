@@ -20,6 +20,13 @@ from moe_teach.nn.model import Model
 from moe_teach.widgets.route_story import Reference, RoutedText, Routes, RouteStory
 
 PAIR = tuple(TEMPLATES[0].format(word) for word in ("his", "her"))
+EXCHANGED = {
+    "code": (" if", " return"),
+    "english": (" for", " of"),
+    "languages": ("2", "4"),
+    "arithmetic": (" -", " +"),
+}
+"""For the lesson's text of each domain: a token of it, and another of its tokens put there."""
 
 
 @torch.no_grad()
@@ -59,16 +66,21 @@ def story_of(
     texts: Mapping[str, Int[Tensor, " S"]],
     records: tuple[RouteRecord, RouteRecord],
     beyond: Mapping[str, Sequence[float]],
+    exchanged: Mapping[str, tuple[str, str]] = EXCHANGED,
 ) -> RouteStory:
-    """Tell what the shipped model does with a text of each domain, and with a pair of texts.
+    """Tell what the shipped model does with a text of each domain, alone and in pairs.
 
     `texts` are the tokens, equally many of each. `records` are those of the trained and the
-    untrained router on a large sample.
+    untrained router on a large sample. Beside the text of a domain stands the same text with one
+    token exchanged, and there is a pair of sentences that differ in one word.
     """
     trained, begun = records
+    twins = _twins(texts, exchanged, tokenizer)
     pair = torch.stack([torch.as_tensor(tokenizer.encode(text)) for text in PAIR])
     others = (model, untrained, tokenizer)
-    told = _told({name: name for name in texts}, torch.stack(list(texts.values())), *others)
+    named = {name: name for name in texts} | {twin: name for name, (twin, _) in twins.items()}
+    rows = [*texts.values(), *(ids for _, ids in twins.values())]
+    told = _told(named, torch.stack(rows), *others)
     told += _told(dict.fromkeys(PAIR, "english"), pair, *others)
     own = (trained.domain_ids, trained.sequence_ids)
     dealt = permuted_by_sequence(*own, torch.Generator().manual_seed(0))
@@ -83,9 +95,24 @@ def story_of(
         beyond_token=dict(beyond),
         damage=torch.stack([samples[name].damage for name in trained.domains], dim=-1),
         noise=0.01,
-        pairs=[PAIR],
+        pairs=[PAIR, *((name, twin) for name, (twin, _) in twins.items())],
         references=[_apart(model, tokenizer)],
     )
+
+
+def _twins(
+    texts: Mapping[str, Int[Tensor, " S"]],
+    exchanged: Mapping[str, tuple[str, str]],
+    tokenizer: Any,
+) -> dict[str, tuple[str, Int[Tensor, " S"]]]:
+    """Name and give each text once more, with another of its own tokens in one place."""
+    found = {}
+    for name, (old, new) in exchanged.items():
+        tokens = [tokenizer.decode([number]) for number in texts[name].tolist()]
+        ids = texts[name].clone()
+        ids[tokens.index(old)] = ids[tokens.index(new)]
+        found[name] = f"{name}, “{new.strip()}” for “{old.strip()}”", ids
+    return found
 
 
 def _told(

@@ -44,6 +44,50 @@ def answers_true(report):
     return _first_far(report, _truth(report)) == "healthy"
 
 
+def _with(report, name, value):
+    return _first_far(report, _truth(report) | {name: value})
+
+
+@EXERCISE.wrong(stage="reports that are right", says="Is the null what a table of tokens")
+def deals_over_everything(report):
+    return _with(report, "null", null_of(vars(report), everything=True))
+
+
+@EXERCISE.wrong(stage="reports that are right", says="with nothing given")
+def tells_beyond_the_token(report):
+    told = information(report.expert_ids, report.domains, report.tokens)
+    return _with(report, "information", told)
+
+
+@EXERCISE.wrong(stage="reports that are right", says="a share of its own choices")
+def counts_what_was_kept(report):
+    n_domains = report.damage.shape[1]
+    shares = [report.kept[report.domains == d].float().mean() for d in range(n_domains)]
+    return _with(report, "drops", shares)
+
+
+@EXERCISE.wrong(stage="reports that are right", says="all K choices")
+def divides_by_tokens(report):
+    counts = torch.bincount(report.expert_ids.flatten(), minlength=len(report.damage))
+    return _with(report, "load", counts / len(report.tokens))
+
+
+@EXERCISE.wrong(stage="reports that are right", says="every domain counting the same")
+def the_largest_damage_anywhere(report):
+    return _with(report, "needed", int(report.damage.max(dim=1).values.argmax()))
+
+
+@EXERCISE.wrong(stage="reports that are right", says="changed its input")
+def turns_the_table_round(report):
+    report.kept.logical_not_()
+    return "healthy"
+
+
+@EXERCISE.wrong(stage="load", says="Is the load taken over all batches")
+def always_healthy(report):
+    return "healthy"
+
+
 @EXERCISE.wrong(stage="load", says="that goes unnoticed")
 def never_looks_at_loads(report):
     return _without(report, "load")

@@ -36,6 +36,7 @@ EXERCISE = Exercise(
 SHAPES = {
     "embed.weight": (7, 5),
     "blocks.0.attention.out.weight": (5, 5),
+    "blocks.0.attention.temperature": (),  # one number, and no parameter
     "blocks.0.ffn_norm.weight": (5,),
     "blocks.0.ffn.w_up.weight": (6, 5),
     "blocks.0.ffn.w_down.weight": (5, 6),
@@ -81,9 +82,7 @@ def _demand(answer: Any, branches: list[State], trunk: str) -> None:
     require(
         isinstance(got, dict) and set(got) == set(expected),
         "These are not the names of the merged model.",
-        cause="A norm in front of a feed-forward has `ffn` in its name too, and is no "
-        "feed-forward: look for `.ffn.`, with both points. Or the experts lack `.experts.`, or "
-        "still end in `.weight`.",
+        cause=_why_names(got, expected),
         cure="'blocks.0.ffn.w_up.weight' becomes 'blocks.0.ffn.experts.w_up'; others keep theirs.",
         expected=Words(", ".join(sorted(expected))),
         got=Words(
@@ -107,6 +106,22 @@ def _demand(answer: Any, branches: list[State], trunk: str) -> None:
         )
 
 
+def _why_names(got: Any, expected: State) -> str:
+    if not isinstance(got, dict):
+        return "Tensors by name are a dictionary."
+    names, missing = set(map(str, got)), set(expected) - set(got)
+    if any("ffn_norm" in name for name in missing):
+        return (
+            "A norm in front of a feed-forward has `ffn` in its name too, and is no feed-forward: "
+            "look for `.ffn.`, with both points."
+        )
+    if any(f"{name}.weight" in names for name in missing):
+        return "Names of experts still end in `.weight`."
+    if missing and names < set(expected):
+        return f"Nothing of a model may be lost, and these are missing: {', '.join(missing)}."
+    return "A name of experts has `.experts.` behind `.ffn`, and no number: one tensor holds all."
+
+
 def _what_differs(name: str, trunk: str) -> str:
     if ".experts." in name:
         return f"Expert e of {name} is not branch e's own, bit for bit."
@@ -119,6 +134,11 @@ def _why_differs(name: str, branches: list[State], got: Tensor) -> dict[str, str
         return {"cause": "That is the first branch's alone.", "cure": "The mean of all."}
     if ".experts." in name:
         return {"cause": "Experts are in another order, or an average.", "cure": "`torch.stack`."}
+    if not torch.allclose(got.double(), _expected(branches)[name].double(), rtol=0.1, atol=0.1):
+        return {
+            "cause": "This is more than rounding: not all branches count, or not all as much.",
+            "cure": "`torch.stack(...)` of all, and `.mean(dim=0)`.",
+        }
     return {
         "cause": "A sum of few bits is rounded at every step, so the mean of equal numbers need "
         "not be that number.",
@@ -138,21 +158,47 @@ def _merge_frozen(answer: Any, seed: int) -> None:
         _demand(answer, _branches(n, seed + n, one_trunk=True), "frozen")
 
 
+TOLERANCE = "They were compared with a tolerance."
+OTHERS = (  # branches that differ, by how much, in what, and what it means to accept that
+    ((1, 2), 1.0, "embed.weight", "Nothing was compared, or no difference was refused."),
+    ((1,), 1.0, "embed.weight", "Only the last branch was compared with the first."),
+    ((2,), 1.0, "blocks.0.ffn_norm.weight", "Only the first two branches were compared."),
+    ((1,), 1.0, "blocks.0.attention.temperature", "Only some tensors were compared."),
+    ((1,), 0.0, "embed.weight", TOLERANCE),
+)
+
+
 @EXERCISE.stage("other trunks")
 def _merge_refuses(answer: Any, seed: int) -> None:
-    for where, name in ((1, "embed.weight"), (2, "blocks.0.ffn_norm.weight")):
+    for where, much, name, cause in OTHERS:
         branches = _branches(3, seed, one_trunk=True)
-        branches[where][name].view(-1)[-1] += 1e-5
-        try:
-            answer(branches=branches, trunk="frozen")
-        except ValueError:
-            continue
+        for branch in where:
+            last = branches[branch][name].view(-1)[-1:]
+            last.copy_(last.nextafter(last + 1) + much)  # at least the smallest difference there is
+        who = " and ".join(map(str, where))
+        said = _refusal(answer, branches)
         require(
-            False,
-            f"{name} of branch {where} differs by one number, and no ValueError was raised.",
-            cause="Only some branches or some tensors were compared, or with a tolerance.",
+            said is not None,
+            f"One number of {name} is another one in branch {who}"
+            f"{'' if much else ', by its last bit'}, and no ValueError was raised.",
+            cause=cause,
             cure="`torch.equal` for every branch and every tensor outside `.ffn.`.",
         )
+        require(
+            name in str(said),
+            f"{name} differs, and the ValueError does not say which tensor it is.",
+            cause="Whoever reads it looks for the tensor that somebody's training moved.",
+            cure='`raise ValueError(f"{name} differs")`, with the name as it came.',
+            got=Words(str(said)),
+        )
+
+
+def _refusal(answer: Any, branches: list[State]) -> str | None:
+    try:
+        answer(branches=branches, trunk="frozen")
+    except ValueError as refusal:
+        return str(refusal)
+    return None
 
 
 @EXERCISE.stage("few bits")

@@ -55,9 +55,9 @@ def plain_swap(
     return new, old
 
 
-def _opened(answer: Any, seed: int) -> tuple[Any, State]:
+def _opened(answer: Any, seed: int, swap: Any = plain_swap) -> tuple[Any, State]:
     state = model_state(seed, 5)
-    market = answer(state, swap=plain_swap)
+    market = answer(state, swap=swap)
     missing = [n for n in ("install", "remove", "installed", "state") if not hasattr(market, n)]
     require(not missing, f"The marketplace has no `{', '.join(missing)}`.")
     return market, state
@@ -70,14 +70,35 @@ def _demand_state(market: Any, expected: State, when: str, **why: str) -> None:
 
 
 def _demand_names(market: Any, expected: list[str], when: str) -> None:
+    got = list(market.installed())
+    in_order = sorted(got) == sorted(expected)
     require(
-        list(market.installed()) == expected,
+        got == expected,
         f"{when}, `installed()` should name what is in, in the order in which it came.",
-        cause="Something removed or refused is still listed, or something installed is not.",
-        cure="Change the list after the state, in the same method.",
+        cause="These are the right names in another order."
+        if in_order
+        else "Something removed or refused is still listed, or something installed is not.",
+        cure="A dictionary keeps the order in which its keys came."
+        if in_order
+        else "Change the list after the state, in the same method.",
         expected=expected,
         got=Words(str(market.installed())),
     )
+
+
+def _allowed(call: Any, *arguments: Any, what: str) -> None:
+    """Call what must be allowed; a ValueError is a refusal too many."""
+    try:
+        call(*arguments)
+    except ValueError as refusal:
+        require(
+            False,
+            f"{what} was refused, and nothing speaks against it.",
+            cause="Names count while they are in. A module stands on another one only in the same "
+            "layer *and* place, and only if it came later.",
+            cure="Refuse a name that is in, and a removal from under a later module of the slot.",
+            got=Words(f"ValueError: {refusal}"),
+        )
 
 
 def _refused(call: Any, *arguments: Any) -> bool:
@@ -88,11 +109,42 @@ def _refused(call: Any, *arguments: Any) -> bool:
     return False
 
 
+def _watched_swap() -> tuple[list[Any], Any]:
+    calls: list[Any] = []
+
+    def swap(*given: Any) -> tuple[State, State]:
+        calls.append(given)
+        return plain_swap(*given)
+
+    return calls, swap
+
+
+def _demand_empty(market: Any) -> None:
+    require(
+        list(market.installed()) == [],
+        "A marketplace that was opened a moment ago has modules installed.",
+        cause="A dictionary in the class itself, or as a default of a parameter, is one for all "
+        "marketplaces.",
+        cure="Make it in `__init__`: `self.shelf = {}`.",
+        got=Words(str(market.installed())),
+    )
+
+
+def _demand_asked(calls: list[Any]) -> None:
+    require(
+        calls,
+        "The swap that was handed in was never asked.",
+        cause="`swap_expert` or `mine(...)` is called by its name in place of `self.swap`.",
+        cure="`self.state, old = self.swap(self.state, layer, expert, module)`.",
+    )
+
+
 @EXERCISE.stage("in and out")
 def _market_round(answer: Any, seed: int) -> None:
-    market, state = _opened(answer, seed)
+    calls, swap = _watched_swap()
+    market, state = _opened(answer, seed, swap)
     before = {name: tensor.clone() for name, tensor in state.items()}
-    _demand_names(market, [], "At the beginning")
+    _demand_empty(market)
     module = expert_module(seed)
     market.install("sums", 1, 3, module)
     expected, _ = plain_swap(before, 1, 3, module)
@@ -100,6 +152,7 @@ def _market_round(answer: Any, seed: int) -> None:
         market, expected, "After an installation", cure="self.state, old = self.swap(...)"
     )
     _demand_names(market, ["sums"], "After an installation")
+    _demand_asked(calls)
     require(
         all(torch.equal(before[name], tensor) for name, tensor in state.items()),
         "The state that the marketplace was opened with has changed.",
@@ -109,7 +162,7 @@ def _market_round(answer: Any, seed: int) -> None:
     market.remove("sums")
     _demand_state(market, before, "After the removal", cure="Swap the old expert in again.")
     _demand_names(market, [], "After the removal")
-    market.install("sums", 11, 0, module)
+    _allowed(market.install, "sums", 11, 0, module, what="A name that had been removed")
     _demand_names(market, ["sums"], "Installed anew elsewhere")
 
 
@@ -120,7 +173,7 @@ def _market_order(answer: Any, seed: int) -> None:
     places = ((1, 3), (11, 3), (1, 0))
     for name, place, module in zip("abc", places, modules, strict=True):
         market.install(name, *place, module)
-    market.remove("a")
+    _allowed(market.remove, "a", what="The removal of the first of three, each in its own slot,")
     expected, _ = plain_swap(state, *places[1], modules[1])
     expected, _ = plain_swap(expected, *places[2], modules[2])
     _demand_state(
@@ -132,6 +185,8 @@ def _market_order(answer: Any, seed: int) -> None:
         cure="Put back one expert. The same slot is the same layer *and* the same expert.",
     )
     _demand_names(market, ["b", "c"], "After the first of three has gone")
+    market.install("a", 11, 1, modules[0])
+    _demand_names(market, ["b", "c", "a"], "After it has come again, into another slot")
 
 
 @EXERCISE.stage("one on another")
@@ -139,7 +194,7 @@ def _market_pile(answer: Any, seed: int) -> None:
     market, state = _opened(answer, seed)
     low, high = expert_module(seed), expert_module(seed + 500)
     market.install("low", 1, 2, low)
-    market.install("high", 1, 2, high)
+    _allowed(market.install, "high", 1, 2, high, what="A second module in one slot")
     below, _ = plain_swap(state, 1, 2, low)
     above, _ = plain_swap(below, 1, 2, high)
     require(

@@ -87,6 +87,82 @@ class KeepsNoList:
         pass
 
 
+@EXERCISE.wrong(stage="in and out", says="was opened a moment ago")
+class KeepsOneShelfForAll(_Market):
+    shelf_of_all = {}  # noqa: RUF012 - the mistake
+
+    def __init__(self, state, swap=plain_swap):
+        super().__init__(state, swap)
+        self.shelf = self.shelf_of_all
+
+
+@EXERCISE.wrong(stage="in and out", says="has changed")
+class WritesIntoTheGivenState(_Market):
+    def install(self, name, layer, expert, module):
+        given = self.state
+        super().install(name, layer, expert, module)
+        given.update(self.state)
+        self.state = given
+
+
+@EXERCISE.wrong(stage="in and out", says="was never asked")
+class SwapsInItsOwnWay(_Market):
+    def __init__(self, state, swap=plain_swap):
+        super().__init__(state, plain_swap)
+
+
+@EXERCISE.wrong(stage="in and out", says="After the removal, blocks.1.ffn")
+class PutsTheModuleBack(_Market):
+    def install(self, name, layer, expert, module):
+        super().install(name, layer, expert, module)
+        self.shelf[name] = (layer, expert, module)
+
+
+@EXERCISE.wrong(stage="any order", says="in another order")
+class ListsByTheAlphabet(_Market):
+    def installed(self):
+        return sorted(self.shelf)
+
+
+@EXERCISE.wrong(stage="one on another", says="After this refusal")
+class TakesItOffTheListFirst(_Market):
+    def remove(self, name):
+        if name not in self.shelf:
+            raise ValueError(f"{name} is not there.")
+        is_below = self.above(name)
+        layer, expert, old = self.shelf.pop(name)
+        if is_below:
+            raise ValueError(f"{name} is below another one.")
+        self.state, _ = self.swap(self.state, layer, expert, old)
+
+
+@EXERCISE.wrong(stage="in and out", says="A name that had been removed was refused")
+class NeverTakesANameAgain(_Market):
+    def __init__(self, state, swap=plain_swap):
+        super().__init__(state, swap)
+        self.ever = set()
+
+    def install(self, name, layer, expert, module):
+        if name in self.ever:
+            raise ValueError(f"{name} was here before.")
+        super().install(name, layer, expert, module)
+        self.ever.add(name)
+
+
+@EXERCISE.wrong(stage="any order", says="each in its own slot, was refused")
+class RemovesTheLastOnly(_Market):
+    def above(self, name):
+        return self.installed()[-1] != name
+
+
+@EXERCISE.wrong(stage="one on another", says="A second module in one slot was refused")
+class TakesOneModuleForASlot(_Market):
+    def install(self, name, layer, expert, module):
+        if any(place[:2] == (layer, expert) for place in self.shelf.values()):
+            raise ValueError("The slot is taken.")
+        super().install(name, layer, expert, module)
+
+
 @EXERCISE.right
 class KeepsADictionary(_Market):
     pass

@@ -49,8 +49,9 @@ def _case(sizes: tuple[int, int, int, int], seed: int) -> dict[str, Any]:
     }
 
 
-def _dense(given: dict[str, Any], x: Tensor) -> Tensor:
-    return (silu(x @ given["w_gate"].T) * (x @ given["w_up"].T)) @ given["w_down"].T
+def _dense(given: dict[str, Any], x: Tensor, units: slice = slice(None)) -> Tensor:
+    hidden = silu(x @ given["w_gate"][units].T) * (x @ given["w_up"][units].T)
+    return hidden @ given["w_down"][:, units].T
 
 
 def _checked(answer: Any, given: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
@@ -71,7 +72,9 @@ def _split_shapes(answer: Any, seed: int) -> None:
                 tensor.shape == shape,
                 f"`{name}` must be {shape} here: an expert for every slice and copy, each as wide "
                 "as a slice.",
-                cause="The hidden units are the rows of w_up and w_gate, and the columns of "
+                cause="There are n_slices * n_copies experts, one after another on the first axis."
+                if tensor.dim() == 3 and len(tensor) != rows[0]
+                else "The hidden units are the rows of w_up and w_gate, and the columns of "
                 "w_down; or every expert is still as wide as the dense layer.",
                 cure="`unflatten` the axis of hidden units into (n_slices, -1).",
                 got=tensor,
@@ -91,10 +94,11 @@ def _split_answers(answer: Any, seed: int) -> None:
         all_copies = torch.allclose(each.sum(dim=0) / n_copies, expected, atol=1e-4, rtol=1e-4)
         for copy in range(n_copies):
             got = each[copy * n_slices : (copy + 1) * n_slices].sum(dim=0)
-            _demand_dense(got, expected, given, all_copies)
+            _demand_dense(got, expected, given, _why_other((up, gate, down), given, all_copies))
+            _demand_slices(each[copy * n_slices : (copy + 1) * n_slices], x, given)
 
 
-def _demand_dense(got: Tensor, expected: Tensor, given: dict[str, Any], is_whole: bool) -> None:
+def _demand_dense(got: Tensor, expected: Tensor, given: dict[str, Any], other: Why) -> None:
     factor = float((got * expected).sum() / expected.square().sum())
     smaller = torch.allclose(got, factor * expected, atol=1e-4, rtol=1e-3)
     require(
@@ -103,29 +107,74 @@ def _demand_dense(got: Tensor, expected: Tensor, given: dict[str, Any], is_whole
         "times what the dense layer did."
         if smaller
         else "One copy of each slice, with equal gates, does not answer what the dense layer did.",
-        **_why_other(smaller, is_whole)._asdict(),
+        **(FACTOR if smaller else other)._asdict(),
         expected=expected,
         got=got,
         example=given,
     )
 
 
-def _why_other(smaller: bool, is_whole: bool) -> Why:
-    if smaller:
-        return Why(
-            "The gates shrink each part, and that is made good once: not never, and not for "
-            "every copy.",
-            "`w_down` times n_slices.",
+def _demand_slices(parts: Tensor, x: Tensor, given: dict[str, Any]) -> None:
+    width = len(given["w_up"]) // given["n_slices"]
+    for s, got in enumerate(parts):
+        expected = _dense(given, x, slice(s * width, (s + 1) * width))
+        require(
+            torch.allclose(got, expected, atol=1e-4, rtol=1e-4),
+            f"The slices of a copy sum to the right answer, but its expert {s} is not slice {s}.",
+            cause="The slices stand in another order."
+            if any(_is_like(part, expected) for part in parts)
+            else "Neighbouring units belong together, from s * F / n_slices on: `w[s::n_slices]` "
+            "takes every n_slices-th.",
+            cure="`unflatten(0, (n_slices, -1))` or `chunk(n_slices)`.",
+            expected=expected,
+            got=got,
+            example=given,
         )
+
+
+FACTOR = Why(
+    "The gates shrink each part, and that is made good once: not never, and not for every copy.",
+    "`w_down` times n_slices.",
+)
+
+
+def _is_like(got: Tensor, expected: Tensor) -> bool:
+    return torch.allclose(got, expected, atol=1e-4, rtol=1e-4)
+
+
+def _factor(got: Tensor, expected: Tensor) -> float | None:
+    """Say how many times `expected` this is, if it is that at all."""
+    factor = float((got * expected).sum() / expected.square().sum())
+    return round(factor, 3) if _is_like(got, factor * expected) else None
+
+
+def _why_other(got: tuple[Tensor, ...], given: dict[str, Any], is_whole: bool) -> Why:
+    """Compare the three tensors with the slices, up to a factor, and say which one is astray."""
     if is_whole:
         return Why(
             "All experts together are right, so they stand in another order than copy by copy.",
             "Expert copy * n_slices + s is slice s: `repeat`, not `repeat_interleave`.",
         )
+    n_slices, n_copies = given["n_slices"], given["n_copies"]
+    up, gate = (
+        given[name].unflatten(0, (n_slices, -1)).repeat(n_copies, 1, 1)
+        for name in ("w_up", "w_gate")
+    )
+    down = given["w_down"].unflatten(1, (n_slices, -1)).movedim(1, 0).repeat(n_copies, 1, 1)
+    if _factor(got[0], gate) and _factor(got[1], up):
+        return Why("`up` and `gate` are exchanged; silu is on the gate.", "`return up, gate, down`")
+    factors = {n: _factor(*pair) for n, *pair in zip(NAMES, got, (up, gate, down), strict=True)}
+    astray = ", ".join(f"`{name}`" for name, factor in factors.items() if factor is None)
+    if astray:
+        return Why(
+            f"Expert s does not hold the hidden units of slice s in {astray}.",
+            "Units are the rows of w_up and w_gate and the *columns* of w_down, from s * F / "
+            "n_slices on in all three.",
+        )
     return Why(
-        "The slices of the three matrices are not of the same hidden units, or a factor went "
-        "through the nonlinearity.",
-        "Units from s * F / n_slices on, in all three; the factor on `w_down`, behind silu.",
+        f"The factors are {factors}: one on the gate goes through the nonlinearity, and those on "
+        "`up` and `down` multiply.",
+        "The factor n_slices on `w_down` alone, behind silu.",
     )
 
 
@@ -138,7 +187,7 @@ def _split_apart(answer: Any, seed: int) -> None:
 def _demand_own(answer: Any, given: dict[str, Any]) -> None:
     for name, tensor in zip(NAMES, _checked(answer, given), strict=True):
         others, source = tensor[1:].clone(), given[f"w_{name}"].clone()
-        tensor[0] += 1.0
+        tensor.detach()[0] += 1.0  # works on parameters, too
         require(
             torch.equal(tensor[1:], others) and torch.equal(given[f"w_{name}"], source),
             f"Expert 0 of `{name}` learned something, and another expert or the dense layer "

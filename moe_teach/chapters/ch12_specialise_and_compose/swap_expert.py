@@ -65,7 +65,19 @@ def _expected(state: State, layer: int, expert: int, module: State) -> State:
 
 
 def _swapped(answer: Any, state: State, layer: int, expert: int, module: State) -> Any:
-    got = answer(state, layer, expert, module)
+    try:
+        got = answer(state, layer, expert, module)
+    except ValueError as refusal:
+        require(
+            False,
+            "A module whose names and shapes are those of an expert here was refused.",
+            cause="It was compared with more or with less than the tensors under `experts.` and "
+            "`router.` of this layer: all of `.ffn.` (a shared expert is nobody's row), matrices "
+            "alone, or names known by heart.",
+            cure='`name.startswith((head + "experts.", head + "router."))`, all of them.',
+            expected=Words(", ".join(module)),
+            got=Words(f"ValueError: {refusal}"),
+        )
     require(
         isinstance(got, tuple) and len(got) == 2 and all(isinstance(one, dict) for one in got),
         "The answer must be two dictionaries: the new state, and the old expert.",
@@ -81,6 +93,8 @@ def _demand(answer: Any, state: State, layer: int, expert: int, module: State) -
     require(
         set(new) == set(expected),
         "The new state has other names than the old one.",
+        cause="Only what changed was returned, or the two dictionaries are exchanged.",
+        cure="Begin with `new = dict(state)`, and end in `return new, old`.",
         expected=Words(", ".join(expected)),
         got=Words(", ".join(map(str, new))),
     )
@@ -98,10 +112,11 @@ def _demand(answer: Any, state: State, layer: int, expert: int, module: State) -
     head = f"blocks.{layer}.ffn."
     require(
         set(old) == set(module)
-        and all(torch.equal(old[part], state[head + part][expert]) for part in module),
+        and all(_is_row(old[part], state[head + part][expert]) for part in module),
         "The second dictionary is not the expert that was there, under the names of a module.",
-        cause="It was read after the newcomer had been written, or has full names or all experts.",
-        cure="Read before you write, and take the front off the names.",
+        cause=_why_not_old(old, module, state, head, expert),
+        cure="`state[name][expert].clone()`, read before you write, under the name without its "
+        "front.",
         expected=Words(", ".join(module)),
         got=Words(", ".join(map(str, old))),
     )
@@ -114,8 +129,30 @@ def _demand(answer: Any, state: State, layer: int, expert: int, module: State) -
     )
 
 
+def _is_row(got: Any, row: Tensor) -> bool:
+    return isinstance(got, Tensor) and got.dtype == row.dtype and torch.equal(got, row)
+
+
+def _why_not_old(old: State, module: State, state: State, head: str, expert: int) -> str:
+    """Say what was handed back in place of the old expert."""
+    if set(old) == {head + part for part in module}:
+        return "These are full names; a module fits into any layer, so its names have no front."
+    if set(old) != set(module):
+        return "An expert has a tensor under `experts.` and `router.` for each name of the module."
+    rows = {part: state[head + part][expert] for part in module}
+    if all(torch.equal(old[n], t.to(old[n].dtype)) for n, t in module.items()):
+        return (
+            "That is the newcomer: it was read after the newcomer had been written, or from a "
+            "view of what was written to."
+        )
+    if all(torch.equal(old[n].to(row.dtype), row) for n, row in rows.items()):
+        return "It has another dtype than the model's; what was there is handed back as it was."
+    return "It is another expert's, or still has the axis of experts."
+
+
 def _why(name: str, is_own: bool, new: State, state: State) -> str:
-    if not is_own:
+    others = (n for n in state if not n.startswith(name.rpartition(".ffn.")[0] + "."))
+    if not is_own or not all(torch.equal(new[n], state[n]) for n in others):
         return "It belongs to another part of the model: layer 11's names begin with blocks.1 too."
     if torch.equal(new[name], state[name].to(new[name].dtype)):
         return f"It was left as it was; an expert has a row in {name.rsplit('.ffn.')[-1]} as well."
@@ -126,6 +163,17 @@ def _why(name: str, is_own: bool, new: State, state: State) -> str:
 def _swap_slot(answer: Any, seed: int) -> None:
     for n_experts, layer, expert in ((5, 1, 3), (3, 11, 0), (1, 1, 0), (7, 11, 6)):
         _demand(answer, model_state(seed, n_experts), layer, expert, expert_module(seed))
+
+
+@EXERCISE.stage("more tensors")
+def _swap_more(answer: Any, seed: int) -> None:
+    """Give layer 11 a third matrix and its router a second number."""
+    source = generator(seed + 3)
+    state, module = model_state(seed, 3), expert_module(seed)
+    for part, shape in (("experts.w_gate", (F, D)), ("router.scale", ())):
+        state[f"blocks.11.ffn.{part}"] = torch.randn(3, *shape, generator=source)
+        module[part] = torch.randn(shape, generator=source)
+    _demand(answer, state, 11, 1, module)
 
 
 @EXERCISE.stage("another dtype")
@@ -140,20 +188,25 @@ def _swap_dtype(answer: Any, seed: int) -> None:
         cure="Write into a clone of the model's tensor, or `.to(tensor.dtype)`.",
         got=Words(", ".join(sorted(dtypes))),
     )
+    _demand(answer, state, 1, 2, module)
 
 
 @EXERCISE.stage("what does not fit")
 def _swap_refuses(answer: Any, seed: int) -> None:
-    for what, module in _misfits(expert_module(seed)).items():
+    misfits = [(1, *one) for one in _misfits(expert_module(seed)).items()]
+    misfits.append((0, "experts for a layer without any", expert_module(seed)))
+    for layer, what, module in misfits:
         try:
-            answer(model_state(seed, 3), 1, 2, module)
+            answer(model_state(seed, 3), layer, 2, module)
         except ValueError:
             continue
         require(
             False,
             f"A module with {what} was taken, and should be refused with a ValueError.",
-            cause="A single number, or a vector of the right length, spreads over a whole matrix "
-            "in an assignment, without a word.",
+            cause="Names were not compared both ways: nothing may be missing, and nothing more."
+            if set(module) != set(PARTS)
+            else "A single number, or a vector of the right length, spreads over a whole matrix "
+            "in an assignment, without a word; and equal counts of numbers are no equal shapes.",
             cure="Compare names, then the shape of each tensor with `state[name].shape[1:]`.",
         )
 
@@ -164,4 +217,6 @@ def _misfits(module: State) -> dict[str, State]:
         "no router row": {n: t for n, t in module.items() if n != "router.proj.weight"},
         "one tensor too many": module | {"experts.w_gate": torch.zeros(F, D)},
         "a single number as router row": module | {"router.proj.weight": torch.zeros(())},
+        "a matrix the wrong way round": module | {"experts.w_up": torch.zeros(D, F)},
+        "an axis of experts": module | {"router.proj.weight": torch.zeros(1, D)},
     }

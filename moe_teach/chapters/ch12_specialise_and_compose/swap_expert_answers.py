@@ -71,6 +71,108 @@ def asks_for_no_shape(state, layer, expert, module):
     return new, old
 
 
+@EXERCISE.wrong(stage="one slot", says="An expert has a tensor under `experts.` and `router.`")
+def hands_back_no_router_row(state, layer, expert, module):
+    new, old = _answer(state, layer, expert, module)
+    return new, {name: row for name, row in old.items() if name.startswith("experts.")}
+
+
+@EXERCISE.wrong(stage="one slot", says="an expert has a row in router.expert_bias")
+def leaves_the_bias(state, layer, expert, module):
+    new, old = _answer(state, layer, expert, module)
+    bias = f"blocks.{layer}.ffn.router.expert_bias"
+    return new | {bias: state[bias]}, old
+
+
+@EXERCISE.wrong(stage="one slot", says="Another row was written")
+def counts_from_one(state, layer, expert, module):
+    return _answer(state, layer, expert - 1, module)
+
+
+@EXERCISE.wrong(stage="one slot", says="These are full names")
+def hands_back_full_names(state, layer, expert, module):
+    new, old = _answer(state, layer, expert, module)
+    return new, {f"blocks.{layer}.ffn.{name}": row for name, row in old.items()}
+
+
+@EXERCISE.wrong(stage="one slot", says="still has the axis of experts")
+def keeps_the_axis_of_experts(state, layer, expert, module):
+    new, old = _answer(state, layer, expert, module)
+    return new, {name: row[None] for name, row in old.items()}
+
+
+@EXERCISE.wrong(stage="one slot", says="other names than the old one")
+def returns_the_layer_alone(state, layer, expert, module):
+    new, old = _answer(state, layer, expert, module)
+    return {n: t for n, t in new.items() if n.startswith(f"blocks.{layer}.")}, old
+
+
+@EXERCISE.wrong(stage="more tensors", says="is not what it should be")
+def knows_four_names_by_heart(state, layer, expert, module):
+    new, old = dict(state), {}
+    for name in ("experts.w_up", "experts.w_down", "router.proj.weight", "router.expert_bias"):
+        whole = state[f"blocks.{layer}.ffn.{name}"]
+        old[name] = whole[expert].clone()
+        new[f"blocks.{layer}.ffn.{name}"] = whole.clone()
+        new[f"blocks.{layer}.ffn.{name}"][expert] = module[name]
+    return new, old
+
+
+@EXERCISE.wrong(stage="another dtype", says="as it was")
+def hands_back_the_newcomers_dtype(state, layer, expert, module):
+    new, old = _answer(state, layer, expert, module)
+    return new, {name: row.to(module[name].dtype) for name, row in old.items()}
+
+
+@EXERCISE.wrong(stage="what does not fit", says="the wrong way round")
+def counts_numbers_in_place_of_shapes(state, layer, expert, module):
+    head = f"blocks.{layer}.ffn."
+    fitting = {}
+    for name, row in module.items():
+        row_here = state[head + name][expert] if head + name in state else row[None]
+        if row.numel() != row_here.numel():
+            raise ValueError(f"{name} has another size.")
+        fitting[name] = row.reshape(row_here.shape)
+    return _answer(state, layer, expert, fitting)
+
+
+@EXERCISE.wrong(stage="what does not fit", says="one tensor too many")
+def asks_only_whether_something_is_missing(state, layer, expert, module):
+    head = f"blocks.{layer}.ffn."
+    kinds = (head + "experts.", head + "router.")
+    own = [n.removeprefix(head) for n in state if n.startswith(kinds)]
+    if not own or any(name not in module for name in own):
+        raise ValueError("Something is missing.")
+    return _answer(state, layer, expert, {name: module[name] for name in own})
+
+
+@EXERCISE.wrong(stage="one slot", says="a shared expert is nobody's row")
+def counts_the_shared_expert_in(state, layer, expert, module):
+    head = f"blocks.{layer}.ffn."
+    if {n.removeprefix(head) for n in state if n.startswith(head)} != set(module):
+        raise ValueError("The names differ.")
+    return _answer(state, layer, expert, module)
+
+
+@EXERCISE.right
+def builds_new_tensors(state, layer, expert, module):
+    head = f"blocks.{layer}.ffn."
+    own = {
+        n.removeprefix(head): t
+        for n, t in state.items()
+        if n.startswith((head + "experts.", head + "router."))
+    }
+    if {n: t[0].shape for n, t in own.items()} != {n: t.shape for n, t in module.items()}:
+        raise ValueError("This is no expert of that layer.")
+    new = {
+        head + n: torch.stack(
+            [module[n].to(t.dtype) if e == expert else row for e, row in enumerate(t)]
+        )
+        for n, t in own.items()
+    }
+    return {**state, **new}, {n: t[expert] for n, t in own.items()}
+
+
 @EXERCISE.right
 def copies_everything(state, layer, expert, module):
     new, old = _answer({n: t.clone() for n, t in state.items()}, layer, expert, module)

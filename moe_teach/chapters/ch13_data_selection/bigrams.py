@@ -6,7 +6,7 @@ letter, and rows drawn evenly, which teach nothing. The model is a table: what f
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +18,7 @@ from moe_teach.seeding import mixed
 from moe_teach.train.selector import Selector, row_losses, selected
 
 LETTERS, REPEATED = 40, 8  # letters of the chain and of the junk; letters that are only repeated
-LENGTH, CHOSEN, CANDIDATES, STEPS, RATE = 16, 8, 40, 80, 0.1
+LENGTH, CHOSEN, CANDIDATES, STEPS, RATE = 16, 8, 40, 80, 30.0
 SHARES = (0.15, 0.25, 0.6)  # chain, repeated, junk
 ASKED = (0.5, 0.5)  # what the reference learns from, and what a run is asked about
 N_ASKED = 128
@@ -54,8 +54,7 @@ class Chain:
     def rows(self, kinds: Int[Tensor, " n"], drawn: torch.Generator) -> Int[Tensor, "n length"]:
         """Draw a row of each kind: 0 from the chain, 1 repeated, 2 junk."""
         n = len(kinds)
-        follows = torch.Generator().manual_seed(mixed(self.seed, 1))
-        likely = torch.rand(LETTERS, LETTERS, generator=follows).argsort(1)[:, :3]
+        likely = _successors(self.seed)
         chain = [torch.randint(LETTERS, (n,), generator=drawn)]
         junk = torch.randint(LETTERS, (n, LENGTH + 1), generator=drawn)
         turns = torch.randint(3, (n, LENGTH), generator=drawn)
@@ -74,40 +73,50 @@ class Chain:
 
 
 @cache
+def _successors(seed: int) -> Int[Tensor, "letters 3"]:
+    follows = torch.Generator().manual_seed(mixed(seed, 1))
+    return torch.rand(LETTERS, LETTERS, generator=follows).argsort(1)[:, :3]
+
+
+@cache
 def reference(seed: int) -> Bigrams:
-    """Train the reference on clean rows of the same world; its rows are not the stream's."""
+    """Make the reference of clean rows of the same world; its rows are not the stream's.
+
+    A table of bigrams need not be trained, it can count: that is its maximum of likelihood.
+    """
     model = Bigrams(mixed(seed, 2))
-    chain = Chain(seed)
-    _train(model, [chain.batch(CHOSEN, 3, step, shares=ASKED) for step in range(STEPS)])
+    batch = Chain(seed).batch(CHOSEN * STEPS, 3, shares=ASKED)
+    n = len(model.table)
+    counts = torch.bincount((n * batch.inputs + batch.targets).flatten(), minlength=n * n)
+    model.table.data = (counts.view(n, n) + 0.1).log()
     return model.eval()
 
 
-def _train(model: Bigrams, batches: Any) -> None:
-    optimizer = torch.optim.Adam(model.parameters(), lr=RATE)
-    with torch.enable_grad():
-        for batch in batches:
-            optimizer.zero_grad()
-            logits = batch.through(model.train()).logits
-            F.cross_entropy(logits.flatten(0, 1), batch.targets.flatten()).backward()
-            optimizer.step()
+@cache
+def _stream(seed: int) -> tuple[Batch, ...]:
+    """Draw all super-batches of a run at once, without the kinds of their rows."""
+    rows = Chain(seed).batch(CANDIDATES * STEPS, 5)
+    parts = zip(rows.inputs.split(CANDIDATES), rows.targets.split(CANDIDATES), strict=True)
+    return tuple(Batch(*part, torch.zeros(CANDIDATES, dtype=torch.int64)) for part in parts)
 
 
 def loss_after(selector: Selector | None, seed: int) -> float:
     """Train a model on the chosen rows of the stream; return its loss on clean rows in nats.
 
-    Without a selector, on the first rows of each step: all rows come in no order.
+    Without a selector, on the first rows of each step: all rows come in no order. By plain
+    gradient descent: the first optimiser of torch.optim in a process imports a compiler.
     """
-    chain, model = Chain(seed), Bigrams(mixed(seed, 4))
-
-    def chosen() -> Any:
-        for step in range(STEPS):
-            batch = chain.batch(CANDIDATES, 5, step)
-            hidden = Batch(batch.inputs, batch.targets, torch.zeros_like(batch.domain_ids))
-            if selector is None:
-                yield hidden.map(lambda rows: rows[:CHOSEN])
-            else:
-                yield selected(selector, model, hidden, CHOSEN, step)
-
-    _train(model, chosen())
-    asked = chain.batch(N_ASKED, 6, shares=ASKED)
+    model = Bigrams(mixed(seed, 4))
+    for step, batch in enumerate(_stream(seed)):
+        candidates = batch.map(torch.clone)  # a selector may write where it should not
+        if selector is None:
+            chosen = candidates.map(lambda rows: rows[:CHOSEN])
+        else:
+            chosen = selected(selector, model, candidates, CHOSEN, step)
+        with torch.enable_grad():
+            logits = chosen.through(model.train()).logits
+            loss = F.cross_entropy(logits.flatten(0, 1), chosen.targets.flatten())
+        (pull,) = torch.autograd.grad(loss, [model.table])
+        model.table.data.sub_(pull, alpha=RATE)
+    asked = Chain(seed).batch(N_ASKED, 6, shares=ASKED)
     return float(row_losses(model, asked).mean())

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from moe_teach.chapters.ch13_data_selection.drawing import (
     LIKELY,
+    SLIPS,
     counted,
     probabilities,
     slipped,
@@ -49,21 +50,39 @@ EXERCISE = Exercise(
 )
 
 
+def _require_untouched(scores: Tensor, given: dict[str, Any]) -> None:
+    require(
+        torch.equal(scores, given["scores"]),
+        "After the call the scores are others than before, and the caller still needs them.",
+        cause="`scores[i] = ...`, `scores *= scale` and methods that end in `_` write into the "
+        "tensor that was given.",
+        cure="Work on a new tensor: `scale * scores`, or `scores.clone()`.",
+        got=scores,
+        example=given,
+    )
+
+
 def _call(answer: Any, scores: Tensor, n_chosen: int, scale: float, drawn: Any) -> Tensor:
     given = {"scores": scores, "n_chosen": n_chosen, "scale": scale}
+    kept = scores.clone()
     got = answer(**given, drawn=drawn)
+    given["scores"] = kept
     require_tensor(got, given)
+    _require_untouched(scores, given)
+    is_mask = got.dtype == torch.bool
     require(
-        got.shape == (n_chosen,),
-        f"{n_chosen} rows were to be chosen: the shape must be ({n_chosen},).",
+        got.dtype == torch.int64,
+        "The answer must be the places of rows, in int64.",
+        cause="A mask says who is in, and not in which places they are."
+        if is_mask
+        else "`topk` and `sort` give values first and places second.",
+        cure="`.nonzero()[:, 0]`." if is_mask else "`.indices`.",
         got=got,
         example=given,
     )
     require(
-        got.dtype == torch.int64,
-        "The answer must be the places of rows, in int64.",
-        cause="`topk` and `sort` give values first and places second.",
-        cure="`.indices`.",
+        got.shape == (n_chosen,),
+        f"{n_chosen} rows were to be chosen: the shape must be ({n_chosen},).",
         got=got,
         example=given,
     )
@@ -82,58 +101,54 @@ def _call(answer: Any, scores: Tensor, n_chosen: int, scale: float, drawn: Any) 
 @EXERCISE.stage("so many rows")
 def _draw_form(answer: Any, seed: int) -> None:
     for n, n_chosen in ((1, 1), (2, 1), (7, 7), (17, 5), (80, 16)):
-        for scale in (0.0, 1.0, 3.5, math.inf):
+        for scale in (0.0, 1.0, 3.5):  # an infinite one has a stage of its own
             random = generator(seed + n)
             _call(answer, torch.randn(n, generator=random), n_chosen, scale, random)
 
 
 @EXERCISE.stage("the generator")
 def _draw_repeats(answer: Any, seed: int) -> None:
-    scores = torch.randn(60, generator=generator(seed))
-
+    scores = torch.randn(60, generator=generator(seed)) / 100  # noise decides nearly alone
     random = generator(seed)
     state = random.get_state()
 
-    def twice(common: int) -> list[list[int]]:
+    def twice(common: int) -> tuple[list[list[int]], list[Tensor]]:
+        rows, states = [], [state]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(common)
             random.set_state(state)
-            return [sorted(_call(answer, scores, 20, 0.5, random).tolist()) for _ in range(2)]
+            for _ in range(2):
+                rows.append(sorted(_call(answer, scores, 4, 0.5, random).tolist()))
+                states.append(random.get_state())
+        return rows, states
 
-    one, other = twice(1), twice(2)
+    (one, states), (other, _) = twice(1), twice(2)
     require(
         one == other,
         "A generator of the same seed draws other rows.",
         cause="Torch's common generator was used, which everybody draws from.",
         cure="`generator=drawn` in every call that draws.",
-        got=Words(f"{one[0][:6]} ... and {other[0][:6]} ..."),
+        got=Words(f"{one[0]} and {other[0]}"),
     )
     require(
         one[0] != one[1],
         "Two draws from one generator, one after the other, give the same rows.",
-        cause="Nothing was drawn from it."
-        if torch.equal(random.get_state(), state)
-        else "Each call puts it back to where it began.",
-        cure="Draw one number for each row from `drawn`, and leave its seed alone.",
-        got=Words(f"twice {one[0][:6]} ..."),
+        cause=_stood_still(states),
+        cure="Draw one number for each row from `drawn`, add it to scale * score, and leave the "
+        "generator's seed alone.",
+        got=Words(f"twice {one[0]}"),
     )
 
 
-_SLIPS = {
-    "sorted": Why("The highest scores were taken, whatever the noise.",
-                  "Add the noise to the scaled scores before `topk`."),
-    "flipped": Why("Low scores win.", "The largest of scale * score + noise."),
-    "no scale": Why("The scale was not used.", "exp(scale * score)."),
-    "scaled noise": Why("The noise was multiplied by the scale, which then cancels.",
-                        "scale * score + noise."),
-    "normal": Why("The noise has a normal distribution: near the odds, and not the odds.",
-                  "Noise of Gumbel's distribution, -log(-log(u))."),
-    "even": Why("The noise is even between 0 and 1: rows that are 1 apart never change places.",
-                "Noise of Gumbel's distribution, -log(-log(u))."),
-    "exponential": Why("The noise is -log(u): one more logarithm was meant.", "-log(-log(u))."),
-    "mirrored": Why("The noise has the wrong sign: log(-log(u)).", "-log(-log(u))."),
-    "odds": Why("The scaled scores themselves were taken for odds.", "exp(scale * score)."),
-}  # fmt: skip
+def _stood_still(states: list[Tensor]) -> str:
+    start, after_one, after_two = states
+    if torch.equal(start, after_one):
+        return "Nothing was drawn from it."
+    if torch.equal(after_one, after_two):
+        return "Each call puts it back to where it began."
+    return "It moves on, but what it gives decides about no row."
+
+
 _ELSE = Why(
     "The first row comes with odds exp(scale * score), the second with the same odds among those "
     "that are left.",
@@ -160,15 +175,10 @@ def _demand_odds(
     slips = {name: surprise(counts, slipped(scores, scale, name)) for name in known}
     name = min(slips, key=slips.get, default="")
     if slips.get(name, LIKELY) < LIKELY:
-        otherwise = _SLIPS[name]
-    require(
-        False,
-        said,
-        **otherwise._asdict(),
-        expected=Words(_shares(expected)),
-        got=Words(_shares(counts / n_draws)),
-        example={"scores": scores, "n_chosen": 2, "scale": scale, "draws": n_draws},
-    )
+        otherwise = SLIPS[name]
+    drawn = {"scores": scores, "n_chosen": 2, "scale": scale, "draws": n_draws}
+    shares = Words(_shares(expected)), Words(_shares(counts / n_draws))
+    require(False, said, **otherwise._asdict(), expected=shares[0], got=shares[1], example=drawn)
 
 
 def _shares(of_pairs: Tensor) -> str:
@@ -183,44 +193,57 @@ def _draw_odds(answer: Any, seed: int) -> None:
     scores = torch.tensor([1.2, 0.8, 0.4, 0.0, -0.4, -0.8])
     scores = scores[torch.randperm(6, generator=generator(seed))]
     said = "Over many draws the pairs of rows do not come as often as their odds say."
-    _demand_odds(answer, scores, 2.0, seed, said, n_draws=1500, known=_SLIPS)
+    _demand_odds(answer, scores, 2.0, seed, said, n_draws=1500, known=SLIPS)
 
 
 @EXERCISE.stage("scale 0")
 def _draw_even(answer: Any, seed: int) -> None:
     scores = torch.tensor([700.0, 3.0, -2.0, 0.5])
     said = "At scale 0 all rows have equal odds, and some come more often than others."
-    _demand_odds(answer, scores, 0.0, seed, said)
+    why = Why("exp(0 * score) is 1 for each row, however high its score: noise alone decides.",
+              "No case of its own: scale * score + noise is right at 0, too.")  # fmt: skip
+    _demand_odds(answer, scores, 0.0, seed, said, why)
 
 
 @EXERCISE.stage("large scores")
 def _draw_large(answer: Any, seed: int) -> None:
     said = "With scores of a thousand, pairs of rows do not come as often as their odds say."
-    why = Why("exp(1000) is infinite, and exp(-1000) is 0: odds that nobody can compare.",
-              "Stay with the log-odds, scale * score, to the end.")  # fmt: skip
+    cure = "Stay with the log-odds, scale * score, to the end."
+    why = Why("exp(1000) is infinite, and exp(-1000) is 0: odds that nobody can compare.", cure)
+    cut = Why("Far from 0 the scores were cut off, and rows that differ became equal.", cure)
     scores = torch.tensor([1000.0, 0.0, -0.5, 0.25])[torch.randperm(4, generator=generator(seed))]
-    for apart in (scores, -1000 - scores[scores < 900], 1000 + scores[scores < 900]):
+    near = scores[scores < 900]
+    for apart, otherwise in ((scores, why), (-1000 - near, cut), (1000 + near, cut)):
         _call(answer, apart, len(apart), 2.0, generator(seed))
-        _demand_odds(answer, apart, 2.0, seed, said, why)
+        _demand_odds(answer, apart, 2.0, seed, said, otherwise)
 
 
 @EXERCISE.stage("an infinite scale")
 def _draw_highest(answer: Any, seed: int) -> None:
-    random = generator(seed)
-    scores = torch.randperm(23, generator=random) - 11.0
-    got = _call(answer, scores, 6, math.inf, random)
-    require(
-        set(got.tolist()) == set(scores.topk(6).indices.tolist()),
-        "At an infinite scale the highest scores are chosen, and these are others.",
-        cause="Infinity times 0 is not a number, and infinity times anything positive is as large "
-        "as any other.",
-        cure="Treat the infinite scale apart: sort by the score.",
-        got=scores[got],
-        example={"scores": scores, "n_chosen": 6, "scale": math.inf},
-    )
+    for n, n_chosen in ((1, 1), (7, 7)):
+        random = generator(seed + n)
+        _call(answer, torch.randn(n, generator=random), n_chosen, math.inf, random)
+    for step in (1.0, 2.0**-40):  # how far the scores are apart
+        random = generator(seed)
+        scores = step * (torch.randperm(23, generator=random) - 11.0)
+        got = _call(answer, scores, 6, math.inf, random)
+        require(
+            set(got.tolist()) == set(scores.topk(6).indices.tolist()),
+            "At an infinite scale the highest scores are chosen, and these are others.",
+            cause="Infinity times 0 is not a number, and infinity times anything positive is as "
+            "large as any other."
+            if step == 1
+            else "A large number in its place is not infinite: scores that are near each other "
+            "are still drawn, not sorted.",
+            cure="Treat the infinite scale apart: sort by the score.",
+            expected=scores.topk(6).values,
+            got=scores[got],
+            example={"scores": scores, "n_chosen": 6, "scale": math.inf},
+        )
     equal = torch.tensor([2.0, 2.0, 2.0, 2.0, 1.0])
     said = "At an infinite scale rows of equal score must have equal odds."
-    why = Why("A sort leaves equal rows in some order of its own, the same in every step.",
+    why = Why("A sort leaves equal rows in some order of its own, the same in every step; so it is "
+              "where a huge scale swallows the noise.",
               "Let the noise decide: first order the rows by noise, then sort that order by the "
               "score with `stable=True`.")  # fmt: skip
     _demand_odds(answer, equal, math.inf, seed, said, why)

@@ -37,6 +37,18 @@ def draws_with_replacement(scores, n_chosen, scale, drawn):
     return torch.multinomial(odds, n_chosen, replacement=True, generator=drawn)
 
 
+@EXERCISE.wrong(stage="so many rows", says="A mask says who is in")
+def gives_a_mask(scores, n_chosen, scale, drawn):
+    rows = _drawn(scores, n_chosen, scale, _gumbel(scores, drawn))
+    return torch.zeros(len(scores), dtype=torch.bool).index_fill(0, rows, True)
+
+
+@EXERCISE.wrong(stage="so many rows", says="write into the tensor that was given")
+def scales_in_place(scores, n_chosen, scale, drawn):
+    scores *= 1 if math.isinf(scale) else scale
+    return _drawn(scores, n_chosen, 1, _gumbel(scores, drawn))
+
+
 @EXERCISE.wrong(stage="the generator", says="Torch's common generator")
 def draws_from_the_common_generator(scores, n_chosen, scale, drawn):
     return _drawn(scores, n_chosen, scale, -(-torch.rand(len(scores)).log()).log())
@@ -52,6 +64,11 @@ def seeds_it_anew(scores, n_chosen, scale, drawn):
     return _drawn(scores, n_chosen, scale, _gumbel(scores, drawn.manual_seed(0)))
 
 
+@EXERCISE.wrong(stage="the generator", says="decides about no row")
+def draws_for_nothing(scores, n_chosen, scale, drawn):
+    return (scores + 0 * _gumbel(scores, drawn)).topk(n_chosen).indices
+
+
 @EXERCISE.wrong(stage="the odds", says="The highest scores were taken")
 def shuffles_and_sorts(scores, n_chosen, scale, drawn):
     noise = _rand(scores, drawn)
@@ -63,9 +80,27 @@ def prefers_low_scores(scores, n_chosen, scale, drawn):
     return _drawn(-scores, n_chosen, scale, _gumbel(scores, drawn))
 
 
-@EXERCISE.wrong(stage="the odds", says="The scale was not used")
+@EXERCISE.wrong(stage="the odds", says="The scale has no effect")
 def forgets_the_scale(scores, n_chosen, scale, drawn):
     return _drawn(scores, n_chosen, 1, _gumbel(scores, drawn))
+
+
+@EXERCISE.wrong(stage="the odds", says="as by a temperature")
+def divides_by_the_scale(scores, n_chosen, scale, drawn):
+    return _drawn(scores, n_chosen, 1 / scale if scale else 0.0, _gumbel(scores, drawn))
+
+
+@EXERCISE.wrong(stage="the odds", says="one mean and spread")
+def standardises(scores, n_chosen, scale, drawn):
+    spread = scores.std() if len(scores) > 1 else 1.0
+    return _drawn((scores - scores.mean()) / spread, n_chosen, scale, _gumbel(scores, drawn))
+
+
+@EXERCISE.wrong(stage="the odds", says="the others are the highest that are left")
+def draws_once_and_sorts(scores, n_chosen, scale, drawn):
+    first = int(_drawn(scores, 1, scale, _gumbel(scores, drawn)))
+    rest = [i for i in scores.argsort(descending=True).tolist() if i != first]
+    return torch.tensor([first, *rest])[:n_chosen]
 
 
 @EXERCISE.wrong(stage="the odds", says="a normal distribution")
@@ -89,6 +124,18 @@ def turns_the_noise_round(scores, n_chosen, scale, drawn):
     return _drawn(scores, n_chosen, scale, -_gumbel(scores, drawn))
 
 
+@EXERCISE.wrong(stage="scale 0", says="noise alone decides")
+def takes_the_highest_at_scale_0(scores, n_chosen, scale, drawn):
+    noise = _gumbel(scores, drawn)
+    return _drawn(scores, n_chosen, scale if scale else math.inf, noise)
+
+
+@EXERCISE.wrong(stage="large scores", says="rows that differ became equal")
+def keeps_scores_small(scores, n_chosen, scale, drawn):
+    near = scores if math.isinf(scale) else scores.clamp(-50, 50)
+    return _drawn(near, n_chosen, scale, _gumbel(scores, drawn))
+
+
 @EXERCISE.wrong(stage="large scores", says="exp(1000) is infinite")
 def trusts_the_softmax(scores, n_chosen, scale, drawn):
     if math.isinf(scale):
@@ -100,6 +147,11 @@ def trusts_the_softmax(scores, n_chosen, scale, drawn):
 @EXERCISE.wrong(stage="an infinite scale", says="Infinity times 0")
 def multiplies_by_infinity(scores, n_chosen, scale, drawn):
     return (scale * scores.double() + _gumbel(scores, drawn)).topk(n_chosen).indices
+
+
+@EXERCISE.wrong(stage="an infinite scale", says="A large number in its place is not infinite")
+def takes_a_million_for_infinity(scores, n_chosen, scale, drawn):
+    return _drawn(scores, n_chosen, min(scale, 1e6), _gumbel(scores, drawn))
 
 
 @EXERCISE.wrong(stage="an infinite scale", says="leaves equal rows in some order of its own")

@@ -72,6 +72,62 @@ def averages(*args, **kwargs):
     return _slipped("mean", *args, **kwargs)
 
 
+@EXERCISE.wrong(stage="nobody is chosen", says="own pair was counted twice")
+def counts_the_own_pair_twice(*args, **kwargs):
+    return _slipped("own twice", *args, **kwargs)
+
+
+@EXERCISE.wrong(stage="nobody is chosen", says="divided by the number of candidates")
+def divides_by_all(*args, **kwargs):
+    return _slipped("number", *args, **kwargs)
+
+
+@EXERCISE.wrong(stage="nobody is chosen", says="a softmax over a row")
+def takes_a_softmax(*args, **kwargs):
+    return _slipped("softmax", *args, **kwargs)
+
+
+@EXERCISE.wrong(stage="nobody is chosen", says="The logits themselves")
+def subtracts_the_logits(*args, **kwargs):
+    return _slipped("logits", *args, **kwargs)
+
+
+@EXERCISE.wrong(stage="some are chosen", says="The first rows and columns")
+def takes_the_first_rows(*args, **kwargs):
+    return _slipped("first", *args, **kwargs)
+
+
+@EXERCISE.wrong(stage="some are chosen", says="Only the last of the chosen")
+def looks_at_the_last_chosen(*args, **kwargs):
+    return _slipped("latest", *args, **kwargs)
+
+
+@EXERCISE.wrong(stage="some are chosen", says="were one pair")
+def halves_the_directions(*args, **kwargs):
+    return _slipped("halves", *args, **kwargs)
+
+
+@EXERCISE.wrong(stage="some are chosen", says="s is not symmetric")
+def doubles_one_direction(*args, **kwargs):
+    return _slipped("left twice", *args, **kwargs)
+
+
+@EXERCISE.wrong(stage="some are chosen", says="size of the batch")
+def divides_by_the_batch(*args, **kwargs):
+    return _slipped("size", *args, **kwargs)
+
+
+@EXERCISE.wrong(stage="some are chosen", says="learnability of the whole batch")
+def gives_the_whole_batch(*args, **kwargs):
+    return _slipped("total", *args, **kwargs)
+
+
+@EXERCISE.wrong(stage="who is in", says="can be the highest")
+def gives_the_chosen_0(*args, **kwargs):
+    found = _slipped("", *args, **kwargs)
+    return found.masked_fill(found.isinf(), 0.0)
+
+
 @EXERCISE.wrong(stage="who is in", says="added up like those of the others")
 @torch.no_grad()
 def chooses_them_again(learner_logits, reference_logits, chosen):
@@ -112,3 +168,18 @@ def with_a_mask(learner_logits, reference_logits, chosen):
     is_in = torch.zeros(len(s), dtype=torch.float64).index_fill(0, chosen, 1.0)
     gain = s.diagonal() + s @ is_in + is_in @ s
     return torch.where(is_in > 0, -torch.inf, gain).float()
+
+
+@EXERCISE.right
+@torch.no_grad()
+def by_cross_entropies(learner_logits, reference_logits, chosen):
+    belong = torch.eye(len(learner_logits))
+    ours, theirs = (
+        F.binary_cross_entropy_with_logits(z.float(), belong, reduction="none")
+        for z in (learner_logits, reference_logits)
+    )
+    gain = torch.diagonal_copy(ours - theirs)
+    for k in chosen.tolist():
+        gain += (ours - theirs)[:, k] + (ours - theirs)[k]
+    gain[chosen] = -torch.inf
+    return gain

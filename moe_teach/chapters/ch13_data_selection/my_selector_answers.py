@@ -47,6 +47,18 @@ class AllOfOneName(_Selector):
     name = "mine"
 
 
+@EXERCISE.wrong(stage="what the loop asks for", says="that the selector was made with")
+class AlwaysLooksAt40(_Selector):
+    def __init__(self, n_candidates, reference, seed):
+        super().__init__(40, reference, seed)
+
+
+@EXERCISE.wrong(stage="what the loop asks for", says="the places of 5 different rows")
+class AlwaysChooses8(_Selector):
+    def choose(self, model, candidates, n_chosen, step):
+        return super().choose(model, candidates, 8, step)
+
+
 @EXERCISE.wrong(stage="what the loop asks for", says="all rows, or a row twice")
 class GivesTheScores(_Selector):
     def choose(self, model, candidates, n_chosen, step):
@@ -68,6 +80,23 @@ class ScoresItAwake(_Selector):
         return losses.mean(1) - row_losses(self.reference, candidates)
 
 
+@EXERCISE.wrong(stage="the learner", says="it came in evaluation mode")
+class WakesItAlways(_Selector):
+    def choose(self, model, candidates, n_chosen, step):
+        chosen = super().choose(model, candidates, n_chosen, step)
+        model.train()
+        return chosen
+
+
+@EXERCISE.wrong(stage="the learner", says="was called on a score")
+class LearnsFromScores(_Selector):
+    def scores(self, model, candidates):
+        found = super().scores(model, candidates)
+        with torch.enable_grad():
+            model(candidates.inputs).logits.sum().backward()
+        return found
+
+
 @EXERCISE.wrong(stage="resumed", says="a resumed run would be another")
 class KeepsItsGenerator(_Selector):
     def __init__(self, *given):
@@ -78,19 +107,37 @@ class KeepsItsGenerator(_Selector):
         return self.kept
 
 
+@EXERCISE.wrong(stage="chance", says="dropout in the training step draws from it")
+class SeedsTheCommonGenerator(_Selector):
+    def drawn(self, step):
+        return torch.default_generator.manual_seed(mixed(self.seed, step))
+
+
+@EXERCISE.wrong(stage="chance", says="made of the seed alone")
+class ForgetsTheStep(_Selector):
+    def drawn(self, step):
+        return torch.Generator().manual_seed(self.seed)
+
+
+@EXERCISE.wrong(stage="chance", says="made of the step alone")
+class ForgetsTheSeed(_Selector):
+    def drawn(self, step):
+        return torch.Generator().manual_seed(step)
+
+
 @EXERCISE.wrong(stage="goal", says="1.3")
 class TakesWhatComes(_Selector):
     def choose(self, model, candidates, n_chosen, step):
         return torch.arange(n_chosen)
 
 
-@EXERCISE.wrong(stage="goal", says="3.0")
+@EXERCISE.wrong(stage="goal", says="2.106 nats")
 class TakesWhatIsHard(_Selector):
     def scores(self, model, candidates):
         return row_losses(model, candidates)
 
 
-@EXERCISE.wrong(stage="goal", says="1.028 nats")
+@EXERCISE.wrong(stage="goal", says="1.528 nats")
 class TakesWhatIsEasy(_Selector):
     def scores(self, model, candidates):
         return -row_losses(self.reference, candidates)
@@ -104,6 +151,11 @@ class HardlyLooks(_Selector):
 @EXERCISE.right
 class DrawsSharply(_Selector):
     pass
+
+
+@EXERCISE.right
+class DrawsLessSharply(_Selector):
+    scale = 5.0
 
 
 @EXERCISE.right

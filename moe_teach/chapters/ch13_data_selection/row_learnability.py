@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from moe_teach.chapters.ch13_data_selection.row_scores import SLIPS, scored
 from moe_teach.judging.exercise import Exercise, Words, generator, require, require_tensor
 from moe_teach.judging.reasons import Why, likely
 
@@ -50,49 +51,6 @@ def case(sizes: tuple[int, int, int], seed: int, *, padded: bool = False) -> dic
     return {"learner_logits": logits[0], "reference_logits": logits[1], "targets": targets}
 
 
-def scored(given: dict[str, Any], slip: str = "") -> Tensor:
-    """Score the rows in float64; `slip` names a mistake."""
-    targets, asked = given["targets"], given["targets"] != -100
-    losses = [
-        -given[name].detach().double().log_softmax(-1).gather(-1, targets.clamp(min=0)[..., None])
-        for name in ("learner_logits", "reference_logits")
-    ]
-    learner, reference = (loss[..., 0] for loss in losses)
-    gap = learner - reference
-    if slip == "words":
-        gap = learner.exp() - reference.exp()
-    elif slip == "clamped":
-        gap = gap.clamp(min=0)
-    gap = gap if slip == "padding" else gap * asked
-    n_asked = asked.sum(1).clamp(min=1)
-    by = {"sum": 1, "length": targets.shape[1], "padding": targets.shape[1],
-          "batch": asked.sum().clamp(min=1) / len(targets)}.get(slip, n_asked)  # fmt: skip
-    sums = {"sign": -gap, "learner": learner * asked, "reference": -reference * asked}
-    return (sums.get(slip, gap).sum(1) / by).float()
-
-
-_SLIPS = {
-    "sign": Why("The reference's loss stands first: this prefers what only the learner knows.",
-                "Learner minus reference."),
-    "learner": Why("This is the learner's loss alone, which noise has more of than anything else.",
-                   "Take the reference's loss off it."),
-    "reference": Why("The learner was not asked: what it knows long since scores as high as ever.",
-                     "Learner minus reference."),
-    "sum": Why("The losses of a row are summed, so that long rows win.",
-               "Divide by the number of targets that the row asks for."),
-    "length": Why("The sum was divided by the padded length: a short row scores near 0.",
-                  "Divide by the number of targets that the row asks for."),
-    "padding": Why("The padding was scored as if it were text.",
-                   "A position whose target is -100 counts nowhere."),
-    "batch": Why("The sum was divided by the mean number of targets of the batch.",
-                 "Each row by its own: `(targets != -100).sum(1)`."),
-    "words": Why("Perplexities were subtracted; the score is a difference of losses in nats.",
-                 "Leave `exp` out."),
-    "clamped": Why("Positions where the reference is worse were cut off at 0.",
-                   "Leave them in: their mean is what tells noise from what can be learned."),
-}  # fmt: skip
-
-
 def _checked(answer: Any, given: dict[str, Any]) -> Tensor:
     got = answer(**given)
     require_tensor(got, given)
@@ -100,9 +58,7 @@ def _checked(answer: Any, given: dict[str, Any]) -> Tensor:
     require(
         got.shape == (n_rows,),
         f"One score for each row: the shape must be ({n_rows},).",
-        cause="The mean went over the rows, too."
-        if got.ndim == 0
-        else "A score for each position or for each word is left.",
+        cause=_left_over(got, given["targets"]),
         cure="Sum over the positions of a row, `.sum(1)`, and over nothing else.",
         got=got,
         example=given,
@@ -110,12 +66,21 @@ def _checked(answer: Any, given: dict[str, Any]) -> Tensor:
     return got
 
 
+def _left_over(got: Tensor, targets: Tensor) -> str:
+    if got.ndim == 0:
+        return "The mean went over the rows, too."
+    if got.shape == targets.shape[1:]:
+        return "The sum went over the rows, and the positions are left."
+    return "A score for each position or for each word is left."
+
+
 def _demand(answer: Any, given: dict[str, Any], said: str, otherwise: Why) -> None:
     got, expected = _checked(answer, given), scored(given)
-    slips = [(scored(given, slip), why) for slip, why in _SLIPS.items()]
-    is_same = bool(torch.isclose(got.double(), expected.double(), rtol=1e-4, atol=1e-5).all())
+    if torch.isclose(got.double(), expected.double(), rtol=1e-4, atol=1e-5).all():
+        return
+    slips = [(scored(given, slip), why) for slip, why in SLIPS.items()]
     why = likely(got, expected, slips, otherwise)
-    require(is_same, said, **why, expected=expected, got=got, example=given)
+    require(False, said, **why, expected=expected, got=got, example=given)
 
 
 @EXERCISE.stage("shape")
@@ -139,8 +104,10 @@ def _row_full(answer: Any, seed: int) -> None:
             answer,
             case(sizes, seed),
             "These are not the rows' learnabilities, though every position is asked for.",
-            Why("Logits and targets do not meet: axes were mixed up.",
-                "`F.cross_entropy` wants the words on axis 1: `logits.transpose(1, 2)`."),
+            Why("A score is a mean over the positions of a row: the learner's loss less the "
+                "reference's.",
+                "`F.cross_entropy` of each, with the words on axis 1 and a loss for each position; "
+                "then the mean over axis 1."),
         )  # fmt: skip
 
 
@@ -178,13 +145,11 @@ def _row_large(answer: Any, seed: int) -> None:
     given = case((3, 5, 7), seed, padded=True)
     given["learner_logits"] = given["learner_logits"] * 90
     given["reference_logits"] = given["reference_logits"] - 300
-    _demand(
-        answer,
-        given,
-        "With logits of some hundreds the scores are others.",
-        Why("exp(300) is infinite in float32, and the logarithm of exp(-300) minus infinity.",
-            "`log_softmax` or `F.cross_entropy`, which subtract the maximum first."),
-    )  # fmt: skip
+    why = Why("exp(300) is infinite in float32, and the logarithm of exp(-300) minus infinity.",
+              "`log_softmax` or `F.cross_entropy`, which subtract the maximum first.")  # fmt: skip
+    if bool(_checked(answer, given).isfinite().all()):
+        why = Why("A small number inside the logarithm puts a ceiling on the loss.", why.cure)
+    _demand(answer, given, "With logits of some hundreds the scores are others.", why)
     given = case((5, 67, 11), seed)
     narrow = {name: given[name].bfloat16() for name in ("learner_logits", "reference_logits")}
     _demand(

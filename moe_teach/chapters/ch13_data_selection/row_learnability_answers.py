@@ -3,7 +3,8 @@
 import torch
 import torch.nn.functional as F
 
-from moe_teach.chapters.ch13_data_selection.row_learnability import EXERCISE, scored
+from moe_teach.chapters.ch13_data_selection.row_learnability import EXERCISE
+from moe_teach.chapters.ch13_data_selection.row_scores import scored
 
 
 def _slipped(slip, learner_logits, reference_logits, targets):
@@ -54,6 +55,77 @@ def subtracts_perplexities(*args, **kwargs):
 @EXERCISE.wrong(stage="full rows", says="cut off at 0")
 def keeps_what_is_positive(*args, **kwargs):
     return _slipped("clamped", *args, **kwargs)
+
+
+@EXERCISE.wrong(stage="shape", says="over the rows, and the positions are left")
+def sums_over_the_rows(learner_logits, reference_logits, targets):
+    losses = [_losses(z, targets, reduction="none") for z in (learner_logits, reference_logits)]
+    return (losses[0] - losses[1]).sum(0) / (targets != -100).sum(0).clamp(min=1)
+
+
+@EXERCISE.wrong(stage="full rows", says="divided by each other")
+def divides_the_losses(*args, **kwargs):
+    return _slipped("ratio", *args, **kwargs)
+
+
+@EXERCISE.wrong(stage="full rows", says="in bits")
+def counts_bits(*args, **kwargs):
+    return _slipped("bits", *args, **kwargs)
+
+
+@EXERCISE.wrong(stage="full rows", says="one more than the number")
+def divides_by_one_more(*args, **kwargs):
+    return _slipped("one more", *args, **kwargs)
+
+
+@EXERCISE.wrong(stage="full rows", says="moved on by one place")
+def moves_the_targets(*args, **kwargs):
+    return _slipped("shifted", *args, **kwargs)
+
+
+@EXERCISE.wrong(stage="full rows", says="Word 0 was taken for padding")
+def takes_word_0_for_padding(*args, **kwargs):
+    return _slipped("zeros", *args, **kwargs)
+
+
+@EXERCISE.wrong(stage="full rows", says="Scores below 0 were set to 0")
+def keeps_rows_that_are_positive(*args, **kwargs):
+    return _slipped("clamped rows", *args, **kwargs)
+
+
+@EXERCISE.wrong(stage="full rows", says="does not swap axes")
+def views_for_transpose(*args, **kwargs):
+    return _slipped("axes", *args, **kwargs)
+
+
+@EXERCISE.wrong(stage="padded rows", says="wherever they lie")
+def takes_the_padding_to_be_at_the_end(learner_logits, reference_logits, targets):
+    ours, theirs = (
+        _losses(z, targets, reduction="none") for z in (learner_logits, reference_logits)
+    )
+    n_asked = (targets != -100).sum(1, keepdim=True)
+    first = torch.arange(targets.shape[1]) < n_asked
+    return ((ours - theirs) * first).sum(1) / n_asked[:, 0].clamp(min=1)
+
+
+@EXERCISE.wrong(stage="padded rows", says="changed its input")
+def writes_over_the_padding(learner_logits, reference_logits, targets):
+    asked = targets != -100
+    targets[~asked] = 0
+    ours, theirs = (
+        _losses(z, targets, reduction="none") for z in (learner_logits, reference_logits)
+    )
+    return ((ours - theirs) * asked).sum(1) / asked.sum(1).clamp(min=1)
+
+
+@EXERCISE.wrong(stage="numbers of any size", says="a ceiling on the loss")
+def adds_a_small_number(learner_logits, reference_logits, targets):
+    ours, theirs = (
+        -(z.detach().float().softmax(-1) + 1e-9).log().gather(-1, targets.clamp(min=0)[..., None])
+        for z in (learner_logits, reference_logits)
+    )
+    asked = targets != -100
+    return ((ours - theirs)[..., 0] * asked).sum(1) / asked.sum(1).clamp(min=1)
 
 
 @EXERCISE.wrong(stage="padded rows", says="divided by the padded length")
@@ -127,3 +199,13 @@ def from_the_normaliser(learner_logits, reference_logits, targets):
     for sign, z in ((1, learner_logits.double()), (-1, reference_logits.double())):
         total = total + sign * (z.logsumexp(-1) - z.gather(-1, at)[..., 0])
     return ((total * asked).sum(1) / asked.sum(1).clamp(min=1)).float()
+
+
+@EXERCISE.right
+@torch.no_grad()
+def mean_of_what_is_a_number(learner_logits, reference_logits, targets):
+    ours, theirs = (
+        _losses(z, targets, reduction="none") for z in (learner_logits, reference_logits)
+    )
+    gap = (ours - theirs).masked_fill(targets == -100, torch.nan)
+    return gap.nanmean(1).nan_to_num(0.0)

@@ -1,10 +1,10 @@
 """Chapter 13, exercise 13.4: the bill of selection, and from how many saved steps on it pays."""
 
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
+from moe_teach.chapters.ch13_data_selection.bills import SLIPS, billed
 from moe_teach.judging.exercise import Exercise, require
 from moe_teach.judging.reasons import Why
 
@@ -48,65 +48,6 @@ def case(seed: int, *, n_runs: int = 1, scale: int = 1) -> dict[str, int]:
     return dict(zip(NAMES, (*found, n_steps, n_steps // 9, n_runs), strict=True))
 
 
-def billed(given: dict[str, int], slip: str = "") -> tuple[int, int | None]:
-    """Return the FLOPs of a step and the least number of saved steps; `slip` names a mistake."""
-    learner, reference, n_chosen, n_candidates, n_steps, reference_steps, n_runs = given.values()
-    plain = (1 if slip == "forward" else 3) * learner * n_chosen
-    looked_at = {"chosen": n_chosen, "rest": n_candidates - n_chosen}.get(slip, n_candidates)
-    asked = {
-        "no reference": learner,
-        "no learner": reference,
-        "backward": 3 * (learner + reference),
-    }
-    per_step = plain + looked_at * asked.get(slip, learner + reference)
-    if slip == "reuse":
-        per_step -= learner * n_chosen
-    before = {"free": 0, "once": 1}.get(slip, 3) * reference * n_chosen * reference_steps
-    before = before * n_candidates // n_chosen if slip == "super" else before
-    share = Fraction(before, 1 if slip == "unshared" else n_runs)
-    if slip == "floats":
-        return int(per_step), _saved(n_steps, float(n_steps * plain - share) / per_step, slip)
-    return per_step, _saved(n_steps, (n_steps * plain - share) / per_step, slip)
-
-
-def _saved(n_steps: int, bound: Fraction | float, slip: str) -> int | None:
-    """Return the saved steps: the run takes the largest whole number of steps below the bound."""
-    most = int(bound // 1)
-    if slip != "at most" and most == bound:
-        most -= 1
-    most += slip == "rounded"
-    return n_steps - most if most >= 1 or slip == "negative" else None
-
-
-_SLIPS = {
-    "forward": Why("Training was counted as one forward pass.",
-                   "The backward pass takes two more: 3 * learner_forward a row."),
-    "chosen": Why("Only the chosen rows were scored; but who is chosen is known after scoring.",
-                  "Each candidate is scored."),
-    "rest": Why("Only the rows that are not chosen were scored.",
-                "Each candidate is scored, the chosen ones too, and those are then learned from."),
-    "no reference": Why("The reference's scoring is missing.",
-                        "Both models read every candidate."),
-    "no learner": Why("The learner's scoring is missing.", "Both models read every candidate."),
-    "backward": Why("Scoring was counted as if it were training.",
-                    "A score needs the forward pass alone."),
-    "reuse": Why("The chosen rows' scoring was taken for the forward pass of their training.",
-                 "Scoring runs without a graph and in evaluation mode: training reads them again."),
-    "free": Why("The reference came for nothing.",
-                "It was trained: add its training, divided among the runs."),
-    "once": Why("The reference's training was counted as forward passes.",
-                "Three times `reference_forward` for every row it learned from."),
-    "super": Why("The reference's training was counted with all candidates.",
-                 "It learned from `n_chosen` rows in a step."),
-    "unshared": Why("This run alone paid for the reference.",
-                    "All runs share it: a part of 1 / n_runs."),
-    "at most": Why("As dear is not cheaper.", "The total must be less, not equal."),
-    "rounded": Why("One step more than the largest number that costs less.",
-                   "Of the steps the run may take, round down; of the saved ones, up."),
-    "negative": Why("A run of no steps learns nothing.", "`None` where not even 1 step is left."),
-    "floats": Why("A float has 53 bits, and this bill needs more.",
-                  "Whole numbers: multiply by `n_runs` and divide with `//`."),
-}  # fmt: skip
 _ELSE = Why(
     "The total is the steps times what each costs, and the run's part of the reference's training.",
     "Compare T * per_step + reference / n_runs with n_steps * 3 * learner_forward * n_chosen.",
@@ -124,8 +65,10 @@ def _checked(answer: Any, given: dict[str, int]) -> tuple[int, int | None]:
     require(
         type(got[0]) is int and (got[1] is None or type(got[1]) is int),
         "Both must be plain integers; the second may be None.",
-        cause="`/` gives a float.",
-        cure="`//`, with care which way it rounds.",
+        cause="`/` gives a float."
+        if any(isinstance(part, float) for part in got)
+        else "A number of torch or numpy has 64 bits, and a bill may have more.",
+        cure="Only plain integers, and `//`, with care which way it rounds.",
         got=got,
         example=given,
     )
@@ -143,21 +86,24 @@ def _demand(
 
     for given, expected, got in answers:
         if got[part] != expected[part]:
-            why = next((_SLIPS[slip] for slip in slips if explains(slip)), _ELSE)
+            why = next((SLIPS[slip] for slip in slips if explains(slip)), _ELSE)
             require(False, said, **why._asdict(), expected=expected, got=got, example=given)
 
 
 @EXERCISE.stage("a step")
 def _bill_step(answer: Any, seed: int) -> None:
     cases = [case(100 * seed + i) for i in range(6)]
-    slips = ("forward", "chosen", "rest", "no reference", "no learner", "backward", "reuse")
+    slips = (
+        "forward", "chosen", "rest", "no reference", "no learner", "backward", "reuse",
+        "all trained",
+    )  # fmt: skip
     _demand(answer, cases, "A step with selection costs another number.", slice(0, 1), slips)
 
 
 @EXERCISE.stage("one run")
 def _bill_run(answer: Any, seed: int) -> None:
     cases = [case(100 * seed + i) for i in range(20)]
-    slips = ("free", "once", "super", "rounded")
+    slips = ("free", "once", "super", "rounded", "by the learner", "super plain", "left")
     _demand(answer, cases, "With one run, another number of steps is right.", slice(1, 2), slips)
 
 
@@ -181,7 +127,7 @@ def _bill_equal(answer: Any, seed: int) -> None:
         before, left = int(rng.integers(1, 60)), 2 + 5 * int(rng.integers(0, 40)) * (n_runs == 3)
         cases.append(dict(zip(NAMES, (1, 1, 1, 1, before + left, before, 1), strict=True)))
     said = "Where both runs cost the same, or 1 FLOP decides, another number of steps is right."
-    _demand(answer, cases, said, slice(0, 2), ("at most",))
+    _demand(answer, cases, said, slice(0, 2), ("at most", "one"))
 
 
 @EXERCISE.stage("it never pays")
@@ -191,7 +137,7 @@ def _bill_never(answer: Any, seed: int) -> None:
         given = case(100 * seed + i) | {"n_steps": n_steps}
         cases.append(given | {"reference_steps": 0 if i == 1 else given["reference_steps"]})
     said = "Not even a run of one step would be cheaper here: the second must be None."
-    _demand(answer, cases, said, slice(0, 2), ("negative",))
+    _demand(answer, cases, said, slice(0, 2), ("negative", "zero", "no steps"))
 
 
 @EXERCISE.stage("large numbers")

@@ -2,7 +2,10 @@
 
 from fractions import Fraction
 
-from moe_teach.chapters.ch13_data_selection.steps_to_save import EXERCISE, NAMES, billed
+import torch
+
+from moe_teach.chapters.ch13_data_selection.bills import billed
+from moe_teach.chapters.ch13_data_selection.steps_to_save import EXERCISE, NAMES
 
 
 def _slipped(slip, *args, **kwargs):
@@ -90,6 +93,47 @@ def computes_in_floats(*args, **kwargs):
     return _slipped("floats", *args, **kwargs)
 
 
+@EXERCISE.wrong(stage="a step", says="A number of torch or numpy")
+def gives_a_tensor(*args, **kwargs):
+    per_step, saved = _slipped("", *args, **kwargs)
+    return torch.tensor(per_step), saved
+
+
+@EXERCISE.wrong(stage="a step", says="All candidates were learned from")
+def learns_from_everything(*args, **kwargs):
+    return _slipped("all trained", *args, **kwargs)
+
+
+@EXERCISE.wrong(stage="one run", says="with the learner's forward pass")
+def lets_the_learner_pay(*args, **kwargs):
+    return _slipped("by the learner", *args, **kwargs)
+
+
+@EXERCISE.wrong(stage="one run", says="charged for all candidates")
+def charges_the_plain_run_for_all(*args, **kwargs):
+    return _slipped("super plain", *args, **kwargs)
+
+
+@EXERCISE.wrong(stage="one run", says="not those that are saved")
+def gives_what_is_left(*args, **kwargs):
+    return _slipped("left", *args, **kwargs)
+
+
+@EXERCISE.wrong(stage="as dear", says="was turned away")
+def turns_one_step_away(*args, **kwargs):
+    return _slipped("one", *args, **kwargs)
+
+
+@EXERCISE.wrong(stage="it never pays", says="it always pays")
+def says_0_for_never(*args, **kwargs):
+    return _slipped("zero", *args, **kwargs)
+
+
+@EXERCISE.wrong(stage="it never pays", says="all steps would be saved")
+def saves_every_step(*args, **kwargs):
+    return _slipped("no steps", *args, **kwargs)
+
+
 @EXERCISE.right
 def by_halving(
     learner_forward,
@@ -121,3 +165,14 @@ def rounds_up(**given):
     saved = (n_steps * (per_step - 3 * learner * n_chosen) + share) / per_step
     least = int(saved) + 1
     return per_step, least if least < n_steps else None
+
+
+@EXERCISE.right
+def shares_the_reference_in_whole_flops(**given):
+    # T * per_step is a whole number, so what the division leaves over decides nothing.
+    learner, reference, n_chosen, n_candidates, n_steps, before, n_runs = given.values()
+    plain = 3 * learner * n_chosen
+    per_step = plain + n_candidates * (learner + reference)
+    share = 3 * reference * n_chosen * before // n_runs
+    most = (n_steps * plain - share - 1) // per_step
+    return per_step, n_steps - most if most >= 1 else None

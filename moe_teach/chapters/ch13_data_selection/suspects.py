@@ -16,13 +16,14 @@ from moe_teach.train.selector import row_losses
 
 FAULTS = ("left asleep", "twice", "awake", "history", "no step", "sign")
 N_CANDIDATES, N_CHOSEN, SCALE = 40, 8, 3.0
+Known = tuple[Batch, Float[Tensor, " B"]]  # candidates and the reference's losses of them
 
 
 class Suspect:
     """Draws rows by their learnability, with a fault or with none."""
 
-    def __init__(self, reference: nn.Module, fault: str, seed: int) -> None:
-        self.reference, self.fault, self.seed = reference, fault, seed
+    def __init__(self, reference: nn.Module, fault: str, seed: int, known: Known) -> None:
+        self.reference, self.fault, self.seed, self.known = reference, fault, seed, known
         self.drawn = torch.Generator().manual_seed(seed)
 
     def choose(
@@ -32,7 +33,10 @@ class Suspect:
         if self.fault == "left asleep":
             model.eval()
         losses = _losses_as_it_is if self.fault == "awake" else row_losses
-        scores = learnability(losses(model, candidates), row_losses(self.reference, candidates))
+        rows, theirs = self.known
+        if candidates is not rows:
+            theirs = row_losses(self.reference, candidates)
+        scores = learnability(losses(model, candidates), theirs)
         if self.fault == "sign":
             scores = -scores
         if self.fault == "no step":
@@ -58,10 +62,12 @@ def case(fault: str, seed: int) -> dict[str, Any]:
     if seed % 2:  # what is hard for the learner is harder still for the reference
         reference.table.data = 2.5 * model.table.data + 0.5 * reference.table.data
         model.eval()
+    candidates = Chain(seed).batch(N_CANDIDATES, 3)
+    known = candidates, row_losses(reference, candidates)  # it is asked for the same rows again
     return {
-        "make": lambda: Suspect(reference, fault, seed),
+        "make": lambda: Suspect(reference, fault, seed, known),
         "model": model,
         "reference": reference,
-        "candidates": Chain(seed).batch(N_CANDIDATES, 3),
+        "candidates": candidates,
         "n_chosen": N_CHOSEN,
     }

@@ -12,8 +12,10 @@ from torch import Tensor
 from moe_teach.checkpoint.hf_export import export_hf
 from moe_teach.config import AttentionConfig, ModelConfig, MoEConfig, RouterConfig
 from moe_teach.deploy.store.opening import opened_within
+from moe_teach.deploy.store.policies import Key
 from moe_teach.deploy.store.simulator import simulate
 from moe_teach.deploy.store.trace import Trace, drawn, record_trace
+from moe_teach.judging.elsewhere import ability
 from moe_teach.nn.model import Model
 from moe_teach.seeding import seeded
 
@@ -24,8 +26,44 @@ def unwatched(policy: Any) -> Any:
     """Give a policy's class without what watches its calls, for simulations that call it often."""
     if not isinstance(policy, type):
         return policy
+    if together := ability(policy, "together"):
+        return lambda *args: _Elsewhere(policy(*args), together)
     own = {name: inspect.unwrap(getattr(policy, name)) for name in ("__init__", "use", "worth")}
     return type(policy.__name__, (policy,), own)
+
+
+class _Elsewhere:
+    """A policy of another process, which is asked about all experts at once.
+
+    A simulation has tens of thousands of questions. So uses are told when the next worth is needed,
+    and the worth of everybody comes back with them: it stays until the next use.
+    """
+
+    def __init__(self, policy: Any, together: Callable[..., list[Any]]) -> None:
+        self._policy, self._together = policy, together
+        self.per_layer = policy.per_layer
+        self._numbers: dict[Key, int] = {}
+        self._new: list[Key] = []
+        self._uses: list[tuple[int, int]] = []
+        self._worths: list[Any] = []
+
+    def use(self, key: Key, step: int) -> None:
+        """Remember a use, to be told."""
+        self._uses.append((self._number(key), step))
+
+    def worth(self, key: Key) -> Any:
+        """Give the worth of an expert after all uses so far."""
+        number = self._number(key)
+        if self._uses or self._new:
+            new, uses, self._new, self._uses = self._new, self._uses, [], []
+            self._worths = self._together(self._policy, new, uses, "use", "worth")
+        return self._worths[number]
+
+    def _number(self, key: Key) -> int:
+        if key not in self._numbers:
+            self._numbers[key] = len(self._numbers)
+            self._new.append(key)
+        return self._numbers[key]
 
 
 def some_trace(seed: int, n_tokens: int) -> Trace:

@@ -71,6 +71,7 @@ ERNIE4_5_MOE = Layout(
             "blocks.{layer}.ffn.router.expert_bias",
             "model.layers.{layer}.mlp.moe_statics.e_score_correction_bias",
             ONE_ROW,
+            also="model.layers.{layer}.mlp.gate.moe_statics.e_score_correction_bias",
         ),
         *feed_forward(".shared_expert", ".shared_experts"),
         *feed_forward("", ""),

@@ -33,17 +33,32 @@ class Key:
 
 
 @dataclass(frozen=True)
+class Fused:
+    """One tensor with the matrices of all experts (E, n_parts * R, C), and which rows are meant.
+
+    So transformers 5 holds experts in memory, gate above up, and so files are that were written
+    as the memory is (by mergekit, or `save_pretrained(save_original_format=False)`).
+    """
+
+    name: str
+    part: int = 0
+    n_parts: int = 1
+
+
+@dataclass(frozen=True)
 class Rule:
     """Where a tensor of ours stands on disk.
 
     `{layer}` stands for the number of a layer, on both sides. A name of theirs with `{expert}`
     holds one expert's matrix, and ours all of them along its first axis. A rule applies to the
-    models that have a tensor of our name.
+    models that have a tensor of our name. `also` is where it stands in files that are as
+    transformers 5 has a model in memory; it is read and never written.
     """
 
     ours: str
     theirs: str
     change: Change = AS_IS
+    also: str | Fused | None = None
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from moe_teach.checkpoint.layouts.changes import AS_IS, Change
-from moe_teach.checkpoint.layouts.layout import Key, Rule
+from moe_teach.checkpoint.layouts.layout import Fused, Key, Rule
 from moe_teach.config import ModelConfig
 
 SIZES = (
@@ -83,13 +83,23 @@ def experts(
     place: str = "mlp", names: tuple[str, str, str] = ("gate_proj", "up_proj", "down_proj")
 ) -> tuple[Rule, ...]:
     """Give the names of the router and of the experts' matrices: gate, up, down."""
-    theirs = f"model.layers.{{layer}}.{place}"
-    matrices = zip(("w_gate", "w_up", "w_down"), names, strict=True)
+    theirs, in_memory = f"model.layers.{{layer}}.{place}", "model.layers.{layer}.mlp"
+    joined = f"{in_memory}.experts.gate_up_proj"
+    fused = (Fused(joined, 0, 2), Fused(joined, 1, 2), Fused(f"{in_memory}.experts.down_proj"))
+    router = "gate.weight"
     return (
-        Rule("blocks.{layer}.ffn.router.proj.weight", f"{theirs}.gate.weight"),
+        Rule(
+            "blocks.{layer}.ffn.router.proj.weight",
+            f"{theirs}.{router}",
+            also=f"{in_memory}.{router}",
+        ),
         *(
-            Rule(f"blocks.{{layer}}.ffn.experts.{w}", f"{theirs}.experts.{{expert}}.{name}.weight")
-            for w, name in matrices
+            Rule(
+                f"blocks.{{layer}}.ffn.experts.{w}",
+                f"{theirs}.experts.{{expert}}.{name}.weight",
+                also=also,
+            )
+            for w, name, also in zip(("w_gate", "w_up", "w_down"), names, fused, strict=True)
         ),
     )
 

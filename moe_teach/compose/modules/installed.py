@@ -6,7 +6,7 @@ own into the folder's `replaced/`, from where `remove` brings them back, bit for
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,36 +15,23 @@ import torch
 from moe_teach.checkpoint import store
 from moe_teach.checkpoint.model_tensors import named_tensors
 from moe_teach.checkpoint.native import load_model
-from moe_teach.compose.modules.manifest import Manifest, Place, manifest_from
+from moe_teach.compose.modules.listing import (
+    LIST,
+    Installed,
+    demand_on_top,
+    entries_of,
+    entry_named,
+)
+from moe_teach.compose.modules.manifest import Place
 from moe_teach.compose.modules.module_file import SUFFIX, ExpertModule, read_module, write_module
-from moe_teach.compose.modules.packing import pack
+from moe_teach.compose.modules.packing import pack, sizes
 from moe_teach.compose.modules.trunk import trunk_digest
 from moe_teach.compose.slots import ExpertSlot, read_expert, write_expert
 from moe_teach.config import refuse
-from moe_teach.files import taking_turns
+from moe_teach.files import alone_in
 from moe_teach.nn.model import Model
 
-_LIST = "modules"
 _REPLACED = "replaced"
-
-
-@dataclass(frozen=True)
-class Installed:
-    """One line of the list: the module's label with the places it took, its digest, and the file
-    that keeps what stood there before.
-    """
-
-    manifest: Manifest
-    digest: str
-    replaced: str
-
-    def as_table(self) -> dict[str, Any]:
-        """Return plain JSON values."""
-        return {
-            "manifest": self.manifest.as_table(),
-            "digest": self.digest,
-            "replaced": self.replaced,
-        }
 
 
 def list_modules(folder: Path | str) -> tuple[Installed, ...]:
@@ -56,7 +43,7 @@ def list_modules(folder: Path | str) -> tuple[Installed, ...]:
     """
     _demand_own(Path(folder))
     with store.reading(folder) as (_, meta):
-        return _listed(meta, Path(folder))
+        return entries_of(meta, Path(folder))
 
 
 def install(folder: Path | str, file: Path | str, expert: int | None = None) -> Installed:
@@ -76,16 +63,17 @@ def install(folder: Path | str, file: Path | str, expert: int | None = None) -> 
     _demand_own(folder)
     if expert is not None:
         module = _moved(module, expert)
-    with taking_turns("modules"):
+    with alone_in(folder):
         model, meta = load_model(folder).model, _meta(folder)
-        listed = _listed(meta, folder)
+        listed = entries_of(meta, folder)
         fits(model, module)
+        _demand_finite(module)
         refuse(
             any(one.manifest.name == module.manifest.name for one in listed),
             f"A module called {module.manifest.name} is installed in {folder} already: remove it "
             "first.",
         )
-        before = pack(model, module.manifest.places, f"before-{module.manifest.name}")
+        before = pack(model, module.manifest.places, f"before-{module.manifest.name}"[:64])
         entry = Installed(module.manifest, module.digest, f"{before.digest[:16]}{SUFFIX}")
         write_module(before, folder / _REPLACED / entry.replaced)
         _write(model, module)
@@ -108,18 +96,20 @@ def remove(folder: Path | str, name: str, *, force: bool = False) -> Installed:
     """
     folder = Path(folder)
     _demand_own(folder)
-    with taking_turns("modules"):
+    with alone_in(folder):
         model, meta = load_model(folder).model, _meta(folder)
-        listed = _listed(meta, folder)
-        entry = _named(listed, name, folder)
-        _demand_on_top(listed, entry)
+        listed = entries_of(meta, folder)
+        entry = entry_named(listed, name, folder)
+        demand_on_top(listed, entry)
         here = {place: read_expert(model, *place) for place in entry.manifest.where()}
         refuse(
             not force and ExpertModule(entry.manifest, here).digest != entry.digest,
             f"The experts of {name} were changed after they were installed, and removing it would "
             "lose that: pack them first, or say that they may be lost (--force).",
         )
-        put_in(model, read_module(folder / _REPLACED / entry.replaced))
+        before = read_module(folder / _REPLACED / entry.replaced)
+        fits(model, before)
+        _write(model, before)
         _save(folder, model, meta, tuple(one for one in listed if one is not entry))
     return entry
 
@@ -131,6 +121,7 @@ def put_in(model: Model, module: ExpertModule) -> None:
         ValueError: the module does not fit; then nothing was written.
     """
     fits(model, module)
+    _demand_finite(module)
     _write(model, module)
 
 
@@ -143,8 +134,8 @@ def fits(model: Model, module: ExpertModule) -> None:
     """Refuse a module that a model cannot take.
 
     Raises:
-        ValueError: it was trained beside another trunk, its shapes or dtype are others, or it
-            holds numbers that are not finite.
+        ValueError: it was trained beside another trunk, its shapes or dtype are others, or its
+            label says what is not so.
     """
     manifest, trunk = module.manifest, trunk_digest(model)
     refuse(
@@ -153,6 +144,13 @@ def fits(model: Model, module: ExpertModule) -> None:
         f"{manifest.trunk[:12]}, this model's with {trunk[:12]}), and means nothing here: its "
         "experts read what other layers wrote. Train it again beside this model.",
     )
+    for name, size in sizes(model).items():
+        said = getattr(manifest, name)
+        refuse(
+            said != size,
+            f"The label of {manifest.name} says {name} = {said!r}, and it is {size!r} in the model "
+            "whose trunk it names: the label is wrong. Get the file again, or do without it.",
+        )
     for place, slot in module.slots.items():
         _demand_same_shapes(read_expert(model, *place), slot, f"{manifest.name}, {place}")
 
@@ -168,8 +166,16 @@ def _demand_same_shapes(there: ExpertSlot, brought: ExpertSlot, what: str) -> No
             f"{_shape(wanted.get(name))}. A module fits a model of its own widths, activation and "
             "dtype only."
         )
-    broken = [name for name, t in brought.tensors().items() if not torch.isfinite(t).all()]
-    refuse(bool(broken), f"{what}: {', '.join(broken)} holds numbers that are not finite.")
+
+
+def _demand_finite(module: ExpertModule) -> None:
+    for place, slot in module.slots.items():
+        broken = [name for name, t in slot.tensors().items() if not torch.isfinite(t).all()]
+        refuse(
+            bool(broken),
+            f"{module.manifest.name}, {place}: {', '.join(broken)} holds numbers that are not "
+            "finite.",
+        )
 
 
 def _shape(said: tuple[tuple[int, ...], torch.dtype] | None) -> str:
@@ -188,6 +194,8 @@ def _demand_own(folder: Path) -> None:
         f"{folder} is a released checkpoint, and modules go into the course's own form: "
         f"`moe-teach import {folder} --to FOLDER` makes one.",
     )
+    if not store.exists(folder):
+        raise FileNotFoundError(f"There is no latest checkpoint in {folder}.")
 
 
 def _meta(folder: Path) -> dict[str, Any]:
@@ -195,39 +203,13 @@ def _meta(folder: Path) -> dict[str, Any]:
         return meta
 
 
-def _listed(meta: Mapping[str, Any], folder: Path) -> tuple[Installed, ...]:
-    return tuple(
-        Installed(manifest_from(one["manifest"], str(folder)), one["digest"], one["replaced"])
-        for one in meta.get(_LIST, ())
-    )
-
-
-def _named(listed: Sequence[Installed], name: str, folder: Path) -> Installed:
-    for entry in listed:
-        if entry.manifest.name == name:
-            return entry
-    names = ", ".join(one.manifest.name for one in listed)
-    there = f"there is {names}" if listed else "nothing is installed there"
-    raise ValueError(f"No module called {name} is installed in {folder}: {there}.")
-
-
-def _demand_on_top(listed: Sequence[Installed], entry: Installed) -> None:
-    later = listed[listed.index(entry) + 1 :]
-    on_top = [
-        one.manifest.name for one in later if set(one.manifest.places) & set(entry.manifest.places)
-    ]
-    refuse(
-        bool(on_top),
-        f"{', '.join(on_top)} was installed over {entry.manifest.name}: remove that first.",
-    )
-
-
 def _save(folder: Path, model: Model, meta: Mapping[str, Any], listed: Sequence[Installed]) -> None:
     store.save(
-        folder, dict(named_tensors(model)), {**meta, _LIST: [one.as_table() for one in listed]}
+        folder, dict(named_tensors(model)), {**meta, LIST: [one.as_table() for one in listed]}
     )
     # What the checkpoint before this one needs is kept with it, and so for one step longer.
-    needed = {one.replaced for one in (*listed, *_listed(meta, folder))}
-    for file in (folder / _REPLACED).glob(f"*{SUFFIX}"):
+    needed = {one.replaced for one in (*listed, *entries_of(meta, folder))}
+    kept = folder / _REPLACED
+    for file in [*kept.glob(f"*{SUFFIX}"), *kept.glob(".*.tmp")]:  # and what a kill left behind
         if file.name not in needed:
             file.unlink(missing_ok=True)

@@ -1,6 +1,8 @@
 """What a module says of itself: whose expert it is, what for, on which terms, and what it did."""
 
+import math
 import re
+import unicodedata
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -35,6 +37,11 @@ def read_place(said: str) -> Place:
     return Place(int(layer), int(expert))
 
 
+def _is_plain(sign: str) -> bool:
+    """Say whether a sign is shown, and does nothing else to what shows it."""
+    return sign.isprintable() or unicodedata.category(sign) == "Zs" or sign == "\u200d"
+
+
 @dataclass(frozen=True)
 class Measured:
     """Nats per token on one kind of text without a module and with it, and on how many tokens."""
@@ -43,6 +50,13 @@ class Measured:
     before: float
     after: float
     n_tokens: int
+
+    def __post_init__(self) -> None:
+        refuse(
+            not (math.isfinite(self.before) and math.isfinite(self.after)) or self.n_tokens < 1,
+            f"On {self.domain!r} {self.before} and {self.after} nats were measured on "
+            f"{self.n_tokens} tokens: that is no measurement.",
+        )
 
     @property
     def gain(self) -> float:
@@ -76,9 +90,17 @@ class Manifest:
     def __post_init__(self) -> None:
         refuse(
             _NAME.fullmatch(self.name) is None,
-            f"A module's name is a word of letters, digits, dots, dashes and underscores, at most "
-            f"64 of them, because files and commands use it; {self.name!r} is none.",
+            f"A module's name is a word of letters from a to z, digits, dots, dashes and "
+            f"underscores, at most 64 of them, because files and commands use it; {self.name!r} is "
+            "none.",
         )
+        texts = (self.activation, self.dtype, self.domain, self.licence, self.note)
+        for text in (*texts, *(one.domain for one in self.measured)):
+            refuse(
+                not all(map(_is_plain, text)),
+                f"A label is shown on terminals and pages, and {text[:60]!r} has signs that are "
+                "no text: it is one line of letters, digits, signs and spaces.",
+            )
         layers = [layer for layer, _ in self.places]
         refuse(
             not layers or sorted(set(layers)) != layers,
@@ -106,8 +128,13 @@ def manifest_from(table: dict[str, Any], where: str) -> Manifest:
     said = dict(table)
     schema = said.pop("schema", None)
     refuse(
-        not isinstance(schema, int) or schema > SCHEMA,
-        f"{where} is a module of form {schema}, and this version of the course reads form "
+        schema not in range(1, SCHEMA + 1),
+        f"{where} is a module of form {schema!r}, and this version of the course reads form "
         f"{SCHEMA}: install the newest version to read it.",
+    )
+    places = said.get("places")
+    refuse(
+        isinstance(places, list) and any(isinstance(p, list) and len(p) != 2 for p in places),
+        f"{where}: a place is a layer and an expert, and its places are {places!r}.",
     )
     return build(Manifest, said, where)

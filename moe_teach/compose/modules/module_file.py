@@ -89,7 +89,7 @@ def _label(reader: Reader, file: Path) -> tuple[Manifest, str]:
     )
     try:
         table = json.loads(said[_LABEL])
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         table = None
     refuse(not isinstance(table, dict), f"The label of {file} cannot be read: get the file again.")
     return manifest_from(table, str(file)), said[_DIGEST]
@@ -112,6 +112,8 @@ def _slots(
         own = {name.removeprefix(front): t for name, t in tensors.items() if name.startswith(front)}
         refuse(not own, f"{file} says that it holds {place}, but there is no tensor of that layer.")
         slots[place] = ExpertSlot.of(own)
+    strange = sorted(tensors.keys() - _tensors(slots).keys())
+    refuse(bool(strange), f"{file} holds {strange[:1]}, of which its label says nothing.")
     return slots
 
 

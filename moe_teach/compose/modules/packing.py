@@ -43,7 +43,7 @@ def pack(
         name=name,
         trunk=trunk_digest(model),
         places=tuple(tuple(place) for place in where),
-        **_sizes(model),
+        **sizes(model),
         domain=domain,
         licence=licence,
         note=note,
@@ -52,7 +52,8 @@ def pack(
     return ExpertModule(manifest, slots)
 
 
-def _sizes(model: Model) -> dict[str, Any]:
+def sizes(model: Model) -> dict[str, Any]:
+    """Return what a label says of the model that its module fits."""
     moe = model.config.moe
     return {
         "d_model": model.config.d_model,

@@ -10,6 +10,7 @@ from moe_teach.course.grading import classes
 from moe_teach.course.grading.ends import Ended
 from moe_teach.course.grading.host import Worker
 from moe_teach.course.grading.lending import Lending
+from moe_teach.course.grading.worker import sparse
 from moe_teach.course.grading.worker.peer import Peer
 from moe_teach.course.grading.worker.wire import HungUp, Nonsense
 from moe_teach.judging.elsewhere import told_of
@@ -99,6 +100,10 @@ class _Watched(Peer):
             return super().ask(verb, *body)
         except HungUp:
             raise worker.death() from None
+        except sparse.NotTold:  # ours, and no fault of the answer
+            worker.end()
+            said = f"This system does not tell which memory the check of {worker.name} has touched."
+            raise Ended("ungraded", said) from None
         except Nonsense as nonsense:
             worker.end()
             raise Ended(

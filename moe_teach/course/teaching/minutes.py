@@ -80,8 +80,8 @@ def _reading(page: Path) -> int:
 
 def filled(root: Path, text: str) -> str:
     """Fill in the minutes of every table of a page, and the table of chapters between its marks."""
-    marks = re.compile(r"(<!-- minutes -->\n).*?(\n<!-- end -->)", re.S)
-    text = marks.sub(lambda found: found[1] + table(root) + found[2], text)
+    marks = re.compile(r"(<!-- minutes -->\n).*?(<!-- end -->)", re.S)
+    text = marks.sub(lambda found: f"{found[1]}{table(root)}\n{found[2]}", text)
     lines, header = [], []
     for line in text.splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")] if line[:1] == "|" else []

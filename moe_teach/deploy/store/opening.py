@@ -9,14 +9,14 @@ from torch import Tensor
 
 from moe_teach.checkpoint.hf_import import import_hf, weight_files
 from moe_teach.checkpoint.layouts import layout_named
-from moe_teach.checkpoint.layouts.names import places_of
+from moe_teach.checkpoint.layouts.names import Window, places_of
 from moe_teach.checkpoint.opened import Opened
 from moe_teach.deploy.store.expert_places import StoredExpert
 from moe_teach.deploy.store.expert_store import ExpertStore
 from moe_teach.deploy.store.foresight import Foresight
 from moe_teach.deploy.store.policies import LFRU, Key, Policy
 from moe_teach.deploy.store.stored_experts import StoredExperts
-from moe_teach.deploy.store.tensor_places import TensorFile
+from moe_teach.deploy.store.tensor_places import Place, TensorFile
 from moe_teach.nn.model import Model
 from moe_teach.nn.moe import MoE
 
@@ -80,8 +80,10 @@ def find_experts(model: Model, layout: str, files: list[TensorFile]) -> dict[Key
         ]
         places = places_of(layout_named(layout), named)
         for expert in range(named[0][1][0]):
-            matrices = {p.ours.removeprefix(prefix): where[p.theirs[expert]] for p in places}
-            experts[Key(layer, expert)] = StoredExpert.of(matrices)
+            windows = {p.ours.removeprefix(prefix): p.windows(where)[expert] for p in places}
+            experts[Key(layer, expert)] = StoredExpert.of(
+                {matrix: _found(window, *where[window.name]) for matrix, window in windows.items()}
+            )
     return experts
 
 
@@ -100,6 +102,11 @@ def put_store_into(model: Model, store: ExpertStore) -> None:
             gates_on=old.gates_on,
             n_identity_experts=old.n_identity_experts,
         ).train(old.training)
+
+
+def _found(window: Window, file: TensorFile, place: Place) -> tuple[TensorFile, Place]:
+    """Find what a window shows: of a tensor of all experts, the rows of one."""
+    return (file, place) if window.rows is None else (file, place.rows(*window.rows))
 
 
 def _moe_blocks(model: Model) -> list[tuple[int, torch.nn.Module]]:

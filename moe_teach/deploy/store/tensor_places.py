@@ -12,7 +12,7 @@ import hashlib
 import json
 import mmap
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -50,6 +50,14 @@ class Place:
     def end(self) -> int:
         """The first byte after it."""
         return self.begin + self.n_bytes
+
+    def rows(self, index: int, first: int, last: int) -> "Place":
+        """Find neighbouring rows of one matrix of a stack of them; `last` is the one after."""
+        n_matrices, n_rows, n_columns = self.shape
+        row = self.n_bytes // (n_matrices * n_rows)
+        begin = self.begin + (index * n_rows + first) * row
+        shape = (last - first, n_columns)
+        return replace(self, shape=shape, begin=begin, n_bytes=(last - first) * row)
 
 
 class TensorFile:

@@ -21,10 +21,26 @@ def test_a_story_holds_the_routes_losses_and_references_of_its_models() -> None:
     records = tuple(record_routes(one, [batch], DOMAINS) for one in (model, begun))
     texts = dict(zip(DOMAINS, drawn[:4, :8], strict=True))
 
-    story = story_of(model, begun, ByteTokenizer(), texts, records, {"trained": [0.1] * 4})
+    old, new = (chr(texts["english"][place]) for place in (2, 5))
+    assert old != new
+    given = (ByteTokenizer(), texts, records, {"trained": [0.1] * 4}, {"english": (old, new)})
+
+    story = story_of(model, begun, *given)
 
     told = {text.name: text for text in story.texts}
-    assert set(told) == {*DOMAINS, *PAIR}
+    twin = f"english, “{new}” for “{old}”"
+    assert set(told) == {*DOMAINS, *PAIR, twin}
+    assert ("english", twin) in story.pairs
+    assert told[twin].domain == "english"
+    other = [
+        place for place in range(8) if told[twin].tokens[place] != told["english"].tokens[place]
+    ]
+    assert other == [told["english"].tokens.index(old)]
+    assert told[twin].tokens[other[0]] == new
+    paths = [torch.as_tensor(told[name].routes.expert_ids) for name in ("english", twin)]
+    assert torch.equal(*(path[: other[0]] for path in paths)), (
+        "before the change nothing can differ"
+    )
     ids = drawn[1:2, :8]
     with torch.no_grad():
         output = model(ids)
@@ -43,3 +59,6 @@ def test_a_story_holds_the_routes_losses_and_references_of_its_models() -> None:
         0 <= low <= high <= 1 for low, high in zip(reference.low, reference.high, strict=True)
     )
     assert "english" in RouteExplorer.of(story, text="english").words()
+    both = RouteExplorer.of(story, text="english", second=twin)
+    assert f"From where “{twin}” differs on" in both.words()
+    assert [0 <= share <= 1 for share in both.divergence()] == [True] * 4

@@ -1,6 +1,7 @@
 """All files of the site's source, made in memory and written where they differ."""
 
 import re
+import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from moe_teach.course.authoring.site.reference import reference_pages
 
 FRONT = "docs/site/pages"  # the pages that are written for the site alone, at its top
 TERMS = "docs/terms.md"
+TAUGHT = "docs/site/taught.toml"  # where each term is explained
 STATIC = "_static"
 _MARK = re.compile(r"^<!-- (\w+)(?:: (\w+))? -->$", re.MULTILINE)
 
@@ -32,7 +34,8 @@ def site_files(root: Path) -> dict[str, bytes]:
         static |= shared
     for file in plain:
         texts[file] = links.mend((root / file).read_text(encoding="utf-8"), file)
-    texts[TERMS] = glossary_page(texts[TERMS], [page for page, _ in notebooks.values()])
+    taught = tomllib.loads((root / TAUGHT).read_text(encoding="utf-8"))
+    texts[TERMS] = glossary_page(texts[TERMS], [page for page, _ in notebooks.values()], taught)
     texts["results/README.md"] += "\n" + toctree(
         [(_title(root, file), file) for file in plain if _is_result(file)], hidden=True
     )

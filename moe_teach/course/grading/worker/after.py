@@ -18,6 +18,7 @@ class Before:
         self._body, self._given = body, given
         self._shape = _shape(body)
         self._flags = [tensor.requires_grad for tensor in given.tensors]
+        self._grads = [None if one.grad is None else one.grad.clone() for one in given.leaves]
 
     def changes(self, writer: Any) -> dict[str, Any]:
         """Write down what is different now."""
@@ -28,9 +29,13 @@ class Before:
         flags = [tensor.requires_grad for tensor in given.tensors]
         if flags != self._flags:
             changed["flags"] = flags
-        grads = [(i, leaf.grad) for i, leaf in enumerate(given.leaves) if leaf.grad is not None]
-        if grads:
-            changed["grads"] = [[i, writer.put(grad)] for i, grad in grads]
+        both = list(zip(self._grads, (leaf.grad for leaf in given.leaves), strict=True))
+        new = [(i, now) for i, (then, now) in enumerate(both) if then is None and now is not None]
+        if new:
+            changed["grads"] = [[i, writer.put(grad)] for i, grad in new]
+        other = [(i, now) for i, (then, now) in enumerate(both) if _is_another(then, now)]
+        if other:
+            changed["other grads"] = [[i, writer.put(grad)] for i, grad in other]
         moved = [(h, g) for h, g, state in given.generators if not g.get_state().equal(state)]
         if moved:
             changed["generators"] = [[h, writer.put(g.get_state())] for h, g in moved]
@@ -49,6 +54,8 @@ def apply(changed: dict[str, Any], reader: Any, asked: Any, body: list[Any], thi
             tensor.requires_grad_(bool(flag))
     for i, tree in changed.get("grads", ()):
         _add_gradient(asked.tensors[i], reader.get(tree))
+    for i, tree in changed.get("other grads", ()):
+        asked.tensors[i].grad = reader.get(tree)
     for handle, tree in changed.get("generators", ()):
         generator = things.lent[handle]
         if type(generator) is not torch.Generator:
@@ -56,6 +63,11 @@ def apply(changed: dict[str, Any], reader: Any, asked: Any, body: list[Any], thi
         generator.set_state(reader.get(tree))
     if "body" in changed:
         _make_alike(body, reader.get(changed["body"]))
+
+
+def _is_another(then: torch.Tensor | None, now: torch.Tensor | None) -> bool:
+    """Tell whether a gradient that came along was taken away or has other numbers now."""
+    return then is not None and (now is None or not torch.equal(then, now))
 
 
 def _add_gradient(tensor: torch.Tensor, grad: torch.Tensor) -> None:

@@ -28,6 +28,7 @@ class Modules:
     def __init__(self) -> None:
         self.peer: Any = None
         self.mirrors: dict[int, Mirror] = {}
+        self.subjects: dict[int, list[Any]] = {}  # by object, what it is asked about often
         self._named: dict[int, tuple[int, str, Any]] = {}
         self._sent: dict[int, Any] = {}
 

@@ -68,6 +68,9 @@ class Distant:
     def __bool__(self) -> bool:
         return True
 
+    def __deepcopy__(self, memo: Any) -> "Distant":
+        return self  # who owns the object copies it, and puts the copy in this one's place
+
     def __len__(self) -> int:
         return self._ask("length")
 
@@ -79,6 +82,11 @@ class Distant:
         if not found:
             raise StopIteration
         return value
+
+    @staticmethod
+    def elsewhere_together(made: "Distant", *body: Any) -> Any:
+        """Have many calls of two methods made in one go (see `ability`)."""
+        return made._ask("together", *body)
 
     def _ask(self, what: str, *body: Any) -> Any:
         peer, number = object.__getattribute__(self, "_line")
@@ -109,7 +117,20 @@ def do(things: Any, what: str, number: int, *body: Any) -> Any:
         return iter(thing)
     if what == "next":
         return _next(thing)
+    if what == "together":
+        return _together(thing, things.subjects.setdefault(number, []), *body)
     raise LookupError(what)
+
+
+def _together(
+    thing: Any, subjects: list[Any], new: list[Any], told: list[Any], tell: str, ask: str
+) -> list[Any]:
+    """Tell an object several things, then ask it about every subject that ever came up."""
+    subjects += new
+    for number, *rest in told:
+        getattr(thing, open_name(tell))(subjects[number], *rest)
+    question = getattr(thing, open_name(ask))
+    return [question(subject) for subject in subjects]
 
 
 def _next(thing: Any) -> tuple[bool, Any]:

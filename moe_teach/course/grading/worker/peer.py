@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from moe_teach.course.grading.worker import after, errors, graphs, tensors
+from moe_teach.course.grading.worker import after, errors, graphs, lives, tensors
 from moe_teach.course.grading.worker.values import Reader, Writer
 from moe_teach.course.grading.worker.wire import Channel, HungUp, Nonsense
 from moe_teach.judging.elsewhere import Gone
@@ -30,17 +30,19 @@ class Peer:
         self.answer_file = ""
         self._serving = serving
         self.graphs = graphs.Graphs()
+        self._held, self._taken = lives.Held(), lives.Taken()
         self._dropped: list[int] = []
         self._raised: dict[int, BaseException] = {}
 
     def ask(self, verb: str, *body: Any) -> Any:
         """Have the other side do something, and give what comes of it or raise its error."""
-        packing = tensors.Packing()
+        packing = tensors.Packing(takes_grads=not self.trusts)
         tree = Writer(packing, self._out(is_reply=False)).put(list(body))
         dropped, self._dropped = self._dropped, []
         modes = [torch.is_grad_enabled(), torch.is_inference_mode_enabled()]
         message = {"ask": verb, "body": tree, "modes": modes, "drop": dropped}
         message["news"] = self.things.flushed(Writer(packing, self._out(is_reply=False)))
+        message["gone"] = self._taken.gone()
         if not self.trusts:  # who draws without a generator draws what it would draw here
             message["luck"] = packing.blob(torch.get_rng_state().numpy().tobytes())
         self._send(message, packing)
@@ -72,6 +74,7 @@ class Peer:
 
     def _serve(self, message: dict[str, Any], blobs: list[bytearray]) -> None:
         self.graphs.drop(message["drop"])
+        self._held.drop(message["gone"])
         given = self._opened(message, blobs, None, takes_gradients=True)
         reader = Reader(given, None, blobs, self.things.read)
         self.things.heed(message["news"], reader)
@@ -96,6 +99,8 @@ class Peer:
         tree["news"] = self.things.flushed(Writer(packing, self._out(is_reply=True)))
         tree["drew"] = luck is not None and not torch.equal(luck, torch.get_rng_state())
         self._keep_graph(tree, packing, given)
+        if not self.trusts:
+            self._held.give(packing.given.tensors)
         self._send(tree, packing)
 
     def _written(self, packing: Any, value: Any) -> Any:
@@ -135,6 +140,8 @@ class Peer:
         self, message: Any, blobs: Any, asked: Any, body: list[Any]
     ) -> tuple[bool, Any]:
         given = self._opened(message, blobs, asked, takes_gradients=False)
+        if self.trusts:
+            self._taken.take(given.tensors)
         if "graph" in message:
             graphs.connect(self, message["graph"], given, asked, self.graphs.lent)
         reader = Reader(given, asked, blobs, self.things.read)

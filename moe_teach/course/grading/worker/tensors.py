@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from moe_teach.course.grading.worker import sparse
 from moe_teach.course.grading.worker.wire import MAX_BYTES, Nonsense
 
 DTYPES = {
@@ -17,7 +18,6 @@ DTYPES = {
     if isinstance(kind, torch.dtype)
     and not str(kind).startswith(("torch.q", "torch.bits", "torch.float4"))
 }
-VAST = 2**28  # memory of which only the addresses count
 _MAX_TENSORS, _MAX_DIMS = 4096, 16
 
 
@@ -53,7 +53,8 @@ class Given:
 class Packing:
     """Collects the tensors of a message that is being written."""
 
-    def __init__(self, answered: Given | None = None) -> None:
+    def __init__(self, answered: Given | None = None, *, takes_grads: bool = False) -> None:
+        self.takes_grads = takes_grads  # what a leaf has in its `.grad` travels with it
         self.given = Given()
         self.entries: list[Any] = []
         self.memory: list[Any] = []
@@ -77,7 +78,9 @@ class Packing:
             flags = [tensor.requires_grad, tensor.is_leaf, isinstance(tensor, nn.Parameter)]
             plain = tensor.resolve_conj().resolve_neg().detach()
             layout = [list(plain.shape), list(plain.stride()), plain.storage_offset()]
-            self.entries.append([kind, *layout, self._storage(plain, tensor), *flags])
+            grad = tensor.grad if self.takes_grads and tensor.is_leaf else None
+            at = None if grad is None else self.tensor(grad)[1]  # its entry comes first
+            self.entries.append([kind, *layout, self._storage(plain, tensor), *flags, at])
             self._seen[id(tensor)] = len(self.given.tensors)
             self.given.tensors.append(tensor)
         return ["T", self._seen[id(tensor)]]
@@ -93,8 +96,9 @@ class Packing:
         content = None
         if shared is not None:
             self.memory.append(["same", shared])
-        elif storage.nbytes() > VAST:
-            self.memory.append(["vast", storage.nbytes()])
+        elif sparse.is_vast(storage):
+            pages = [[at, self.blob(page)] for at, page in sparse.touched(storage)]
+            self.memory.append(["vast", [storage.nbytes(), pages]])
         else:
             content = bytes_of(storage)
             self.memory.append(["blob", self.blob(content)])
@@ -121,12 +125,15 @@ def opened(
             given.storages.append(asked.storages[value])
             given.sent.append(None)
         elif kind == "vast" and is_trusted:
-            given.storages.append(_vast(value))
+            n_bytes, pages = value
+            given.storages.append(sparse.filled(n_bytes, [(at, blobs[i]) for at, i in pages]))
             given.sent.append(None)
         else:
             raise Nonsense("memory of an unknown kind")
     for entry in entries:
-        leaf = _tensor(entry, given.storages)
+        leaf = _tensor(entry[:-1], given.storages)
+        if is_trusted and entry[-1] is not None:
+            leaf.grad = given.tensors[entry[-1]]
         given.leaves.append(leaf)
         given.tensors.append(_grown(leaf, is_leaf=bool(entry[6])) if takes_gradients else leaf)
     return given
@@ -188,9 +195,3 @@ def put_back(storage: Any, content: bytearray) -> None:
     if content:
         into = torch.empty(0, dtype=torch.uint8).set_(storage)
         into.copy_(torch.frombuffer(content, dtype=torch.uint8))
-
-
-def _vast(n_bytes: int) -> Any:
-    from moe_teach.analysis.kernel_watch import vast
-
-    return vast((n_bytes,), dtype=torch.uint8).untyped_storage()

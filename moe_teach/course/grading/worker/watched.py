@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from moe_teach.course.grading.worker import sparse
+
 
 def launched(work: Any, tensors: dict[str, Any], adopt: bool, poison: bool) -> Any:
     """Do what launches kernels under the watcher; give its result, and what was seen."""
@@ -52,6 +54,7 @@ def _told(recorder: Any, known: set[str]) -> dict[str, Any]:
             for c in recorder.collisions
         ],
         "notes": list(recorder.notes),
+        "stored": sparse.stored(recorder, known),
     }
 
 
@@ -77,6 +80,7 @@ def heard(recorder: Any, told: Any) -> None:
         at += count
     for program, buffer, several in told["collisions"]:
         recorder.collisions.append(Collision(first + program, buffer, several))
+    sparse.store(recorder, told["stored"])
     recorder.notes += [replace(note, program=first + note.program) for note in told["notes"]]
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from moe_teach.compose.pruning import resized
 from moe_teach.compose.slots import (
     ExpertSlot,
-    layers_with_experts,
+    demand_every_layer,
     moe_of,
     read_expert,
     write_expert,
@@ -69,8 +69,8 @@ def merge_experts(
         ValueError: a layer is missing, an expert is in no group or in two, numbers of groups
             differ, a group has no weight, or the routers cannot lose experts.
     """
-    layers = layers_with_experts(model)
-    _demand_groups(model, groups, layers)
+    layers = demand_every_layer(model, groups, "groups")
+    _demand_groups(model, groups)
     smaller = resized(model, len(groups[layers[0]]))
     for layer in layers:
         for place, group in enumerate(groups[layer]):
@@ -99,18 +99,7 @@ def _mean(tensors: list[Tensor], shares: list[float]) -> Tensor:
     return (first + torch.stack(moved).sum(0)).to(tensors[0].dtype)
 
 
-def _demand_groups(model: Model, groups: Mapping[int, Groups], layers: tuple[int, ...]) -> None:
-    refuse(not layers, "This model has no experts: its layers are all dense.")
-    refuse(
-        tuple(sorted(groups)) != layers,
-        f"Groups are named for layers {sorted(groups)}, and the layers with experts are "
-        f"{list(layers)}: name all of them.",
-    )
-    refuse(
-        len({len(of_layer) for of_layer in groups.values()}) > 1,
-        "A model has one number of experts, so each layer must have equally many groups; here "
-        f"they are {[len(groups[layer]) for layer in layers]}.",
-    )
+def _demand_groups(model: Model, groups: Mapping[int, Groups]) -> None:
     for layer, of_layer in groups.items():
         n_experts = len(moe_of(model, layer).experts.w_up)
         named = sorted(expert for group in of_layer for expert in group)

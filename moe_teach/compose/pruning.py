@@ -7,8 +7,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from moe_teach.compose.relevance import Experts, expert_relevance
+from moe_teach.compose.relevance import Experts, by_layer, expert_relevance
 from moe_teach.compose.slots import (
+    demand_every_layer,
+    demand_numbers,
     is_of_one_expert,
     layers_with_experts,
     moe_of,
@@ -65,18 +67,13 @@ def best_experts(
     Raises:
         ValueError: there are not so many experts, or not as many layers as rows.
     """
-    n_layers, n_experts = scores.shape
-    numbers = range(n_layers) if layers is None else layers
-    refuse(
-        len(numbers) != n_layers,
-        f"{len(numbers)} layers are named for {n_layers} rows of scores: name each of them.",
-    )
+    n_experts = scores.shape[1]
     refuse(
         not 1 <= n_kept <= n_experts,
         f"Of {n_experts} experts, 1 to {n_experts} can be kept, and not {n_kept}.",
     )
     best = scores.sort(dim=-1, descending=True, stable=True).indices[:, :n_kept].tolist()
-    return {layer: tuple(sorted(row)) for layer, row in zip(numbers, best, strict=True)}
+    return by_layer([sorted(row) for row in best], layers)
 
 
 @torch.no_grad()
@@ -97,9 +94,10 @@ def prune_experts(model: Model, keep: Mapping[int, Sequence[int]]) -> Model:
         ValueError: a layer is missing, numbers differ, an expert does not exist or is named twice,
             fewer are left than a token chooses, or the routers cannot lose experts.
     """
-    layers = layers_with_experts(model)
     kept = {layer: sorted(ids) for layer, ids in keep.items()}
-    _demand_choice(model, kept, layers)
+    layers = demand_every_layer(model, kept, "experts to keep")
+    for layer in layers:
+        demand_numbers(model, layer, kept[layer])
     smaller = resized(model, len(kept[layers[0]]))
     for layer in layers:
         for place, expert in enumerate(kept[layer]):
@@ -138,27 +136,6 @@ def _with_n_experts(config: ModelConfig, n_experts: int) -> ModelConfig:
         f"have {n_experts}.",
     )
     return replace(config, moe=replace(moe, router=replace(moe.router, n_experts=n_experts)))
-
-
-def _demand_choice(model: Model, kept: dict[int, list[int]], layers: tuple[int, ...]) -> None:
-    refuse(not layers, "This model has no experts: its layers are all dense.")
-    refuse(
-        tuple(sorted(kept)) != layers,
-        f"The experts that stay are named for layers {sorted(kept)}, and the layers with experts "
-        f"are {list(layers)}: name all of them.",
-    )
-    refuse(
-        len({len(ids) for ids in kept.values()}) > 1,
-        "A model has one number of experts, so equally many must stay in each layer; here they "
-        f"are {[len(kept[layer]) for layer in layers]}.",
-    )
-    for layer, ids in kept.items():
-        n_experts = len(moe_of(model, layer).experts.w_up)
-        refuse(
-            len(set(ids)) < len(ids) or any(not 0 <= i < n_experts for i in ids),
-            f"The experts of layer {layer} are numbers from 0 to {n_experts - 1}, each named "
-            f"once; these are {ids}.",
-        )
 
 
 def _sizes_and_counts(model: Model, work: Work) -> Float[Tensor, "2 E"]:

@@ -75,7 +75,7 @@ def relevant_experts(
     # Of float32: rounding must not ask for one expert more.
     counts = (before < threshold * best.values.sum(-1, keepdim=True) - 1e-6).sum(-1).tolist()
     rows = zip(best.indices.tolist(), counts, strict=True)
-    return _by_layer([sorted(order[:n]) for order, n in rows], layers)
+    return by_layer([sorted(order[:n]) for order, n in rows], layers)
 
 
 def random_experts(like: Mapping[int, Sequence[int]], n_experts: int, seed: int = 0) -> Experts:
@@ -107,7 +107,12 @@ def least_relevant_experts(
     return {layer: tuple(sorted(order[: len(like[layer])])) for layer, order in rows}
 
 
-def _by_layer(rows: list[list[int]], layers: Sequence[int] | None) -> Experts:
+def by_layer(rows: Sequence[Sequence[int]], layers: Sequence[int] | None = None) -> Experts:
+    """Name the layer of each row of experts; by default they are 0, 1, 2.
+
+    Raises:
+        ValueError: the layers are not as many as the rows.
+    """
     numbers = range(len(rows)) if layers is None else layers
     refuse(
         len(numbers) != len(rows),

@@ -10,7 +10,7 @@ where gates are normalised over the chosen, or are scores of their own (sigmoid)
 are shares of all experts, so there a new row moves every token a little.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -115,6 +115,49 @@ def moe_of(model: Model, layer: int) -> MoE:
         f"There are no experts in layer {layer}: they stand in layers {', '.join(map(str, has))}.",
     )
     return model.blocks[layer].ffn
+
+
+def demand_numbers(model: Model, layer: int, experts: Sequence[int]) -> None:
+    """Refuse what are no experts of a layer.
+
+    Raises:
+        ValueError: there is no such layer or expert, or one is named twice.
+    """
+    n_experts = len(moe_of(model, layer).experts.w_up)
+    refuse(
+        len(set(experts)) < len(experts) or any(not 0 <= e < n_experts for e in experts),
+        f"The experts of layer {layer} are numbers from 0 to {n_experts - 1}, each named once; "
+        f"these are {list(experts)}.",
+    )
+
+
+def demand_every_layer(
+    model: Model, named: Mapping[int, Sequence[object]], what: str
+) -> tuple[int, ...]:
+    """Return the layers with experts, for each of which as many things must be named.
+
+    Args:
+        model: stays as it is.
+        named: layer -> what is named for it.
+        what: its name, in the plural, for the sentence of a refusal.
+
+    Raises:
+        ValueError: there are no experts, a layer is missing or too many, or numbers differ.
+    """
+    layers = layers_with_experts(model)
+    refuse(not layers, "This model has no experts: its layers are all dense.")
+    refuse(
+        tuple(sorted(named)) != layers,
+        f"There are {what} for layers {sorted(named)}, and the layers with experts are "
+        f"{list(layers)}: name all of them.",
+    )
+    counts = [len(named[layer]) for layer in layers]
+    refuse(
+        len(set(counts)) > 1,
+        f"A model has one number of experts, so each layer must have equally many {what}; here "
+        f"they are {counts}.",
+    )
+    return layers
 
 
 def _demand_expert(moe: MoE, layer: int, expert: int) -> None:

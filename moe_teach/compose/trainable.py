@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from moe_teach.compose.slots import moe_of
+from moe_teach.compose.slots import demand_numbers, moe_of
 from moe_teach.config import refuse
 from moe_teach.nn.model import Model
 
@@ -99,17 +99,9 @@ def demand_experts(
     """
     places = {layer: list(ids) for layer, ids in experts.items() if len(ids)}
     refuse(not places, "Nothing would be trained: name at least one expert.")
-    return {layer: _demand(model, layer, ids) for layer, ids in places.items()}
-
-
-def _demand(model: Model, layer: int, ids: list[int]) -> Int[Tensor, " n"]:
-    n_experts = len(moe_of(model, layer).experts.w_up)
-    refuse(
-        len(set(ids)) < len(ids) or any(not 0 <= i < n_experts for i in ids),
-        f"The experts of layer {layer} are numbers from 0 to {n_experts - 1}, each named once; "
-        f"these are {ids}.",
-    )
-    return torch.tensor(sorted(ids))
+    for layer, ids in places.items():
+        demand_numbers(model, layer, ids)
+    return {layer: torch.tensor(sorted(ids)) for layer, ids in places.items()}
 
 
 @contextmanager

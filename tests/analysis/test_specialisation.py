@@ -4,12 +4,14 @@ import itertools
 import math
 from collections import Counter
 
+import numpy as np
 import pytest
 import torch
 
 from moe_teach.analysis.specialisation.co_activation import co_activation, with_other_partners
 from moe_teach.analysis.specialisation.information import (
     conditional_information,
+    entropy,
     mutual_information,
 )
 from moe_teach.analysis.specialisation.intervals import bootstrap
@@ -68,6 +70,15 @@ def test_mutual_information_reaches_its_ends():
 
 
 @pytest.mark.parametrize("top_k", [1, 2])
+def test_entropy_is_its_formula():
+    labels = drawn(50, 5) * 7
+    shares = [count / 50 for count in Counter(labels.tolist()).values()]
+    assert entropy(labels) == pytest.approx(-sum(p * math.log2(p) for p in shares))
+    assert entropy(labels[:1]) == 0
+    with pytest.raises(ValueError, match="nothing to know"):
+        entropy(labels[:0])
+
+
 def test_conditional_information_is_the_mean_over_what_is_given(top_k):
     ids, labels, given = choices(60, 5, top_k), drawn(60, 3), drawn(60, 4, seed=2) * 1000
     expected = sum(
@@ -146,6 +157,25 @@ def test_texts_that_go_together_need_a_null_by_texts():
     assert by_texts.p_value > 0.05
 
 
+def test_a_null_says_what_its_draws_say():
+    labels = drawn(30, 5)
+    null = permutation_null(lambda now: float(now[0]), labels, n=40)
+    assert len(null.values) == null.n == 40
+    assert null.mean == pytest.approx(np.mean(null.values))
+    assert [null.low, null.high] == pytest.approx(np.quantile(null.values, [0.025, 0.975]).tolist())
+    reached = sum(value >= null.measured for value in null.values)
+    assert null.p_value == (reached + 1) / 41
+    assert permutation_null(lambda now: float(now[0]), labels, n=40) == null
+    assert permutation_null(lambda now: float(now[0]), labels, n=40, seed=1) != null
+
+
+def test_rounding_lets_no_draw_fall_short_of_what_it_equals():
+    labels = torch.arange(9)
+    measured = {True: 1.0, False: 1.0 - 1e-15}
+    null = permutation_null(lambda now: measured[torch.equal(now, labels)], labels, n=20)
+    assert null.p_value == 1
+
+
 def test_the_null_of_information_is_about_millers_bias():
     ids, labels = drawn(2000, 8, seed=4)[:, None], drawn(2000, 4)
     null = permutation_null(lambda now: mutual_information(ids, now), labels, n=200)
@@ -201,6 +231,9 @@ def test_saturation_is_the_share_of_final_choices():
     null = saturation_null(final, final, n=20)
     assert null.measured == 1
     assert 3 / 8 < null.mean < 0.9  # skewed loads agree on more than K / E
+    assert (
+        saturation_null(final, final, n=20) == null != saturation_null(final, final, n=20, seed=1)
+    )
 
 
 @pytest.mark.parametrize("first_only", [True, False])
@@ -232,6 +265,10 @@ def test_the_null_of_repetition_takes_away_time_and_keeps_the_text():
     null = repetition_null(runs, one, first_only=True, n=50)
     assert null.measured == pytest.approx(96 / 99)
     assert null.mean == pytest.approx(24 / 99, abs=0.03)
+    # The second choice is always the same, so that any order repeats one of two.
+    company = torch.cat([runs, torch.full_like(runs, 7)], dim=1)
+    both = repetition_null(company, one, n=5)
+    assert both.measured == both.mean == 1
     texts = runs[:, 0]  # four texts of an expert each: nothing about time
     assert repetition_null(runs, texts, first_only=True, n=5).mean == 1
     with pytest.raises(ValueError, match="neighbour"):
@@ -250,6 +287,11 @@ def test_an_interval_draws_texts_and_not_tokens():
     scattered = torch.randperm(1200, generator=torch.Generator().manual_seed(1))
     other = bootstrap(lambda t: float(values[scattered][t].mean()), texts[scattered], n=400)
     assert other.high - other.low == pytest.approx(2 * width, rel=0.2)
+    half = bootstrap(lambda t: float(values[t].mean()), texts, n=400, level=0.5)
+    z = 0.674  # of a normal distribution, half lies within
+    assert half.high - half.low == pytest.approx(2 * z / 1.96 * width, rel=0.25)
+    assert bootstrap(lambda t: float(values[t].mean()), texts, n=400) == found
+    assert bootstrap(lambda t: float(values[t].mean()), texts, n=400, seed=1) != found
     with pytest.raises(ValueError, match="two texts"):
         bootstrap(lambda t: 0.0, texts[:5])
 

@@ -16,6 +16,9 @@ def test_new_adapters_change_no_answer(activation):
     before = model(TEXT).logits
     adapters = ExpertAdapters(model, 2)
     assert torch.equal(model(TEXT).logits, before)
+    downs = [p for name, p in model.named_parameters() if name.endswith(".down")]
+    sizes = torch.cat([(down.detach() * down.shape[-1] ** 0.5).flatten() for down in downs])
+    assert float(sizes.std()) == pytest.approx(1, abs=0.2)  # what comes in leaves as large
     n_matrices = 3 if activation == "swiglu" else 2
     assert adapters.n_trained == 2 * 4 * n_matrices * 2 * (6 + 8)
 

@@ -158,6 +158,20 @@ def test_equal_branches_merge_into_what_they_are():
         merged = merge_branches([seed, seed, seed], trunk=trunk)
         assert (merged(TEXT).logits - seed(TEXT).logits).abs().max() < 1e-12
     assert not differing(contents(average([seed, seed])), contents(seed))
+    assert next(average([seed, seed]).parameters()).dtype == torch.float64
+
+
+def test_what_is_made_of_a_model_has_its_mode_and_its_numbers_kind():
+    seed = dense().bfloat16()
+    for is_training in (True, False):
+        seed.train(is_training)
+        for made in (
+            average([seed, seed]),
+            upcycle(seed, 3, 2),
+            merge_branches([seed, seed], trunk="frozen"),
+        ):
+            assert made.training == is_training
+            assert next(made.parameters()).dtype == torch.bfloat16
 
 
 def test_branches_of_different_shape_or_too_few_are_refused():

@@ -221,7 +221,7 @@ def test_best_experts_are_those_with_the_highest_scores():
     ("keep", "said"),
     [
         ({1: (0, 1)}, "name all of them"),
-        ({1: (0, 1), 2: (0, 1, 2)}, "equally many must stay"),
+        ({1: (0, 1), 2: (0, 1, 2)}, "equally many experts to keep"),
         ({1: (0, 0), 2: (0, 1)}, "each named once"),
         ({1: (0, 4), 2: (0, 1)}, "numbers from 0 to 3"),
         ({1: (0,), 2: (0,)}, "A token chooses 2"),

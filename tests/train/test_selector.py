@@ -87,8 +87,13 @@ def test_another_selector_is_another_run(tmp_path):
         )
 
     begin(ScoreSelector("even", 6))
-    with pytest.raises(ValueError, match="trained on other batches"):
-        begin(ScoreSelector("hard", 6))
+    for other in (
+        ScoreSelector("hard", 6),
+        ScoreSelector("even", 6, seed=1),
+        ScoreSelector("even", 6, scale=2.0),
+    ):
+        with pytest.raises(ValueError, match="trained on other batches"):
+            begin(other)
 
 
 def test_another_reference_is_another_run_where_the_rule_asks_one():
@@ -118,6 +123,16 @@ def test_steps_draw_anew_and_the_same_step_draws_the_same():
         selector.choose(model_of(), candidates, 10, step).tolist() for step in (4, 4, 5)
     )
     assert one == same != other
+    assert ScoreSelector("even", 40, seed=2).choose(model_of(), candidates, 10, 4).tolist() != one
+
+
+def test_a_scale_of_nothing_draws_evenly():
+    candidates, model = stream(40).at(0), model_of()
+    blind, even = (
+        ScoreSelector(rule, 40, scale=scale).choose(model, candidates, 10, 0).tolist()
+        for rule, scale in (("hard", 0.0), ("even", 8.0))
+    )
+    assert blind == even
 
 
 def test_a_rows_loss_is_the_mean_over_what_is_asked():

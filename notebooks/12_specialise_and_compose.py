@@ -238,7 +238,7 @@ print("PASS: relevance buys the skill, in every sample; it does not spare the ol
 # little is forgotten goes together with training few weights, and not with their relevance; what
 # relevance buys is the skill.
 #
-# Now each way at the rate that **its skill** likes best of four, whatever the harm. The lot learns
+# Now each way at the rate that **its skill** likes best of five, whatever the harm. The lot learns
 # more by a larger rate. Does it stay gentle?
 
 # %%
@@ -428,7 +428,9 @@ def level(losses: dict[str, float]) -> float:
 # %%
 MERGES = ("average", "frozen", compose.WHOLE_ON_SEED)
 SHARES = {way: [[compose.recovered(r) for r in own] for own in runs(way)] for way in MERGES}
-LEVELS = {way: [[level(r["tuned"]) for r in own] for own in runs(way)] for way in compose.WAYS}
+LEVELS = {
+    way: [[level(r["tuned"]) for r in own] for own in runs(way)] for way in (*MERGES, "jointly")
+}
 show_figure(plots.at_lengths(BTX_AT, {"share of the oracle's gain": SHARES, "nats a byte": LEVELS}))
 for i, n in enumerate(BTX_AT):
     frozen, average, whole = (

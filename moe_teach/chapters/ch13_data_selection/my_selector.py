@@ -198,4 +198,5 @@ def _selector_loss(answer: Any, seed: int) -> float:
     choose = selector.choose
     if isinstance(choose, MethodType):  # it was watched in the stages, and is called often here
         choose = MethodType(inspect.unwrap(choose.__func__), selector)
-    return loss_after(SimpleNamespace(n_candidates=CANDIDATES, choose=choose), seed % 3)
+    plain = SimpleNamespace(n_candidates=CANDIDATES, name=selector.name, choose=choose)
+    return loss_after(plain, seed % 3)

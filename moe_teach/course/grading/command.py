@@ -142,10 +142,12 @@ def _told(told: Told, arguments: argparse.Namespace) -> int:
             print(f"{len(lines)} {title}:")
             print(*(f"  {line}" for line in sorted(lines)[:_MOST_SHOWN]), sep="\n")
     looks = sum(bool(person.notices) for person in book.people.values())
-    print(
-        f"{len(book.people)} students in {arguments.gradebook}, {looks} of whom need a look: "
-        "`moe-teach report` shows them."
+    to_do = (
+        f"{looks} of whom need a look: `moe-teach report` shows them"
+        if looks
+        else "none to look at"
     )
+    print(f"{len(book.people)} students in {arguments.gradebook}, {to_do}.")
     if told.faults:
         return FAULT
     everything = [grade for p in book.people.values() for grade in p.grades.values()]

@@ -37,6 +37,13 @@ EXPERIMENTS = (
         SEEDS[:3],
     ),
     Experiment(
+        "13_reference",
+        "Is choosing worse on clean text because the reference learned for too short a time?",
+        stream.LONG_REFERENCE,
+        measure_stream,
+        SEEDS[:3],
+    ),
+    Experiment(
         "13_filters",
         "How many candidates are worth looking at?",
         stream.FILTERS,

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from types import MappingProxyType
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -38,11 +38,19 @@ class Stream:
     rule: Rule | None = None
     junk: float = JUNK
     filter_ratio: float = 0.8
+    reference_steps: ClassVar[int] = REFERENCE_STEPS
 
     @property
     def n_candidates(self) -> int:
         """How many rows are looked at for each step."""
         return n_candidates(BATCH, self.filter_ratio) if self.rule else BATCH
+
+
+@dataclass(frozen=True, kw_only=True)
+class LongReference(Stream):
+    """The same with a reference that learned for longer, as long as the longest runs."""
+
+    reference_steps: int = 2500
 
 
 RULES: Mapping[str, Rule | None] = MappingProxyType(
@@ -78,10 +86,10 @@ def held_back() -> list[Batch]:
 
 
 @cache
-def reference() -> Model:
+def reference(steps: int = REFERENCE_STEPS) -> Model:
     """Train the reference: the same model, on clean text, as long as the shortest run."""
     model = seeded_model(CONFIG, REFERENCE_SEED)
-    config = _config(REFERENCE_STEPS, 4e-3, REFERENCE_SEED)
+    config = _config(steps, 4e-3, REFERENCE_SEED)
     trainer, batches = Trainer(model, config), stream(0.0, BATCH, REFERENCE_SEED)
     with torch.enable_grad():  # whoever scores first asks for it where nothing is learned
         for step in range(config.steps):
@@ -121,7 +129,7 @@ def measure_stream(horizon: Horizon, seed: int) -> dict[str, Any]:
         "final": found["loss"][-1],
         "clean_share": round(clean / (BATCH * horizon.steps), 4),
         "flops_per_step": flops_per_step(setting),
-        "reference_flops": REFERENCE_STEPS * flops_per_step(Stream()),
+        "reference_flops": setting.reference_steps * flops_per_step(Stream()),
     }
 
 
@@ -136,7 +144,9 @@ def flops_per_step(setting: Stream) -> int:
 def _selector(setting: Stream, seed: int) -> ScoreSelector | None:
     if setting.rule is None:
         return None
-    return ScoreSelector(setting.rule, setting.n_candidates, reference(), seed=seed)
+    return ScoreSelector(
+        setting.rule, setting.n_candidates, reference(setting.reference_steps), seed=seed
+    )
 
 
 def _config(steps: int, lr: float, seed: int) -> TrainConfig:
@@ -170,3 +180,13 @@ FILTERS = {
     )
     for ratio in (0.5, 0.8, 0.9)
 }
+LONG_REFERENCE = {
+    f"{kind}, 2500 steps": Horizon(
+        kind,
+        LongReference(rule="learnability", junk=junk),
+        2500,
+        BEST[750][f"learnability, {kind}"],
+    )
+    for kind, junk in (("clean", 0.0), ("junk", JUNK))
+}
+"""The control of "the longer runs leave the reference behind": one that they do not."""

@@ -8,15 +8,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from moe_teach.config import AttentionConfig, ModelConfig, MoEConfig, RouterConfig
 from moe_teach.data.batches import NO_TARGET, Batch
 from moe_teach.judging.exercise import generator
-from moe_teach.nn.model import Model
+from moe_teach.judging.stand_ins import SmallLayer
+from moe_teach.nn.model import ModelOutput
 from moe_teach.ops.losses import load_balance_loss
+from moe_teach.seeding import seeded
 from moe_teach.train.optimizer import build_optimizer
-from moe_teach.train.seeding import seeded_model
 
 VOCABULARY, N_ROWS, LENGTH = 11, 4, 5
+D_MODEL, N_EXPERTS, TOP_K, D_FF = 8, 3, 2, 4
 
 
 class FewBatches:
@@ -38,11 +39,32 @@ class FewBatches:
         return Batch(text[:, :-1], targets, torch.zeros(N_ROWS, dtype=torch.long))
 
 
+class TwoLayers(nn.Module):
+    """Two MoE layers between embedding and head: all that a loop needs of a language model."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(VOCABULARY, D_MODEL)
+        self.layers = nn.ModuleList(
+            SmallLayer(D_MODEL, N_EXPERTS, TOP_K, D_FF, normalize_gates=True) for _ in range(2)
+        )
+        self.head = nn.Linear(D_MODEL, VOCABULARY)
+
+    def forward(self, token_ids: Tensor) -> ModelOutput:
+        """Return the logits (B, S, V), and each layer's routing."""
+        x, routings = self.embed(token_ids), []
+        for layer in self.layers:
+            y, routing = layer(x)
+            x = x + y
+            routings.append(routing)
+        return ModelOutput(self.head(x), tuple(routings))
+
+
 @dataclass
 class Course:
     """One run of a few steps: a fresh model, its optimiser, and how it is to be trained."""
 
-    model: Model
+    model: TwoLayers
     optimizer: torch.optim.Optimizer
     batches: FewBatches
     n_steps: int
@@ -58,12 +80,8 @@ class Course:
 
 def course(seed: int, n_steps: int = 3, **options: Any) -> Course:
     """Prepare a run; the same seed gives the same first weights and the same batches."""
-    moe = MoEConfig(router=RouterConfig(n_experts=3, top_k=2), d_ff=4)
-    heads = AttentionConfig(n_heads=2, n_kv_heads=2, d_head=4)
-    config = ModelConfig(
-        n_layers=2, d_model=8, vocab_size=VOCABULARY, attention=heads, moe=moe, max_seq_len=LENGTH
-    )
-    model = seeded_model(config, seed)
+    with seeded(seed):
+        model = TwoLayers()
     with torch.no_grad():
         for parameter in model.parameters():  # large enough for clipping to matter
             parameter.mul_(2)

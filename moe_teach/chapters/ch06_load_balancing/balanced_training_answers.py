@@ -95,7 +95,7 @@ def brings_a_loop_without_doors(*given, **named):
     return _slipping("", given, named)
 
 
-@EXERCISE.wrong(stage="collapse and cure", says="keep its biased route")
+@EXERCISE.wrong(stage="new tokens", says="keep its biased route")
 def takes_the_bias_back(*given, **named):
     counts = _slipping("", given, named)
     given[0].layer.route = plain_route

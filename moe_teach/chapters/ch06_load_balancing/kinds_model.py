@@ -1,6 +1,7 @@
 """The toy of chapter 06 as a training loop takes it: batches, and a model on any layer."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -13,12 +14,19 @@ from moe_teach.chapters.ch06_load_balancing.experiments.kinds import (
     N_KINDS,
     N_TEST,
     N_TRAIN,
+    Samples,
     tokens_of_kinds,
 )
 from moe_teach.nn.model import ModelOutput
 
 LEARNING_RATE = 0.005
 LAYER_SIZES = (D_MODEL, N_KINDS, 1, D_FF, False)  # for `MyMoE`: one expert, its gate a probability
+
+
+@lru_cache(maxsize=8)
+def _samples(seed: int) -> Samples:
+    """Draw a seed's tokens once: a batch is a copy of some of them, and a check takes many."""
+    return tokens_of_kinds(seed, N_TRAIN + N_TEST)
 
 
 @dataclass(frozen=True)
@@ -34,7 +42,7 @@ class KindsBatches:
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
-        self.samples = tokens_of_kinds(seed, N_TRAIN + N_TEST)
+        self.samples = _samples(seed)
 
     def at(self, step: int) -> KindsBatch:
         """Give the batch of a step."""

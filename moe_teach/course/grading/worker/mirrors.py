@@ -162,6 +162,23 @@ def _part(kind: type, name: str, of_library: Any) -> Any:
 
 
 def snapshot(mirror: Mirror) -> Any:
-    """Note what a mirror holds: whoever changes it in place or replaces it changes this."""
-    tensors = [(n, id(t), t._version, t.data_ptr(), t.dtype) for n, t in mirror.state().items()]
-    return tensors, [part.training for _, part in mirror.own_parts()]
+    """Note what a mirror holds: whoever changes it in place or replaces it changes this.
+
+    It is asked about every mirror with every message, so it goes without the names.
+    """
+    return [
+        (part.training, *((id(t), t._version, t.data_ptr(), t.dtype) for t in _tensors_of(part)))
+        for part in _parts_of(mirror)
+    ]
+
+
+def _parts_of(module: nn.Module) -> Iterator[nn.Module]:
+    yield module
+    for part in module._modules.values():
+        if part is not None:
+            yield from _parts_of(part)
+
+
+def _tensors_of(part: nn.Module) -> Iterator[Tensor]:
+    for own in (part._parameters, part._buffers):
+        yield from (tensor for tensor in own.values() if tensor is not None)

@@ -17,6 +17,7 @@ _HEADER = struct.Struct("!4sIQ")
 _MAGIC = b"moe1"
 _TURN = 0.02  # seconds between two looks at the clock and at the other's memory
 _PIECE = 2**20
+_GULP = 2**16  # most messages are smaller: one call reads them whole
 
 
 class Nonsense(Exception):
@@ -33,6 +34,7 @@ class Channel:
     def __init__(self, sock: socket.socket, turn: Callable[[], None] = lambda: None) -> None:
         self.sock = sock
         self.turn = turn
+        self._read = bytearray()  # what came along with an earlier piece
         sock.setblocking(False)
 
     def send(self, message: Any, blobs: list[Any]) -> None:
@@ -41,9 +43,10 @@ class Channel:
         text = json.dumps([message, sizes], separators=(",", ":")).encode()
         if len(text) > MAX_TEXT or sum(sizes) > MAX_BYTES:
             raise Nonsense(f"a message of {(len(text) + sum(sizes)) / 1e6:,.0f} MB")
-        self._put(_HEADER.pack(_MAGIC, len(text), sum(sizes)) + text)
-        for blob in blobs:
-            self._put(blob)
+        head = _HEADER.pack(_MAGIC, len(text), sum(sizes)) + text
+        is_small = len(head) + sum(sizes) <= _GULP
+        for piece in (b"".join([head, *blobs]),) if is_small else (head, *blobs):
+            self._put(piece)
 
     def receive(self) -> tuple[Any, list[bytearray]]:
         """Wait for a message and give it with its raw bytes."""
@@ -69,27 +72,27 @@ class Channel:
         rest = memoryview(content).cast("B")
         while len(rest):
             self.turn()
-            select.select([], [self.sock], [], _TURN)
             try:
                 rest = rest[self.sock.send(rest[:_PIECE]) :]
             except BlockingIOError:
-                continue
+                select.select([], [self.sock], [], _TURN)
             except OSError as error:
                 raise HungUp from error
 
     def _take(self, size: int) -> bytearray:
-        content = bytearray(size)
-        view, got = memoryview(content), 0
-        while got < size:
+        content, self._read = self._read[:size], self._read[size:]
+        while len(content) < size:
             self.turn()
-            select.select([self.sock], [], [], _TURN)
             try:
-                n = self.sock.recv_into(view[got : got + _PIECE])
+                piece = self.sock.recv(min(max(size - len(content), _GULP), _PIECE))
             except BlockingIOError:
+                select.select([self.sock], [], [], _TURN)
                 continue
             except OSError as error:
                 raise HungUp from error
-            if not n:
+            if not piece:
                 raise HungUp
-            got += n
+            missing = size - len(content)
+            content += piece[:missing]
+            self._read += piece[missing:]
         return content

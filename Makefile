@@ -14,6 +14,8 @@ JOBS ?= 2
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] && echo --allow-root)
 
 export JUPYTER_PLATFORM_DIRS := 1
+# Where this is set, each of some hundred processes compiles torch anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup lab lab-check test test-quick lint test-js test-python browser notebooks verify mutate bench picture site site-test constraints test-house notebooks-check dist release-check colab-check binder-check hub-check slides nbgrader mergekit clean

@@ -22,11 +22,14 @@ from moe_teach.course.grading.record import Limits
 from moe_teach.course.grading.worker import confine, namespaces
 from moe_teach.course.grading.worker.wire import Channel
 
-_START = 120.0  # seconds in which a fresh interpreter must have imported torch
-_PATIENCE = 10.0  # seconds in which a fork must be there, and the end of a worker be told
+_START = 120.0  # seconds in which a server must have imported torch, or what many forks will need
+_PATIENCE = 10.0  # seconds in which the end of a worker must be told
 _ALL_TOGETHER = 4  # times the seconds of one question: a stage asks often
 _LOOK = 0.02  # seconds between two looks at a worker's processes and memory
-_KEPT_ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT", "TRITON_INTERPRET", "LANG", "LC_ALL")
+_KEPT_ENVIRONMENT = (
+    *("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT", "TRITON_INTERPRET", "LANG", "LC_ALL"),
+    *("PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX"),
+)
 
 
 class NoServer(Exception):
@@ -85,7 +88,7 @@ class Host:
         }
         socket.send_fds(self._control, [json.dumps(wish).encode() + b"\n"], [theirs.fileno()])
         theirs.close()
-        told = self._told("forked", _PATIENCE)
+        told = self._told("forked", _START)
         if told is None:
             raise NoServer("The process that starts others for the learner's code does not answer.")
         return Worker(self, told["forked"], told["inner"], ours, scratch, limits)
@@ -231,6 +234,5 @@ def _environment(folder: Path) -> dict[str, str]:
         "MOE_TEACH_MINE": "off",
         "OMP_NUM_THREADS": "1",
         "PYTHONPATH": str(Path(str(moe_teach.__file__)).parents[1]),
-        "PYTHONDONTWRITEBYTECODE": "1",
     }
     return kept | own

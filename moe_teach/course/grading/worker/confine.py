@@ -108,6 +108,8 @@ def enclosed(wish: dict[str, Any], work: Callable[[], None], tell: Callable[[int
     _close_all_but(wish["socket"])
     os.chdir(wish["scratch"])
     os.environ.update(dict.fromkeys(("HOME", "TMPDIR", "MOE_TEACH_HOME"), wish["scratch"]))
+    sys.dont_write_bytecode = True  # the server keeps what it compiled, an answer leaves nothing
+    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
     _limit(wish)
     if IS_LINUX:
         _prctl(_PR_SET_NO_NEW_PRIVS, 1)

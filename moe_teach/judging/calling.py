@@ -110,7 +110,8 @@ class Trial:
             args, kwargs, given = self._bound(answer, method, args, kwargs)
             given = dict(list(given.items())[bool(method) :])  # without self
             self._inputs = {name: _copy(value) for name, value in given.items()}
-            before = {name: list(_facts(value)) for name, value in given.items()}
+            is_free = self.exercise.changes_inputs
+            before = {} if is_free else {name: _facts(given[name], []) for name in given}
             self._is_inside = True
             try:
                 result = answer(*args, **kwargs)
@@ -122,15 +123,14 @@ class Trial:
                     cause=FORGOTTEN,
                     cure="End every path in `return`, followed by the result.",
                 )
-            if not self.exercise.changes_inputs:
-                self._demand_no_traces(who, before, given)
+            self._demand_no_traces(who, before, given)
             return plain(result) if is_tensor(result) else result
 
         return call
 
     def _demand_no_traces(self, who: str, before: dict[str, Any], given: dict[str, Any]) -> None:
         for name, then in before.items():
-            now = list(_facts(given[name]))
+            now = _facts(given[name], [])
             told = CHANGED if len(then) != len(now) else None
             for (about, old), (_, new) in zip(then, now, strict=False):
                 told = told or (None if _same(old, new) else about)
@@ -201,6 +201,8 @@ def _spelt(called: str, signature: inspect.Signature) -> Words:
 
 def _copy(value: Any) -> Any:
     """Copy what can be changed in place without a method of its own; keep the rest itself."""
+    if _is_fixed(value):
+        return value
     if is_tensor(value):
         return value.detach().clone()
     if isinstance(value, dict):
@@ -210,38 +212,52 @@ def _copy(value: Any) -> Any:
     return value
 
 
-def _facts(value: Any) -> Iterator[_Fact]:
-    """List all that a call could change of a value, each with the words that say so."""
+def _facts(value: Any, found: list[_Fact]) -> list[_Fact]:
+    """Add to `found` all that a call could change of a value, each with the words that say so."""
+    if _is_fixed(value):
+        found.append((CHANGED, value))
+        return found
     torch, numpy = sys.modules.get("torch"), sys.modules.get("numpy")
     members: Any = ()
-    if is_tensor(value):
+    if type(value) is list and all(map(_is_fixed, value)):
+        found.append((CHANGED, [*value, *map(type, value)]))  # 1, 1.0 and True are equal
+    elif is_tensor(value):
         has_grad = (value.is_leaf or value.retains_grad) and value.grad is not None
-        yield CHANGED, value.detach().clone()
-        yield GRADIENT, value.grad.clone() if has_grad else None
-        yield SWITCHED, value.requires_grad
+        found.append((CHANGED, value.detach().clone()))
+        found.append((GRADIENT, value.grad.clone() if has_grad else None))
+        found.append((SWITCHED, value.requires_grad))
     elif torch and isinstance(value, torch.nn.Module):
-        yield MODE, [module.training for module in value.modules()]
+        found.append((MODE, [module.training for module in value.modules()]))
         members = [*value.parameters(), *value.buffers()]
     elif numpy and isinstance(value, numpy.ndarray):
-        yield CHANGED, (value.shape, value.dtype.str, value.tobytes())
+        found.append((CHANGED, (value.shape, value.dtype.str, value.tobytes())))
     elif isinstance(value, dict):
-        yield CHANGED, list(value)
+        found.append((CHANGED, list(value)))
         members = value.values()
     elif isinstance(value, list | tuple):
-        yield CHANGED, len(value)
+        found.append((CHANGED, len(value)))
         members = value
     elif hasattr(value, "__dataclass_fields__") and not isinstance(value, type):
         members = [getattr(value, name) for name in value.__dataclass_fields__]
     else:
-        yield CHANGED, set(value) if isinstance(value, set) else value
+        found.append((CHANGED, set(value) if isinstance(value, set) else value))
     for member in members:
-        yield from _facts(member)
+        _facts(member, found)
+    return found
+
+
+def _is_fixed(value: Any) -> bool:
+    """Tell what nothing can change, in one look: a log has thousands of such values."""
+    kind = type(value)
+    return kind in _PLAIN or (kind is tuple and all(map(_is_fixed, value)))
 
 
 def _same(before: Any, now: Any) -> bool:
     if is_tensor(before):
         if not is_tensor(now) or before.shape != now.shape or before.dtype != now.dtype:
             return False
+        if before.equal(now):
+            return True
         return bool(((before == now) | ((before != before) & (now != now))).all())
     # What a learner put there may claim to equal anything: only what is plain is asked.
     kinds = (*_PLAIN, list, tuple, set)

@@ -1,15 +1,17 @@
 """Chapter 14, exercise 14.2: a policy that remembers uses and forgets them, by halves."""
 
 from collections.abc import Iterable
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
 import torch
 
+from moe_teach.chapters.ch14_memory.asking import unwatched
 from moe_teach.chapters.ch14_memory.halves import Exact, exact_scores, some_uses
-from moe_teach.chapters.ch14_memory.inputs import EXPERT_BYTES, small_model, some_trace, unwatched
+from moe_teach.chapters.ch14_memory.inputs import small_model, some_trace
+from moe_teach.chapters.ch14_memory.side_by_side import Request, found_in_memory, requests_of
 from moe_teach.deploy.store.policies import Key
-from moe_teach.deploy.store.simulator import simulate
 from moe_teach.judging.exercise import Exercise, Words, WrongAnswer, require
 from moe_teach.judging.reasons import Why
 
@@ -41,6 +43,7 @@ EXERCISE = Exercise(
     "trace is what will run.",
 )
 
+ROOMS = (2, 5)  # experts that fit into the simulator's memory
 NEAR = 1e-6  # of the logarithms: closer scores are no clear order
 
 
@@ -154,7 +157,7 @@ def _policy_half(answer: Any, seed: int) -> None:
 @EXERCISE.stage("many experts")
 def _policy_exact(answer: Any, seed: int) -> None:
     for half_life in (1.0, 3.5, 20.0, 400.0):
-        uses = some_uses(200, seed)
+        uses = some_uses(100, seed)
         _demand_order(
             _fed(answer, half_life, uses),
             uses,
@@ -210,21 +213,29 @@ def _policy_looks(answer: Any, seed: int) -> None:
         )
 
 
+@cache
+def _simulated(seed: int) -> tuple[list[Request], list[int]]:
+    """Give what a trace asks for, and what the policy by its definition finds in each room."""
+    requests = requests_of(some_trace(seed, n_tokens=60))
+    found = found_in_memory([Exact(3.3) for _ in ROOMS], [requests] * len(ROOMS), ROOMS)
+    return requests, list(map(sum, found))
+
+
 @EXERCISE.stage("in the simulator")
 def _policy_simulated(answer: Any, seed: int) -> None:
-    trace = some_trace(seed, n_tokens=60)
-    for room in (2, 5):
-        got = simulate(trace, unwatched(answer)(3.3), room * EXPERT_BYTES, EXPERT_BYTES)
-        expected = simulate(trace, Exact(3.3), room * EXPERT_BYTES, EXPERT_BYTES)
+    requests, expected = _simulated(seed)
+    policies = [unwatched(answer)(3.3) for _ in ROOMS]
+    found = found_in_memory(policies, [requests] * len(ROOMS), ROOMS)
+    for room, own, right in zip(ROOMS, found, expected, strict=True):
         require(
-            int(got.hits.sum()) == int(expected.hits.sum()),
+            sum(own) == right,
             f"In the simulator, with memory for {room} experts, it finds another number of "
             "experts in memory.",
             cause="Two policies made one after the other share their memory, or the half-life was "
             "fixed.",
             cure="Keep everything on `self`, made anew in `__init__`.",
-            expected=int(expected.hits.sum()),
-            got=int(got.hits.sum()),
+            expected=right,
+            got=sum(own),
         )
 
 

@@ -7,7 +7,6 @@ would all surface later as something else: as a wrong number, or as an example n
 import contextlib
 import functools
 import inspect
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from types import FunctionType
@@ -18,12 +17,10 @@ from moe_teach.judging.compare import is_tensor, outlined, plain
 from moe_teach.judging.elsewhere import told_of
 from moe_teach.judging.exercise import Exercise, Stage, Words, WrongAnswer
 from moe_teach.judging.guard import TookTooLong, within
-from moe_teach.judging.traces import CHANGED, GRADIENT, MODE, SWITCHED
+from moe_teach.judging.traces import CHANGED, PLAIN, copied, facts_of, is_same
 
 FORGOTTEN = "A path through it ends without a return statement."
 Reference = Callable[[Exercise], Any]  # gives the course's own solution
-_PLAIN = (bool, int, float, str, type(None))
-_Fact = tuple[tuple[str, str, str], Any]
 _ONE_CLASS = threading.RLock()  # two checks of one class would give back each other's watchers
 
 
@@ -109,9 +106,9 @@ class Trial:
                 return answer(*args, **kwargs)
             args, kwargs, given = self._bound(answer, method, args, kwargs)
             given = dict(list(given.items())[bool(method) :])  # without self
-            self._inputs = {name: _copy(value) for name, value in given.items()}
+            self._inputs = {name: copied(value) for name, value in given.items()}
             is_free = self.exercise.changes_inputs
-            before = {} if is_free else {name: _facts(given[name], []) for name in given}
+            before = {} if is_free else {name: facts_of(given[name], []) for name in given}
             self._is_inside = True
             try:
                 result = answer(*args, **kwargs)
@@ -130,10 +127,10 @@ class Trial:
 
     def _demand_no_traces(self, who: str, before: dict[str, Any], given: dict[str, Any]) -> None:
         for name, then in before.items():
-            now = _facts(given[name], [])
+            now = facts_of(given[name], [])
             told = CHANGED if len(then) != len(now) else None
             for (about, old), (_, new) in zip(then, now, strict=False):
-                told = told or (None if _same(old, new) else about)
+                told = told or (None if is_same(old, new) else about)
             if told:
                 example = readable(self._inputs)
                 raise WrongAnswer(
@@ -188,7 +185,7 @@ def _is_readable(value: Any) -> bool:
         return all(_is_readable(member) for member in value.values())
     if isinstance(value, list | tuple | set):
         return all(_is_readable(member) for member in value)
-    return isinstance(value, _PLAIN) or is_tensor(value) or hasattr(value, "__dataclass_fields__")
+    return isinstance(value, PLAIN) or is_tensor(value) or hasattr(value, "__dataclass_fields__")
 
 
 def _big(who: str) -> str:
@@ -197,68 +194,3 @@ def _big(who: str) -> str:
 
 def _spelt(called: str, signature: inspect.Signature) -> Words:
     return Words(f"{called}({', '.join(name for name in signature.parameters if name != 'self')})")
-
-
-def _copy(value: Any) -> Any:
-    """Copy what can be changed in place without a method of its own; keep the rest itself."""
-    if _is_fixed(value):
-        return value
-    if is_tensor(value):
-        return value.detach().clone()
-    if isinstance(value, dict):
-        return {key: _copy(member) for key, member in value.items()}
-    if type(value) in (list, tuple, set):
-        return type(value)(_copy(member) for member in value)
-    return value
-
-
-def _facts(value: Any, found: list[_Fact]) -> list[_Fact]:
-    """Add to `found` all that a call could change of a value, each with the words that say so."""
-    if _is_fixed(value):
-        found.append((CHANGED, value))
-        return found
-    torch, numpy = sys.modules.get("torch"), sys.modules.get("numpy")
-    members: Any = ()
-    if type(value) is list and all(map(_is_fixed, value)):
-        found.append((CHANGED, [*value, *map(type, value)]))  # 1, 1.0 and True are equal
-    elif is_tensor(value):
-        has_grad = (value.is_leaf or value.retains_grad) and value.grad is not None
-        found.append((CHANGED, value.detach().clone()))
-        found.append((GRADIENT, value.grad.clone() if has_grad else None))
-        found.append((SWITCHED, value.requires_grad))
-    elif torch and isinstance(value, torch.nn.Module):
-        found.append((MODE, [module.training for module in value.modules()]))
-        members = [*value.parameters(), *value.buffers()]
-    elif numpy and isinstance(value, numpy.ndarray):
-        found.append((CHANGED, (value.shape, value.dtype.str, value.tobytes())))
-    elif isinstance(value, dict):
-        found.append((CHANGED, list(value)))
-        members = value.values()
-    elif isinstance(value, list | tuple):
-        found.append((CHANGED, len(value)))
-        members = value
-    elif hasattr(value, "__dataclass_fields__") and not isinstance(value, type):
-        members = [getattr(value, name) for name in value.__dataclass_fields__]
-    else:
-        found.append((CHANGED, set(value) if isinstance(value, set) else value))
-    for member in members:
-        _facts(member, found)
-    return found
-
-
-def _is_fixed(value: Any) -> bool:
-    """Tell what nothing can change, in one look: a log has thousands of such values."""
-    kind = type(value)
-    return kind in _PLAIN or (kind is tuple and all(map(_is_fixed, value)))
-
-
-def _same(before: Any, now: Any) -> bool:
-    if is_tensor(before):
-        if not is_tensor(now) or before.shape != now.shape or before.dtype != now.dtype:
-            return False
-        if before.equal(now):
-            return True
-        return bool(((before == now) | ((before != before) & (now != now))).all())
-    # What a learner put there may claim to equal anything: only what is plain is asked.
-    kinds = (*_PLAIN, list, tuple, set)
-    return before is now or (type(before) is type(now) and type(before) in kinds and before == now)

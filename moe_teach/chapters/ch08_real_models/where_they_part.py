@@ -4,7 +4,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from moe_teach.chapters.ch08_real_models.part_words import EDGES, ROUNDED, SAME, SLACK
+from moe_teach.chapters.ch08_real_models.part_words import (
+    EDGES,
+    ROUNDED,
+    SAME,
+    SLACK,
+    why_else,
+    why_other_order,
+)
 from moe_teach.chapters.ch08_real_models.records import (
     NAMES,
     Model,
@@ -105,7 +112,7 @@ def _equal(answer: Any, seed: int) -> None:
             answer, theirs, other, (),
             "The other model lists the experts of a token in another order, and that is no "
             "difference.",
-            _why_other_order,
+            why_other_order,
         )  # fmt: skip
         for share, told, why in ROUNDED:
             _judge(
@@ -114,18 +121,6 @@ def _equal(answer: Any, seed: int) -> None:
                 "report sees a difference.",
                 why,
             )  # fmt: skip
-
-
-def _why_other_order(got: Any) -> Why:
-    if got[1:2] != ("expert_ids",):
-        return Why(
-            "The experts were sorted, and what belongs to them was left where it was.",
-            "Sort by argsort, and take gates and answers along in the same order.",
-        )
-    return Why(
-        "ids, gates and answers were compared place by place.",
-        "Sort the experts of each token by their number, and take gates and answers along.",
-    )
 
 
 @EXERCISE.stage("where")
@@ -137,7 +132,7 @@ def _where(answer: Any, seed: int) -> None:
         _judge(
             answer, theirs, ours, (layer, name),
             "The two models part somewhere else.",
-            partial(_why, (layer, name)),
+            partial(why_else, (layer, name)),
         )  # fmt: skip
 
 
@@ -153,28 +148,8 @@ def _two_at_once(answer: Any, seed: int) -> None:
         _judge(
             answer, theirs, ours, (1, first),
             f"`{first}` and `{second}` both differ, and the first of them is the answer.",
-            partial(_why, (1, first)),
+            partial(why_else, (1, first)),
         )  # fmt: skip
-
-
-def _why(right: tuple[int, str], got: Any) -> Why:
-    if got == ():
-        return Why(
-            f"A difference in `{right[1]}` went unnoticed.",
-            "Compare all six names, and the whole tensors.",
-        )
-    if got[0] > right[0]:
-        return Why(
-            "A later layer was reported.", "Return at the first difference; do not look for the "
-            "largest."
-        )  # fmt: skip
-    if got[0] == right[0]:
-        return Why(
-            f"Within a layer the names have an order: {', '.join(NAMES)}. What comes after the "
-            "first difference differs because of it.",
-            "Go through the names in this order, and return at the first that differs.",
-        )
-    return Why("A layer before the first difference was reported.", "Layers count from 0.")
 
 
 @EXERCISE.stage("hard to see")

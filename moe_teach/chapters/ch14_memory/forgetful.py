@@ -1,16 +1,15 @@
 """Chapter 14, exercise 14.2: a policy that remembers uses and forgets them, by halves."""
 
 from collections.abc import Iterable
-from functools import cache
 from itertools import pairwise
 from typing import Any
 
 import torch
 
 from moe_teach.chapters.ch14_memory.asking import unwatched
-from moe_teach.chapters.ch14_memory.halves import Exact, exact_scores, some_uses
-from moe_teach.chapters.ch14_memory.inputs import small_model, some_trace
-from moe_teach.chapters.ch14_memory.side_by_side import Request, found_in_memory, requests_of
+from moe_teach.chapters.ch14_memory.halves import exact_scores, found_by_exact, some_uses
+from moe_teach.chapters.ch14_memory.inputs import small_model
+from moe_teach.chapters.ch14_memory.side_by_side import found_in_memory
 from moe_teach.deploy.store.policies import Key
 from moe_teach.judging.exercise import Exercise, Words, WrongAnswer, require
 from moe_teach.judging.reasons import Why
@@ -43,7 +42,7 @@ EXERCISE = Exercise(
     "trace is what will run.",
 )
 
-ROOMS = (2, 5)  # experts that fit into the simulator's memory
+ROOMS = (2, 5)  # experts that fit into the memory of the simulator
 NEAR = 1e-6  # of the logarithms: closer scores are no clear order
 
 
@@ -213,26 +212,16 @@ def _policy_looks(answer: Any, seed: int) -> None:
         )
 
 
-@cache
-def _simulated(seed: int) -> tuple[list[Request], list[int]]:
-    """Give what a trace asks for, and what the policy by its definition finds in each room."""
-    requests = requests_of(some_trace(seed, n_tokens=60))
-    found = found_in_memory([Exact(3.3) for _ in ROOMS], [requests] * len(ROOMS), ROOMS)
-    return requests, list(map(sum, found))
-
-
 @EXERCISE.stage("in the simulator")
 def _policy_simulated(answer: Any, seed: int) -> None:
-    requests, expected = _simulated(seed)
-    policies = [unwatched(answer)(3.3) for _ in ROOMS]
-    found = found_in_memory(policies, [requests] * len(ROOMS), ROOMS)
+    requests, expected = found_by_exact(seed, ROOMS)
+    made = [unwatched(answer)(3.3) for _ in ROOMS]
+    found = found_in_memory(made, [requests] * len(ROOMS), ROOMS)
     for room, own, right in zip(ROOMS, found, expected, strict=True):
         require(
             sum(own) == right,
-            f"In the simulator, with memory for {room} experts, it finds another number of "
-            "experts in memory.",
-            cause="Two policies made one after the other share their memory, or the half-life was "
-            "fixed.",
+            f"In the simulator, with room for {room} experts, it finds another number of them.",
+            cause="Two policies share their memory, or the half-life was fixed.",
             cure="Keep everything on `self`, made anew in `__init__`.",
             expected=right,
             got=sum(own),
@@ -254,7 +243,7 @@ def _policy_stored(answer: Any, seed: int) -> None:
         hits == simulated,
         "In the store that reads a disk your policy finds another number of experts in memory "
         "than in the simulator.",
-        cause="It depends on more than the uses that it is told of: a clock, or chance.",
+        cause="It depends on more than the uses that it is told: a clock, or chance.",
         cure="Use the `step` that is given.",
         expected=simulated,
         got=hits,

@@ -7,7 +7,6 @@ would all surface later as something else: as a wrong number, or as an example n
 import contextlib
 import functools
 import inspect
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from types import FunctionType
@@ -18,12 +17,10 @@ from moe_teach.judging.compare import is_tensor, outlined, plain
 from moe_teach.judging.elsewhere import told_of
 from moe_teach.judging.exercise import Exercise, Stage, Words, WrongAnswer
 from moe_teach.judging.guard import TookTooLong, within
-from moe_teach.judging.traces import CHANGED, GRADIENT, MODE, SWITCHED
+from moe_teach.judging.traces import CHANGED, PLAIN, copied, facts_of, is_same
 
 FORGOTTEN = "A path through it ends without a return statement."
 Reference = Callable[[Exercise], Any]  # gives the course's own solution
-_PLAIN = (bool, int, float, str, type(None))
-_Fact = tuple[tuple[str, str, str], Any]
 _ONE_CLASS = threading.RLock()  # two checks of one class would give back each other's watchers
 
 
@@ -109,8 +106,9 @@ class Trial:
                 return answer(*args, **kwargs)
             args, kwargs, given = self._bound(answer, method, args, kwargs)
             given = dict(list(given.items())[bool(method) :])  # without self
-            self._inputs = {name: _copy(value) for name, value in given.items()}
-            before = {name: list(_facts(value)) for name, value in given.items()}
+            self._inputs = {name: copied(value) for name, value in given.items()}
+            is_free = self.exercise.changes_inputs
+            before = {} if is_free else {name: facts_of(given[name], []) for name in given}
             self._is_inside = True
             try:
                 result = answer(*args, **kwargs)
@@ -122,18 +120,17 @@ class Trial:
                     cause=FORGOTTEN,
                     cure="End every path in `return`, followed by the result.",
                 )
-            if not self.exercise.changes_inputs:
-                self._demand_no_traces(who, before, given)
+            self._demand_no_traces(who, before, given)
             return plain(result) if is_tensor(result) else result
 
         return call
 
     def _demand_no_traces(self, who: str, before: dict[str, Any], given: dict[str, Any]) -> None:
         for name, then in before.items():
-            now = list(_facts(given[name]))
+            now = facts_of(given[name], [])
             told = CHANGED if len(then) != len(now) else None
             for (about, old), (_, new) in zip(then, now, strict=False):
-                told = told or (None if _same(old, new) else about)
+                told = told or (None if is_same(old, new) else about)
             if told:
                 example = readable(self._inputs)
                 raise WrongAnswer(
@@ -188,7 +185,7 @@ def _is_readable(value: Any) -> bool:
         return all(_is_readable(member) for member in value.values())
     if isinstance(value, list | tuple | set):
         return all(_is_readable(member) for member in value)
-    return isinstance(value, _PLAIN) or is_tensor(value) or hasattr(value, "__dataclass_fields__")
+    return isinstance(value, PLAIN) or is_tensor(value) or hasattr(value, "__dataclass_fields__")
 
 
 def _big(who: str) -> str:
@@ -197,52 +194,3 @@ def _big(who: str) -> str:
 
 def _spelt(called: str, signature: inspect.Signature) -> Words:
     return Words(f"{called}({', '.join(name for name in signature.parameters if name != 'self')})")
-
-
-def _copy(value: Any) -> Any:
-    """Copy what can be changed in place without a method of its own; keep the rest itself."""
-    if is_tensor(value):
-        return value.detach().clone()
-    if isinstance(value, dict):
-        return {key: _copy(member) for key, member in value.items()}
-    if type(value) in (list, tuple, set):
-        return type(value)(_copy(member) for member in value)
-    return value
-
-
-def _facts(value: Any) -> Iterator[_Fact]:
-    """List all that a call could change of a value, each with the words that say so."""
-    torch, numpy = sys.modules.get("torch"), sys.modules.get("numpy")
-    members: Any = ()
-    if is_tensor(value):
-        has_grad = (value.is_leaf or value.retains_grad) and value.grad is not None
-        yield CHANGED, value.detach().clone()
-        yield GRADIENT, value.grad.clone() if has_grad else None
-        yield SWITCHED, value.requires_grad
-    elif torch and isinstance(value, torch.nn.Module):
-        yield MODE, [module.training for module in value.modules()]
-        members = [*value.parameters(), *value.buffers()]
-    elif numpy and isinstance(value, numpy.ndarray):
-        yield CHANGED, (value.shape, value.dtype.str, value.tobytes())
-    elif isinstance(value, dict):
-        yield CHANGED, list(value)
-        members = value.values()
-    elif isinstance(value, list | tuple):
-        yield CHANGED, len(value)
-        members = value
-    elif hasattr(value, "__dataclass_fields__") and not isinstance(value, type):
-        members = [getattr(value, name) for name in value.__dataclass_fields__]
-    else:
-        yield CHANGED, set(value) if isinstance(value, set) else value
-    for member in members:
-        yield from _facts(member)
-
-
-def _same(before: Any, now: Any) -> bool:
-    if is_tensor(before):
-        if not is_tensor(now) or before.shape != now.shape or before.dtype != now.dtype:
-            return False
-        return bool(((before == now) | ((before != before) & (now != now))).all())
-    # What a learner put there may claim to equal anything: only what is plain is asked.
-    kinds = (*_PLAIN, list, tuple, set)
-    return before is now or (type(before) is type(now) and type(before) in kinds and before == now)

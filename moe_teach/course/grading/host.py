@@ -24,6 +24,7 @@ from moe_teach.course.grading.worker.wire import Channel
 
 _START = 120.0  # seconds in which a fresh interpreter must have imported torch
 _PATIENCE = 10.0  # seconds in which a fork must be there, and the end of a worker be told
+_LOOKS = 0.01  # seconds between two looks at its memory: each costs as much as a short answer
 _ALL_TOGETHER = 4  # times the seconds of one question: a stage asks often
 _KEPT_ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT", "TRITON_INTERPRET", "LANG", "LC_ALL")
 
@@ -140,6 +141,7 @@ class Worker:
         self._scratch, self.limits = scratch, limits
         self._patience = self._left = self._left_for_all = 0.0
         self.peak_mb = 0
+        self._look_at = 0.0
         self.channel = Channel(line, self._turn)
         self._last = time.monotonic()
         self._base_mb = resident_mb(inner)
@@ -192,6 +194,21 @@ class Worker:
     def _turn(self) -> None:
         now = time.monotonic()
         passed, self._last = now - self._last, now
+        self._left -= min(passed, 1.0)  # the grader itself may have slept in between
+        self._left_for_all -= min(passed, 1.0)
+        if now >= self._look_at:
+            self._look()
+            self._look_at = time.monotonic() + _LOOKS
+        if min(self._left, self._left_for_all) <= 0:
+            self.end()
+            raise Ended(
+                "timeout",
+                f"{self.name} did not come back within {self.limits.seconds:g} seconds and was "
+                "stopped.",
+            )
+
+    def _look(self) -> None:
+        """Look at the memory and the number of its processes."""
         all_of_it = family(self._inner)
         resident = sum(map(resident_mb, all_of_it))
         self.peak_mb = max(self.peak_mb, resident - self._base_mb * len(all_of_it))
@@ -202,15 +219,6 @@ class Worker:
             self.end()
             said = f"{self.name} took more than {self.limits.memory_mb:,} MB of memory."
             raise Ended("memory", f"{said} It was stopped.")
-        self._left -= min(passed, 1.0)  # the grader itself may have slept in between
-        self._left_for_all -= min(passed, 1.0)
-        if min(self._left, self._left_for_all) <= 0:
-            self.end()
-            raise Ended(
-                "timeout",
-                f"{self.name} did not come back within {self.limits.seconds:g} seconds and was "
-                "stopped.",
-            )
 
 
 def _environment(folder: Path) -> dict[str, str]:

@@ -15,7 +15,5 @@ INSIDE = {
     "10.8": "the learner's test opens a watch of its own, and what it watches are the kernels that "
     "the check hands to it: the interpreter that runs them and the watch that looks at it are one "
     "process, which is the answer's. With the kernels there, which of them are broken is there too",
-    "14.6": "its goal asks a policy more than ten thousand times; with all experts asked about at "
-    "once, a check was still not over after four minutes on a crowded machine",
 }
 FLAG = "judged inside the worker"

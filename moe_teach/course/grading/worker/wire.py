@@ -41,9 +41,13 @@ class Channel:
         text = json.dumps([message, sizes], separators=(",", ":")).encode()
         if len(text) > MAX_TEXT or sum(sizes) > MAX_BYTES:
             raise Nonsense(f"a message of {(len(text) + sum(sizes)) / 1e6:,.0f} MB")
-        self._put(_HEADER.pack(_MAGIC, len(text), sum(sizes)) + text)
-        for blob in blobs:
-            self._put(blob)
+        frame = bytearray(_HEADER.pack(_MAGIC, len(text), sum(sizes)) + text)
+        if sum(sizes) < _PIECE:  # in one go: the other side wakes up once
+            for blob in blobs:
+                frame += memoryview(blob).cast("B")
+            blobs = []
+        for part in (frame, *blobs):
+            self._put(part)
 
     def receive(self) -> tuple[Any, list[bytearray]]:
         """Wait for a message and give it with its raw bytes."""
@@ -67,25 +71,26 @@ class Channel:
 
     def _put(self, content: Any) -> None:
         rest = memoryview(content).cast("B")
+        self.turn()
         while len(rest):
-            self.turn()
-            select.select([], [self.sock], [], _TURN)
             try:
                 rest = rest[self.sock.send(rest[:_PIECE]) :]
             except BlockingIOError:
-                continue
+                select.select([], [self.sock], [], _TURN)
+                self.turn()
             except OSError as error:
                 raise HungUp from error
 
     def _take(self, size: int) -> bytearray:
         content = bytearray(size)
         view, got = memoryview(content), 0
+        self.turn()
         while got < size:
-            self.turn()
-            select.select([self.sock], [], [], _TURN)
             try:
                 n = self.sock.recv_into(view[got : got + _PIECE])
             except BlockingIOError:
+                select.select([self.sock], [], [], _TURN)
+                self.turn()
                 continue
             except OSError as error:
                 raise HungUp from error

@@ -111,10 +111,11 @@ show_figure(
 #
 # ## A number: bits
 #
-# Let $p(e, d)$ be the share of choices that fell on expert e in domain d. The **mutual
-# information** (Shannon 1948) says by how much hearing the expert shortens the guess of the domain:
+# Give each token a label y, here its domain, and let $p(e, y)$ be the share of choices that fell on
+# expert e in tokens of label y. The **mutual information** (Shannon 1948) says by how much hearing
+# the expert shortens the guess of the label:
 #
-# $$I(E; D) = \sum_{e, d} p(e, d) \log_2 \frac{p(e, d)}{p(e)\, p(d)}$$
+# $$I(E; Y) = \sum_{e, y} p(e, y) \log_2 \frac{p(e, y)}{p(e)\, p(y)}$$
 #
 # 0 bits: the expert tells nothing. $\log_2 4 = 2$ bits: the expert tells the domain. By hand:
 
@@ -186,9 +187,14 @@ print(f"token known:   {conditional_information(chosen, domains, table.token_ids
 
 # %% [markdown]
 # The second number is the one to ask for: what the expert tells of the domain **to somebody who
-# knows the token**, $I(E; D \mid \text{token})$. Its chance is larger, since a token that occurs
-# twice is easily split, and it must be measured with deals that leave each token its domains:
-# **within the token**.
+# knows the token**. With g for what is given, here the token, it is the same sum inside each group
+# of equal tokens, every group with its share $p(g)$:
+#
+# $$I(E; Y \mid G) = \sum_{g, e, y} p(g, e, y)
+# \log_2 \frac{p(g, e, y)\, p(g)}{p(g, e)\, p(g, y)}$$
+#
+# Its chance is larger, since a token that occurs twice is easily split, and it must be measured
+# with deals that leave each token its domains: **within the token**.
 
 # %%
 show(permuted)
@@ -431,8 +437,15 @@ print("PASS: in most layers of the stored runs the busiest expert is not the mos
 # ## Two texts that differ in one word
 #
 # Is somebody routed differently because of one word? Eight sentences, once with *his* and once with
-# *her*; how many of the later choices differ, for the same later bytes? Any change of a word moves
-# paths a little, so the same is asked of five pairs of words that have nothing to do with anybody.
+# *her*; how many of the later choices differ, for the same later bytes? Let C be the places after
+# the first change at which both texts hold the same byte, and $A_t$ and $B_t$ the sets of the K
+# experts that place t chooses in the one text and in the other. The **divergence** of a layer is
+# the share of the experts that the two do not have in common:
+#
+# $$d = \frac{1}{|C|} \sum_{t \in C} \left(1 - \frac{|A_t \cap B_t|}{K}\right)$$
+#
+# Any change of a word moves paths a little, so the same is asked of five pairs of words that have
+# nothing to do with anybody.
 
 # %%
 for steps, grid in grids.items():

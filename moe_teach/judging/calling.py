@@ -17,7 +17,7 @@ from moe_teach.judging.compare import is_tensor, outlined, plain
 from moe_teach.judging.elsewhere import told_of
 from moe_teach.judging.exercise import Exercise, Stage, Words, WrongAnswer
 from moe_teach.judging.guard import TookTooLong, within
-from moe_teach.judging.traces import CHANGED, PLAIN, Fact, held, trace_in
+from moe_teach.judging.traces import CHANGED, PLAIN, copied, facts_of, is_same
 
 FORGOTTEN = "A path through it ends without a return statement."
 Reference = Callable[[Exercise], Any]  # gives the course's own solution
@@ -106,8 +106,9 @@ class Trial:
                 return answer(*args, **kwargs)
             args, kwargs, given = self._bound(answer, method, args, kwargs)
             given = dict(list(given.items())[bool(method) :])  # without self
-            self._inputs = {name: _copy(value) for name, value in given.items()}
-            before = {name: held(value) for name, value in given.items()}
+            self._inputs = {name: copied(value) for name, value in given.items()}
+            is_free = self.exercise.changes_inputs
+            before = {} if is_free else {name: facts_of(given[name], []) for name in given}
             self._is_inside = True
             try:
                 result = answer(*args, **kwargs)
@@ -119,17 +120,18 @@ class Trial:
                     cause=FORGOTTEN,
                     cure="End every path in `return`, followed by the result.",
                 )
-            if not self.exercise.changes_inputs:
-                self._demand_no_traces(who, before, given)
+            self._demand_no_traces(who, before, given)
             return plain(result) if is_tensor(result) else result
 
         return call
 
-    def _demand_no_traces(
-        self, who: str, before: dict[str, list[Fact]], given: dict[str, Any]
-    ) -> None:
+    def _demand_no_traces(self, who: str, before: dict[str, Any], given: dict[str, Any]) -> None:
         for name, then in before.items():
-            if told := trace_in(given[name], then):
+            now = facts_of(given[name], [])
+            told = CHANGED if len(then) != len(now) else None
+            for (about, old), (_, new) in zip(then, now, strict=False):
+                told = told or (None if is_same(old, new) else about)
+            if told:
                 example = readable(self._inputs)
                 raise WrongAnswer(
                     told[0].format(who=_big(who), name=name),
@@ -192,14 +194,3 @@ def _big(who: str) -> str:
 
 def _spelt(called: str, signature: inspect.Signature) -> Words:
     return Words(f"{called}({', '.join(name for name in signature.parameters if name != 'self')})")
-
-
-def _copy(value: Any) -> Any:
-    """Copy what can be changed in place without a method of its own; keep the rest itself."""
-    if is_tensor(value):
-        return value.detach().clone()
-    if isinstance(value, dict):
-        return {key: _copy(member) for key, member in value.items()}
-    if type(value) in (list, tuple, set):
-        return type(value)(_copy(member) for member in value)
-    return value

@@ -1,14 +1,12 @@
-"""What a call left behind in its arguments, with the words for it: symptom, cause and cure."""
+"""What a call changed of its arguments: how it is seen, and symptom, cause and cure of each."""
 
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 from moe_teach.judging.compare import is_tensor
 
-Told = tuple[str, str, str]
-Fact = tuple[Told, Any]
 PLAIN = (bool, int, float, str, type(None))
+_Fact = tuple[tuple[str, str, str], Any]
 
 CHANGED = (
     "{who} changed its input `{name}` in place, and the caller still needs it as it was.",
@@ -33,58 +31,67 @@ MODE = (
 )
 
 
-def held(value: Any) -> list[Fact]:
-    """Write down all that a call could change of a value, before the call."""
-    return [(told, fact.clone() if is_tensor(fact) else fact) for told, fact in _facts(value)]
+def copied(value: Any) -> Any:
+    """Copy what can be changed in place without a method of its own; keep the rest itself."""
+    if _is_fixed(value):
+        return value
+    if is_tensor(value):
+        return value.detach().clone()
+    if isinstance(value, dict):
+        return {key: copied(member) for key, member in value.items()}
+    if type(value) in (list, tuple, set):
+        return type(value)(copied(member) for member in value)
+    return value
 
 
-def trace_in(value: Any, before: list[Fact]) -> Told | None:
-    """Give the words for what is no longer as it was held, or None."""
-    now = list(_facts(value))
-    if len(before) != len(now):
-        return CHANGED
-    pairs = zip(before, now, strict=True)
-    return next((told for (told, old), (_, new) in pairs if not _same(old, new)), None)
-
-
-def _facts(value: Any) -> Iterator[Fact]:
-    """List all that a call could change of a value, each with the words that say so."""
+def facts_of(value: Any, found: list[_Fact]) -> list[_Fact]:
+    """Add to `found` all that a call could change of a value, each with the words that say so."""
+    if _is_fixed(value):
+        found.append((CHANGED, value))
+        return found
     torch, numpy = sys.modules.get("torch"), sys.modules.get("numpy")
     members: Any = ()
-    if is_tensor(value):
+    if type(value) is list and all(map(_is_fixed, value)):
+        found.append((CHANGED, [*value, *map(type, value)]))  # 1, 1.0 and True are equal
+    elif is_tensor(value):
         has_grad = (value.is_leaf or value.retains_grad) and value.grad is not None
-        yield CHANGED, value.detach()
-        yield GRADIENT, value.grad if has_grad else None
-        yield SWITCHED, value.requires_grad
+        found.append((CHANGED, value.detach().clone()))
+        found.append((GRADIENT, value.grad.clone() if has_grad else None))
+        found.append((SWITCHED, value.requires_grad))
     elif torch and isinstance(value, torch.nn.Module):
-        yield MODE, [module.training for module in value.modules()]
+        found.append((MODE, [module.training for module in value.modules()]))
         members = [*value.parameters(), *value.buffers()]
     elif numpy and isinstance(value, numpy.ndarray):
-        yield CHANGED, (value.shape, value.dtype.str, value.tobytes())
+        found.append((CHANGED, (value.shape, value.dtype.str, value.tobytes())))
     elif isinstance(value, dict):
-        yield CHANGED, list(value)
+        found.append((CHANGED, list(value)))
         members = value.values()
     elif isinstance(value, list | tuple):
-        yield CHANGED, len(value)
+        found.append((CHANGED, len(value)))
         members = value
     elif hasattr(value, "__dataclass_fields__") and not isinstance(value, type):
         members = [getattr(value, name) for name in value.__dataclass_fields__]
     else:
-        yield CHANGED, set(value) if isinstance(value, set) else value
+        found.append((CHANGED, set(value) if isinstance(value, set) else value))
     for member in members:
-        yield from _facts(member)
+        facts_of(member, found)
+    return found
 
 
-def _same(before: Any, now: Any) -> bool:
+def _is_fixed(value: Any) -> bool:
+    """Tell what nothing can change, in one look: a log has thousands of such values."""
+    kind = type(value)
+    return kind in PLAIN or (kind is tuple and all(map(_is_fixed, value)))
+
+
+def is_same(before: Any, now: Any) -> bool:
+    """Compare two facts of one value; what is there now may claim to equal anything."""
     if is_tensor(before):
         if not is_tensor(now) or before.shape != now.shape or before.dtype != now.dtype:
             return False
-        # One operation tells of nearly every call; only NaNs, unequal to themselves, ask for more.
-        return before.equal(now) or _same_beside_nans(before, now)
+        if before.equal(now):
+            return True
+        return bool(((before == now) | ((before != before) & (now != now))).all())
     # What a learner put there may claim to equal anything: only what is plain is asked.
     kinds = (*PLAIN, list, tuple, set)
     return before is now or (type(before) is type(now) and type(before) in kinds and before == now)
-
-
-def _same_beside_nans(before: Any, now: Any) -> bool:
-    return bool(((before == now) | ((before != before) & (now != now))).all())

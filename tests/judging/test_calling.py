@@ -46,6 +46,23 @@ def test_lists_and_dictionaries_are_watched_to_their_depth(totals, learner, line
     assert f"its input `{culprit}`" in run(totals, learner(code)).message
 
 
+@pytest.mark.parametrize(
+    "line",
+    ["log[0] = ('hit', (1, 3))", "log[0] = [*log[0]]", "log.reverse()", "kinds[0] = True",
+     "kinds[1] = 2.0", "kinds[0] = Equal()", "log[:] = [Equal()]"],
+)  # fmt: skip
+def test_a_log_of_tuples_is_watched_like_everything_else(learner, line):
+    exercise = Exercise(id="9.3", name="total", title="Total", hints=(), explanation="")
+
+    @exercise.stage("values")
+    def _values(answer, seed):
+        require(answer([("hit", (1, 2)), ("miss", (3, 4))], [1, 2]) == 3, "The sum is off.")
+
+    equal = "class Equal:\n    def __eq__(self, other):\n        return True\n\n\n"
+    code = f"{equal}def total(log, kinds):\n    s = sum(kinds)\n    {line}\n    return s"
+    assert "changed its input" in run_exercise(exercise, learner(code)).message
+
+
 def test_inputs_left_alone_are_no_complaint_even_with_nan(totals, learner):
     code = "def total(numbers, names):\n    return sum(list(numbers))"
     assert run(totals, learner(code)).state == "passed"

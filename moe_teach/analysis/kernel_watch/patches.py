@@ -6,11 +6,9 @@ that object and put back afterwards; a few more tell which launch and which prog
 on which argument a pointer came from. What a release of Triton does not have stays away.
 """
 
-import inspect
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache, partial
 from operator import index
 from typing import Any
 
@@ -35,6 +33,7 @@ from moe_teach.analysis.kernel_watch.pointers import (
     source_of,
 )
 from moe_teach.analysis.kernel_watch.recorder import Halt, Recorder
+from moe_teach.analysis.kernel_watch.thrift import spared
 
 _MISSING = object()
 _LANE_MOVERS = (
@@ -55,7 +54,7 @@ def patched(recorder: Recorder) -> Iterator[None]:
 
     builder = interpreter.interpreter_builder
     replacements = [
-        *_speaking(interpreter, builder),
+        *spared(interpreter, builder),
         *_launching(interpreter, builder, recorder),
         *_pointing(interpreter, builder, recorder),
         *_indexing(builder),
@@ -74,36 +73,6 @@ def patched(recorder: Recorder) -> Iterator[None]:
                 setattr(owner, name, original)
             elif name in vars(owner):
                 delattr(owner, name)
-
-
-def _speaking(interpreter: Any, builder: Any) -> Iterator[Any]:
-    """Spare the interpreter what it does at every step and what comes to nothing.
-
-    It searches all of `tl` for what to replace, at each launch and again at each call of a helper
-    inside it, where nothing is left to replace. And it works out whether an integer overflows, in
-    int64, for an assertion that is off. A kernel takes half the time without.
-    """
-    if hasattr(interpreter, "_patch_builtin"):
-        yield interpreter, "_patch_builtin", partial(_replace_builtins, interpreter)
-    semantic = interpreter.interpreter_semantic
-    is_asserting = getattr(builder.options, "debug", True)
-    if hasattr(semantic, "binary_op_sanitize_overflow_impl") and not is_asserting:
-        yield semantic, "binary_op_sanitize_overflow_impl", lambda *_: None
-
-
-def _replace_builtins(interpreter: Any, package: Any, builder: Any, scope: Any) -> None:
-    for name, member in _builtins_of(package):
-        if getattr(package, name) is not member:
-            return  # a helper inside a launch: all of them are replaced
-        interpreter._patch_attr(package, name, member, builder, scope)
-
-
-@cache
-def _builtins_of(package: Any) -> tuple[tuple[str, Any], ...]:
-    """List what a module or class of the language leaves to its compiler; asked before a launch."""
-    from triton.language.core import is_builtin
-
-    return tuple((name, one) for name, one in inspect.getmembers(package) if is_builtin(one))
 
 
 def _launching(interpreter: Any, builder: Any, recorder: Recorder) -> Iterator[Any]:

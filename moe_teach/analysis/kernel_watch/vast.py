@@ -1,5 +1,6 @@
 """Address space without memory: a tensor with more elements than fit into this machine."""
 
+import gc
 import mmap
 
 import torch
@@ -26,7 +27,15 @@ def vast(
     """
     stride = torch.empty(shape, device="meta").stride() if stride is None else stride
     reach = sum(step * (size - 1) for step, size in zip(stride, shape, strict=True))
-    # A private mapping would count in full where a process may hold so much data only.
-    flags = mmap.MAP_SHARED | mmap.MAP_ANONYMOUS | _NO_RESERVE
-    space = mmap.mmap(-1, (reach + 1) * dtype.itemsize, flags=flags)
+    n_bytes = (reach + 1) * dtype.itemsize
+    try:
+        space = _reserved(n_bytes)
+    except OSError:
+        gc.collect()  # a launch holds its tensors in a cycle: those of the last may still be there
+        space = _reserved(n_bytes)
     return torch.frombuffer(space, dtype=dtype).as_strided(shape, stride)
+
+
+def _reserved(n_bytes: int) -> mmap.mmap:
+    # A private mapping would count in full where a process may hold so much data only.
+    return mmap.mmap(-1, n_bytes, flags=mmap.MAP_SHARED | mmap.MAP_ANONYMOUS | _NO_RESERVE)

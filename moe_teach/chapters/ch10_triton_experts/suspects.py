@@ -6,6 +6,7 @@ not watch is not in danger either.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -88,7 +89,7 @@ def launched(
     blocks: tuple[int, int, int] = (16, 16, 16),
 ) -> Multiply:
     """Give a way of multiplying by the kernel after some changes of its source."""
-    kernel = slip(KERNEL, *changes)
+    kernel = _built(*changes)
 
     def multiply(rows: Tensor, w: Tensor, expert_offsets: Tensor) -> Tensor:
         (n_rows, d_model), d_ff = rows.shape, w.shape[1]
@@ -102,6 +103,12 @@ def launched(
         return out
 
     return multiply
+
+
+@cache
+def _built(*changes: tuple[str, str]) -> Any:
+    """Build the kernel once: the interpreter rewrites each one that it has not met."""
+    return slip(KERNEL, *changes)
 
 
 def _library(rows: Tensor, w: Tensor, expert_offsets: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from moe_teach.chapters.ch11_reading_the_router.inputs import some_routes
+from moe_teach.chapters.ch11_reading_the_router.leaning import LIMIT, N_GROUPS, SIZE, leaning
 from moe_teach.judging.exercise import Exercise, Words, generator, require, require_tensor
 from moe_teach.judging.reasons import Why
 
@@ -203,6 +204,20 @@ def _require_even_triples(dealt: Tensor, again: Callable[[], Tensor]) -> None:
         **why._asdict(),
         expected=Words(f"each order about {chance:.0f} times"),
         got={str(order): n for order, n in seen.most_common(6)},
+    )
+
+
+@EXERCISE.stage("long groups")
+def _null_long(answer: Any, seed: int) -> None:
+    given = torch.arange(N_GROUPS * SIZE) % N_GROUPS
+    labels = torch.arange(N_GROUPS * SIZE) // N_GROUPS  # the place of each token in its group
+    got = _deal(answer, labels, given, generator(seed))
+    require(
+        leaning(got.view(SIZE, N_GROUPS).T) < LIMIT,
+        f"In groups of {SIZE} labels some places get the labels of some others too often.",
+        cause="Every place was swapped with any place. That has n ** n paths to n! orders, which "
+        "cannot all be equally likely.",
+        cure="Swap place i with one from i on, or take `torch.randperm`, or sort random numbers.",
     )
 
 

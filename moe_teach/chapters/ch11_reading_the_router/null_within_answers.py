@@ -137,6 +137,17 @@ def everybody_moves(labels, given, generator):
     return _by_group(labels, given, order)
 
 
+@EXERCISE.wrong(stage="long groups", says="n ** n paths")
+def swaps_with_anybody(labels, given, generator):
+    def order(n):
+        mixed = list(range(n))
+        for i, j in enumerate(torch.randint(n, (n,), generator=generator).tolist()):
+            mixed[i], mixed[j] = mixed[j], mixed[i]
+        return torch.tensor(mixed)
+
+    return _by_group(labels, given, order)
+
+
 @EXERCISE.wrong(stage="every deal as likely", says="Of 120 groups of two labels, 0")
 def pairs_stay(labels, given, generator):
     def order(n):
@@ -165,3 +176,15 @@ def by_random_keys(labels, given, generator):
     mixed = np.lexsort((keys, numbers))
     out[torch.from_numpy(np.argsort(numbers, kind="stable"))] = labels[torch.from_numpy(mixed)]
     return out
+
+
+@EXERCISE.right
+def by_fisher_and_yates(labels, given, generator):
+    def order(n):
+        mixed = list(range(n))
+        for i in range(n - 1):
+            j = i + int(torch.randint(n - i, (1,), generator=generator))
+            mixed[i], mixed[j] = mixed[j], mixed[i]
+        return torch.tensor(mixed)
+
+    return _by_group(labels, given, order)

@@ -6,10 +6,11 @@ from typing import Any
 
 import torch
 
-from moe_teach.chapters.ch14_memory.halves import Exact, exact_scores, some_uses
-from moe_teach.chapters.ch14_memory.inputs import EXPERT_BYTES, small_model, some_trace, unwatched
+from moe_teach.chapters.ch14_memory.asking import unwatched
+from moe_teach.chapters.ch14_memory.halves import exact_scores, found_by_exact, some_uses
+from moe_teach.chapters.ch14_memory.inputs import small_model
+from moe_teach.chapters.ch14_memory.side_by_side import found_in_memory
 from moe_teach.deploy.store.policies import Key
-from moe_teach.deploy.store.simulator import simulate
 from moe_teach.judging.exercise import Exercise, Words, WrongAnswer, require
 from moe_teach.judging.reasons import Why
 
@@ -41,6 +42,7 @@ EXERCISE = Exercise(
     "trace is what will run.",
 )
 
+ROOMS = (2, 5)  # experts that fit into the memory of the simulator
 NEAR = 1e-6  # of the logarithms: closer scores are no clear order
 
 
@@ -154,7 +156,7 @@ def _policy_half(answer: Any, seed: int) -> None:
 @EXERCISE.stage("many experts")
 def _policy_exact(answer: Any, seed: int) -> None:
     for half_life in (1.0, 3.5, 20.0, 400.0):
-        uses = some_uses(200, seed)
+        uses = some_uses(100, seed)
         _demand_order(
             _fed(answer, half_life, uses),
             uses,
@@ -212,19 +214,17 @@ def _policy_looks(answer: Any, seed: int) -> None:
 
 @EXERCISE.stage("in the simulator")
 def _policy_simulated(answer: Any, seed: int) -> None:
-    trace = some_trace(seed, n_tokens=60)
-    for room in (2, 5):
-        got = simulate(trace, unwatched(answer)(3.3), room * EXPERT_BYTES, EXPERT_BYTES)
-        expected = simulate(trace, Exact(3.3), room * EXPERT_BYTES, EXPERT_BYTES)
+    requests, expected = found_by_exact(seed, ROOMS)
+    made = [unwatched(answer)(3.3) for _ in ROOMS]
+    found = found_in_memory(made, [requests] * len(ROOMS), ROOMS)
+    for room, own, right in zip(ROOMS, found, expected, strict=True):
         require(
-            int(got.hits.sum()) == int(expected.hits.sum()),
-            f"In the simulator, with memory for {room} experts, it finds another number of "
-            "experts in memory.",
-            cause="Two policies made one after the other share their memory, or the half-life was "
-            "fixed.",
+            sum(own) == right,
+            f"In the simulator, with room for {room} experts, it finds another number of them.",
+            cause="Two policies share their memory, or the half-life was fixed.",
             cure="Keep everything on `self`, made anew in `__init__`.",
-            expected=int(expected.hits.sum()),
-            got=int(got.hits.sum()),
+            expected=right,
+            got=sum(own),
         )
 
 
@@ -243,7 +243,7 @@ def _policy_stored(answer: Any, seed: int) -> None:
         hits == simulated,
         "In the store that reads a disk your policy finds another number of experts in memory "
         "than in the simulator.",
-        cause="It depends on more than the uses that it is told of: a clock, or chance.",
+        cause="It depends on more than the uses that it is told: a clock, or chance.",
         cure="Use the `step` that is given.",
         expected=simulated,
         got=hits,

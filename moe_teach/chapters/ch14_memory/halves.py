@@ -3,7 +3,10 @@
 import math
 import random
 from collections.abc import Iterable
+from functools import cache
 
+from moe_teach.chapters.ch14_memory.inputs import some_trace
+from moe_teach.chapters.ch14_memory.side_by_side import Request, found_in_memory, requests_of
 from moe_teach.deploy.store.policies import Key
 
 
@@ -48,3 +51,12 @@ class Exact:
         """Add up what is left of its uses."""
         own = [use for use in self.uses if use[0] == key]
         return exact_scores(own, self.half_life, self.now)[key] if own else -math.inf
+
+
+@cache
+def found_by_exact(seed: int, rooms: tuple[int, ...]) -> tuple[list[Request], list[int]]:
+    """Give what a trace asks for, and how many experts the exact policy finds in each room."""
+    requests = requests_of(some_trace(seed, n_tokens=60))
+    policies = [Exact(3.3) for _ in rooms]
+    found = found_in_memory(policies, [requests] * len(rooms), rooms)
+    return requests, list(map(sum, found))

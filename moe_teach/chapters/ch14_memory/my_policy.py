@@ -1,19 +1,20 @@
 """Chapter 14, exercise 14.6: an open task, a policy that finds more than the usual ones."""
 
 import random
+from functools import cache
 from typing import Any
 
 import torch
 
-from moe_teach.chapters.ch14_memory.inputs import unwatched
+from moe_teach.chapters.ch14_memory.asking import unwatched
 from moe_teach.chapters.ch14_memory.recorded import loads
+from moe_teach.chapters.ch14_memory.side_by_side import Request, found_in_memory, requests_of
 from moe_teach.deploy.store.policies import Key
-from moe_teach.deploy.store.simulator import Replay, simulate
-from moe_teach.deploy.store.trace import Trace, drawn
+from moe_teach.deploy.store.trace import drawn
 from moe_teach.judging.exercise import Exercise, Goal, require
 from moe_teach.judging.reasons import Why
 
-ROOM, SIZE = 16, 49_152  # a quarter of the shipped model's experts, and the bytes of one
+ROOM = 16  # a quarter of the shipped model's experts
 N_LAYERS, N_EXPERTS = 4, 16
 
 EXERCISE = Exercise(
@@ -67,8 +68,20 @@ def _made(answer: Any) -> Any:
     return answer(N_LAYERS, N_EXPERTS)
 
 
-def _run(answer: Any, trace: Trace, room: int = ROOM) -> Replay:
-    return simulate(trace, _made(unwatched(answer)), room * SIZE, SIZE)
+def _found(answer: Any, requests: list[list[Request]]) -> list[list[int]]:
+    """Count what policies of their own find, all side by side."""
+    made = unwatched(answer)
+    return found_in_memory([_made(made) for _ in requests], requests, [ROOM] * len(requests))
+
+
+@cache
+def _drawn(n_tokens: int, seed: int) -> list[Request]:
+    return requests_of(drawn(n_tokens, N_LAYERS, N_EXPERTS, 2, skew=0.8, seed=seed))
+
+
+@cache
+def _loads(n: int) -> list[list[Request]]:
+    return [requests_of(trace) for _, trace in loads(n)]
 
 
 @EXERCISE.stage("three names")
@@ -95,33 +108,32 @@ def _open_form(answer: Any, seed: int) -> None:
 
 @EXERCISE.stage("the same again")
 def _open_repeats(answer: Any, seed: int) -> None:
-    trace = drawn(40, N_LAYERS, N_EXPERTS, 2, skew=0.8, seed=seed)
-    why = _CHANCE if _is_same(answer, trace, by_chance=True) else _LEFT
-    require(
-        _is_same(answer, trace, by_chance=False),
-        "Two runs on the same trace find different numbers of experts.",
-        **why._asdict(),
-    )
+    requests = _drawn(40, seed)
+    if _is_same(answer, requests, by_chance=False):
+        return
+    why = _CHANCE if _is_same(answer, requests, by_chance=True) else _LEFT
+    require(False, "Two runs on the same trace find different numbers of experts.", **why._asdict())
 
 
-def _is_same(answer: Any, trace: Trace, *, by_chance: bool) -> bool:
+def _is_same(answer: Any, requests: list[Request], *, by_chance: bool) -> bool:
     """Compare two runs, which draw the same lots if `by_chance`."""
-    hits, luck = [], random.getstate()
+    found, luck = [], random.getstate()
     with torch.random.fork_rng(devices=[]):
         for _ in range(2):
             if by_chance:
                 random.setstate(luck)
                 torch.manual_seed(0)
-            hits.append(_run(answer, trace).hits)
-    return torch.equal(*hits)
+            found += _found(answer, [requests])
+    return found[0] == found[1]
 
 
 @EXERCISE.stage("no future")
 def _open_online(answer: Any, seed: int) -> None:
-    trace = drawn(60, N_LAYERS, N_EXPERTS, 2, skew=0.8, seed=seed)
-    whole, half = _run(answer, trace), _run(answer, trace.first(30))
+    requests = _drawn(60, seed)
+    half = requests[: len(requests) // 2]
+    found = _found(answer, [requests, half])
     require(
-        torch.equal(whole.hits[:30], half.hits),
+        found[0][: len(half)] == found[1],
         "What the policy does in the first half of a trace depends on the second.",
         cause="It looks at the trace itself, and in use there is no trace yet.",
         cure="Judge by what `use` has told so far.",
@@ -130,5 +142,9 @@ def _open_online(answer: Any, seed: int) -> None:
 
 @EXERCISE.goal.measure
 def _open_found(answer: Any, seed: int) -> float:
-    rates = [_run(answer, trace).hit_rate for _, trace in loads(seed % 3)]
+    requests = _loads(seed % 3)
+    rates = [
+        sum(found) / sum(len(keys) for _, _, keys in own)
+        for found, own in zip(_found(answer, requests), requests, strict=True)
+    ]
     return 100 * sum(rates) / len(rates)

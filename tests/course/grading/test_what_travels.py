@@ -1,14 +1,18 @@
 """Tensors cross the line between grader and worker with what belongs to them, and not more."""
 
 import weakref
-from types import SimpleNamespace
+from fractions import Fraction
+from typing import ClassVar
 
 import pytest
 import torch
 from torch import Tensor
 
 from moe_teach.analysis.kernel_watch import vast
-from moe_teach.chapters.ch14_memory.inputs import EXPERT_BYTES, some_trace, unwatched
+from moe_teach.chapters.ch14_memory.asking import unwatched
+from moe_teach.chapters.ch14_memory.inputs import some_trace
+from moe_teach.chapters.ch14_memory.side_by_side import found_in_memory, requests_of
+from moe_teach.course.grading.lending import Lending
 from moe_teach.course.grading.worker import after, lives, objects, sparse, tensors
 from moe_teach.course.grading.worker.values import Reader, Writer
 from moe_teach.course.grading.worker.wire import Nonsense
@@ -128,20 +132,43 @@ def test_the_grader_holds_what_it_gave_until_the_worker_lets_go() -> None:
     assert taken.gone() == []
 
 
+class Apart(LFU):
+    """A policy with the door that its stand-in has, and the messages that went through."""
+
+    there = Lending()
+    sent: ClassVar[list] = []
+
+    @classmethod
+    def elsewhere_together(cls, questions, *names):
+        cls.sent.append(questions)
+        number = cls.there.lend(questions[0][0])
+        return objects.do(cls.there, "together", number, questions, *names)
+
+
 def test_a_policy_that_is_asked_all_at_once_decides_as_the_policy_itself() -> None:
     trace = some_trace(3, n_tokens=40)
 
-    owners: dict[int, SimpleNamespace] = {}
-
-    class Apart(LFU):
-        """A policy with the door that its stand-in has."""
-
-        @staticmethod
-        def elsewhere_together(made, *body):
-            owner = owners.setdefault(id(made), SimpleNamespace(lent={0: made}, subjects={}))
-            return objects.do(owner, "together", 0, *body)
-
     for room in (2, 5):
-        plain = simulate(trace, LFU(), room * EXPERT_BYTES, EXPERT_BYTES)
-        apart = simulate(trace, unwatched(Apart)(), room * EXPERT_BYTES, EXPERT_BYTES)
+        plain = simulate(trace, LFU(), room, 1)
+        apart = simulate(trace, unwatched(Apart)(), room, 1)
         assert torch.equal(plain.hits, apart.hits)
+
+
+def test_policies_side_by_side_are_asked_in_one_message_and_decide_as_each_by_itself() -> None:
+    requests, rooms = requests_of(some_trace(4, n_tokens=40)), (2, 3, 5)
+    Apart.sent.clear()
+
+    apart = found_in_memory([unwatched(Apart)() for _ in rooms], [requests] * 3, rooms)
+
+    assert apart == found_in_memory([LFU() for _ in rooms], [requests] * 3, rooms)
+    assert len(Apart.sent) <= len(requests)
+    assert max(map(len, Apart.sent)) == 3
+
+
+def test_fractions_travel_and_impossible_ones_are_nonsense() -> None:
+    packing = tensors.Packing()
+    tree = Writer(packing, lambda *_: None).put([Fraction(-3, 7)])
+
+    assert Reader(packing.given, None, [], lambda *_: None).get(tree) == [Fraction(-3, 7)]
+    with pytest.raises(Nonsense, match="ZeroDivisionError"):
+        Reader(packing.given, None, [], lambda *_: None).get(["q", 1, 0])

@@ -84,9 +84,13 @@ class Distant:
         return value
 
     @staticmethod
-    def elsewhere_together(made: "Distant", *body: Any) -> Any:
-        """Have many calls of two methods made in one go (see `ability`)."""
-        return made._ask("together", *body)
+    def elsewhere_together(questions: list[tuple[Any, ...]], tell: str, ask: str) -> Any:
+        """Have many calls of two methods of several objects made in one go (see `ability`).
+
+        A question is the object, the subjects that are new to it, what to tell it (each a subject
+        and more) and the subjects to ask about; subjects go by the order in which they came.
+        """
+        return questions[0][0]._ask("together", questions, tell, ask)
 
     def _ask(self, what: str, *body: Any) -> Any:
         peer, number = object.__getattribute__(self, "_line")
@@ -118,19 +122,21 @@ def do(things: Any, what: str, number: int, *body: Any) -> Any:
     if what == "next":
         return _next(thing)
     if what == "together":
-        return _together(thing, things.subjects.setdefault(number, []), *body)
+        return _together(things, *body)
     raise LookupError(what)
 
 
-def _together(
-    thing: Any, subjects: list[Any], new: list[Any], told: list[Any], tell: str, ask: str
-) -> list[Any]:
-    """Tell an object several things, then ask it about every subject that ever came up."""
-    subjects += new
-    for number, *rest in told:
-        getattr(thing, open_name(tell))(subjects[number], *rest)
-    question = getattr(thing, open_name(ask))
-    return [question(subject) for subject in subjects]
+def _together(things: Any, questions: Any, tell: Any, ask: Any) -> list[list[Any]]:
+    """Tell objects several things, then ask each about some of the subjects that it knows."""
+    answers = []
+    for thing, new, told, asked in questions:
+        subjects = things.subjects.setdefault(things.lend(thing), [])
+        subjects += new
+        telling, asking = getattr(thing, open_name(tell)), getattr(thing, open_name(ask))
+        for number, *rest in told:
+            telling(subjects[number], *rest)
+        answers.append([asking(subjects[number]) for number in asked])
+    return answers
 
 
 def _next(thing: Any) -> tuple[bool, Any]:

@@ -8,6 +8,7 @@ import importlib
 import math
 import sys
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
 import torch
@@ -71,6 +72,8 @@ class Writer:
             return ["d", [[key, self.packing.tensor(part)] for key, part in value.items()]]
         if kind is complex:
             return ["c", self.put(value.real), self.put(value.imag)]
+        if kind is Fraction:
+            return ["q", self.put(value.numerator), self.put(value.denominator)]
         if kind is bytes:
             return ["b", self.packing.blob(value)]
         if kind is range or kind is slice:
@@ -122,7 +125,9 @@ class Reader:
         """Give the value that was written; raise `Nonsense` where nobody can have written this."""
         try:
             return self._get(tree)
-        except (ValueError, TypeError, LookupError, RecursionError, AttributeError) as error:
+        except (
+            ValueError, TypeError, LookupError, RecursionError, AttributeError, ArithmeticError
+        ) as error:  # fmt: skip
             raise Nonsense(f"a value that cannot be ({type(error).__name__})") from error
 
     def _get(self, tree: Any) -> Any:
@@ -184,6 +189,7 @@ _RARE: dict[str, Callable[..., Any]] = {
     "i": lambda _, text: int(text),
     "f": lambda _, text: float(text),
     "c": lambda self, real, imag: complex(self.get(real), self.get(imag)),
+    "q": lambda self, whole, parts: Fraction(self.get(whole), self.get(parts)),
     "b": lambda self, blob: bytes(self.blobs[_index(blob)]),
     "e": lambda _: ...,
     "range": lambda self, parts: range(*map(self.get, parts)),

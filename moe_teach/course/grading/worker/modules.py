@@ -30,7 +30,7 @@ class Modules:
         self.mirrors: dict[int, Mirror] = {}
         self.subjects: dict[int, list[Any]] = {}  # by object, what it is asked about often
         self._named: dict[int, tuple[int, str, Any]] = {}
-        self._sent: dict[int, Any] = {}
+        self._modes: dict[int, Any] = {}  # of what was lent, as the other side knows them
 
     def do(self, what: str, *body: Any) -> Any:
         """Do something with a part of what was lent."""
@@ -56,6 +56,7 @@ class Modules:
             for path, part in value.named_modules(remove_duplicate=False)
             if not _beneath(path, theirs)
         ]
+        self._modes[number] = _modes_of(value)
         parameters = {n: p for n, p in value.named_parameters() if not _beneath(n, theirs)}
         buffers = {n: b for n, b in value.named_buffers() if not _beneath(n, theirs)}
         kept = set(value.state_dict(keep_vars=True))
@@ -80,7 +81,9 @@ class Modules:
     def read_module(self, reader: Any, rest: list[Any]) -> Any:
         """Build the mirror of a module, or find the one that is there."""
         number, told = rest[0], reader.get(rest[1])
-        if number not in self.mirrors:
+        if number in self.mirrors:
+            _bring_up_to_date(self.mirrors[number], told)
+        else:
             self.mirrors[number] = grown(self, number, told, Mirror)
         return self.meet(self.mirrors[number], number)
 
@@ -108,11 +111,18 @@ class Modules:
                 modes = [[path, part.training] for path, part in mirror.own_parts()]
                 news.append([number, writer.put(State(mirror.state())), modes])
                 object.__setattr__(mirror, "told", now)
+        for number, known in self._modes.items():
+            if (now := _modes_of(self.lent[number])) != known:
+                self._modes[number] = now
+                news.append([number, None, now])
         return news
 
     def heed(self, news: Any, reader: Any) -> None:
         """Do to modules what was done to their mirrors."""
         for number, tree, modes in news:
+            if tree is None:
+                _set_modes(self.mirrors[number], modes)
+                continue
             module, state = self.lent[number], reader.get(tree)
             if not isinstance(module, nn.Module) or type(state) is not dict:
                 raise Nonsense("a state of no module")
@@ -122,6 +132,7 @@ class Modules:
                     _take_over(known[name], tensor)
             for path, mode in modes:
                 module.get_submodule(path).training = bool(mode)
+            self._modes[number] = _modes_of(module)
 
     def _forward(self, number: int, path: str, state: Any, args: Any, named: Any) -> Any:
         with self._swapped(number, path, state) as module:
@@ -163,6 +174,30 @@ class Modules:
         for name, tensor in state.items():
             if tensor is not before.get(name):
                 _renew(module, name, tensor)
+
+
+def _bring_up_to_date(mirror: Mirror, told: Any) -> None:
+    """Give a mirror what its module has by now: its owner may have trained it, or woken it up."""
+    _set_modes(mirror, [[path, training] for path, _, training, _ in told["parts"]])
+    state = {**told["parameters"], **told["buffers"]}
+    with torch.no_grad():
+        for name, own in mirror.state().items():
+            if name in state:
+                _take_over(own, state[name])
+    object.__setattr__(mirror, "told", snapshot(mirror))
+
+
+def _modes_of(module: nn.Module) -> list[list[Any]]:
+    return [[p, one.training] for p, one in module.named_modules(remove_duplicate=False)]
+
+
+def _set_modes(mirror: Mirror, modes: Any) -> None:
+    """Put the parts of a mirror into the modes of its module, which is no news to its owner."""
+    known = {str(path): bool(mode) for path, mode in modes}
+    for path, part in mirror.own_parts():
+        part.training = known.get(path, part.training)
+    tensors = mirror.told[0]
+    object.__setattr__(mirror, "told", (tensors, [one.training for _, one in mirror.own_parts()]))
 
 
 def _renew(module: nn.Module, name: str, tensor: Any) -> None:

@@ -25,6 +25,7 @@ _RECORD_HOMES = (
     "moe_teach.types",
     "moe_teach.config",
     "moe_teach.nn.model",
+    "moe_teach.data.batches",
     f"{_WATCH}.records",
     f"{_WATCH}.kernel_line",
     f"{_WATCH}.told",

@@ -144,15 +144,11 @@ def test_seeds_are_fresh_for_everybody_and_can_be_replayed() -> None:
 # answer: a quarter of an hour.
 WHOLE = os.environ.get("MOE_TEACH_WHOLE") == "1"
 EVERY = [one.id for one in registry.every_item() if isinstance(one, Exercise)]
-<<<<<<< HEAD
-SAMPLE = EVERY if WHOLE else ("1.7", "2.1", "2.2", "3.2", "3.4", "3.7", "5.1", "6.7", "9.1", "14.6")
-=======
 SAMPLE = (
     EVERY
     if WHOLE
-    else (*("1.7", "2.1", "2.2", "3.2", "3.4", "3.7", "5.1", "9.1", "13.5", "13.6", "14.6"),)
+    else (*("1.7", "2.1", "2.2", "3.2", "3.4", "3.7", "5.1", "6.7", "9.1", "13.5", "13.6", "14.6"),)
 )
->>>>>>> main
 
 
 def named(exercise: Exercise) -> list[tuple[NamedAnswer, str]]:

@@ -28,7 +28,6 @@ class Lending(Things):
 
     def __init__(self) -> None:
         super().__init__()
-        self.takes_objects = False
         self.name = ""
         self.worker: Any = None
 

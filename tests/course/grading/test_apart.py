@@ -168,7 +168,8 @@ def verdict_there(host: Host, exercise: Exercise, source: str) -> tuple[str, ...
     try:
         line = Line(worker, exercise, lambda item: (_ for _ in ()).throw(LookupError(item)))
         worker.wait_at_most(60)
-        assert line.ask("load", source, "cell") is None
+        loaded = line.ask("load", source, "cell")
+        assert loaded is None, loaded
         outcome = outcome_of(line, exercise, SEEDS, materials.reference)
     except Ended as ended:
         return ended.status, "", ended.message

@@ -166,10 +166,16 @@ def snapshot(mirror: Mirror) -> Any:
 
     It is asked about every mirror with every message, so it goes without the names.
     """
-    return [
-        (part.training, *((id(t), t._version, t.data_ptr(), t.dtype) for t in _tensors_of(part)))
-        for part in _parts_of(mirror)
-    ]
+    return [(part.training, *map(_mark, _tensors_of(part))) for part in _parts_of(mirror)]
+
+
+def gradients_of(mirror: Mirror) -> dict[str, Any]:
+    """Give what `backward()` has left at each parameter, None where that is nothing."""
+    return {name: parameter.grad for name, parameter in mirror.named_parameters()}
+
+
+def _mark(tensor: Any) -> tuple[Any, ...]:
+    return id(tensor), tensor._version, tensor.data_ptr(), tensor.dtype
 
 
 def _parts_of(module: nn.Module) -> Iterator[nn.Module]:
@@ -180,5 +186,10 @@ def _parts_of(module: nn.Module) -> Iterator[nn.Module]:
 
 
 def _tensors_of(part: nn.Module) -> Iterator[Tensor]:
-    for own in (part._parameters, part._buffers):
-        yield from (tensor for tensor in own.values() if tensor is not None)
+    """Walk through parameters, their gradients and buffers."""
+    for parameter in part._parameters.values():
+        if parameter is not None:
+            yield parameter
+            if parameter.grad is not None:
+                yield parameter.grad
+    yield from (buffer for buffer in part._buffers.values() if buffer is not None)

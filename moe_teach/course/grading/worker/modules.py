@@ -14,7 +14,13 @@ from torch import nn
 from torch.nn.utils import stateless
 
 from moe_teach.course.grading.worker import objects
-from moe_teach.course.grading.worker.mirrors import Mirror, grown, of_library, snapshot
+from moe_teach.course.grading.worker.mirrors import (
+    Mirror,
+    gradients_of,
+    grown,
+    of_library,
+    snapshot,
+)
 from moe_teach.course.grading.worker.wire import Nonsense
 
 
@@ -109,7 +115,8 @@ class Modules:
         for number, mirror in self.mirrors.items():
             if mirror.told is not None and (now := snapshot(mirror)) != mirror.told:
                 modes = [[path, part.training] for path, part in mirror.own_parts()]
-                news.append([number, writer.put(State(mirror.state())), modes])
+                tree = writer.put([State(mirror.state()), gradients_of(mirror)])
+                news.append([number, tree, modes])
                 object.__setattr__(mirror, "told", now)
         for number, known in self._modes.items():
             if (now := _modes_of(self.lent[number])) != known:
@@ -123,13 +130,15 @@ class Modules:
             if tree is None:
                 _set_modes(self.mirrors[number], modes)
                 continue
-            module, state = self.lent[number], reader.get(tree)
-            if not isinstance(module, nn.Module) or type(state) is not dict:
+            module, (state, grads) = self.lent[number], reader.get(tree)
+            if not isinstance(module, nn.Module) or {type(state), type(grads)} != {dict}:
                 raise Nonsense("a state of no module")
             known = {**dict(module.named_parameters()), **dict(module.named_buffers())}
             with torch.no_grad():
                 for name, tensor in state.items():
                     _take_over(known[name], tensor)
+            for name, grad in grads.items():
+                known[name].grad = grad
             for path, mode in modes:
                 module.get_submodule(path).training = bool(mode)
             self._modes[number] = _modes_of(module)

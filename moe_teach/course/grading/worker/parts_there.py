@@ -15,7 +15,9 @@ class PartsThere(Things):
 
     def __init__(self) -> None:
         super().__init__()
-        self.lends_objects = False  # a result must be plain, what a class makes need not be
+        self.lends_objects = (
+            False  # a result must be plain, what is made in a class's place need not
+        )
 
     def write_rest(self, writer: Any, value: Any, depth: int, *, is_reply: bool) -> Any:
         """Lend an object where one may be, else say what came instead of a value."""

@@ -57,6 +57,13 @@ def main(descriptor: int) -> None:
 
 def _load_for_many() -> None:
     """Import once what each of many workers would import for itself."""
+    import torch
+
+    from moe_teach.ops.triton_mode import choose_mode
+
+    if torch.backends.cuda.is_built():
+        return  # to look for a GPU here would take it from the forks
+    choose_mode()  # torch's compiler imports triton, which cannot be interpreted afterwards
     for name in _HEAVY:
         with contextlib.suppress(ImportError):  # then a worker that needs it says so
             importlib.import_module(name)

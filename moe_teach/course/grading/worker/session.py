@@ -27,6 +27,7 @@ class Session:
         self.main.__dict__["__builtins__"] = builtins
         sys.modules["__main__"] = self.main
         self._fresh = contextlib.ExitStack()
+        self._maker: int | None = None
         stand_ins.put_up(self.peer, self.main)
 
     def run(self) -> None:
@@ -37,6 +38,7 @@ class Session:
 
     def do(self, peer: Peer, verb: str, body: list[Any]) -> Any:
         """Do what one question asks for."""
+        self.peer.things.lends_objects = False
         return getattr(self, f"do_{verb}")(*body)
 
     def do_load(self, source: str, label: str) -> Any:
@@ -52,7 +54,11 @@ class Session:
         """Give what the cells call by this name."""
         answer = self.main.__dict__.get(name, MISSING)
         self.peer.answer_file = folding.file_of(answer) if answer is not MISSING else ""
-        return self.peer.things.as_answer(answer)
+        told = self.peer.things.as_answer(answer)
+        # Where a class is asked for, a function that makes its objects is as good.
+        is_maker = told["kind"] == "function" and name[:1].isupper()
+        self._maker = told["number"] if is_maker else None
+        return told
 
     def do_begin(self) -> None:
         """Make the session as fresh as the first, whatever the last stage left."""
@@ -65,7 +71,10 @@ class Session:
 
     def do_call(self, number: int, args: list[Any], named: dict[str, Any]) -> Any:
         """Call a function that was lent."""
-        return self.peer.things.lent[number](*args, **named)
+        things = self.peer.things
+        value = things.lent[number](*args, **named)
+        things.lends_objects = number == self._maker
+        return value
 
     def do_mapped(self, number: int, args: Any, in_dims: list[Any], randomness: str) -> Any:
         """Call a function under `torch.vmap`."""

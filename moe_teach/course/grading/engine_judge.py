@@ -10,6 +10,8 @@ from moe_teach.course.grading.probes import BadProbe, load_probes, marks_of
 from moe_teach.course.grading.record import Answers, Graded
 from moe_teach.course.grading.worker import confine
 
+_MANY = 3  # submissions: from the third on, a server that loads ahead has paid for itself
+
 
 class EngineJudge:
     """Judges submissions in workers; `seed` draws other inputs for everybody.
@@ -23,6 +25,7 @@ class EngineJudge:
     ) -> None:
         self._seed, self._seconds = seed, seconds
         self._host: Host | None = None
+        self._n_judged = 0
         self._probes = load_probes(probes) if probes else {}
         self._marks = marks_of(probes, self._probes) if probes else {}
         beside = sorted(set(self._probes) & set(INSIDE))
@@ -38,8 +41,12 @@ class EngineJudge:
 
     def judge(self, answers: Answers, only: Sequence[str]) -> list[Graded]:
         """Judge one submission; a server that is of no more use is replaced for the next one."""
+        self._n_judged += 1
+        if self._n_judged == _MANY:
+            self.close()
         if self._host is None:
-            self._host = Host()  # raises `NoServer`, which the batch tells as a fault of ours
+            # It raises `NoServer`, which the batch tells as a fault of ours.
+            self._host = Host(for_many=self._n_judged >= _MANY)
         about = {"seed": self._seed, "seconds": self._seconds, "only": only, "probes": self._probes}
         results = judge(answers, host=self._host, **about)
         if any(result.status == "ungraded" for result in results):

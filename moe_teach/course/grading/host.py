@@ -22,8 +22,8 @@ from moe_teach.course.grading.record import Limits
 from moe_teach.course.grading.worker import confine, namespaces
 from moe_teach.course.grading.worker.wire import Channel
 
-_START = 120.0  # seconds in which a server must have imported torch, or what many forks will need
-_PATIENCE = 10.0  # seconds in which the end of a worker must be told
+_START = 120.0  # seconds in which a fresh interpreter must have imported torch
+_PATIENCE = 10.0  # seconds in which a fork must be there, and the end of a worker be told
 _LOOKS = 0.01  # seconds between two looks at its memory: each costs as much as a short answer
 _ALL_TOGETHER = 4  # times the seconds of one question: a stage asks often
 _KEPT_ENVIRONMENT = (
@@ -37,9 +37,9 @@ class NoServer(Exception):
 
 
 class Host:
-    """A fork server and the way to it."""
+    """A fork server and the way to it; one `for_many` takes longer to start and less for each."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, for_many: bool = False) -> None:
         if not hasattr(os, "fork"):
             raise NoServer(
                 "This system cannot fork a process for the learner's code: grade on Linux or "
@@ -51,7 +51,7 @@ class Host:
         command = [sys.executable, "-P", "-m", "moe_teach.course.grading.worker.server"]
         with (self.folder / "server.log").open("wb") as log:
             self._process = subprocess.Popen(
-                [*command, str(theirs.fileno())],
+                [*command, str(theirs.fileno()), *(["many"] if for_many else [])],
                 pass_fds=[theirs.fileno()],
                 env=_environment(self.folder),
                 stdin=subprocess.DEVNULL,
@@ -88,7 +88,7 @@ class Host:
         }
         socket.send_fds(self._control, [json.dumps(wish).encode() + b"\n"], [theirs.fileno()])
         theirs.close()
-        told = self._told("forked", _START)
+        told = self._told("forked", _PATIENCE)
         if told is None:
             raise NoServer("The process that starts others for the learner's code does not answer.")
         return Worker(self, told["forked"], told["inner"], ours, scratch, limits)

@@ -37,7 +37,10 @@ class Lending(Things):
             return ["S", writer.put(inspect.getsource(value.fn)), str(value.fn.__name__)]
         if not _stays(value):
             try:
-                return ["P", writer.packing.blob(_pickled(self, writer, value))]
+                blob = writer.packing.blob(_pickled(self, writer, value))
+                # A copy of an optimiser would move other parameters than the module's here.
+                is_itself = isinstance(value, torch.optim.Optimizer)
+                return ["P", blob, self.lend(value) if is_itself else None]
             except (pickle.PicklingError, TypeError, AttributeError):
                 pass
         if not _may_be_lent(value):

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif(not confine.IS_LINUX, reason="signals and walls 
 
 @pytest.fixture(scope="module")
 def host() -> Iterator[Host]:
-    host = Host()
+    host = Host(for_many=True)
     yield host
     host.close()
 

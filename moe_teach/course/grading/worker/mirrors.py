@@ -169,6 +169,13 @@ def snapshot(mirror: Mirror) -> Any:
     return [(part.training, *map(_mark, _tensors_of(part))) for part in _parts_of(mirror)]
 
 
+def with_modes(mirror: Mirror, told: Any) -> Any:
+    """Note the modes as they are now, and the tensors as a snapshot has them."""
+    return [
+        (part.training, *marks) for part, (_, *marks) in zip(_parts_of(mirror), told, strict=True)
+    ]
+
+
 def gradients_of(mirror: Mirror) -> dict[str, Any]:
     """Give what `backward()` has left at each parameter, None where that is nothing."""
     return {name: parameter.grad for name, parameter in mirror.named_parameters()}

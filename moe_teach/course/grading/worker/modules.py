@@ -20,6 +20,7 @@ from moe_teach.course.grading.worker.mirrors import (
     grown,
     of_library,
     snapshot,
+    with_modes,
 )
 from moe_teach.course.grading.worker.wire import Nonsense
 
@@ -205,8 +206,7 @@ def _set_modes(mirror: Mirror, modes: Any) -> None:
     known = {str(path): bool(mode) for path, mode in modes}
     for path, part in mirror.own_parts():
         part.training = known.get(path, part.training)
-    tensors = mirror.told[0]
-    object.__setattr__(mirror, "told", (tensors, [one.training for _, one in mirror.own_parts()]))
+    object.__setattr__(mirror, "told", with_modes(mirror, mirror.told))
 
 
 def _renew(module: nn.Module, name: str, tensor: Any) -> None:

@@ -29,7 +29,8 @@ class PartsThere(Things):
         """Read what the grader sends."""
         if tag == "P":
             content = reader.blobs[rest[0]]
-            return _Unpickler(io.BytesIO(content), reader).load()
+            copied = _Unpickler(io.BytesIO(content), reader).load()
+            return copied if rest[1] is None else self.meet(copied, rest[1])
         if tag == "S":
             from moe_teach.judging.launching import kernel_from
 

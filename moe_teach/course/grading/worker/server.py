@@ -3,7 +3,7 @@
 It imports nothing of the course's answers or chapters and holds nothing of what is graded. It ends,
 and its workers with it, when the grader hangs up.
 
-    python -P -m moe_teach.course.grading.worker.server DESCRIPTOR
+    python -P -m moe_teach.course.grading.worker.server DESCRIPTOR [many]
 """
 
 import array
@@ -23,18 +23,18 @@ from moe_teach.course.grading.worker.session import Session
 from moe_teach.course.grading.worker.wire import Channel, HungUp
 
 _LINE = 65_536
-_MANY = 8  # workers, after which a class is being graded
 # What answers make torch load: the first optimiser, the first gradient, the first `assert_close`.
 _HEAVY = ("torch._dynamo", "torch.fx.experimental.symbolic_shapes", "torch.distributed.tensor")
 
 
-def main(descriptor: int) -> None:
+def main(descriptor: int, *, for_many: bool) -> None:
     """Fork workers, tell how they end, and leave none behind."""
     control = socket.socket(fileno=descriptor)
     confine.adopt_orphans()
     running: dict[int, int] = {}
-    n_forked = 0
     landlock.prepare()
+    if for_many:
+        _load_for_many()
     gc.freeze()
     control.send(b'{"ready": true}\n')
     while True:
@@ -45,10 +45,6 @@ def main(descriptor: int) -> None:
                 break
             for wish in wishes:
                 _heed(control, wish, running)
-                if wish["do"] == "fork":
-                    n_forked += 1
-                    if n_forked == _MANY:
-                        _load_for_many()
         _tell_ends(control, running)
     for pid in running:
         confine.kill(pid)
@@ -67,7 +63,6 @@ def _load_for_many() -> None:
     for name in _HEAVY:
         with contextlib.suppress(ImportError):  # then a worker that needs it says so
             importlib.import_module(name)
-    gc.freeze()
 
 
 def _wishes(control: socket.socket) -> list[dict[str, Any]]:
@@ -128,4 +123,4 @@ def _say(control: socket.socket, fact: dict[str, Any]) -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the grader decides when to end
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), for_many="many" in sys.argv[2:])

@@ -34,7 +34,8 @@ $(STAMP): pyproject.toml constraints.txt
 lab: $(STAMP) ## set everything up and open your copies of the course (in desk/) in JupyterLab
 	@$(BIN)/moe-teach desk
 	@# The terminals of JupyterLab find moe-teach and python where the notebooks do.
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/jupyter lab $(AS_ROOT) desk/notebooks/00_start_here.ipynb
+	@# A file alone would make its folder the root, and lead no lesson to its exercises.
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/jupyter lab $(AS_ROOT) --ServerApp.root_dir=desk desk/notebooks/00_start_here.ipynb
 
 lab-check: $(STAMP) browser ## run chapter 00 in the same JupyterLab through a real browser
 	$(BIN)/python -m moe_teach.lab_check

@@ -209,7 +209,9 @@ def first_step() -> str:
 def opening(notebook: Path) -> str:
     """How to open a notebook, with what is installed here."""
     if check_lab().verdict == "ok":
-        return f"To open the first lesson, type: jupyter lab {shlex.quote(str(notebook))}"
+        # A notebook alone would make its folder the root, and lead no lesson to its exercises.
+        root = shlex.quote(f"--ServerApp.root_dir={notebook.parents[1]}")
+        return f"To open the first lesson, type: jupyter lab {root} {shlex.quote(str(notebook))}"
     return (
         f"Open {notebook} in the editor you like, with this Python as its kernel "
         f"({sys.executable}). For JupyterLab, {install_again()}."

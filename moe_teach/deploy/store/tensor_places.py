@@ -21,6 +21,7 @@ from torch import Tensor
 from moe_teach.config import refuse
 
 BLOCK = 4096  # bytes: reads past the page cache begin and end at multiples of it
+ALIGNMENT = 16  # bytes: tensors that begin so have the same products to the last bit
 _DTYPES = {
     "BF16": torch.bfloat16,
     "F16": torch.float16,
@@ -93,6 +94,9 @@ class TensorFile:
     def read(self, begin: int, n_bytes: int, buffer: mmap.mmap) -> int:
         """Read bytes into a buffer, and return where in it the first of them stands.
 
+        They stand at a multiple of `ALIGNMENT`: some processors add up a product of one row in
+        another order where its numbers begin between two such places.
+
         Args:
             begin: the first byte that is wanted.
             n_bytes: how many are.
@@ -113,7 +117,11 @@ class TensorFile:
                 "or bring the file back from a copy."
             ) from problem
         self._demand_unchanged()
-        return begin - first
+        start = begin - first
+        aligned = start - start % ALIGNMENT
+        if aligned != start:
+            buffer.move(aligned, start, n_bytes)
+        return aligned
 
     def close(self) -> None:
         """Give the file back; nothing can be read from here on."""

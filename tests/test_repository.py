@@ -102,19 +102,25 @@ def test_only_the_job_that_publishes_may_prove_who_it_is_and_only_after_the_test
     )
 
 
-def test_what_jupyterlab_starts_finds_the_courses_commands_first(tmp_path: Path) -> None:
+def test_jupyterlab_finds_the_courses_commands_and_shows_exercises_beside_lessons(
+    tmp_path: Path,
+) -> None:
     place = tmp_path / "a clone"
     (place / ".venv/bin").mkdir(parents=True)
     for name in ("pyproject.toml", "constraints.txt", "Makefile"):
         shutil.copy(ROOT / name, place)
-    for name, script in {"moe-teach": "exit 0", "jupyter": "command -v moe-teach"}.items():
+    told = 'command -v moe-teach; printf "%s\\n" "$@"'
+    for name, script in {"moe-teach": "exit 0", "jupyter": told}.items():
         (place / ".venv/bin" / name).write_text(f"#!/bin/sh\n{script}\n")
         (place / ".venv/bin" / name).chmod(0o755)
     (place / ".venv/.ready").touch()
 
     done = subprocess.run(["make", "-s", "lab"], cwd=place, capture_output=True, text=True)
 
-    assert done.stdout.splitlines() == [f"{place}/.venv/bin/moe-teach"], done.stderr
+    first, *words = done.stdout.splitlines()
+    assert first == f"{place}/.venv/bin/moe-teach", done.stderr
+    # Without it the folder of the notebook would be all that the server shows.
+    assert "--ServerApp.root_dir=desk" in words
 
 
 @pytest.mark.parametrize("caller", CALLERS)

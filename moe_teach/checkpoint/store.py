@@ -155,7 +155,10 @@ def _named(file: Path) -> str | None:
 
 def _advice(folder: Path, which: Which) -> str:
     if which == "latest" and (folder / _RECORDS["previous"]).is_file():
-        return "The one before is there: load it with which='previous'."
+        return (
+            "The one before is there: load it with which='previous' in Python; for a command, put "
+            f"it in the place of this one ({_RECORDS['previous']} renamed to {_RECORDS['latest']})."
+        )
     return "There is no other in the folder: start anew, or bring back a copy."
 
 

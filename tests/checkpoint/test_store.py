@@ -124,6 +124,16 @@ def test_damaged_tensors_are_noticed_and_the_one_before_is_offered(
     assert step_in(two_steps, "previous") == 1
 
 
+def test_the_one_before_can_be_put_in_the_place_of_a_damaged_one(two_steps: Path) -> None:
+    (two_steps / store._read_record(two_steps / "checkpoint.json")["tensors"]).unlink()
+    with pytest.raises(DamagedCheckpoint, match=r"previous\.json renamed to checkpoint\.json"):
+        load(two_steps)
+
+    (two_steps / "previous.json").rename(two_steps / "checkpoint.json")
+
+    assert step_in(two_steps) == 1
+
+
 @pytest.mark.parametrize("change", [('"step": 2', '"step": 3'), ("}\n", "\n"), ('"schema": 1', "")])
 def test_a_damaged_record_is_noticed(two_steps: Path, change: tuple[str, str]) -> None:
     record = two_steps / "checkpoint.json"

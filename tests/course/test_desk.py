@@ -221,7 +221,10 @@ def test_start_lays_out_the_real_course_and_says_how_to_open_it(
     assert main(["start", str(folder)]) == 0
     said = capsys.readouterr().out
     assert f"Everything in {folder} is up to date." in said
-    assert f"jupyter lab '{folder}/notebooks/00_start_here.ipynb'" in said
+    assert (
+        f"jupyter lab '--ServerApp.root_dir={folder}' '{folder}/notebooks/00_start_here.ipynb'"
+        in said
+    )
 
 
 def test_start_without_a_place_to_write_is_a_usage_error_in_a_sentence(

@@ -11,10 +11,10 @@ _PAGE = """\
 
 ## Open it
 
-{opening}On your own machine, with Python 3.11 to 3.13:
+{opening}On your own machine, with Python 3.11 to 3.13, in the folder of this page:
 
     python -m pip install "moe-teach[lab,kernels] @ git+{url}"
-    jupyter lab exercises
+    jupyter lab
 
 ## Work
 

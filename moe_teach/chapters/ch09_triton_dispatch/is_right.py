@@ -86,14 +86,13 @@ def _right_kernels(answer: Any, seed: int) -> None:
 
 @EXERCISE.stage("the kernel above")
 def _shown_kernel(answer: Any, seed: int) -> None:
-    if not seed:
-        _demand_rejected(answer, "the kernel above")
+    # A test that draws its logits may find these out by luck, so it has to for every seed.
+    _demand_rejected(answer, "the kernel above")
 
 
 @EXERCISE.stage("other values")
 def _other_values(answer: Any, seed: int) -> None:
-    if not seed:
-        _demand_rejected(answer, "other values")
+    _demand_rejected(answer, "other values")
 
 
 @EXERCISE.stage("other shapes")

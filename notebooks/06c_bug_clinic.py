@@ -280,7 +280,8 @@ for word, fault in FAULTS.items():
 assert max(left.values()) < 0.35
 below = sum(share < left["healthy"] for share in left.values())
 print(f"PASS: the task's loss falls by 65 % and more in all {len(left)} set-ups")
-print(f"and in {below} of them further than in the healthy one")
+assert below > 1  # how many depends on how a processor rounds
+print("and in some of them further than in the healthy one")
 
 # %% [markdown]
 # A falling loss tells nobody ill. Some faults even help it in this toy: an expert nobody asked for

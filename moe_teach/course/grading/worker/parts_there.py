@@ -15,9 +15,8 @@ class PartsThere(Things):
 
     def __init__(self) -> None:
         super().__init__()
-        self.lends_objects = (
-            False  # a result must be plain, what is made in a class's place need not
-        )
+        # A result must be plain; what is made in the place of a class need not be.
+        self.lends_objects = False
 
     def write_rest(self, writer: Any, value: Any, depth: int, *, is_reply: bool) -> Any:
         """Lend an object where one may be, else say what came instead of a value."""

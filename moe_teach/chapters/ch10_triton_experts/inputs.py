@@ -8,7 +8,6 @@ from torch import Tensor
 from moe_teach.judging.exercise import generator
 
 FAR = 2**32  # numbers: an offset of 32 bits reaches no further, one with a sign half as far
-CHECKED = 3  # seeds of a learner's check; more would only draw other numbers, at 10 ms a program
 
 
 def tile_tables(counts: list[int], block: int, surplus: int = 0) -> dict[str, Tensor]:

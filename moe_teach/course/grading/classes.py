@@ -36,7 +36,7 @@ def _method(things: Any, number: int, name: str, is_module: bool) -> Callable[..
             things.mirrors[made["number"]] = self
         else:
             object.__setattr__(self, "_line", (things.peer, made["number"]))
-        things.meet(self, made["number"])
+            things.meet(self, made["number"])
 
     def method(self: Any, *args: Any, **named: Any) -> Any:
         if is_module and name == "forward":

@@ -188,6 +188,7 @@ def outcome_of(line: Line, exercise: Exercise, seeds: Any, reference: Any) -> An
     def begun(stage: Stage) -> Stage:
         def run(answer: Any, seed: int) -> Any:
             line.worker.wait_at_most(seconds)
+            line.things.begin()
             line.ask("begin")
             return stage.run(answer, seed)
 

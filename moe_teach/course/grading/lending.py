@@ -8,6 +8,7 @@ import inspect
 import io
 import pickle
 import sys
+import weakref
 from types import FunctionType
 from typing import Any
 
@@ -28,6 +29,8 @@ class Lending(Things):
 
     def __init__(self) -> None:
         super().__init__()
+        # Those of earlier stages are gone with them: nobody is to watch them at each message.
+        self.mirrors = weakref.WeakValueDictionary()
         self.name = ""
         self.worker: Any = None
 

@@ -1,9 +1,19 @@
-"""A folder of what students handed in."""
+"""A folder of what students handed in, and a fork server for their code."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from moe_teach.course.grading.host import Host
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[Host]:
+    """Start a server that is ready for many."""
+    host = Host(for_many=True)
+    yield host
+    host.close()
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import importlib
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +21,6 @@ from moe_teach.judging.exercise import Exercise, NamedAnswer
 HOSTILE = sorted((Path(__file__).parent / "hostile").glob("*.txt"))
 ASKED = ("0.1", "0.2", "0.3")
 pytestmark = pytest.mark.skipif(not confine.IS_LINUX, reason="signals and walls of Linux")
-
-
-@pytest.fixture(scope="module")
-def host() -> Iterator[Host]:
-    host = Host(for_many=True)
-    yield host
-    host.close()
 
 
 def submitted(chapter: int, cells: list[tuple[str, str]], **told: Any) -> Answers:

@@ -31,6 +31,12 @@ class Mirror(nn.Module):
         for path in self._own:
             yield path, self.get_submodule(path)
 
+    def number_in(self, things: Any) -> int | None:
+        """Give the number under which the owner knows it, if it is a whole one of these things."""
+        if self._line is None or self._line[0] is not things or self._line[2]:
+            return None
+        return self._line[1]
+
     def address(self) -> tuple[int, str]:
         """Give the number and the path by which the owner knows it."""
         return self._line[1], self._line[2]
@@ -63,7 +69,7 @@ class Mirror(nn.Module):
         things, number, path = self._line
         made = things.peer.ask("part", "copy", number, path)
         twin = grown(things, made["number"], made["told"], Mirror, type(self).__new__(type(self)))
-        things.mirrors[made["number"]] = things.meet(twin, made["number"])
+        things.mirrors[made["number"]] = twin
         with torch.no_grad():
             for name, tensor in self.state().items():  # the owner may not know these yet
                 twin.state()[name].data = tensor.detach().clone()

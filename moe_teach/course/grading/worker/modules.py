@@ -6,6 +6,7 @@ and sends them along whenever the owner is to compute. So an optimiser, `functio
 """
 
 import copy
+from collections.abc import MutableMapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -34,10 +35,17 @@ class Modules:
 
     def __init__(self) -> None:
         self.peer: Any = None
-        self.mirrors: dict[int, Mirror] = {}
+        self.mirrors: MutableMapping[int, Mirror] = {}
         self.subjects: dict[int, list[Any]] = {}  # by object, what it is asked about often
         self._named: dict[int, tuple[int, str, Any]] = {}
         self._modes: dict[int, Any] = {}  # of what was lent, as the other side knows them
+
+    def begin(self) -> None:
+        """Watch no longer what an earlier stage left: each message would ask about all of it.
+
+        What is used again is watched again.
+        """
+        self._modes.clear()
 
     def do(self, what: str, *body: Any) -> Any:
         """Do something with a part of what was lent."""
@@ -88,11 +96,12 @@ class Modules:
     def read_module(self, reader: Any, rest: list[Any]) -> Any:
         """Build the mirror of a module, or find the one that is there."""
         number, told = rest[0], reader.get(rest[1])
-        if number in self.mirrors:
-            _bring_up_to_date(self.mirrors[number], told)
+        mirror = self.mirrors.get(number)
+        if mirror is None:
+            mirror = self.mirrors[number] = grown(self, number, told, Mirror)
         else:
-            self.mirrors[number] = grown(self, number, told, Mirror)
-        return self.meet(self.mirrors[number], number)
+            _bring_up_to_date(mirror, told)
+        return mirror
 
     def name_of(self, tensor: Any) -> Any:
         """Give the name under which both sides know a parameter."""
@@ -129,7 +138,8 @@ class Modules:
         """Do to modules what was done to their mirrors."""
         for number, tree, modes in news:
             if tree is None:
-                _set_modes(self.mirrors[number], modes)
+                if number in self.mirrors:
+                    _set_modes(self.mirrors[number], modes)
                 continue
             module, (state, grads) = self.lent[number], reader.get(tree)
             if not isinstance(module, nn.Module) or {type(state), type(grads)} != {dict}:
@@ -179,6 +189,8 @@ class Modules:
         if not isinstance(module, nn.Module):
             raise Nonsense("a state of no module")
         before = dict(state)
+        if number not in self._modes:
+            self._modes[number] = _modes_of(self.lent[number])
         with stateless._reparametrize_module(module, state, tie_weights=True):
             yield module
         for name, tensor in state.items():
@@ -206,7 +218,8 @@ def _set_modes(mirror: Mirror, modes: Any) -> None:
     known = {str(path): bool(mode) for path, mode in modes}
     for path, part in mirror.own_parts():
         part.training = known.get(path, part.training)
-    object.__setattr__(mirror, "told", with_modes(mirror, mirror.told))
+    if mirror.told is not None:
+        object.__setattr__(mirror, "told", with_modes(mirror, mirror.told))
 
 
 def _renew(module: nn.Module, name: str, tensor: Any) -> None:

@@ -18,6 +18,12 @@ class PartsThere(Things):
         # A result must be plain; what is made in the place of a class need not be.
         self.lends_objects = False
 
+    def begin(self) -> None:
+        """Watch no longer what an earlier stage left, mirrors included."""
+        super().begin()
+        for mirror in self.mirrors.values():
+            object.__setattr__(mirror, "told", None)
+
     def write_rest(self, writer: Any, value: Any, depth: int, *, is_reply: bool) -> Any:
         """Lend an object where one may be, else say what came instead of a value."""
         if not is_reply or self.lends_objects or isinstance(value, type):

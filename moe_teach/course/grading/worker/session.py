@@ -63,6 +63,7 @@ class Session:
     def do_begin(self) -> None:
         """Make the session as fresh as the first, whatever the last stage left."""
         self._fresh.close()
+        self.peer.things.begin()
         self._printed = self._fresh.enter_context(guard.fresh_session())
 
     def do_printed(self) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from moe_teach.course.grading.worker import errors
+from moe_teach.course.grading.worker.mirrors import Mirror
 from moe_teach.course.grading.worker.modules import Modules
 from moe_teach.course.grading.worker.wire import Nonsense
 
@@ -44,6 +45,8 @@ class Things(Modules):
 
     def number_of(self, stand_in: Any) -> int | None:
         """Give the number under which the other side knows a thing of its own."""
+        if isinstance(stand_in, Mirror):
+            return stand_in.number_in(self)
         met = self._met.get(id(stand_in))
         return met[0] if met else None
 

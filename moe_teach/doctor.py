@@ -13,6 +13,7 @@ from typing import Literal
 
 from moe_teach.files import clone
 from moe_teach.surroundings import version_of
+from moe_teach.text_table import counted
 
 Verdict = Literal["ok", "limited", "broken"]
 MARKS: dict[Verdict, str] = {"ok": "ok      ", "limited": "limited ", "broken": "BROKEN  "}
@@ -59,7 +60,9 @@ def check_torch() -> Finding:
         remedy = f"{install_again()}; if it fails the same way, begin with a new environment."
         return Finding("torch", "broken", f"it does not import ({error}).", remedy)
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
-    found = f"{torch.__version__}, {torch.get_num_threads()} threads, computing on {device}"
+    found = (
+        f"{torch.__version__}, {counted(torch.get_num_threads(), 'thread')}, computing on {device}"
+    )
     if not hasattr(torch.nn.functional, "grouped_mm"):
         remedy = "nothing is lost: a loop takes its place. torch 2.12 or newer is faster."
         return Finding("torch", "limited", f"{found}; no public grouped matmul", remedy)

@@ -54,7 +54,8 @@ def repository() -> Path:
     folder = clone()
     if folder is None:
         raise LookupError(
-            "This verb works in a clone of the course's repository, and there is none here."
+            "This verb works in a clone of the course's repository, and there is none here: make "
+            "one with `git clone`, go into it, and type the command there."
         )
     return folder
 
@@ -87,6 +88,8 @@ def replacing(path: Path) -> Iterator[Path]:
     The content is forced to the disk before it is renamed, and so is the rename where the system
     can do that for a folder. When the block fails, the old file stays and the new one is removed.
     """
+    if path.is_dir():  # said before anything is written, and not of the temporary file's name
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     # Not by `tempfile`, whose files only their owner may read: others share checkpoints.
     temporary = path.with_name(f".{path.name}-{secrets.token_hex(6)}.tmp")

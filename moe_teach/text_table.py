@@ -1,4 +1,4 @@
-"""One table of texts, aligned for a terminal or in Markdown for a page."""
+"""Tables of texts, aligned for a terminal or in Markdown for a page, and counts in words."""
 
 from collections.abc import Collection, Sequence
 
@@ -19,3 +19,8 @@ def in_markdown(
     """Write a table in Markdown; the columns named in `right` are set flush right."""
     rule = [("---:" if name in right else "---") for name in header]
     return "\n".join(f"| {' | '.join(line)} |" for line in (header, rule, *rows))
+
+
+def counted(count: int, noun: str) -> str:
+    """Say how many there are of something: 1 file, 2 files."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -19,6 +19,14 @@ def test_a_file_is_written_whole_into_a_folder_that_is_made(tmp_path: Path) -> N
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_a_folder_in_the_place_of_a_file_is_named_and_stays(tmp_path: Path) -> None:
+    (tmp_path / "place").mkdir()
+    with pytest.raises(IsADirectoryError) as refused:
+        write_atomically(tmp_path / "place", b"new")
+    assert refused.value.filename == str(tmp_path / "place")
+    assert list(tmp_path.rglob("*")) == [tmp_path / "place"]
+
+
 @pytest.mark.parametrize("failing", ["fsync", "replace"])
 def test_an_error_leaves_the_old_file_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str

@@ -20,7 +20,7 @@ metadata = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))[
 project = metadata["name"].replace("-", "_")
 release = version = metadata["version"]
 author = "the authors of moe_teach"
-project_copyright = "Apache-2.0"
+project_copyright = f"{author}, Apache-2.0"
 language = "en"
 
 extensions = [

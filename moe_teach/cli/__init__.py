@@ -23,7 +23,7 @@ from moe_teach.cli import (
     teaching,
 )
 from moe_teach.exit_status import DONE, FAULT, USAGE
-from moe_teach.terminal import on_any_terminal
+from moe_teach.terminal import in_a_sentence, on_any_terminal
 
 # Benches of the exercises, which the room of the other benches does not know.
 _OF_COURSE = {
@@ -59,6 +59,9 @@ def _report(problem: Exception) -> int:
     is_ours = isinstance(problem, KeyError | IndexError)
     if isinstance(problem, LookupError) and not is_ours:
         print(f"moe-teach: {problem}", file=sys.stderr)
+        return USAGE
+    if isinstance(problem, OSError) and (said := in_a_sentence(problem)):
+        print(f"moe-teach: {said}", file=sys.stderr)
         return USAGE
     if isinstance(problem, ModuleNotFoundError) and not str(problem.name).startswith("moe_teach"):
         print(

@@ -89,9 +89,12 @@ def next_exercise(_arguments: argparse.Namespace) -> int:
 
 def progress(arguments: argparse.Namespace) -> int:
     """Print the overview that notebooks show."""
-    from moe_teach.course import progress
+    from moe_teach.course import progress, registry
+    from moe_teach.course.learner.overview import chapter_number
     from moe_teach.course.learner.typed import as_typed
 
+    if arguments.chapters is not None:
+        registry.room(chapter_number(arguments.chapters))  # a mistyped one is no success
     print(as_typed(progress(arguments.chapters)))
     return DONE
 
@@ -99,6 +102,12 @@ def progress(arguments: argparse.Namespace) -> int:
 def check(arguments: argparse.Namespace) -> int:
     """Judge what a saved notebook holds, or say what is recorded of exercises."""
     files = [word for word in arguments.ids if word.endswith(".ipynb")]
+    for word in set(arguments.ids) - set(files):
+        if not word[:1].isdigit() and Path(word).exists():
+            raise LookupError(
+                f"{word} is no notebook. Name a file that ends in .ipynb to have it checked, or "
+                "ids such as 3.1 to see what is recorded."
+            )
     if files and len(files) < len(arguments.ids):
         raise LookupError("Name notebook files or ids, not both: the ids are as last recorded.")
     return max(map(_check_file, files)) if files else _check_record(arguments.ids)
@@ -125,7 +134,11 @@ def hint(arguments: argparse.Namespace) -> int:
     from moe_teach.course import hint, registry
     from moe_teach.course.learner.typed import as_typed
 
-    print(as_typed(hint(registry.find(arguments.id).id, arguments.level)))
+    item, level = registry.find(arguments.id), arguments.level
+    if level is not None and item.hints and level not in range(1, len(item.hints) + 1):
+        numbers = "hint 1 only" if len(item.hints) == 1 else f"hints 1 to {len(item.hints)}"
+        raise LookupError(f"{item.id} has {numbers}, and no hint {level}.")
+    print(as_typed(hint(item.id, level)))
     return DONE
 
 

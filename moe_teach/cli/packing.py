@@ -7,6 +7,7 @@ from typing import Any
 
 from moe_teach.exit_status import DONE, FAILED
 from moe_teach.files import repository
+from moe_teach.text_table import counted
 
 
 def add_verbs(verbs: Any) -> None:
@@ -55,25 +56,23 @@ def unpack(arguments: argparse.Namespace) -> int:
 
 def release(arguments: argparse.Namespace) -> int:
     """Write a hand-out; probes are tried, and stay where they are."""
-    from moe_teach.course.grading import probes
     from moe_teach.course.handout.release import NoPlace
     from moe_teach.course.handout.release import release as write
 
-    folder, problems = Path(arguments.folder), []
+    folder = Path(arguments.folder)
+    private = Path(arguments.probes) if arguments.probes else None
     _demand_repository(arguments.repository)
-    if arguments.probes:
-        private = Path(arguments.probes)
-        if private.resolve().is_relative_to(folder.resolve()):
-            raise NoPlace(f"{private} lies in the hand-out: keep your probes where no student is.")
-        problems = probes.complaints(probes.load_probes(private))
+    if private and private.resolve().is_relative_to(folder.resolve()):
+        raise NoPlace(f"{private} lies in the hand-out: keep your probes where no student is.")
+    status, told = _tried(private)
     options = {name: getattr(arguments, name) for name in ("repository", "lessons", "title")}
     said = write(repository(), folder, chapter_numbers(arguments.chapters), **options)
-    print("\n".join([*said, *problems]))
-    return FAILED if problems else DONE
+    print("\n".join([*said, *told]))
+    return status
 
 
 def template(arguments: argparse.Namespace) -> int:
-    """Write what a platform needs, and name the files."""
+    """Write what a platform needs, and name the files; probes are tried."""
     from moe_teach.course.handout.templates import lay_template
 
     numbers = chapter_numbers(arguments.chapters)
@@ -81,13 +80,30 @@ def template(arguments: argparse.Namespace) -> int:
     _demand_repository(arguments.repository)
     options = {"probes": probes, "repository": arguments.repository}
     written = lay_template(arguments.kind, repository(), Path(arguments.folder), numbers, **options)
-    print(*written, sep="\n")
-    return DONE
+    status, told = _tried(probes)
+    print(*written, *told, sep="\n")
+    return status
+
+
+def _tried(private: Path | None) -> tuple[int, list[str]]:
+    """Try a teacher's probes; give the exit status and what there is to say."""
+    from moe_teach.course.grading.probes import complaints, load_probes
+
+    if private is None:
+        return DONE, []
+    found = load_probes(private)
+    if problems := complaints(found):
+        return FAILED, problems
+    probes = counted(sum(map(len, found.values())), "probe")
+    return DONE, [f"{probes} tried: the solution passes, nonsense does not. Keep {private} to you."]
 
 
 def _demand_repository(name: str) -> None:
     if name and not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
-        raise LookupError(f"{name!r} is not a repository, written owner/name.")
+        raise LookupError(
+            f"{name!r} is not a repository written as owner/name: for an address on GitHub, type "
+            "only its last two parts, as in uni/moe-2026."
+        )
 
 
 def chapter_numbers(words: list[str]) -> list[int]:
@@ -98,7 +114,10 @@ def chapter_numbers(words: list[str]) -> list[int]:
     """
     for word in words:
         if not word.isdecimal():
-            raise LookupError(f"{word!r} is not a chapter number such as 03.")
+            raise LookupError(
+                f"{word!r} is not a chapter number such as 03. Type several with spaces between "
+                "them: 03 04. A chapter's further pages, as 06b, come with it."
+            )
     return [int(word) for word in words]
 
 

@@ -82,11 +82,31 @@ def test_list_groups_the_exercises_by_chapter_with_their_states(capsys):
     assert run(capsys, "list", "03")[1].startswith("03 router: 0 of 8 passed\n")
 
 
-@pytest.mark.parametrize("chapter", ["77", "three"])
-def test_list_of_a_chapter_that_is_not_there_is_a_usage_error(capsys, chapter):
-    status, said = run(capsys, "list", chapter)
+@pytest.mark.parametrize("verb", ["list", "progress"])
+@pytest.mark.parametrize("chapter", ["77", "three", "3.1"])
+def test_a_chapter_that_is_not_there_is_a_usage_error(capsys, verb, chapter):
+    status, said = run(capsys, verb, chapter)
     assert status == 2
     assert said.startswith("moe-teach: ")
+    assert "progress(" not in said
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("hint", "0.1", "9"), "0.1 has hints 1 to 3, and no hint 9."),
+        (("hint", "0.1", "0"), "0.1 has hints 1 to 3, and no hint 0."),
+        (("hint", "3.q1", "2"), "3.q1 has hint 1 only, and no hint 2."),
+    ],
+)
+def test_a_hint_that_is_not_there_is_a_usage_error(capsys, words, said):
+    assert run(capsys, *words) == (2, f"moe-teach: {said}\n")
+
+
+def test_a_folder_is_not_taken_for_the_id_of_an_exercise(capsys, tmp_path):
+    status, said = run(capsys, "check", str(tmp_path))
+    assert status == 2
+    assert said.startswith(f"moe-teach: {tmp_path} is no notebook. Name a file")
 
 
 def test_next_names_the_first_open_exercise_and_how_to_get_its_notebook(capsys):
@@ -137,8 +157,26 @@ def test_a_missing_author_tool_is_a_fault_that_says_what_to_install(capsys, monk
     assert "pip install" in said
 
 
+@pytest.mark.parametrize("words", [("slides", "00"), ("pack", "0"), ("template", "gradescope")])
+def test_a_file_where_a_folder_is_needed_is_a_sentence_and_stays(capsys, tmp_path, words):
+    (tmp_path / "taken").write_text("mine")
+    place = str(tmp_path / "taken")
+    where = {"slides": ("--to", place), "pack": ("--to", f"{place}/x.zip"), "template": (place,)}
+    status, said = run(capsys, *words, *where[words[0]])
+    assert status == 2
+    assert said.startswith(f"moe-teach: {place} is there already and is no folder")
+    assert said.endswith("name another place.\n")
+    assert (tmp_path / "taken").read_text() == "mine"
+
+
 @pytest.mark.parametrize(
-    "fault", [ZeroDivisionError("a"), KeyError("b"), ModuleNotFoundError("c", name="moe_teach.d")]
+    "fault",
+    [
+        ZeroDivisionError("a"),
+        KeyError("b"),
+        ModuleNotFoundError("c", name="moe_teach.d"),
+        FileNotFoundError(2, "No such file", "ours"),
+    ],
 )
 def test_our_own_fault_is_exit_status_three_and_says_where(capsys, monkeypatch, fault):
     def fails(*_):

@@ -31,7 +31,7 @@ def run(capsys, *words):
 def test_a_class_is_graded_shown_corrected_exported_and_reported(capsys, tmp_path):
     status, said = run(capsys, "grade", "class", "--jobs", "2")
     assert status == 1
-    assert "2 submissions are graded." in said
+    assert "Graded 2 submissions.\n2 students in gradebook, " in said
     assert "bo: 0 of 6 points" in run(capsys, "gradebook", "show", "bo")[1]
     words = ("gradebook", "override", "bo", "0.1", "0.5", "--because", "half", "--by", "me")
     assert run(capsys, *words) == (0, "bo, 0.1: 0.5 of 1 points by hand.\n")
@@ -50,7 +50,8 @@ def test_what_nobody_could_read_stops_an_export_and_not_the_class(capsys, tmp_pa
     (tmp_path / "class" / "cy" / "00_start_here.ipynb").write_bytes(b"[]")
     status, said = run(capsys, "grade", "class")
     assert status == 1
-    assert "1 could not be read:\n  cy, cy/00_start_here.ipynb: The file is JSON" in said
+    assert "1 file could not be read:\n  cy, cy/00_start_here.ipynb: The file is JSON" in said
+    assert "3 students in gradebook, look at 1 of them: `moe-teach report` shows which." in said
     status, said = run(capsys, "gradebook", "export", "csv", "--to", "grades.csv")
     assert status == 1
     assert "Nothing was exported" in said
@@ -66,7 +67,47 @@ def test_all_right_is_status_zero_and_a_fault_of_the_grader_status_three(capsys,
     Path("class/bo/00_start_here.ipynb").write_bytes(hand_in("bo", "FAULTY").content)
     status, said = run(capsys, "grade", "class")
     assert status == 3
+    assert "The grader failed 1 time:\n  bo, " in said
     assert "a fault of ours" in said
+
+
+def test_one_student_is_counted_as_one(capsys, tmp_path):
+    assert run(capsys, "grade", "class/anna")[1].startswith("Graded 1 submission.\n1 student in ")
+    assert run(capsys, "regrade", "--only", "0.1")[1].startswith(
+        "Judged again: 1 exercise of 1 submission."
+    )
+    said = run(capsys, "gradebook", "export", "csv", "--to", "grades.csv")[1]
+    assert said == "grades.csv: 1 student in 1 file.\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("export", "csv", "--to", "class"), "class is a folder, "),
+        (
+            ("export", "moodle", "--to", "taken"),
+            "taken is there already and is no folder, where a folder is needed",
+        ),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_named_by_its_own_name(capsys, tmp_path, words, said):
+    run(capsys, "grade", "class")
+    (tmp_path / "taken").write_text("mine")
+    status, told = run(capsys, "gradebook", *words)
+    assert status == 2
+    assert told.startswith(f"moe-teach: {said}")
+    assert told.endswith("needed: name another place.\n")
+    assert (tmp_path / "taken").read_text() == "mine"
+
+
+def test_moodle_is_said_to_pass_over_whom_it_does_not_know(capsys, tmp_path):
+    (tmp_path / "class" / "Cy Ex_71_assignsubmission_file_").mkdir()
+    file = tmp_path / "class" / "Cy Ex_71_assignsubmission_file_" / "00_start_here.ipynb"
+    file.write_bytes(hand_in("cy", "RIGHT").content)
+    run(capsys, "grade", "class")
+    said = run(capsys, "gradebook", "export", "moodle", "--to", "out")[1]
+    assert "Moodle will pass over 2 students whose files came without its number: anna, bo." in said
+    assert "Moodle" not in run(capsys, "gradebook", "export", "canvas", "--to", "c.csv")[1]
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,20 @@ def test_an_answer_stays_and_the_new_exercise_comes_beside_it(course: Path, desk
     assert hand_out(course, desk) == []
 
 
+def test_an_answer_brings_nothing_new_while_the_course_stays_as_it_was(
+    course: Path, desk: Path
+) -> None:
+    hand_out(course, desk)
+    own = desk / "exercises/00_start.ipynb"
+    write(own, "return 7")
+    assert hand_out(course, desk) == []
+    assert "return 7" in own.read_text()
+    assert [path.name for path in own.parent.iterdir()] == ["00_start.ipynb"]
+    write(course / "exercises/00_start.ipynb", "raise NotImplementedError('anew')")
+    assert len(hand_out(course, desk)) == 1
+    assert "return 7" in own.read_text()
+
+
 def test_work_in_the_new_form_is_kept_when_a_newer_one_comes(course: Path, desk: Path) -> None:
     hand_out(course, desk)
     write(desk / "exercises/00_start.ipynb", "return 7")

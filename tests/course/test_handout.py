@@ -140,6 +140,7 @@ def test_probes_are_loaded_tried_and_stay_out_of_the_hand_out(tmp_path, folder, 
     (private / "00_start_here.py").write_text(GOOD)
     words = ["release", str(folder), "--chapters", "0", "--probes", str(private)]
     assert cli.main(words) == 0
+    assert "1 probe tried: the solution passes, nonsense does not." in capsys.readouterr().out
     assert [p.name for p in private.iterdir()] == ["00_start_here.py"]
     assert all(b"all_experts_chosen" not in content for content in contents(folder).values())
     (private / "00_start_here.py").write_text(GOOD.replace("got == 1", "got == 2"))
@@ -151,6 +152,23 @@ def test_probes_are_loaded_tried_and_stay_out_of_the_hand_out(tmp_path, folder, 
     inside = folder / "probes"
     assert cli.main([*words[:-1], str(inside)]) == cli.USAGE
     assert "lies in the hand-out" in capsys.readouterr().err
+
+
+def test_a_folder_of_probes_is_no_place_for_a_hand_out(folder):
+    folder.mkdir()
+    (folder / "03_router.py").write_text(GOOD)
+    with pytest.raises(NoPlace, match=r"holds 03_router\.py, which is called like a teacher's"):
+        release(ROOT, folder, [0])
+    assert set(contents(folder)) == {"03_router.py"}
+
+
+def test_probes_for_gradescope_are_tried_too(tmp_path, folder, capsys):
+    private = tmp_path / "private"
+    private.mkdir()
+    (private / "00_start_here.py").write_text(GOOD.replace("got == 1", "got == 2"))
+    words = ["template", "gradescope", str(folder), "--probes", str(private)]
+    assert cli.main(words) == FAILED
+    assert "0.2, all experts chosen: the solution is turned away" in capsys.readouterr().out
 
 
 def test_a_probe_turns_away_what_the_courses_own_stages_let_through(tmp_path):
@@ -301,6 +319,22 @@ def test_probes_are_refused_where_students_read(tmp_path, folder):
     assert not folder.exists()
 
 
+@pytest.mark.parametrize(
+    ("kind", "words", "said"),
+    [
+        ("gradescope", ("--chapters", "0"), "gradescope takes no chapters"),
+        ("gradescope", ("--repository", "uni/moe"), "gradescope takes no repository"),
+        ("github-classroom", ("--repository", "uni/moe"), "github-classroom takes no repository"),
+    ],
+)
+def test_a_wish_that_a_platform_has_no_use_for_is_not_passed_over(
+    folder, capsys, kind, words, said
+):
+    assert cli.main(["template", kind, str(folder), *words]) == cli.USAGE
+    assert capsys.readouterr().err.startswith(f"moe-teach: {said}")
+    assert not folder.exists()
+
+
 def test_what_nbgrader_releases_opens_the_classs_exercises_and_not_the_solutions(folder):
     templates.lay_template("nbgrader", ROOT, folder, [3], repository="uni/moe")
     assert set(contents(folder)) == {"nbgrader_config.py", "source/03_router/03_router.ipynb"}
@@ -318,4 +352,10 @@ def test_mistyped_words_are_sentences(folder, capsys):
     assert "owner/name" in capsys.readouterr().err
     assert cli.main(["release", str(folder), "--chapters", "77"]) == cli.USAGE
     assert "There is no chapter 77" in capsys.readouterr().err
+    for word in ("0,3", "06b", "router"):
+        assert cli.main(["release", str(folder), "--chapters", word]) == cli.USAGE
+        assert "Type several with spaces between them: 03 04." in capsys.readouterr().err
+    address = "https://github.com/uni/moe"
+    assert cli.main(["release", str(folder), "--repository", address]) == cli.USAGE
+    assert "only its last two parts" in capsys.readouterr().err
     assert not folder.exists()

@@ -74,7 +74,7 @@ def test_everything_arrives_on_another_machine(laptop, desktop):
     laptop.notebook(ANSWER)
     part = laptop.passed().read_bytes()
     file, said = pack()
-    assert len(said) == 1 and "Packed 1 notebooks, 1 of your parts and 1 records" in said[0]
+    assert len(said) == 1 and "Packed 1 notebook, 1 of your parts and 1 record" in said[0]
     desktop.here()
     unpack(file)
     assert ledger.read().of("0.2").state == "passed"
@@ -177,6 +177,14 @@ def test_a_notebook_that_was_not_saved_is_told_from_one_that_was_changed_since(l
     assert len(pack([0])[1]) == 1
 
 
+def test_a_notebook_without_an_answer_that_was_asked_for_is_packed_and_said_so(laptop):
+    file = laptop.notebook()
+    _, said = pack([0])
+    assert said[0] == f"{file} holds no answer yet, and is packed as it is."
+    laptop.notebook(ANSWER)
+    assert not any("holds no answer yet" in told for told in pack([0])[1])
+
+
 def test_an_answer_whose_check_never_ran_is_named(laptop):
     laptop.notebook(ANSWER)
     said = pack([0])[1]
@@ -274,6 +282,20 @@ def test_a_changed_pack_is_refused_whole(laptop, desktop, changes, words):
     with pytest.raises(form.BrokenPack, match=words):
         unpack(file)
     assert [p for p in desktop.root.rglob("*") if p.is_file()] == []
+
+
+def test_a_file_where_the_notebooks_should_go_is_a_sentence_and_nothing_arrives(
+    laptop, desktop, capsys
+):
+    laptop.notebook(ANSWER)
+    laptop.passed()
+    file, _ = pack()
+    desktop.here()
+    (desktop.folder / "taken").write_text("mine")
+    assert cli.main(["unpack", str(file), "--notebooks", "taken"]) == 2
+    assert capsys.readouterr().err.startswith("moe-teach: taken is there already and is no folder")
+    assert (desktop.folder / "taken").read_text() == "mine"
+    assert not (desktop.root / "home").exists()
 
 
 def test_a_file_that_is_no_archive_is_a_sentence(laptop, capsys):

@@ -14,6 +14,7 @@ from io import TextIOBase
 from moe_teach.course.grading.crew import Judge, Judged, Task, judge_all
 from moe_teach.course.grading.fingerprint import exercises_of, fingerprint
 from moe_teach.course.grading.journal import Entry, Journal, Writer, found, graded, handed_in
+from moe_teach.course.grading.probes import is_probed
 from moe_teach.course.grading.record import Graded, Submission
 from moe_teach.course.grading.standing import Standing, standing_of
 from moe_teach.course.registry import find_exercise
@@ -31,6 +32,7 @@ class Told:
     not_passed: int = 0
     problems: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
+    unprobed: set[str] = field(default_factory=set)  # exercises that probes judged before, now not
 
 
 def grade(
@@ -72,17 +74,20 @@ def regrade(
         find_exercise(exercise)
     with journal.opened() as writer:
         standing = standing_of(journal.entries())
-        checks = Checks(judge)
+        checks, told = Checks(judge), Told()
 
         def wanted(submission: Submission, exercise: str) -> bool:
             if only and exercise not in only:
                 return False
             entry = standing.graded.get((submission.student, submission.sha256, exercise))
-            return not changed or entry is None or entry["check"] != checks[exercise]
+            is_wanted = not changed or entry is None or entry["check"] != checks[exercise]
+            if is_wanted and entry and is_probed(entry["check"]) > is_probed(checks[exercise]):
+                told.unprobed.add(exercise)
+            return is_wanted
 
         entries = [e for e in standing.current() if _is_touched(e, standing, wanted)]
         waiting = [_task(journal.kept(entry), standing, wanted) for entry in entries]
-        told = Told(n_submissions=len(waiting))
+        told.n_submissions = len(waiting)
         _work_through(waiting, judge, jobs, writer, checks, told, wanted)
     return told
 

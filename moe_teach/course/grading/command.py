@@ -13,16 +13,18 @@ from pathlib import Path
 
 from moe_teach.course.grading import batch, gradebook
 from moe_teach.course.grading.batch import Told
-from moe_teach.course.grading.book import book_of
+from moe_teach.course.grading.book import book_of, in_order
 from moe_teach.course.grading.collect import collect
 from moe_teach.course.grading.crew import Judge
 from moe_teach.course.grading.engine_judge import EngineJudge, demand_walls
-from moe_teach.course.grading.exports import writing
+from moe_teach.course.grading.exports import tables, writing
 from moe_teach.course.grading.journal import Journal
 from moe_teach.course.grading.report.class_page import class_page
 from moe_teach.course.grading.report.feedback_page import feedback_page
 from moe_teach.exit_status import DONE, FAILED, FAULT, INTERRUPTED, USAGE
 from moe_teach.files import write_atomically
+from moe_teach.terminal import in_a_sentence
+from moe_teach.text_table import counted
 
 _MOST_SHOWN = 20
 
@@ -47,9 +49,9 @@ def _in_sentences(verb: Callable[[argparse.Namespace], int]) -> Callable[..., in
 
 
 def _said(problem: Exception) -> str:
-    if isinstance(problem, OSError) and problem.strerror:  # of the system, which speaks no sentence
-        return f"{problem.filename or 'the system'} says: {problem.strerror}."
-    return str(problem)
+    if not isinstance(problem, OSError):
+        return str(problem)
+    return in_a_sentence(problem) or f"{problem.filename or 'The system'} says: {problem.strerror}."
 
 
 @_in_sentences
@@ -62,7 +64,7 @@ def grade(arguments: argparse.Namespace) -> int:
     judge, jobs = _judge(arguments), _jobs(arguments)
     told = batch.grade(submissions, _journal(arguments), judge, jobs=jobs)
     before = f", {told.n_before} of them before" if told.n_before else ""
-    print(f"{told.n_submissions} submissions are graded{before}.")
+    print(f"Graded {counted(told.n_submissions, 'submission')}{before}.")
     return _told(told, arguments)
 
 
@@ -74,7 +76,13 @@ def regrade(arguments: argparse.Namespace) -> int:
     wishes = {"only": arguments.only, "changed": arguments.changed}
     judge, jobs = _judge(arguments), _jobs(arguments)
     told = batch.regrade(journal, judge, **wishes, jobs=jobs)
-    print(f"{told.n_judged} exercises of {told.n_submissions} submissions were judged again.")
+    exercises = counted(told.n_judged, "exercise")
+    print(f"Judged again: {exercises} of {counted(told.n_submissions, 'submission')}.")
+    if told.unprobed:
+        print(
+            f"Probes judged {', '.join(in_order(told.unprobed))} before, and did not this time: "
+            "name their folder with --probes to have them judge again."
+        )
     return _told(told, arguments)
 
 
@@ -102,7 +110,8 @@ def override(arguments: argparse.Namespace) -> int:
 def rebuild(arguments: argparse.Namespace) -> int:
     """Make the SQLite file of the journal."""
     book = gradebook.rebuild(_journal(arguments))
-    print(f"{len(book.people)} students, {len(book.exercises)} exercises.")
+    exercises = counted(len(book.exercises), "exercise")
+    print(f"{counted(len(book.people), 'student')}, {exercises}.")
     return DONE
 
 
@@ -116,7 +125,15 @@ def export(arguments: argparse.Namespace) -> int:
     except writing.UngradedLeft as left:
         print(f"moe-teach: {left}", file=sys.stderr)
         return FAILED
-    print(f"{arguments.to}: {len(book.people)} students in {len(files)} files.")
+    students = counted(len(book.people), "student")
+    print(f"{arguments.to}: {students} in {counted(len(files), 'file')}.")
+    lost = tables.left_out_by_moodle(book) if arguments.form == "moodle" else []
+    if lost:
+        named = ", ".join(lost[:_MOST_SHOWN]) + (", ..." if len(lost) > _MOST_SHOWN else "")
+        print(
+            f"Moodle will pass over {counted(len(lost), 'student')} whose files came without its "
+            f"number: {named}. Type these grades in by hand."
+        )
     return DONE
 
 
@@ -125,7 +142,7 @@ def report(arguments: argparse.Namespace) -> int:
     """Write the page about the class, and the students' own."""
     book = book_of(_journal(arguments).entries())
     write_atomically(Path(arguments.to), class_page(book, arguments.title).encode())
-    print(f"{arguments.to}: {len(book.people)} students.")
+    print(f"{arguments.to}: {counted(len(book.people), 'student')}.")
     if arguments.feedback:
         for person in book.people.values():
             file = Path(arguments.feedback) / f"{writing.file_name(person.student)}.html"
@@ -137,17 +154,19 @@ def report(arguments: argparse.Namespace) -> int:
 def _told(told: Told, arguments: argparse.Namespace) -> int:
     """Say what a run left to look at, make the gradebook of it, and give the exit status."""
     book = gradebook.rebuild(_journal(arguments))
-    for title, lines in (("could not be read", told.problems), ("the grader failed", told.faults)):
+    unread, failed = counted(len(told.problems), "file"), counted(len(told.faults), "time")
+    for title, lines in (
+        (f"{unread} could not be read", told.problems),
+        (f"The grader failed {failed}", told.faults),
+    ):
         if lines:
-            print(f"{len(lines)} {title}:")
+            print(f"{title}:")
             print(*(f"  {line}" for line in sorted(lines)[:_MOST_SHOWN]), sep="\n")
     looks = sum(bool(person.notices) for person in book.people.values())
     to_do = (
-        f"{looks} of whom need a look: `moe-teach report` shows them"
-        if looks
-        else "none to look at"
+        f"look at {looks} of them: `moe-teach report` shows which" if looks else "none to look at"
     )
-    print(f"{len(book.people)} students in {arguments.gradebook}, {to_do}.")
+    print(f"{counted(len(book.people), 'student')} in {arguments.gradebook}, {to_do}.")
     if told.faults:
         return FAULT
     everything = [grade for p in book.people.values() for grade in p.grades.values()]

@@ -6,7 +6,9 @@ damages it has damaged a copy.
 
 import difflib
 import json
+import re
 import sqlite3
+import unicodedata
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
@@ -17,6 +19,8 @@ from moe_teach.course.grading.journal import Entry, Journal, override
 from moe_teach.files import replacing
 from moe_teach.text_table import aligned
 
+_MOST_NAMED = 5  # students, where one was not found
+_SAID = 80  # signs of a message that fit beside the other columns
 _SCHEMA = """
 create table hand_ins (
     student text, name text, chapter integer, why text, flags text, sha256 text
@@ -100,9 +104,29 @@ def find_person(book: Book, student: str) -> Person:
     begun = [name for name in book.people if name.partition(" [")[0].lower() == student.lower()]
     if len(begun) == 1:
         return book.people[begun[0]]
-    alike = begun or difflib.get_close_matches(student, book.people, n=3, cutoff=0.5)
-    hint = f" Do you mean {' or '.join(map(repr, alike))}?" if alike else ""
-    raise LookupError(f"There is no student {student!r} in this gradebook.{hint}")
+    alike = begun or _alike(student, list(book.people))
+    names = " or ".join(map(repr, alike[:_MOST_NAMED]))
+    hint = f"Do you mean {names}?" if alike else _who_is_there(book)
+    raise LookupError(f"There is no student {student!r} in this gradebook. {hint}")
+
+
+def _alike(typed: str, names: list[str]) -> list[str]:
+    """Give the names that hold all words typed, or their beginnings; else those spelt alike."""
+    wanted = _words(typed)
+    held = [n for n in names if all(any(w.startswith(t) for w in _words(n)) for t in wanted)]
+    return (held if wanted else []) or difflib.get_close_matches(typed, names, n=3, cutoff=0.5)
+
+
+def _words(name: str) -> list[str]:
+    """Split a name into words of small letters without their accents."""
+    plain = unicodedata.normalize("NFKD", name.casefold())
+    return re.findall(r"\w+", "".join(c for c in plain if not unicodedata.combining(c)))
+
+
+def _who_is_there(book: Book) -> str:
+    names = list(book.people)
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return f"There are: {', '.join(map(repr, names[:_MOST_NAMED])) or 'none yet'}{more}."
 
 
 def page_of(person: Person) -> str:
@@ -114,7 +138,7 @@ def page_of(person: Person) -> str:
             f"{grade.max_points:g}",
             grade.status,
             grade.result["stage"],
-            grade.by_hand["because"] if grade.by_hand else grade.result["message"][:80],
+            grade.by_hand["because"] if grade.by_hand else _shortened(grade.result["message"]),
         )
         for exercise, grade in person.grades.items()
     ]
@@ -125,6 +149,11 @@ def page_of(person: Person) -> str:
     looks = [f"  {told}" for told in person.notices]
     parts = [f"{person.student}: {total} of {best:g} points", table, "Handed in:", *files]
     return "\n".join([*parts, *(["Needs a look:", *looks] if looks else [])])
+
+
+def _shortened(message: str) -> str:
+    line = " ".join(message.split())
+    return line if len(line) <= _SAID else f"{line[: _SAID - 1].rstrip()}…"
 
 
 def _write(file: Path, book: Book, entries: list[Entry]) -> None:

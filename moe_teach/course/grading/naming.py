@@ -14,7 +14,9 @@ from moe_teach.course.grading.archives import printable
 _MOODLE = re.compile(r"^(.+?)_(\d+)_assignsubmission_(?:file|onlinetext)_?")
 _CANVAS = re.compile(r"^([^\W\d_][\w\-]*?)_(?:LATE_)?(\d+)_(\d+)_(.+)$")
 _GRADESCOPE = re.compile(r"^submission_(\d+)$")
-_COPIES = re.compile(r"(?:[ _-]*\(\d+\)|[ _-]copy\d*|-checkpoint|-\d{1,2})+$", re.I)
+_COPIES = re.compile(
+    r"(?:[ _-]*\(\d+\)|[ _-]copy\d*|-checkpoint|\.(?:new|unpacked)|-\d{1,2})+$", re.I
+)
 _KEY = re.compile(r"^(.*) \[([^\]]+)\]$")
 _DIRECTIONS = dict.fromkeys(
     map(ord, "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")

@@ -83,6 +83,11 @@ def marks_of(folder: Path, probes: Probes) -> dict[str, str]:
     return found
 
 
+def is_probed(mark: str) -> bool:
+    """Tell from the mark of a check whether probes judged with it."""
+    return "+" in mark
+
+
 def with_probes(exercise: Exercise, probes: Probes) -> Exercise:
     """Give an exercise that is judged by its own stages and then by its probes."""
     return replace(exercise, stages=[*exercise.stages, *probes.get(exercise.id, ())])

@@ -125,6 +125,13 @@ def _demand_place(root: Path, folder: Path) -> None:
         raise NoPlace(f"{folder} holds the course itself. Name a folder of its own for the class.")
     if folder.exists() and not folder.is_dir():
         raise NoPlace(f"{folder} is a file. Name a folder for the hand-out.")
+    slugs = registry.chapters().values()
+    probes = [f"{slug}.py" for slug in slugs if (folder / f"{slug}.py").exists()]
+    if probes:
+        raise NoPlace(
+            f"{folder} holds {probes[0]}, which is called like a teacher's probes, and students "
+            "would get it. Name another folder, or move the file away."
+        )
 
 
 def _before(folder: Path) -> dict[str, str]:

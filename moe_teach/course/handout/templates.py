@@ -53,14 +53,10 @@ def lay_template(
         LookupError: in a sentence, if a chapter does not exist, the probes cannot be loaded or
             would be seen, or another file is in the way; nothing is written then.
     """
+    _demand_uses(kind, chapters, probes, repository)
     url = pages.repository_url(root)
     if kind == "gradescope":
         files = _gradescope(url, probes)
-    elif probes is not None:
-        raise LookupError(
-            f"{kind} takes no probes: students read a repository of theirs, and nbgrader knows its "
-            "own checks only. Run `moe-teach grade --probes` on your own machine."
-        )
     elif kind == "nbgrader":
         files = _nbgrader(root, url, _known(chapters), repository)
     else:
@@ -74,6 +70,25 @@ def lay_template(
         if content.startswith(b"#!"):
             (folder / name).chmod(0o755)
     return [folder / name for name in files]
+
+
+def _demand_uses(kind: str, chapters: Sequence[int], probes: Path | None, repository: str) -> None:
+    """Refuse a wish that this platform has no use for: it would be passed over in silence."""
+    if kind != "gradescope" and probes is not None:
+        raise LookupError(
+            f"{kind} takes no probes: students read a repository of theirs, and nbgrader knows its "
+            "own checks only. Run `moe-teach grade --probes` on your own machine."
+        )
+    if kind == "gradescope" and chapters:
+        raise LookupError(
+            "gradescope takes no chapters: its grader sees from a notebook which chapter it is. "
+            "Leave --chapters out."
+        )
+    if kind != "nbgrader" and repository:
+        raise LookupError(
+            f"{kind} takes no repository: the buttons that open it are in the notebooks of "
+            "`moe-teach release`, so name it there and leave --repository out here."
+        )
 
 
 def _known(chapters: Sequence[int]) -> list[int]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from moe_teach.files import home, write_atomically
+from moe_teach.text_table import counted
 
 SHELVES = ("notebooks", "exercises", "solutions")
 _RECORD = ".handed_out.json"  # by file, the cells as the course gave them
@@ -78,6 +79,8 @@ def hand_out(course: Path, desk: Path) -> list[str]:
         elif (held := cells_digest(own)) == cells:
             record[name] = cells
             continue
+        elif held is not None and record.get(name) == cells:
+            continue  # written in since, and the course has nothing new for it
         elif held is None or held != record.get(name):
             said += _put_beside(given, own)
             continue
@@ -150,7 +153,7 @@ def _news(given: Path, own: Path) -> str:
     named = [f'"{heading}"' for heading in dict.fromkeys(found) if heading]
     more = [f"{len(named) - _N_NAMED} more places"] if len(named) > _N_NAMED else []
     under = f", under {' and '.join([*named[:_N_NAMED], *more])}" if named else ""
-    return f" ({len(found)} cell{'s' if len(found) > 1 else ''}{under})"
+    return f" ({counted(len(found), 'cell')}{under})"
 
 
 def _put_beside(given: Path, own: Path) -> list[str]:

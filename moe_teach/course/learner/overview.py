@@ -54,7 +54,7 @@ def title_of(chapter: int) -> str:
 def chapter_number(chapter: int | str) -> int:
     """Read which chapter is meant; `UnknownId` says how one is named."""
     if not re.fullmatch("[0-9]+", str(chapter)):
-        raise registry.UnknownId("A chapter is named by its number: progress(3).")
+        raise registry.UnknownId(f"A chapter is named by its number, as 3, and not {chapter!r}.")
     return int(chapter)
 
 

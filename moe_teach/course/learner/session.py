@@ -6,6 +6,7 @@ import sys
 from typing import TypeVar
 
 from moe_teach.surroundings import version_of, wants_short_work
+from moe_teach.text_table import counted
 
 T = TypeVar("T")
 
@@ -48,7 +49,7 @@ def _facts() -> list[str]:
         f"moe_teach {version_of('moe-teach', 'from a folder')}",
         f"Python {platform.python_version()}",
         f"torch {torch.__version__}",
-        f"{threads} thread{'s' if threads != 1 else ''}",
+        counted(threads, "thread"),
         device,
         f"widgets {'ready' if has_live_widgets() else 'as still pictures'}",
         f"triton {kernels}",

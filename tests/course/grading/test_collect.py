@@ -32,6 +32,7 @@ def refused(submissions):
         (["submitted/anna/week3/03_router.ipynb"], ["anna"]),
         (["03_router.ipynb"], ["hand-in"]),
         (["anna_03_router.ipynb", "bo-03-router-1.ipynb"], ["anna", "bo"]),
+        (["03_router.new.ipynb", "03_router.unpacked-2.ipynb"], ["hand-in"]),
         (["Anna Berg_77_assignsubmission_file_/nb.ipynb"], ["Anna Berg [77]"]),
         (["Anna Berg_77_assignsubmission_file_nb.ipynb"], ["Anna Berg [77]"]),
         (

@@ -57,7 +57,10 @@ def test_a_private_probe_judges_too_and_a_new_one_counts_as_a_change(tmp_path):
     assert ada.grades["0.1"].result["message"] == "Only the teacher knows why."
     assert ada.grades["0.1"].result["stage"] == "as the teacher likes"
     (private / f"{STEM}.py").write_text(PROBE.replace("!= []", "is not None"))
-    assert regrade(book, EngineJudge(probes=private), changed=True).n_judged == 1
+    again = regrade(book, EngineJudge(probes=private), changed=True)
+    assert (again.n_judged, again.unprobed) == (1, set())
+    assert regrade(book, EngineJudge(), changed=True).unprobed == {"0.1"}
+    assert regrade(book, EngineJudge()).unprobed == set()
     assert book_of(book.entries()).people["ada"].grades["0.1"].status == "passed"
 
 

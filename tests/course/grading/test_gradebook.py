@@ -12,7 +12,7 @@ from moe_teach.course.grading.batch import grade
 from moe_teach.course.grading.book import book_of
 from moe_teach.course.grading.exports import documents, tables
 from moe_teach.course.grading.exports.writing import FORMS, UngradedLeft, export, file_name
-from moe_teach.course.grading.journal import Journal
+from moe_teach.course.grading.journal import Journal, override
 from tests.course.grading.judges import CheapJudge, hand_in
 
 EVIL = '=HYPERLINK("http://x", "y") [7]'
@@ -95,6 +95,27 @@ def test_a_student_is_found_without_the_number(journal):
     assert gradebook.find_person(book(journal), "anna berg").student == "Anna Berg [12]"
 
 
+@pytest.mark.parametrize("typed", ["anna", "berg", "BERG anna", "ber", "12", "Änna", "Anna Borg"])
+def test_a_part_of_a_name_is_answered_with_who_may_be_meant(journal, typed):
+    with pytest.raises(LookupError, match=r"Do you mean 'Anna Berg \[12\]'\?$"):
+        gradebook.find_person(book(journal), typed)
+
+
+def test_a_name_that_nobody_is_like_is_answered_with_who_is_there(journal):
+    for typed in ("zzz", "", "?"):
+        with pytest.raises(LookupError, match=r"There are: '=HYPER.*, 'Anna Berg \[12\]', 'bo'\.$"):
+            gradebook.find_person(book(journal), typed)
+
+
+def test_a_long_message_ends_with_a_sign_that_it_goes_on(journal):
+    line = next(e for e in journal.entries() if e["kind"] == "graded" and e["student"] == "bo")
+    with journal.opened() as writer:
+        writer.add({**line, "message": "word " * 40})
+    page = gradebook.page_of(book(journal).people["bo"])
+    assert "word…\n" in page
+    assert max(map(len, page.splitlines())) < 140
+
+
 def test_a_page_shows_points_stages_files_and_what_needs_a_look(with_unread):
     page = gradebook.page_of(book(with_unread).people["bo"])
     assert "bo: 0 of 6 points" in page
@@ -150,8 +171,27 @@ def test_moodle_gets_a_worksheet_with_feedback(with_unread):
         "1",
         "6",
     )
-    assert "0.1: 0 of 1. The gates do not sum" in by_name["bo"]["Feedback comments"]
+    comments = by_name["bo"]["Feedback comments"].split("<br>")
+    assert comments[0] == "0.1: 0 of 1. The gates do not sum to &lt;b&gt;one&lt;/b&gt;."
     assert by_name["cy"]["Grade"] == ""
+
+
+def test_moodle_gets_the_columns_without_which_it_refuses_a_worksheet(with_unread):
+    columns = set(rows(tables.moodle(book(with_unread), 0))[0])
+    assert {"Identifier", "Grade", "Last modified (grade)", "Feedback comments"} <= columns
+
+
+def test_moodle_learns_when_the_latest_grade_was_given(journal):
+    def told():
+        worksheet = rows(tables.moodle(book(journal), 0))
+        return {row["Full name"]: row["Last modified (grade)"] for row in worksheet}["bo"]
+
+    ends = [e["at"] for e in journal.entries() if e["kind"] == "graded" and e["student"] == "bo"]
+    assert told() == max(ends)
+    with journal.opened() as writer:
+        about = {"by": "me", "because": "x", "sha256": "", "at": "2999-01-01T00:00:00+00:00"}
+        writer.add(override("bo", "0.2", 1.0, **about))
+    assert told() == "2999-01-01T00:00:00+00:00"
 
 
 def test_gradescope_and_exercism_get_no_score_for_what_is_undecided(with_unread):

@@ -5,6 +5,7 @@ would run in whoever's spreadsheet opens it; it gets a quote in front, as spread
 """
 
 import csv
+import html
 import io
 from collections.abc import Sequence
 
@@ -50,8 +51,19 @@ def canvas(book: Book) -> str:
 
 
 def moodle(book: Book, chapter: int) -> str:
-    """Write one chapter as Moodle's offline grading worksheet, with feedback in the last column."""
-    header = ("Identifier", "Full name", "Grade", "Maximum grade", "Feedback comments")
+    """Write one chapter as Moodle's offline grading worksheet, with feedback in the last column.
+
+    Moodle takes no worksheet without the time of the grade: by it a grade that somebody changed
+    there since stays. It knows its own columns by their English names.
+    """
+    header = (
+        "Identifier",
+        "Full name",
+        "Grade",
+        "Maximum grade",
+        "Last modified (grade)",
+        "Feedback comments",
+    )
     rows = []
     for person in book.people.values():
         if not any(_chapter(exercise) == chapter for exercise in person.grades):
@@ -60,8 +72,14 @@ def moodle(book: Book, chapter: int) -> str:
         points = _number(chapter_sum(person, chapter))
         identifier = f"Participant {number}" if number else ""
         worth = _number(_worth_of(book, chapter))
-        rows.append((identifier, name, points, worth, _comments(person, chapter)))
+        about = (_decided_at(person, chapter), _comments(person, chapter))
+        rows.append((identifier, name, points, worth, *about))
     return written([header, *rows])
+
+
+def left_out_by_moodle(book: Book) -> list[str]:
+    """Name the students whom Moodle cannot find: it knows people by its own numbers alone."""
+    return [person.student for person in book.people.values() if not parts_of(person.student)[1]]
 
 
 def written(rows: Sequence[Sequence[str]]) -> str:
@@ -101,14 +119,21 @@ def chapter_sum(person: Person, chapter: int) -> float | None:
     return sum((p for p in points if p is not None), 0.0)
 
 
+def _decided_at(person: Person, chapter: int) -> str:
+    """Say when the last of a student's grades in a chapter was given."""
+    grades = [grade for e, grade in person.grades.items() if _chapter(e) == chapter]
+    return max(str((grade.by_hand or grade.result)["at"]) for grade in grades)
+
+
 def _comments(person: Person, chapter: int) -> str:
+    """Say in HTML, which Moodle takes comments for, what each exercise got and why."""
     told = []
     for exercise, grade in person.grades.items():
         if _chapter(exercise) == chapter:
             points = "not graded yet" if grade.points is None else f"{grade.points:g}"
             said = grade.by_hand["because"] if grade.by_hand else grade.result["message"]
             told.append(f"{exercise}: {points} of {grade.max_points:g}. {said}".strip())
-    return "\n".join(told)
+    return "<br>".join(html.escape(line, quote=False) for t in told for line in t.splitlines())
 
 
 def _points(person: Person, exercise: str) -> str:

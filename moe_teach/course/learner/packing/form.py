@@ -71,8 +71,8 @@ def read(file: Path) -> dict[str, bytes]:
         raise
     except Exception as problem:  # zlib, lzma and zipfile each have errors of their own
         raise BrokenPack(
-            f"{file} is not a pack, or it was damaged on its way ({type(problem).__name__}): copy "
-            "it once more, or make a new one with `moe-teach pack`."
+            f"{file} is not a pack, or it was damaged on its way. Nothing was unpacked: copy it "
+            "once more, or make a new one with `moe-teach pack`."
         ) from problem
 
 

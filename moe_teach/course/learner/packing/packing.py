@@ -16,6 +16,7 @@ from moe_teach.course.learner.packing.saved_answers import (
     warning,
 )
 from moe_teach.files import course_folder
+from moe_teach.text_table import counted
 
 
 def pack(
@@ -89,8 +90,11 @@ def _notebook(
     exercises = exercises_of(chapter)
     about = [warning(e, notebook, saved, progress.of(e.id)) for e in exercises]
     said = [text for text in about if text]
-    is_empty = all(is_untouched(exercise, saved) for exercise in exercises)
-    return (None if is_empty and not is_named else notebook), said
+    if all(is_untouched(exercise, saved) for exercise in exercises):
+        if not is_named:
+            return None, said
+        said = said or [f"{notebook} holds no answer yet, and is packed as it is."]
+    return notebook, said
 
 
 def _own_files(wanted: Sequence[int] | None) -> tuple[dict[str, bytes], list[str]]:
@@ -130,4 +134,5 @@ def _place(file: Path | None) -> Path:
 def _summary(target: Path, files: dict[str, bytes], n_records: int) -> str:
     notebooks = sum(name.startswith("exercises/") for name in files)
     own = sum(name.startswith("mine/e") for name in files)
-    return f"Packed {notebooks} notebooks, {own} of your parts and {n_records} records in {target}."
+    counts = f"{counted(notebooks, 'notebook')}, {own} of your parts and"
+    return f"Packed {counts} {counted(n_records, 'record')} in {target}."

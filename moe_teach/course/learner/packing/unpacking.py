@@ -13,6 +13,7 @@ from moe_teach.course.learner.mine import parts
 from moe_teach.course.learner.packing import form
 from moe_teach.course.learner.packing.joining import joined
 from moe_teach.files import course_folder, taking_turns, write_atomically
+from moe_teach.text_table import counted
 
 _NUMBER = re.compile(r"_\d+$")
 
@@ -40,7 +41,8 @@ def unpack(file: Path, folder: Path | None = None) -> list[str]:
         if both != here:
             ledger.save(both)
     changed = sum(both.of(i) != here.of(i) for i in both.records)
-    return [*said, f"{changed} records of progress are better by it; {len(both.records)} in all."]
+    records = counted(changed, "record")
+    return [*said, f"Progress: {records} better than before, {len(both.records)} in all."]
 
 
 def notebooks_here() -> Path:

@@ -31,4 +31,5 @@ def told_of(error: BaseException) -> Elsewhere | None:
 
 def ability(answer: Any, name: str) -> Any:
     """Give what an answer that lives elsewhere can do there, such as a watched launch."""
-    return getattr(inspect.unwrap(answer), f"elsewhere_{name}", None)
+    kind = f"elsewhere_{name}"
+    return getattr(inspect.unwrap(answer, stop=lambda one: hasattr(one, kind)), kind, None)

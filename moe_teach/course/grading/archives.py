@@ -27,6 +27,7 @@ _WINDOWS_NAMES = {
     "nul",
     *(f"{n}{i}" for n in ("com", "lpt") for i in "123456789"),
 }
+_DAMAGED = "The zip archive is damaged: fetch it once more, or have the notebook itself handed in."
 
 
 @dataclass(frozen=True)
@@ -126,11 +127,11 @@ def _from_disk(file: Path, where: tuple[str, ...]) -> File:
 
 def _of_archive(packed: Path | bytes, inside: tuple[str, ...], depth: int) -> Iterator[File]:
     """Give the files in an archive, those of archives in it too."""
-    label = inside or ("archive.zip",)
+    label = inside or (packed.name if isinstance(packed, Path) else "archive.zip",)
     try:
         archive = zipfile.ZipFile(io.BytesIO(packed) if isinstance(packed, bytes) else packed)
     except (OSError, zipfile.BadZipFile, ValueError, OverflowError, NotImplementedError):
-        yield File(label, refused="The zip archive is damaged: hand in the notebook itself.")
+        yield File(label, refused=_DAMAGED)
         return
     with archive:
         for info in archive.infolist():

@@ -118,7 +118,7 @@ def _of_student(student: str, files: list[File]) -> list[Submission]:
     if chosen:
         return [_submission(student, file, flags) for file in chosen]
     listed = ", ".join(sorted(printable(file.name) for file in files)[:5])
-    why = flags[0] if flags else f"there is no notebook among {listed}."
+    why = files[0].refused or (flags or [f"there is no notebook among {listed}."])[0]
     return [_made(student, files[0].shown, b"", (UNREADABLE + why, *flags))]
 
 

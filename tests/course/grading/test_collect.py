@@ -184,6 +184,15 @@ def test_a_damaged_archive_is_a_student_to_look_at(lay_out, content):
     assert bo.content
 
 
+def test_damaged_archives_of_several_students_keep_their_names(tmp_path: Path):
+    files = [tmp_path / "anna.zip", tmp_path / "bo_03_router.zip"]
+    for file in files:
+        file.write_bytes(b"PK\x03\x04 broken")
+    found = collect(files)
+    assert [one.student for one in found] == ["anna", "bo"]
+    assert all(recover(one).problem.startswith("The zip archive is damaged: ") for one in found)
+
+
 def test_names_reserved_on_windows_are_read_and_flagged(tmp_path: Path):
     archive = tmp_path / "class.zip"
     archive.write_bytes(packed({"anna/CON.ipynb": NOTEBOOK, "anna/aux/nul.ipynb": NOTEBOOK + b" "}))

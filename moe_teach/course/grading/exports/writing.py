@@ -10,6 +10,7 @@ from typing import Any
 from moe_teach.course.grading.book import Book, Person
 from moe_teach.course.grading.exports import documents, tables
 from moe_teach.files import write_atomically
+from moe_teach.text_table import counted
 
 FORMS = ("csv", "canvas", "moodle", "gradescope", "exercism", "json")
 _BOM = "\ufeff"  # by which spreadsheets know UTF-8
@@ -75,7 +76,8 @@ def _demand_decided(book: Book) -> None:
     raise UngradedLeft(
         "\n".join(
             [
-                f"Nothing was exported: of {len(students)} students something is not graded.",
+                f"Nothing was exported: of {counted(len(students), 'student')} something is not "
+                "graded.",
                 *shown,
                 *more,
                 "Decide with `moe-teach gradebook override`, let the files be handed in again, or "

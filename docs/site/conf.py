@@ -9,7 +9,7 @@ import sphinxcontrib.katex as katex
 from sphinx.application import Sphinx
 from sphinxcontrib.katex import KaTeXServer
 
-from moe_teach.course.authoring.site.docstrings import as_rst
+from moe_teach.course.authoring.site.docstrings import as_rst, readable_signature
 
 SITE = Path(__file__).parent
 ROOT = SITE.parents[1]
@@ -125,6 +125,12 @@ def translate(*about: object) -> None:
     lines[:] = as_rst(lines)
 
 
+def simplify(*about: object) -> tuple[str | None, str | None]:
+    """Keep what a signature shows to what Sphinx can take apart."""
+    signature, returned = (None if part is None else str(part) for part in about[-2:])
+    return signature and readable_signature(signature), returned
+
+
 def mend(
     _app: Sphinx, _page: str, _template: str, context: dict[str, object], _tree: object
 ) -> None:
@@ -136,6 +142,7 @@ def mend(
 
 
 def setup(app: Sphinx) -> None:
-    """Put both where Sphinx calls them; the navigation is the theme's, which has to come first."""
+    """Put all where Sphinx calls them; the navigation is the theme's, which has to come first."""
     app.connect("autodoc-process-docstring", translate, priority=100)
+    app.connect("autodoc-process-signature", simplify)
     app.connect("html-page-context", mend, priority=900)

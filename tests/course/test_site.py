@@ -9,7 +9,7 @@ import pytest
 from mdit_py_plugins.anchors.index import slugify
 
 from moe_teach.course.authoring.site import outputs
-from moe_teach.course.authoring.site.docstrings import as_rst
+from moe_teach.course.authoring.site.docstrings import as_rst, readable_signature
 from moe_teach.course.authoring.site.files import site_files, write
 from moe_teach.course.authoring.site.glossary import glossary_page
 from moe_teach.course.authoring.site.links import Links
@@ -201,6 +201,18 @@ def test_links_go_to_the_site_where_it_has_the_page_and_to_the_repository_elsewh
 )
 def test_a_docstring_is_shown_as_it_is_meant(docstring: str, shown: str) -> None:
     assert "\n".join(as_rst(docstring.split("\n"))) == shown
+
+
+@pytest.mark.parametrize(
+    ("signature", "shown"),
+    [
+        ("(files: dict = <factory>, n: int = 1)", "(files: dict = ..., n: int = 1)"),
+        ("(x=<function Piece.<lambda>>, y=(<object object>, 2))", "(x=..., y=(..., 2))"),
+        ("(end: str = '<eos>')", "(end: str = '<eos>')"),
+    ],
+)
+def test_a_default_without_a_name_is_three_dots(signature: str, shown: str) -> None:
+    assert readable_signature(signature) == shown
 
 
 def test_writing_again_changes_nothing_and_strangers_go(tmp_path: Path) -> None:

@@ -3,8 +3,8 @@
 const BOXES =
   "article pre, .table-wrapper, .katex-display, .moe-site-picture, .moe-site-output, " +
   ".moe-site-scroll, .moe-widget .scroll";
-// The widgets that draw for a wide page do so on this many units; on a phone no letter is read.
-const WIDE = '.moe-widget svg[viewBox^="0 0 900 "]';
+// Drawn for a wide page, on so many units that no letter is read on a phone.
+const WIDE = '.moe-widget svg[viewBox^="0 0 900 "], .moe-cost-chart';
 
 /** A box that scrolls sideways must be reachable by keyboard; one that does not is no stop. */
 function reachBoxes() {

@@ -1,5 +1,6 @@
 """The built pages, read as files: links, anchors, weight, and nothing that lies elsewhere."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
@@ -98,6 +99,18 @@ def test_no_page_weighs_more_than_a_slow_line_carries(pages: dict[Path, Seen]) -
     lessons = {path: seen for path, seen in pages.items() if path.parent.name != "_modules"}
     heavy = {p.name: weight(p, s) for p, s in lessons.items() if weight(p, s) > MOST_BYTES}
     assert heavy == {}
+
+
+def test_every_signature_of_the_reference_was_taken_apart() -> None:
+    signature = re.compile(r'<dt class="sig .*?</dt>', re.DOTALL)
+    left_over = {
+        path.name: found[0][:200]
+        for path in (HTML / "reference").glob("*.html")
+        for found in signature.finditer(path.read_text(encoding="utf-8"))
+        if "~" in found[0] or "&lt;" in found[0]
+    }
+
+    assert left_over == {}
 
 
 def test_formulas_are_set_already(pages: dict[Path, Seen]) -> None:

@@ -8,6 +8,8 @@ from textwrap import dedent
 
 _SECTION = re.compile(r"(?:Args|Attributes|Raises|Returns|Yields):$")
 _SPAN = re.compile(r"`([^`]+)`")
+# A default that has no name in Python: `<factory>`, `<function Piece.<lambda>>`.
+_NAMELESS = re.compile(r"(?<=[=( ])<(?:[^<>]|<[^<>]*>)*>")
 
 
 def as_rst(lines: Sequence[str]) -> list[str]:
@@ -21,6 +23,11 @@ def as_rst(lines: Sequence[str]) -> list[str]:
         part = [line for _, line in stretch]
         shown += _block(part) if is_block else _prose(part)
     return shown
+
+
+def readable_signature(signature: str) -> str:
+    """Write three dots for a default without a name, so that Sphinx can parse the rest."""
+    return _NAMELESS.sub("...", signature)
 
 
 def _marked(lines: Sequence[str]) -> Iterator[tuple[bool, str]]:

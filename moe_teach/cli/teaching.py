@@ -4,9 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from moe_teach.exit_status import DONE
 from moe_teach.files import repository, write_atomically
-
-DONE, FAILED = 0, 1
 
 
 def add_verbs(verbs: Any) -> None:
@@ -46,8 +45,10 @@ def minutes(arguments: argparse.Namespace) -> int:
     try:
         before = plan.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as problem:
-        print(f"moe-teach: {plan} cannot be read: {problem}")
-        return FAILED
+        why = getattr(problem, "strerror", None) or "it is not text in UTF-8"
+        raise LookupError(
+            f"{plan} cannot be read ({why}). Name a plan of yours, in Markdown."
+        ) from problem
     after = filled(repository(), before)
     if after != before:
         write_atomically(plan, after.encode())

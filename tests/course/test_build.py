@@ -161,6 +161,24 @@ def test_the_solution_stays_out_of_the_exercise_and_in_the_solution(clone):
     assert stub.endswith('    """Double x."""\n    raise NotImplementedError')
 
 
+@pytest.mark.parametrize("shelf", ["exercises", "solutions"])
+@pytest.mark.parametrize(
+    ("imports", "left"),
+    [
+        ("import math\n\nfrom moe_teach.course import check", ["import math"]),
+        ("from moe_teach.course import check", []),
+        ("from moe_teach.course import check, mine", ["from moe_teach.course import check, mine"]),
+    ],
+)
+def test_what_the_set_up_has_imported_is_not_imported_again(clone, shelf, imports, left):
+    text = PRACTICE.replace("import math", imports)
+    (clone / "solutions" / "09_a_test.py").write_text(text)
+    cells = notebook(clone, shelf)["cells"]
+    assert "import check" in source(cells[1]) and "setup()" in source(cells[1])
+    plain = [c for c in cells[2:] if c["cell_type"] == "code" and not c["metadata"]]
+    assert [source(cell) for cell in plain] == left
+
+
 def test_the_card_stands_under_the_heading(clone):
     heading = source(cell_with(notebook(clone, "exercises"), "## Exercise 9.1"))
     lines = heading.splitlines()

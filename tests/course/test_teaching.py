@@ -119,11 +119,24 @@ def test_a_plan_is_filled_in_and_other_tables_stay_as_they_are() -> None:
 
 @pytest.mark.parametrize(
     ("row", "why"),
-    [("| 03 |", "has 1 cells and its header 2"), ("| 77 | |", "There is no lesson 77")],
+    [
+        ("| 03 |", "has 1 cells and its header 2"),
+        ("| 77 | |", "There is no lesson 77"),
+        ("| 3.99 | |", "There is no '3.99'"),
+    ],
 )
 def test_a_row_that_cannot_be_added_up_is_refused_in_a_sentence(row: str, why: str) -> None:
     with pytest.raises(LookupError, match=why):
         filled(ROOT, f"| what | what, min |\n|---|---|\n{row}\n")
+
+
+def test_a_plan_that_cannot_be_read_is_a_usage_error(tmp_path: Path, capsys) -> None:
+    (tmp_path / "picture.png").write_bytes(b"\xff\xfe\x00")
+    for plan in (tmp_path, tmp_path / "missing.md", tmp_path / "picture.png"):
+        assert main(["minutes", str(plan)]) == 2
+        said = capsys.readouterr().err
+        assert said.startswith(f"moe-teach: {plan} cannot be read (")
+        assert said.endswith("). Name a plan of yours, in Markdown.\n")
 
 
 @pytest.mark.parametrize("between", ["", "\n", "| old |\n"], ids=["empty", "a line", "a table"])

@@ -8,7 +8,8 @@ lesson keeps the stored outputs of the cells that did not change, and the seal o
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from moe_teach.course.authoring.seal import Seal, stored_seal
 from moe_teach.course.authoring.sources import PLAY, Cell, Source, SourceError, all_sources
 from moe_teach.judging.exercise import Exercise
 
+_OF_SET_UP = "from moe_teach.course import check"
 _NOTEBOOK_METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"file_extension": ".py", "mimetype": "text/x-python", "name": "python"},
@@ -77,7 +79,7 @@ def practice_cells(source: Source, shelf: str, url: str, titles: dict[str, str])
     return [
         Cell("markdown", pages.opening(first.source, badge_line, extra)),
         Cell("code", pages.setup_code(url, source.chapter), role="setup"),
-        *(_practice_cell(cell, shelf) for cell in rest),
+        *(_practice_cell(cell, shelf) for cell in _without_set_up(rest)),
         Cell("markdown", pages.navigation(source.stem, titles)),
     ]
 
@@ -129,6 +131,16 @@ def unwanted(root: Path, built: dict[Path, str]) -> list[Path]:
     shelves = ("notebooks", "exercises", "solutions")
     found = [path for shelf in shelves for path in sorted((root / shelf).glob("*.ipynb"))]
     return [path for path in found if path not in built]
+
+
+def _without_set_up(cells: Iterable[Cell]) -> Iterator[Cell]:
+    """Leave out the import that the set-up cell has made; the source needs it, being a module."""
+    for cell in cells:
+        if cell.kind == "code" and not cell.role:
+            lines = [line for line in cell.source.splitlines() if line != _OF_SET_UP]
+            cell = replace(cell, source="\n".join(lines).strip("\n"))
+        if cell.source:
+            yield cell
 
 
 def _practice_cell(cell: Cell, shelf: str) -> Cell:

@@ -19,6 +19,7 @@ _OF_STATE: dict[str, Status] = {
     "not attempted": "not_attempted",
     "course problem": "ungraded",
 }
+_AT_FAULT = "The check is at fault, since the course's own answer fails it too. It says:"
 _NO_MEMORY = ("not enough memory", "can't allocate memory", "(MemoryError)")
 
 
@@ -68,10 +69,10 @@ def of_outcome(
     status = _OF_STATE[outcome.state]
     if outcome.state == "raised" and any(word in outcome.message for word in _NO_MEMORY):
         status = "memory"
-    detail = outcome.trace
     if status == "failed" and not _course_holds(exercise, outcome.stage, seeds, reference):
-        status = "ungraded"
         detail = f"The course's own answer fails with the seeds {seeds} as well."
+        message = f"{_AT_FAULT} {outcome.message}"
+        return blank(exercise, "ungraded", message, stage=outcome.stage, detail=detail)
     points = None if status == "ungraded" else float(outcome.earned)
     return Graded(
         exercise=exercise.id,
@@ -83,7 +84,7 @@ def of_outcome(
         cause=outcome.cause,
         cure=outcome.cure,
         stage=outcome.stage,
-        detail=detail,
+        detail=outcome.trace,
     )
 
 

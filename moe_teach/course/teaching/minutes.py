@@ -17,7 +17,7 @@ from moe_teach.text_table import in_markdown
 # Reading with thought, not skimming; to be replaced by what a class of yours has needed.
 WORDS_A_MINUTE, LINES_A_MINUTE, MINUTES_A_QUESTION, MINUTES_A_SLIDE = 130, 15, 2, 2
 # "10 minutes of rest" is no lesson.
-_NAMED = re.compile(r"\b(talk \d\d|\d\d?\.\d|\d\d[b-z]?)\b(?!\.\d| ?min)")
+_NAMED = re.compile(r"\b(talk \d\d|\d\d?\.\d+|\d\d[b-z]?)\b(?!\.\d| ?min)")
 _ASKED = re.compile(r'^check\("\d+\.q\d+"', re.M)
 UNIT = ", min"
 HEADER = ("chapter", "lesson" + UNIT, "talk" + UNIT, "exercises" + UNIT, "together, hours")

@@ -2,11 +2,16 @@
 
 import pytest
 
+from moe_teach.course import materials
+from moe_teach.course.grading import verdicts
 from moe_teach.course.grading.batch import grade, regrade
 from moe_teach.course.grading.book import book_of
 from moe_teach.course.grading.engine_judge import EngineJudge
 from moe_teach.course.grading.journal import Journal
-from moe_teach.course.grading.probes import BadProbe
+from moe_teach.course.grading.probes import BadProbe, with_probes
+from moe_teach.course.registry import find_exercise
+from moe_teach.judging.engine import run_exercise
+from moe_teach.judging.exercise import Stage, require
 from tests.course.grading.hand_ins import cell_of, handed_out, solved, submission
 from tests.course.grading.judges import hand_in
 
@@ -24,6 +29,20 @@ from moe_teach.judging.exercise import require
 def as_the_teacher_likes(route_by_rule, seed):
     require(route_by_rule("zebra") != [], "Only the teacher knows why.")
 """
+
+
+def test_a_check_that_the_courses_own_answer_fails_is_at_fault_and_costs_nobody_a_point():
+    def refuse(_answer, _seed):
+        require(False, "Nothing pleases me.")
+
+    exercise = find_exercise("0.2")
+    judged = with_probes(exercise, {"0.2": (Stage("never pleased", refuse),)})
+    seeds, answer = (0, 100, 200), materials.reference(exercise)
+    outcome = run_exercise(judged, answer, seeds=seeds)
+    found = verdicts.of_outcome(judged, outcome, seeds, materials.reference)
+    assert (found.status, found.points, found.stage) == ("ungraded", None, "never pleased")
+    assert found.message.startswith("The check is at fault")
+    assert found.message.endswith("It says: Nothing pleases me.")
 
 
 def test_a_solution_has_all_points_a_starter_none_and_a_crash_costs_one_exercise(tmp_path):

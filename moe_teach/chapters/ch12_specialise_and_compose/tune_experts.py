@@ -234,9 +234,10 @@ def _tune_leaves_no_trace(answer: Any, seed: int) -> None:
         weights.grad = torch.ones_like(before)
         optimizer.step()
         moved = (weights.detach() != before).flatten(1).any(dim=1).tolist()
+        hooks = optimizer._optimizer_step_pre_hooks | optimizer._optimizer_step_post_hooks
         require(
-            all(moved),
-            "A later step with a gradient for everybody does not move every expert.",
+            all(moved) and not hooks,
+            "A later step does not move every expert, or something of yours still runs with it.",
             cause="A hook of the repair is still there, or the optimiser has another tensor.",
             cure="Put rows back inside `tune_experts`, and leave nothing behind.",
             got=moved,

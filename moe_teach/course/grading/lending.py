@@ -72,7 +72,9 @@ def _stays(value: Any) -> bool:
         return False
     home = kind.__module__
     is_record = hasattr(kind, "__dataclass_fields__") or issubclass(kind, tuple)
-    return home.startswith(_STAYS) and not is_record
+    # One that stayed would step with the parameters here, while the learner's code trains theirs.
+    steps = issubclass(kind, torch.optim.Optimizer)
+    return home.startswith(_STAYS) and not is_record and not steps
 
 
 def _may_be_lent(value: Any) -> bool:

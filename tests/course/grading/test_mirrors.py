@@ -1,10 +1,15 @@
-"""A module's stand-in is watched as long as a stage holds it, over the begin of another stage."""
+"""Modules, parameters and optimisers are the same on both sides as long as a stage holds them.
 
-from collections.abc import Iterator
+A module's stand-in is watched over the begin of another stage.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import torch
 
+from moe_teach.chapters.ch12_specialise_and_compose.tune_experts import PlainAdamW
 from moe_teach.course import registry
 from moe_teach.course.grading.host import Host
 from moe_teach.course.grading.record import Limits
@@ -78,3 +83,51 @@ def test_what_its_owner_does_to_a_module_after_the_begin_of_a_stage_is_told(line
     kept(torch.zeros(2))
 
     assert kept.training is False
+
+
+OTHERS = """
+import torch
+
+def parameters(x):
+    return torch.nn.Parameter(2 * x)
+
+def steps(weights, optimizer):
+    weights.grad = torch.ones(2)
+    optimizer.step()
+    return weights
+
+def leaves_a_hook(weights, optimizer):
+    optimizer.register_step_post_hook(lambda *_: None)
+"""
+
+
+def function(line: Line, name: str) -> Callable[..., Any]:
+    assert line.ask("load", f"{OTHERS}\nExpert = {name}", "cell") is None
+    return line.answer()
+
+
+def test_a_parameter_that_was_made_there_may_be_changed_in_place_here(line: Line) -> None:
+    made = function(line, "parameters")(torch.ones(2, 2))
+
+    made.detach()[0] += 1
+
+    assert made[1:].tolist() == [[2, 2]]
+    assert made.tolist() == [[3, 3], [2, 2]]
+
+
+@pytest.mark.parametrize("kind", [torch.optim.SGD, PlainAdamW])
+def test_an_optimiser_steps_with_the_weights_that_went_along(line: Line, kind: Any) -> None:
+    weights = torch.nn.Parameter(torch.ones(2))
+
+    function(line, "steps")(weights, kind([weights], lr=0.5, weight_decay=0))
+
+    assert weights.tolist() == pytest.approx([0.5, 0.5])
+
+
+def test_a_hook_that_is_left_on_an_optimiser_is_seen(line: Line) -> None:
+    weights = torch.nn.Parameter(torch.ones(2))
+    optimizer = torch.optim.SGD([weights], lr=0.5)
+
+    function(line, "leaves_a_hook")(weights, optimizer)
+
+    assert len(optimizer._optimizer_step_post_hooks) == 1

@@ -19,6 +19,7 @@ class Before:
         self._shape = _shape(body)
         self._flags = [tensor.requires_grad for tensor in given.tensors]
         self._grads = [None if one.grad is None else one.grad.clone() for one in given.leaves]
+        self._hooks = [_hooks_of(one) for one in _optimizers(body)]
 
     def changes(self, writer: Any) -> dict[str, Any]:
         """Write down what is different now."""
@@ -39,6 +40,9 @@ class Before:
         moved = [(h, g) for h, g, state in given.generators if not g.get_state().equal(state)]
         if moved:
             changed["generators"] = [[h, writer.put(g.get_state())] for h, g in moved]
+        hooks = [_hooks_of(one) for one in _optimizers(self._body)]
+        if hooks != self._hooks:
+            changed["hooks"] = hooks
         if _shape(self._body) != self._shape:
             changed["body"] = writer.put(self._body)
         return changed
@@ -61,8 +65,29 @@ def apply(changed: dict[str, Any], reader: Any, asked: Any, body: list[Any], thi
         if type(generator) is not torch.Generator:
             raise Nonsense("the state of no generator")
         generator.set_state(reader.get(tree))
+    for optimizer, n_hooks in zip(_optimizers(body), changed.get("hooks", ()), strict=False):
+        if n_hooks > _hooks_of(optimizer):  # that one is there is seen here; what it does is not
+            optimizer.register_step_post_hook(_of_the_other_side)
     if "body" in changed:
         _make_alike(body, reader.get(changed["body"]))
+
+
+def _optimizers(value: Any) -> list[torch.optim.Optimizer]:
+    """List the optimisers among the arguments of a call, in their order."""
+    if type(value) in (list, tuple):
+        return [one for part in value for one in _optimizers(part)]
+    if type(value) is dict:
+        return _optimizers(list(value.values()))
+    return [value] if isinstance(value, torch.optim.Optimizer) else []
+
+
+def _hooks_of(optimizer: torch.optim.Optimizer) -> int:
+    """Count what runs with every step."""
+    return len(optimizer._optimizer_step_pre_hooks) + len(optimizer._optimizer_step_post_hooks)
+
+
+def _of_the_other_side(*_: Any) -> None:
+    """Stand for a hook that a learner's code has left."""
 
 
 def _is_another(then: torch.Tensor | None, now: torch.Tensor | None) -> bool:

@@ -100,9 +100,9 @@ class _Distant(torch.autograd.Function):
     """One result of the other side's, with all that it depends on here."""
 
     @staticmethod
-    def forward(ctx: Any, about: Any, output: Tensor, *inputs: Tensor) -> Tensor:
+    def forward(ctx: Any, about: Any, output: list[Tensor], *inputs: Tensor) -> Tensor:
         ctx.about, ctx.n_inputs = about, len(inputs)
-        return output
+        return output[0]  # as an input it would come out as a view, which none may change in place
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -141,6 +141,7 @@ def connect(peer: Any, told: Any, given: Any, asked: Any, lent: list[Any]) -> No
         about = held, at, len(sent), lent, others
         inputs = (start, *sent, *captured, *(made[j] for j in others))
         with torch.enable_grad():
-            made[at] = _Distant.apply(about, given.tensors[flowing[at]].detach(), *inputs)
+            output = [given.tensors[flowing[at]].detach()]
+            made[at] = _Distant.apply(about, output, *inputs)
     for at, index in enumerate(flowing):
         given.tensors[index] = made[at]

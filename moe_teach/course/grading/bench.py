@@ -6,7 +6,9 @@ stand on their own feet. Both ways must come to the same verdicts.
 
 import argparse
 import ast
+import contextlib
 import inspect
+import io
 import json
 import random
 import sys
@@ -52,8 +54,9 @@ class Written:
 def main(words: Sequence[str]) -> int:
     """Grade a made class, check it in this process too, and print one line about both."""
     options = _parser().parse_args(words)
-    answers = list(every_answer(options.chapter))
-    here = {answer: checked_here(answer) for answer in answers}
+    with contextlib.redirect_stdout(io.StringIO()):  # cells of notebooks print
+        answers = list(every_answer(options.chapter))
+        here = {answer: checked_here(answer) for answer in answers}
     with tempfile.TemporaryDirectory() as folder:
         root = Path(options.keep or folder)
         members = write_class(root / "class", options.chapter, options.students, answers)

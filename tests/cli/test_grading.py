@@ -71,6 +71,13 @@ def test_all_right_is_status_zero_and_a_fault_of_the_grader_status_three(capsys,
     assert "a fault of ours" in said
 
 
+def test_exercises_may_be_named_with_commas_as_well_as_with_spaces(capsys, tmp_path):
+    run(capsys, "grade", "class/anna")
+    spaces = run(capsys, "regrade", "--only", "0.1", "0.2")
+    assert spaces == run(capsys, "regrade", "--only", "0.1,0.2")
+    assert spaces[1].startswith("Judged again: 2 exercises of 1 submission.")
+
+
 def test_one_student_is_counted_as_one(capsys, tmp_path):
     assert run(capsys, "grade", "class/anna")[1].startswith("Graded 1 submission.\n1 student in ")
     assert run(capsys, "regrade", "--only", "0.1")[1].startswith(

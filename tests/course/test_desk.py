@@ -38,6 +38,14 @@ def texts(folder: Path) -> list[str]:
     return [path.read_text() for path in folder.rglob("*.ipynb")]
 
 
+def test_a_folder_without_a_name_is_told_by_its_place(
+    course: Path, desk: Path, monkeypatch
+) -> None:
+    desk.mkdir(parents=True)
+    monkeypatch.chdir(desk)
+    assert hand_out(course, Path()) == [f"3 notebooks laid out in {desk.resolve()}."]
+
+
 def test_a_first_hand_out_copies_every_notebook(course: Path, desk: Path) -> None:
     assert hand_out(course, desk) == [f"3 notebooks laid out in {desk}."]
     assert (desk / "exercises/00_start.ipynb").read_text() == (

@@ -73,7 +73,8 @@ def regrade(arguments: argparse.Namespace) -> int:
     """Judge again what the gradebook holds."""
     journal = _journal(arguments)
     demand_walls(len(book_of(journal.entries()).people), arguments.trust_submissions)
-    wishes = {"only": arguments.only, "changed": arguments.changed}
+    only = [item for text in arguments.only for item in text.split(",") if item]
+    wishes = {"only": only, "changed": arguments.changed}
     judge, jobs = _judge(arguments), _jobs(arguments)
     told = batch.regrade(journal, judge, **wishes, jobs=jobs)
     exercises = counted(told.n_judged, "exercise")

@@ -119,7 +119,8 @@ def _cells(notebook: Path) -> list[tuple[str, str, Any]] | None:
 
 def _laid_out(desk: Path, new: list[str], *, is_first: bool) -> list[str]:
     if new and is_first:
-        return [f"{len(new)} notebooks laid out in {desk}."]
+        where = desk if desk.name else desk.resolve()  # "." would end the sentence twice
+        return [f"{len(new)} notebooks laid out in {where}."]
     return [f"{name} is laid out." for name in new]
 
 

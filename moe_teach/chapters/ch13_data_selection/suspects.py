@@ -1,5 +1,7 @@
 """Exercise 13.5: selectors with one fault each, and one without."""
 
+from functools import lru_cache
+from itertools import chain, count
 from typing import Any
 
 import torch
@@ -16,6 +18,7 @@ from moe_teach.train.selector import row_losses
 
 FAULTS = ("left asleep", "twice", "awake", "history", "no step", "sign")
 N_CANDIDATES, N_CHOSEN, SCALE = 40, 8, 3.0
+N_STEPS = 6  # in which luck is to be seen
 Known = tuple[Batch, Float[Tensor, " B"]]  # candidates and the reference's losses of them
 
 
@@ -57,17 +60,53 @@ def _losses_as_it_is(model: nn.Module, batch: Batch) -> Float[Tensor, " B"]:
 
 def case(fault: str, seed: int) -> dict[str, Any]:
     """Make a suspect, a learner that hides most of what it knows in training, and candidates."""
-    reference = Bigrams(mixed(seed, 1), spread=2.0).eval()
-    model = Bigrams(mixed(seed, 2), spread=2.0, dropout=0.75)
-    if seed % 2:  # what is hard for the learner is harder still for the reference
-        reference.table.data = 2.5 * model.table.data + 0.5 * reference.table.data
-        model.eval()
-    candidates = Chain(seed).batch(N_CANDIDATES, 3)
-    known = candidates, row_losses(reference, candidates)  # it is asked for the same rows again
+    number = _telling(seed)
+    model, reference, candidates, theirs = _parts(number, seed % 2 == 1)
     return {
-        "make": lambda: Suspect(reference, fault, seed, known),
+        "make": lambda: Suspect(reference, fault, number, (candidates, theirs)),
         "model": model,
         "reference": reference,
         "candidates": candidates,
         "n_chosen": N_CHOSEN,
     }
+
+
+def _parts(number: int, is_upside_down: bool) -> tuple[Bigrams, Bigrams, Batch, Tensor]:
+    """Give learner, reference, candidates, and the reference's losses of these."""
+    reference = Bigrams(mixed(number, 1), spread=2.0).eval()
+    model = Bigrams(mixed(number, 2), spread=2.0, dropout=0.75)
+    if is_upside_down:  # what is hard for the learner is harder still for the reference
+        reference.table.data = 2.5 * model.table.data + 0.5 * reference.table.data
+        model.eval()
+    candidates = Chain(number).batch(N_CANDIDATES, 3)
+    return model, reference, candidates, row_losses(reference, candidates)
+
+
+@lru_cache(maxsize=256)
+def _telling(seed: int) -> int:
+    """Give the seed, or the first number drawn from it whose suspects can be told apart."""
+    numbers = chain([seed], (mixed(seed, attempt) for attempt in count(1)))
+    return next(number for number in numbers if _shows_luck(number, seed % 2 == 1))
+
+
+def _shows_luck(number: int, is_upside_down: bool) -> bool:
+    """Tell whether steps take other rows, and a draw that puts rows back takes some twice.
+
+    With some numbers eight rows stand out so far that every step takes them; with others eight
+    that were put back are different ones by chance.
+    """
+    model, _, candidates, theirs = _parts(number, is_upside_down)
+    scores = learnability(row_losses(model, candidates), theirs)
+    for way in (1, -1):
+        lucks = _lucks(number)
+        taken = [choose_independently(way * scores, N_CHOSEN, g, scale=SCALE) for g in lucks]
+        if len({frozenset(rows.tolist()) for rows in taken}) <= N_STEPS // 2:
+            return False
+    odds = (SCALE * scores).softmax(0)
+    again = [torch.multinomial(odds, N_CHOSEN, True, generator=g) for g in _lucks(number)]
+    return all(len(rows.unique()) < N_CHOSEN for rows in again)
+
+
+def _lucks(number: int) -> list[torch.Generator]:
+    """Give what a suspect draws with in each of its first steps."""
+    return [torch.Generator().manual_seed(mixed(number, step)) for step in range(N_STEPS)]

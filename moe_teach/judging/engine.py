@@ -19,6 +19,8 @@ from moe_teach.judging.guard import fresh_session, looked_at, within
 from moe_teach.judging.outcome import Outcome
 
 SEEDS = (0, 1, 2)
+# For whoever tries a solution: small ones as in a notebook, and large ones as grading draws them.
+MANY_SEEDS = (*range(11), *range(300_001, 900_000, 66_667))
 GOAL = "goal"  # the last stage of an open task
 
 

@@ -154,7 +154,7 @@ def test_too_few_named_answers_are_caught(bench):
 def test_a_check_that_fails_for_some_seed_is_caught(bench):
     @bench.exercise.stage("flaky")
     def _flaky(answer, seed):
-        verify_seed = seed != 13
+        verify_seed = seed != 500_002  # as large as grading draws them
         from moe_teach.judging.exercise import require
 
         require(verify_seed, "An unlucky seed.")

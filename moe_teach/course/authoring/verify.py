@@ -16,12 +16,11 @@ from typing import Any
 from moe_teach.course import materials, registry
 from moe_teach.course.authoring.sources import Source, checked_ids, read
 from moe_teach.course.learner.feedback import Score
-from moe_teach.judging.engine import SEEDS, run_exercise
+from moe_teach.judging.engine import MANY_SEEDS, SEEDS, run_exercise
 from moe_teach.judging.exercise import Exercise
 from moe_teach.judging.outcome import Outcome
 from moe_teach.judging.questions import Question
 
-MANY_SEEDS = range(20)
 MIN_WRONG, MIN_RIGHT, MIN_HINTS = 3, 2, 3
 CPU_BUDGET = 5.0  # seconds for one check; some take 0.01, and a crowded machine takes twice as long
 _TELLING = 25  # a solution line at least this long must not stand in the exercise

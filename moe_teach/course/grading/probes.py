@@ -25,11 +25,10 @@ from pathlib import Path
 from types import ModuleType
 
 from moe_teach.course import materials, registry
-from moe_teach.judging.engine import run_exercise
+from moe_teach.judging.engine import MANY_SEEDS, run_exercise
 from moe_teach.judging.exercise import Exercise, Stage, StageFunction
 
 Probes = dict[str, tuple[Stage, ...]]
-MANY_SEEDS = range(20)
 _MARK = "moe_teach_probes"
 
 

@@ -95,18 +95,12 @@ def _shows_luck(number: int, is_upside_down: bool) -> bool:
     With some numbers eight rows stand out so far that every step takes them; with others eight
     that were put back are different ones by chance.
     """
-    model, _, candidates, theirs = _parts(number, is_upside_down)
-    scores = learnability(row_losses(model, candidates), theirs)
-    for way in (1, -1):
-        lucks = _lucks(number)
-        taken = [choose_independently(way * scores, N_CHOSEN, g, scale=SCALE) for g in lucks]
-        if len({frozenset(rows.tolist()) for rows in taken}) <= N_STEPS // 2:
-            return False
-    odds = (SCALE * scores).softmax(0)
-    again = [torch.multinomial(odds, N_CHOSEN, True, generator=g) for g in _lucks(number)]
-    return all(len(rows.unique()) < N_CHOSEN for rows in again)
+    model, reference, candidates, theirs = _parts(number, is_upside_down)
 
+    def taken(fault: str) -> list[frozenset[int]]:
+        suspect = Suspect(reference, fault, number, (candidates, theirs))
+        choices = (suspect.choose(model, candidates, N_CHOSEN, step) for step in range(N_STEPS))
+        return [frozenset(rows.tolist()) for rows in choices]
 
-def _lucks(number: int) -> list[torch.Generator]:
-    """Give what a suspect draws with in each of its first steps."""
-    return [torch.Generator().manual_seed(mixed(number, step)) for step in range(N_STEPS)]
+    changes = all(len(set(taken(fault))) > N_STEPS // 2 for fault in ("", "sign"))
+    return changes and all(len(rows) < N_CHOSEN for rows in taken("twice"))

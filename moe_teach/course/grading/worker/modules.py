@@ -138,8 +138,9 @@ class Modules:
         """Do to modules what was done to their mirrors."""
         for number, tree, modes in news:
             if tree is None:
-                if number in self.mirrors:
-                    _set_modes(self.mirrors[number], modes)
+                mirror = self.mirrors.get(number)
+                if mirror is not None:  # whoever held it may be done with it
+                    _set_modes(mirror, modes)
                 continue
             module, (state, grads) = self.lent[number], reader.get(tree)
             if not isinstance(module, nn.Module) or {type(state), type(grads)} != {dict}:

@@ -2,13 +2,15 @@
 
 What came from the other side depends on what was sent there; on what this side computed meanwhile,
 when the other one asked for it; and on other results that came along. Each result is a node of its
-own, so that a gradient can also be taken of one result with respect to another.
+own, so that a gradient can also be taken of one result with respect to another. What a result is
+made of may also be a tensor of that side's own, which `backward()` here reaches like any.
 """
 
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import get_gradient_edge
 
 from moe_teach.course.grading.worker.wire import Nonsense
 
@@ -18,6 +20,8 @@ class Graphs:
 
     def __init__(self) -> None:
         self._kept: dict[int, tuple[list[Tensor], list[Tensor]]] = {}
+        self._own: dict[tuple[int, int], list[Tensor]] = {}
+        self.is_backward: bool | None = None  # of the other side's, while its question is served
         self._count = 0
         self.lent: list[tuple[int, list[Tensor]]] = []  # since the running question was asked
         self.pulled: dict[int, list[Tensor | None]] = {}
@@ -32,20 +36,55 @@ class Graphs:
     def drop(self, numbers: list[int]) -> None:
         """Forget graphs that nobody needs any more."""
         for number in numbers:
-            self._kept.pop(number, None)
+            outputs, _ = self._kept.pop(number, ([], []))
+            for at in range(len(outputs)):
+                self._own.pop((number, at), None)
 
-    def gradients(self, number: int, at: int, grad: Tensor, others: list[int]) -> list[Any]:
-        """Pull at one result; give what arrives at the leaves, and at other results."""
+    def gradients(
+        self, number: int, at: int, grad: Tensor, others: list[int], is_backward: bool
+    ) -> list[Any]:
+        """Pull at one result; give what arrives at the leaves, and at other results.
+
+        `backward()` there leaves gradients at what this side has of its own, `autograd.grad` none.
+        """
         outputs, leaves = self._kept[number]
-        if number in self.pulled:
+        own = []
+        if number in self.pulled:  # what is this side's own is reached from here
             before = self.pulled[number][at]
             self.pulled[number][at] = grad if before is None else before + grad
+        elif is_backward:
+            own = self._own_leaves(number, at)
         wanted = [*leaves, *(outputs[i] for i in others)]
-        if not wanted:
+        if not wanted and not own:
             return []
-        return list(
-            torch.autograd.grad(outputs[at], wanted, grad, allow_unused=True, retain_graph=True)
-        )
+        before_it, self.is_backward = self.is_backward, is_backward
+        try:
+            found = torch.autograd.grad(
+                outputs[at], [*wanted, *own], grad, allow_unused=True, retain_graph=True
+            )
+        finally:
+            self.is_backward = before_it
+        for leaf, arrived in zip(own, found[len(wanted) :], strict=True):
+            if arrived is not None:
+                leaf.grad = arrived if leaf.grad is None else leaf.grad + arrived
+        return list(found[: len(wanted)])
+
+    def _own_leaves(self, number: int, at: int) -> list[Tensor]:
+        """List the leaves behind a result that did not come with the question."""
+        if (number, at) not in self._own:
+            outputs, leaves = self._kept[number]
+            node = get_gradient_edge(outputs[at]).node
+            nodes = [node, *_below(node)]
+            found = [node.variable for node in nodes if hasattr(node, "variable")]
+            theirs = {id(leaf) for leaf in leaves}
+            self._own[number, at] = [one for one in found if id(one) not in theirs]
+        return self._own[number, at]
+
+    def is_backward_here(self, leaf: Tensor) -> bool:
+        """Tell, inside a backward pass, whether gradients are left at leaves such as this one."""
+        if self.is_backward is not None:
+            return self.is_backward
+        return torch._C._will_engine_execute_node(get_gradient_edge(leaf).node)
 
 
 def _dependencies(outputs: list[Tensor]) -> list[list[int]]:
@@ -101,7 +140,7 @@ class _Distant(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, about: Any, output: list[Tensor], *inputs: Tensor) -> Tensor:
-        ctx.about, ctx.n_inputs = about, len(inputs)
+        ctx.about, ctx.start, ctx.n_inputs = about, inputs[0], len(inputs)
         return output[0]  # as an input it would come out as a view, which none may change in place
 
     @staticmethod
@@ -113,9 +152,10 @@ class _Distant(torch.autograd.Function):
         if rest is None:
             return nothing
         graphs = held.peer.graphs
+        is_backward = graphs.is_backward_here(ctx.start)
         before, graphs.pulled = graphs.pulled, {n: [None] * len(some) for n, some in lent}
         try:
-            found = held.peer.ask("grad", held.number, at, rest, others)
+            found = held.peer.ask("grad", held.number, at, rest, others, is_backward)
             pulled = [pull for n, _ in lent for pull in graphs.pulled[n]]
         finally:
             graphs.pulled = before

@@ -33,6 +33,25 @@ class Graphs:
         self.lent.append((self._count, flowing))
         return self._count, _dependencies(flowing)
 
+    def in_advance(
+        self, number: int, dependencies: list[list[int]]
+    ) -> list[list[Tensor | None] | None]:
+        """Give for each result that is one number what arrives at the leaves if it is pulled by 1.
+
+        None for a larger one, and where a question is needed: by then others may have pulled, too,
+        and what is this side's own is to be reached.
+        """
+        outputs, leaves = self._kept[number]
+        found: list[list[Tensor | None] | None] = []
+        for at, output in enumerate(outputs):
+            is_simple = output.numel() == 1 and not dependencies[at]
+            if not leaves or not is_simple or self._own_leaves(number, at):
+                found.append(None)
+                continue
+            arrived = torch.autograd.grad(output, leaves, allow_unused=True, retain_graph=True)
+            found.append(list(arrived))
+        return found
+
     def drop(self, numbers: list[int]) -> None:
         """Forget graphs that nobody needs any more."""
         for number in numbers:
@@ -113,8 +132,8 @@ def _below(node: Any) -> set[Any]:
 class Held:
     """A graph of the other side's, dropped there when nobody needs it here."""
 
-    def __init__(self, peer: Any, number: int) -> None:
-        self.peer, self.number = peer, number
+    def __init__(self, peer: Any, number: int, in_advance: list[Any]) -> None:
+        self.peer, self.number, self._in_advance = peer, number, in_advance
         self._passed: dict[int, tuple[int, Tensor]] = {}
 
     def __del__(self) -> None:
@@ -125,6 +144,11 @@ class Held:
         task = torch._C._current_graph_task_id()
         known = self._passed.get(at)
         self._passed[at] = task, grad + known[1] if known and known[0] == task else grad
+
+    def known(self, at: int, grad: Tensor) -> list[Any] | None:
+        """Give what came in advance, if this is the gradient it is for."""
+        found = self._in_advance[at] if self._in_advance else None
+        return found if found is not None and grad.numel() == 1 and float(grad) == 1 else None
 
     def own(self, at: int, grad: Tensor) -> Tensor | None:
         """Give of a gradient what did not come from other results."""
@@ -151,6 +175,8 @@ class _Distant(torch.autograd.Function):
         rest = held.own(at, grad)
         if rest is None:
             return nothing
+        if not lent and not others and (known := held.known(at, rest)):
+            return (None, None, None, *known)
         graphs = held.peer.graphs
         is_backward = graphs.is_backward_here(ctx.start)
         before, graphs.pulled = graphs.pulled, {n: [None] * len(some) for n, some in lent}
@@ -167,15 +193,18 @@ class _Distant(torch.autograd.Function):
         return (None, None, None, *found[:n_sent], *pulled, *found[n_sent:])
 
 
-def connect(peer: Any, told: Any, given: Any, asked: Any, lent: list[Any]) -> None:
+def connect(
+    peer: Any, told: Any, given: Any, asked: Any, lent: list[Any], in_advance: list[Any]
+) -> None:
     """Make the tensors of an answer that need gradients depend on what they were made of."""
     number, dependencies = told
     flowing = [i for i, tensor in enumerate(given.tensors) if tensor.requires_grad]
     if type(number) is not int or len(dependencies) != len(flowing):
         raise Nonsense("a graph of an unknown form")
     sent = [tensor for tensor in asked.tensors if tensor.requires_grad]
+    _demand_gradients_of(sent, in_advance, len(flowing))
     captured = [tensor for _, some in lent for tensor in some]
-    held, start, made = Held(peer, number), torch.empty(0, requires_grad=True), {}
+    held, start, made = Held(peer, number, in_advance), torch.empty(0, requires_grad=True), {}
     for at in sorted(range(len(flowing)), key=lambda i: len(dependencies[i])):
         others = [j for j in dependencies[at] if j in made]
         about = held, at, len(sent), lent, others
@@ -185,3 +214,13 @@ def connect(peer: Any, told: Any, given: Any, asked: Any, lent: list[Any]) -> No
             made[at] = _Distant.apply(about, output, *inputs)
     for at, index in enumerate(flowing):
         given.tensors[index] = made[at]
+
+
+def _demand_gradients_of(sent: list[Tensor], in_advance: list[Any], n_results: int) -> None:
+    """Believe no gradients in advance that are of something else."""
+    for found in in_advance:
+        for grad, leaf in zip(found or (), sent, strict=bool(found)):
+            if grad is not None and (grad.shape, grad.dtype) != (leaf.shape, leaf.dtype):
+                raise Nonsense("gradients of another shape than what they are of")
+    if in_advance and len(in_advance) != n_results:
+        raise Nonsense("gradients in advance of other results")

@@ -109,7 +109,7 @@ class RemembersTheLastTraining(_Centred):
         return self.kept[-1]
 
 
-@EXERCISE.wrong(stage="the same again", says="Two trainings with the same seed differ")
+@EXERCISE.wrong(stage="the same again", says="side by side, differ")
 class RemembersInTheClass(_Centred):
     rate = 0.01
 

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from moe_teach.judging.traces import copied
+
 
 @dataclass(frozen=True)
 class Elsewhere:
@@ -48,6 +50,18 @@ def in_turn(calls: Sequence[tuple[Any, ...]]) -> list[Any]:
     all calls are made in one message, so none of them may need what another one gives. Gradients of
     results that are one number come with them.
     """
-    if there := getattr(type(calls[0][0]), "elsewhere_in_turn", None):
+    there = getattr(type(calls[0][0]), "elsewhere_in_turn", None) if calls else None
+    if there:
         return there(calls)
     return [getattr(thing, name)(*args) for thing, name, *args in calls]
+
+
+def repeated(function: Any, times: int, *args: Any) -> list[Any]:
+    """Call a function many times with the same arguments; tensors are copied for each call.
+
+    Where it lives elsewhere that takes one message. Nobody watches these calls.
+    """
+    if there := ability(function, "repeated"):
+        return there(times, args)
+    bare = inspect.unwrap(function)
+    return [bare(*copied(args)) for _ in range(times)]

@@ -13,7 +13,7 @@ from moe_teach.course.grading.record import Limits
 from moe_teach.course.grading.remote import Line
 from moe_teach.course.grading.worker import graphs
 from moe_teach.course.grading.worker.wire import Nonsense
-from moe_teach.judging.elsewhere import in_turn, told_of
+from moe_teach.judging.elsewhere import in_turn, repeated, told_of
 from moe_teach.judging.engine import run_exercise
 from moe_teach.judging.exercise import Exercise
 from moe_teach.judging.filing import file_source
@@ -118,6 +118,35 @@ def test_a_gradient_that_is_to_reach_the_answers_own_is_asked_for(make: Any) -> 
 
     assert x.grad is not None
     assert (x.grad.tolist(), expert.arrived().tolist()) == ([1.0, 1.0], [1.0, 2.0])
+
+
+def test_no_calls_are_no_message() -> None:
+    assert in_turn([]) == []
+
+
+def test_a_function_is_called_again_and_again_in_one_message(host: Host) -> None:
+    source = """
+import torch
+
+def swiglu_expert(x, drawn):
+    return x.add_(torch.rand(2, generator=drawn))
+"""
+    worker = host.start(Limits(seconds=60), 600, walls=False)
+    line = Line(worker, registry.find_exercise("4.1"), None)
+    worker.wait_at_most(60)
+    assert line.ask("load", source, "cell") is None
+    scope: dict[str, Any] = {}
+    exec(source, scope)
+    x, drawn = torch.zeros(2), (torch.Generator().manual_seed(3), torch.Generator().manual_seed(3))
+
+    there = repeated(line.answer(), 40, x, drawn[0])
+    rows = repeated(scope["swiglu_expert"], 40, x, drawn[1])
+    worker.end()
+
+    assert torch.equal(torch.stack(there), torch.stack(rows))
+    assert len(torch.stack(rows).unique(dim=0)) == 40
+    assert x.tolist() == [0.0, 0.0]
+    assert torch.equal(drawn[0].get_state(), drawn[1].get_state())
 
 
 def test_an_error_says_which_call_it_was(make: Any) -> None:

@@ -196,15 +196,11 @@ def _policy_long(answer: Any, seed: int) -> None:
 def _policy_looks(answer: Any, seed: int) -> None:
     uses = some_uses(80, seed)
     keys = [Key(layer, expert) for layer in range(3) for expert in range(4)]
-    plain, looked = answer(6.0), answer(6.0)
-    calls: list[tuple[Any, ...]] = []
-    for key, step in uses:
-        calls += [(plain, "use", key, step), (looked, "use", key, step)]
-        calls += [(looked, "worth", other) for other in keys]
-    in_turn(calls)
-    asked = [(policy, "worth", key) for policy in (plain, looked) for key in keys]
-    worths = in_turn(asked)
-    for never, often in zip(worths[: len(keys)], worths[len(keys) :], strict=True):
+    plain, looked = _fed(answer, 6.0, uses), answer(6.0)
+    for use in uses:
+        in_turn([(looked, "use", *use), *((looked, "worth", other) for other in keys)])
+    asked = (in_turn([(policy, "worth", key) for key in keys]) for policy in (plain, looked))
+    for never, often in zip(*asked, strict=True):
         require(
             never == often,
             "A policy that was asked often answers otherwise than one that was never asked.",

@@ -61,6 +61,7 @@ class Packing:
         self.blobs: list[Any] = []
         self._answered = answered
         self._seen: dict[int, int] = {}
+        self._places: dict[int, int] = {}  # of storages, by where they begin
 
     def blob(self, content: Any) -> int:
         """Add raw bytes and give their number."""
@@ -87,9 +88,11 @@ class Packing:
 
     def _storage(self, plain: Tensor, tensor: Tensor) -> int:
         storage = plain.untyped_storage()
-        for i, one in enumerate(self.given.storages):
-            if one.data_ptr() == storage.data_ptr() != 0:
-                return i
+        begin = storage.data_ptr()
+        if begin in self._places:
+            return self._places[begin]
+        if begin:
+            self._places[begin] = len(self.given.storages)
         shared = None
         if self._answered is not None and not tensor.requires_grad:
             shared = self._answered.place(plain)

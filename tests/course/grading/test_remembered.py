@@ -12,6 +12,8 @@ from moe_teach.course.grading.record import Limits
 from moe_teach.course.grading.remote import Line
 
 SOURCE = """
+import torch
+
 class Expert:
     def __init__(self, state):
         self.state, self.words = state, []
@@ -35,6 +37,9 @@ class Expert:
 
     def look(self, words):
         return len(words)
+
+    def draw(self, name):
+        return torch.rand(2, generator=self.state[name])
 
     def pull(self, name):
         (2 * self.state[name]).sum().backward()
@@ -110,6 +115,15 @@ def test_a_later_call_leaves_a_gradient_at_what_was_kept(make: Any) -> None:
 
     assert weight.grad is not None
     assert weight.grad.tolist() == [4.0, 4.0]
+
+
+def test_a_generator_that_was_kept_moves_on_with_each_draw(make: Any) -> None:
+    drawn, same = (torch.Generator().manual_seed(5) for _ in range(2))
+    expert = make({"drawn": drawn})
+
+    got = torch.cat([expert.draw("drawn"), expert.draw("drawn"), torch.rand(2, generator=drawn)])
+
+    assert torch.equal(got, torch.cat([torch.rand(2, generator=same) for _ in range(3)]))
 
 
 def test_what_a_method_was_given_counts_as_well(make: Any) -> None:

@@ -22,7 +22,8 @@ class Before:
         self._grads = [None if one.grad is None else one.grad.clone() for one in given.leaves]
         self._hooks = [_hooks_of(one) for one in _optimizers(body)]
         self._versions = _versions_of(given)
-        self._parts = _containers(body) + given.tensors
+        generators = [generator for _, generator, _ in given.generators]
+        self._parts = [*_containers(body), *given.tensors, *generators]
         self._holders = list(map(sys.getrefcount, self._parts))
 
     def is_kept(self) -> bool:
@@ -32,9 +33,12 @@ class Before:
 
     def is_as_it_was(self) -> bool:
         """Tell quickly whether anything may have changed since, by what torch counts itself."""
-        is_without_grads = all(leaf.grad is None for leaf in self.given.leaves)
-        is_same_shape = _shape(self._body) == self._shape
-        return is_without_grads and is_same_shape and _versions_of(self.given) == self._versions
+        return (
+            all(leaf.grad is None for leaf in self.given.leaves)
+            and _shape(self._body) == self._shape
+            and _versions_of(self.given) == self._versions
+            and not self.given.moved()
+        )
 
     def renewed(self) -> "Before":
         """Take what is now for what was: it has been told."""
@@ -57,8 +61,7 @@ class Before:
         other = [(i, now) for i, (then, now) in enumerate(both) if _is_another(then, now)]
         if other:
             changed["other grads"] = [[i, writer.put(grad)] for i, grad in other]
-        moved = [(h, g) for h, g, state in given.generators if not g.get_state().equal(state)]
-        if moved:
+        if moved := given.moved():
             changed["generators"] = [[h, writer.put(g.get_state())] for h, g in moved]
         hooks = [_hooks_of(one) for one in _optimizers(self._body)]
         if hooks != self._hooks:

@@ -43,9 +43,15 @@ class Given:
         return next(found, None)
 
     def note(self) -> None:
-        """Take the bytes as they are now for those that were sent: the other side knows them."""
+        """Take bytes and states as they are now for those that came: the other side knows them."""
         both = zip(self.storages, self.sent, strict=True)
         self.sent = [None if then is None else bytes_of(storage) for storage, then in both]
+        self.generators = [(handle, one, one.get_state()) for handle, one, _ in self.generators]
+
+    def moved(self) -> list[tuple[int, torch.Generator]]:
+        """List the generators that drew, with their handles."""
+        known = self.generators
+        return [(handle, one) for handle, one, then in known if not one.get_state().equal(then)]
 
     def changes(self) -> list[int]:
         """List the storages whose bytes are no longer those that were sent."""

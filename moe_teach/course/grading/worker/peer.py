@@ -82,9 +82,9 @@ class Peer:
         luck = self._lucky(message, blobs)
         then = after.Before(body, given)
         packing = tensors.Packing(given)
+        packing.earlier = self.things.remembered.name_of if self.trusts else packing.earlier
         try:
-            value = self._done(str(message["ask"]), body)
-            tree = {"give": self._written(packing, value)}
+            tree = {"give": self._written(packing, self._done(str(message["ask"]), body))}
         except (HungUp, Gone):
             raise
         except BaseException as error:
@@ -96,6 +96,10 @@ class Peer:
             told = errors.packed(error, self.answer_file, handle)
             tree = {"fail": told, "yours": own}
         tree["after"] = then.changes(Writer(packing, self._out(is_reply=True)))
+        if self.trusts:
+            writer = Writer(packing, self._out(is_reply=True))
+            tree["later"] = self.things.remembered.changes(writer)
+            tree["remembered"] = self.things.remembered.note(then)
         tree["news"] = self.things.flushed(Writer(packing, self._out(is_reply=True)))
         tree["drew"] = luck is not None and not torch.equal(luck, torch.get_rng_state())
         is_in_turn = message["ask"] == "part" and body[0] == "in_turn"
@@ -153,7 +157,11 @@ class Peer:
         if "graph" in message:
             in_advance = reader.get(message.get("in advance", ["l", []]))
             graphs.connect(self, message["graph"], given, asked, self.graphs.lent, in_advance)
+        for number, changed in message.get("later", ()):
+            after.apply(changed, reader, *self.things.remembered.call(number), self.things)
         after.apply(message["after"], reader, asked, body, self.things)
+        if type(number := message.get("remembered")) is int:
+            self.things.remembered.keep(number, (asked, body))
         self.things.heed(message["news"], reader)
         if message.get("drew") is True:
             torch.rand(1)  # what follows is other luck, here as there

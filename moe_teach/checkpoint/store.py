@@ -24,6 +24,7 @@ from moe_teach.files import sync_folder, write_atomically
 SCHEMA = 1
 Which = Literal["latest", "previous"]
 _RECORDS: dict[Which, str] = {"latest": "checkpoint.json", "previous": "previous.json"}
+_BEFORE = ":previous"
 
 
 class DamagedCheckpoint(ValueError):
@@ -111,17 +112,25 @@ def reading(folder: Path | str, which: Which = "latest") -> Iterator[tuple[Reade
         yield reader, record["meta"]
 
 
-def exists(folder: Path | str) -> bool:
+def named(source: Path) -> tuple[Path, Which]:
+    """Take apart what commands call a checkpoint: a place, with `:previous` for the one before."""
+    name = source.name.removesuffix(_BEFORE)
+    if name in ("", source.name) or source.exists():
+        return source, "latest"
+    return source.with_name(name), "previous"
+
+
+def exists(folder: Path | str, which: Which = "latest") -> bool:
     """Say whether the folder holds a checkpoint, good or damaged."""
-    return (Path(folder) / _RECORDS["latest"]).is_file()
+    return (Path(folder) / _RECORDS[which]).is_file()
 
 
-def kind_of(folder: Path | str) -> str | None:
-    """Return what a folder's latest checkpoint says it is; "run" where it says nothing.
+def kind_of(folder: Path | str, which: Which = "latest") -> str | None:
+    """Return what a checkpoint of a folder says it is; "run" where it says nothing.
 
     None where nothing can be read.
     """
-    record = _read_record(Path(folder) / _RECORDS["latest"])
+    record = _read_record(Path(folder) / _RECORDS[which])
     return record and record["meta"].get("kind", "run")
 
 
@@ -154,10 +163,11 @@ def _named(file: Path) -> str | None:
 
 
 def _advice(folder: Path, which: Which) -> str:
-    if which == "latest" and (folder / _RECORDS["previous"]).is_file():
+    if which == "latest" and exists(folder, "previous"):
         return (
-            "The one before is there: load it with which='previous' in Python; for a command, put "
-            f"it in the place of this one ({_RECORDS['previous']} renamed to {_RECORDS['latest']})."
+            f"The one before is there: to a command it is {folder}{_BEFORE} (or, of a recipe, "
+            f"FILE.toml{_BEFORE}), and in Python which='previous' loads it. To go back to it for "
+            f"good, rename {_RECORDS['previous']} to {_RECORDS['latest']}."
         )
     return "There is no other in the folder: start anew, or bring back a copy."
 

@@ -12,7 +12,10 @@ from moe_teach.exit_status import DONE, FAILED, USAGE
 if TYPE_CHECKING:
     from moe_teach.checkpoint.opened import Opened
 
-SOURCE = "`shipped`, the TOML file of a recipe trained here, or a folder with a model"
+SOURCE = (
+    "`shipped`, the TOML file of a recipe trained here, or a folder with a model; `:previous` "
+    "behind it asks for the checkpoint before the last"
+)
 
 
 def add_verbs(verbs: Any) -> None:
@@ -41,18 +44,27 @@ def add_verbs(verbs: Any) -> None:
 def generate(arguments: argparse.Namespace) -> int:
     """Continue a text and print it."""
     from moe_teach.train.generate import generate
-    from moe_teach.train.recipe import read_recipe
-    from moe_teach.train.shipped import load_run, load_shipped
+    from moe_teach.train.shipped import load_shipped
 
     with in_sentences() as told:
-        recipe = arguments.recipe and read_recipe(arguments.recipe)
-        model, tokenizer = load_run(recipe) if recipe else load_shipped()[:2]
+        model, tokenizer = _trained(arguments.recipe) if arguments.recipe else load_shipped()[:2]
         # A token of BPE brings the space before it; one at the end would leave it no natural next.
         prompt = tokenizer.encode(arguments.prompt.rstrip(" "))
         options = {name: getattr(arguments, name) for name in ("temperature", "top_k", "seed")}
         more = generate(model, prompt, arguments.tokens, **options)
         print(tokenizer.decode([*prompt, *more]))
     return USAGE if told else DONE
+
+
+def _trained(source: str) -> tuple[Any, Any]:
+    """Open what a recipe has trained; `:previous` behind its name asks for the one before."""
+    from moe_teach.checkpoint.store import named
+    from moe_teach.files import expanded
+    from moe_teach.train.recipe import read_recipe
+    from moe_teach.train.shipped import load_run
+
+    file, which = named(expanded(source))
+    return load_run(read_recipe(file), which)
 
 
 def export(arguments: argparse.Namespace) -> int:
@@ -93,13 +105,14 @@ def _opened(arguments: argparse.Namespace) -> "Opened":
 
     from moe_teach.checkpoint import store
     from moe_teach.checkpoint.hf_import import import_hf
+    from moe_teach.files import expanded
     from moe_teach.train.shipped import CARD, shipped_names
     from moe_teach.train.sources import SHIPPED, open_source
 
     dtype = arguments.dtype and getattr(torch, arguments.dtype)
-    place = Path(arguments.source)
+    place, which = store.named(expanded(arguments.source))
     is_ours = arguments.source in (SHIPPED, *shipped_names()) or place.suffix == ".toml"
-    if not (is_ours or store.exists(place) or (place / CARD).is_file()):
+    if not (is_ours or which == "previous" or store.exists(place) or (place / CARD).is_file()):
         return import_hf(arguments.source, dtype or None)
     opened = open_source(arguments.source)
     if dtype:

@@ -62,8 +62,11 @@ class Trial:
     def example(self, error: BaseException) -> dict[str, Any]:
         """Give the arguments of the latest call, as they were before it.
 
-        A kernel is not called but launched, and the launch leaves them with the error.
+        A kernel is not called but launched, and the launch leaves them with the error; so do calls
+        that were made together elsewhere.
         """
+        if (told := told_of(error)) and told.given:
+            return readable(told.given)
         return readable(self._inputs) or getattr(error, "example", {})
 
     def learner_frames(self, error: BaseException, stage: Stage) -> list[Any]:

@@ -73,7 +73,7 @@ def _trial(exercise: Exercise, answer: Any, reference: Reference | None) -> Tria
 
 
 def _run_stage(
-    trial: Trial, stage: Stage, seeds: Sequence[int], blank: Outcome
+    trial: Trial, stage: Stage, seeds: Sequence[Any], blank: Outcome
 ) -> tuple[Outcome | None, list[Any]]:
     """Run one stage for all seeds: give what was wrong, `None` if it holds, and its results."""
     stages = _stages(trial.exercise, stage.name)
@@ -92,9 +92,11 @@ def _measured(trial: Trial, goal: Goal, seeds: Sequence[int], passed: Outcome) -
     if goal.measuring is None:
         said = f"The goal of exercise {trial.exercise.id} has no measure."
         return replace(passed, state="course problem", earned=0, message=said)
-    outcome, figures = _run_stage(trial, Stage(GOAL, goal.measuring), seeds, passed)
+    rounds = [list(seeds)] if goal.side_by_side else seeds
+    outcome, figures = _run_stage(trial, Stage(GOAL, goal.measuring), rounds, passed)
     if outcome is not None:
         return outcome
+    figures = figures[0] if goal.side_by_side else figures
     figure = sum(figures) / len(figures)
     counts = figure if math.isfinite(figure) else None
     told = replace(passed, message=goal.in_words(figure), measured=counts)
@@ -107,7 +109,7 @@ def _measured(trial: Trial, goal: Goal, seeds: Sequence[int], passed: Outcome) -
 
 
 def _judged(
-    trial: Trial, stage: Stage, seed: int, failed: Outcome, results: list[Any]
+    trial: Trial, stage: Stage, seed: Any, failed: Outcome, results: list[Any]
 ) -> Outcome | None:
     """Run one stage for one seed and keep its result; `None` means that it holds.
 

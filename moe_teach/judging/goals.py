@@ -10,7 +10,7 @@ from typing import Any
 
 __all__ = ["Goal"]
 
-MeasureFunction = Callable[[Any, int], float]
+MeasureFunction = Callable[[Any, Any], Any]
 
 
 @dataclass(kw_only=True)
@@ -20,6 +20,7 @@ class Goal:
     `quantity` and `unit` are words: "gate mass kept", "%". The figure of an answer is the mean of
     its measures over the seeds of a check. `limit` says what nobody can surpass, where that is
     known. `cause` and `cure` are told when the goal is missed for the second and the third time.
+    A measure that is `side_by_side` takes all seeds in one call, for what costs hardly more then.
     """
 
     quantity: str
@@ -30,10 +31,14 @@ class Goal:
     limit: str = ""
     cause: str = ""
     cure: str = ""
+    side_by_side: bool = False
     measuring: MeasureFunction | None = field(default=None, init=False)
 
     def measure(self, function: MeasureFunction) -> MeasureFunction:
-        """Measure answers by the decorated function, which takes (answer, seed)."""
+        """Measure answers by the decorated function, which takes (answer, seed) and gives a figure.
+
+        A measure that is `side_by_side` takes (answer, seeds) and gives a figure for each.
+        """
         self.measuring = function
         return function
 

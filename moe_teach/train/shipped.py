@@ -17,7 +17,7 @@ import safetensors.torch
 import torch
 
 from moe_teach.checkpoint.model_tensors import named_tensors
-from moe_teach.checkpoint.store import DamagedCheckpoint
+from moe_teach.checkpoint.store import DamagedCheckpoint, Which
 from moe_teach.config import refuse
 from moe_teach.data.tokenizer import BPETokenizer, ByteTokenizer, load_tokenizer
 from moe_teach.files import expanded, write_atomically
@@ -83,8 +83,12 @@ def load_folder(folder: str | Path) -> Shipped:
     return Shipped(model.eval(), load_tokenizer(folder / TOKENIZER), card)
 
 
-def load_run(recipe: Recipe) -> tuple[Model, ByteTokenizer | BPETokenizer]:
+def load_run(recipe: Recipe, which: Which = "latest") -> tuple[Model, ByteTokenizer | BPETokenizer]:
     """Return the model a recipe has trained, as far as its folder holds it, and its tokenizer.
+
+    Args:
+        recipe: by which it was trained.
+        which: "latest", or "previous" for the checkpoint before the last.
 
     Raises:
         ValueError: the tokenizer is missing, or the checkpoint belongs to another model.
@@ -92,7 +96,7 @@ def load_run(recipe: Recipe) -> tuple[Model, ByteTokenizer | BPETokenizer]:
     """
     folder = expanded(recipe.run.folder)
     model = Model(recipe.model)
-    load_weights(folder, model)
+    load_weights(folder, model, which)
     return model.eval(), load_tokenizer(folder / TOKENIZER)
 
 

@@ -28,7 +28,8 @@ def open_source(source: Path | str) -> Opened:
     Args:
         source: "shipped" or the name of a model that came with the package; the TOML file of a
             recipe that was trained here; or a folder: of a training run, of a model that
-            `save_model` wrote, or of a released checkpoint in Hugging Face's form.
+            `save_model` wrote, or of a released checkpoint in Hugging Face's form. A run and a
+            saved model have a checkpoint before the last: `:previous` behind the name asks for it.
 
     Raises:
         FileNotFoundError: there is nothing there.
@@ -37,22 +38,28 @@ def open_source(source: Path | str) -> Opened:
     names = shipped_names()
     if str(source) in (SHIPPED, *names):
         return _of_course(WEIGHTS / (DEFAULT if str(source) == SHIPPED else str(source)))
-    place = expanded(source)
+    place, which = store.named(expanded(source))
     if place.suffix == ".toml":
-        return _run(expanded(read_recipe(place).run.folder), read_recipe(place))
+        recipe = read_recipe(place)
+        return _run(expanded(recipe.run.folder), which, recipe)
     if not place.is_dir():
         raise FileNotFoundError(
             f"There is no model at {source}: name `{SHIPPED}`, the TOML file of a recipe, or a "
             "folder that holds a model."
         )
-    return _folder(place)
+    return _folder(place, which)
 
 
-def _folder(folder: Path) -> Opened:
-    if (folder / CARD).is_file():
+def _folder(folder: Path, which: store.Which) -> Opened:
+    if which == "latest" and (folder / CARD).is_file():
         return _of_course(folder)
-    if store.exists(folder):
-        return load_model(folder) if store.kind_of(folder) != "run" else _run(folder)
+    if store.exists(folder, which):
+        is_run = store.kind_of(folder, which) == "run"
+        return _run(folder, which) if is_run else load_model(folder, which)
+    refuse(
+        which == "previous",
+        f"{folder} holds no checkpoint before the last: leave out what stands behind its name.",
+    )
     refuse(
         not (folder / CONFIG).is_file(),
         f"{folder} holds no model: there is neither a {CONFIG} (a released checkpoint) nor a "
@@ -65,10 +72,10 @@ def _of_course(folder: Path) -> Opened:
     return _with_texts(load_folder(folder).model, folder)
 
 
-def _run(folder: Path, recipe: Recipe | None = None) -> Opened:
+def _run(folder: Path, which: store.Which, recipe: Recipe | None = None) -> Opened:
     """Open the folder of a training run; what was trained in it stands in its report."""
     model = Model((recipe or _reported(folder)).model)
-    load_weights(folder, model)
+    load_weights(folder, model, which)
     return _with_texts(model.eval(), folder)
 
 

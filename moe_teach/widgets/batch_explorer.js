@@ -1,7 +1,7 @@
 // The batch explorer: requests in slots, what each step reads, and how many experts that wakes.
 // Nothing here asks Python. Every name read with model.get is a trait there.
 
-import { draw, make, mount, namedNumbers, oneOf, save, slider } from "./drawing.js";
+import { draw, make, mount, namedNumbers, oneOf, save, scrollBox, slider } from "./drawing.js";
 
 // ---- the arithmetic ---------------------------------------------------------------------------
 
@@ -139,7 +139,7 @@ function buildPicture(change) {
   }, draw("line", { x1: 0, y1: 0, x2: 0, y2: 6, class: "hatch" })));
   const pick = (id) => change({ step: id });
   return {
-    node: svg,
+    node: scrollBox(svg),
     update(state, plan) {
       const sizes = {
         width: Math.min(34, (WIDTH - LEFT - 6) / plan.all.length), height: TABLE / state.nSlots,

@@ -1,7 +1,7 @@
 // Browser half of `cache_replay.py`: a recorded trace of chosen experts, replayed through a memory
 // that does not hold them all. Every name read with model.get is a trait there.
 
-import { copied, draw, make, menu, mount, namedNumbers, oneOf, save, slider } from "./drawing.js";
+import { copied, draw, make, menu, mount, namedNumbers, oneOf, save, scrollBox, slider } from "./drawing.js";
 
 // ---- the arithmetic ---------------------------------------------------------------------------
 
@@ -234,7 +234,7 @@ function buildPicture(change) {
     if (column >= 0 && column < shown.count) change({ token: shown.first + column });
   });
   return {
-    node: svg,
+    node: scrollBox(svg),
     update(state, { events, nTokens }) {
       const { first, count } = windowOf(state.token, nTokens);
       const [wide, high] = [(WIDTH - LEFT - 6) / count, TALL / state.nExperts];

@@ -1,7 +1,7 @@
 // Browser half of `cost_calculator.py`: the arithmetic of moe_teach.cost, and its picture.
 // Every name read with model.get is a trait there.
 
-import { draw, make, mount, save, spread } from "./drawing.js";
+import { draw, make, mount, save, scrollBox, spread } from "./drawing.js";
 
 // ---- the arithmetic ------------------------------------------------------------------------
 
@@ -385,7 +385,7 @@ function chart(choose) {
       `Cost of a million tokens against the batch size; at ${whole(batch)} ${said}.`,
     );
   };
-  return { row: make("section", { class: "moe-cost-bar" }, head, svg), update };
+  return { row: make("section", { class: "moe-cost-bar" }, head, scrollBox(svg)), update };
 }
 
 function controls(choose) {

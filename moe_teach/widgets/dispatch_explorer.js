@@ -1,7 +1,7 @@
 // Browser half of `dispatch_explorer.py`: routing, capacity and drops as in moe_teach.ops, and
 // their picture. Every name read with model.get is a trait there.
 
-import { draw, make, mount, namedNumbers, oneOf, save, slider } from "./drawing.js";
+import { draw, make, mount, namedNumbers, oneOf, save, scrollBox, slider } from "./drawing.js";
 
 // ---- the arithmetic ---------------------------------------------------------------------------
 
@@ -210,7 +210,7 @@ function buildPicture(select) {
     return node;
   };
   return {
-    node: svg,
+    node: scrollBox(svg),
     update(state, { tokens, experts, capacity }) {
       const focused = places.findIndex((node) => node.contains(document.activeElement));
       const longest = Math.max(...experts.map(({ dropped }) => capacity + dropped.length));

@@ -17,6 +17,17 @@ export const make = (tag, attributes = {}, ...children) =>
 export const draw = (tag, attributes = {}, ...children) =>
   fill(document.createElementNS(SVG, tag), attributes, children);
 
+/** A box that scrolls sideways what is wider than itself; while it does, the Tab key stops at it. */
+export function scrollBox(content) {
+  const box = make("div", { class: "scroll" }, content);
+  const watcher = new ResizeObserver(() => {
+    if (box.scrollWidth > box.clientWidth + 1) box.tabIndex = 0;
+    else box.removeAttribute("tabindex");
+  });
+  [box, content].forEach((element) => watcher.observe(element));
+  return box;
+}
+
 /** Move labels apart so that none covers another, and keep them above `bottom`. */
 export function spread(heights, distance, bottom = Infinity) {
   const order = heights.map((_, i) => i).sort((a, b) => heights[a] - heights[b] || a - b);

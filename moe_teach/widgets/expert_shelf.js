@@ -1,7 +1,7 @@
 // Browser half of `expert_shelf.py`: modules that go into the slots of a model, and the stored loss of
 // every combination that was measured. Every name read with model.get is a trait there.
 
-import { HUES, arrowKeys, copied, draw, make, mount, save } from "./drawing.js";
+import { HUES, arrowKeys, copied, draw, make, mount, save, scrollBox } from "./drawing.js";
 
 // ---- the arithmetic ---------------------------------------------------------------------------
 
@@ -294,7 +294,7 @@ function buildLosses(fixed, measured) {
     axis.replaceChildren(...scale.ticks.map((tick) =>
       draw("text", { x: across(tick), y: 13 }, tick.toFixed(Math.max(0, -Math.floor(Math.log10(scale.step) + 1e-9))))));
   };
-  return { node: make("div", { class: "scroll" }, node), update };
+  return { node: scrollBox(node), update };
 }
 
 /** A mark beside its word. */

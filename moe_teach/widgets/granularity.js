@@ -1,7 +1,7 @@
 // Browser half of `granularity.py`: the layer, its bill and its routes. Every name read with
 // model.get is a trait there.
 
-import { draw, make, mount, namedNumbers, save, slider } from "./drawing.js";
+import { draw, make, mount, namedNumbers, save, scrollBox, slider } from "./drawing.js";
 
 // ---- the arithmetic ---------------------------------------------------------------------------
 
@@ -143,7 +143,7 @@ function buildChart() {
   const svg = draw("svg", { class: "chart", role: "img", viewBox: `0 0 ${size.join(" ")}` });
   const caption = make("p", { class: "key" },
     "kilobits stored, by parts per expert; squares: with an always-on part; one mark per seed; the axis does not start at 0");
-  const node = make("div", {}, svg, caption);
+  const node = make("div", {}, scrollBox(svg), caption);
   return {
     node,
     update(state) {

@@ -1,7 +1,7 @@
 // Browser half of `loss_axes.py`: the same runs against steps, FLOPs or seconds, and who leads at
 // a budget. Every name read with model.get is a trait there.
 
-import { copied, draw, make, mount, oncePerFrame, oneOf, save, spread } from "./drawing.js";
+import { copied, draw, make, mount, oncePerFrame, oneOf, save, scrollBox, spread } from "./drawing.js";
 
 // ---- the arithmetic ---------------------------------------------------------------------------
 
@@ -376,7 +376,7 @@ function render({ model, el }) {
   origin.hidden = !note;
   const root = make("div", { class: "moe-widget moe-loss-axes", role: "group", "aria-label": "Loss axes" },
     make("div", { class: "body" }, origin, controls.node, picture.node, status,
-      make("div", { class: "scroll" }, table.node), key));
+      scrollBox(table.node), key));
   const update = () => {
     const state = read(model);
     state.budget = settled(state.budget, state.axis, furthest(curves, state.axis));

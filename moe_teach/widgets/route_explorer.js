@@ -2,7 +2,7 @@
 // that say what those colours are worth. Every name read with model.get is a trait there.
 
 import {
-  HUES, arrowKeys, copied, draw, look, make, menu, mount, oneOf, save, slider, visible,
+  HUES, arrowKeys, copied, draw, look, make, menu, mount, oneOf, save, scrollBox, slider, visible,
 } from "./drawing.js";
 
 // ---- the arithmetic ---------------------------------------------------------------------------
@@ -293,7 +293,7 @@ function pathGrid(change) {
         `${name}, layer ${state.layers[state.layer]}: ${percent(means[state.layer])}`
         + (low.length ? ` (${percent(low[state.layer])} to ${percent(high[state.layer])})` : ""))));
   };
-  return { node: make("div", { class: "compared" }, make("div", { class: "scroll" }, svg), key), update };
+  return { node: make("div", { class: "compared" }, scrollBox(svg), key), update };
 }
 
 /** One number in a tinted cell. */
@@ -370,7 +370,7 @@ function expertTable({ nExperts, domains, hasDamage }, change) {
     });
     if (hasDamage) damageHead.textContent = state.view === "untrained" ? "(knocked out of the trained model only)" : "loss without it, change in nats";
   };
-  return { node: make("div", { class: "scroll" }, node), update };
+  return { node: scrollBox(node), update };
 }
 
 /** What the expert tells about the domain: hidden until somebody has guessed. */

@@ -1,7 +1,7 @@
 // Browser half of `tile_map.py`: sorted rows, the tiles that cover them, and what they load.
 // Every name read with model.get is a trait there.
 
-import { draw, make, mount, namedNumbers, save, slider } from "./drawing.js";
+import { draw, make, mount, namedNumbers, save, scrollBox, slider } from "./drawing.js";
 
 // ---- the arithmetic ---------------------------------------------------------------------------
 
@@ -177,7 +177,7 @@ function buildPicture(change) {
   }, draw("line", { x1: 0, y1: 0, x2: 0, y2: 6, class: "hatch" })));
   const pick = (id) => change({ program: id });
   return {
-    node: svg,
+    node: scrollBox(svg),
     update(state, plan) {
       const room = HEIGHT - TOP - 6;
       const [rowHeight, tileHeight] = [room / plan.rows, room / plan.tiles.length];

@@ -119,14 +119,14 @@ def test_damaged_tensors_are_noticed_and_the_one_before_is_offered(
         case "removed":
             stored.unlink()
 
-    with pytest.raises(DamagedCheckpoint, match="load it with which='previous'"):
+    with pytest.raises(DamagedCheckpoint, match="in Python which='previous' loads it"):
         load(two_steps)
     assert step_in(two_steps, "previous") == 1
 
 
 def test_the_one_before_can_be_put_in_the_place_of_a_damaged_one(two_steps: Path) -> None:
     (two_steps / store._read_record(two_steps / "checkpoint.json")["tensors"]).unlink()
-    with pytest.raises(DamagedCheckpoint, match=r"previous\.json renamed to checkpoint\.json"):
+    with pytest.raises(DamagedCheckpoint, match=r"rename previous\.json to checkpoint\.json"):
         load(two_steps)
 
     (two_steps / "previous.json").rename(two_steps / "checkpoint.json")

@@ -1,5 +1,7 @@
 """The verbs that bring models out of the course and into it, and what they say to mistakes."""
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,21 @@ from moe_teach.train.shipped import WEIGHTS, load_shipped
 from moe_teach.train.sources import open_source
 
 TEXT = torch.arange(20)[None]
+RECIPE = """
+[model]
+n_layers = 1
+d_model = 16
+attention = {{n_heads = 2, n_kv_heads = 1, d_head = 8}}
+[model.moe]
+d_ff = 8
+router = {{n_experts = 4, top_k = 2}}
+[train]
+steps = 2
+warmup = 1
+checkpoint_every = 1
+[run]
+folder = "{folder}"
+"""
 
 
 def run(capsys, *words: object) -> tuple[int, str]:
@@ -46,6 +63,7 @@ def trained(tmp_path_factory) -> Path:
             "batch_size": 2,
             "seq_len": 32,
             "bias_update_rate": 0.01,
+            "checkpoint_every": 1,
         },
         "data": {"domains": ["arithmetic"], "limit_bytes": 20_000},
         "run": {"folder": str(folder), "validation_windows": 1},
@@ -87,25 +105,49 @@ def test_a_run_is_a_source_by_its_folder_and_by_its_recipe(
 
     assert torch.equal(answers(back.model), answers(opened.model))
     recipe = tmp_path / "recipe.toml"
-    recipe.write_text(
-        f"""
-        [model]
-        n_layers = 1
-        d_model = 16
-        attention = {{n_heads = 2, n_kv_heads = 1, d_head = 8}}
-        [model.moe]
-        d_ff = 8
-        router = {{n_experts = 4, top_k = 2}}
-        [train]
-        steps = 2
-        warmup = 1
-        [run]
-        folder = "{trained}"
-        """
-    )
+    recipe.write_text(RECIPE.format(folder=trained))
     by_recipe = open_source(recipe)
     assert torch.equal(answers(by_recipe.model), answers(opened.model))
     assert back.end_token is None  # of bytes, none ends a text
+
+
+def test_where_the_last_checkpoint_is_damaged_a_command_takes_the_one_before(
+    trained: Path, tmp_path: Path, capsys
+) -> None:
+    run_folder = shutil.copytree(trained, tmp_path / "run")
+    saved = tmp_path / "mine"
+    for layout in ("mixtral", "qwen3_moe"):
+        save_model(saved, tiny(layout))
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(RECIPE.format(folder=run_folder))
+    for folder in (run_folder, saved):
+        record = json.loads((folder / "checkpoint.json").read_text())
+        (folder / record["tensors"]).write_bytes(b"")
+
+    before = tmp_path / "before"
+    for source in (saved, run_folder, recipe):
+        status, said = run(capsys, "export", source, "--to", "hf", before / source.name)
+        folder = run_folder if source == recipe else source
+        assert status == 2
+        assert f"is {folder}:previous (or, of a recipe, FILE.toml:previous)" in said
+        words = ("export", f"{source}:previous", "--to", "hf", before / source.name)
+        assert run(capsys, *words)[0] == 0
+    assert torch.equal(
+        answers(import_hf(before / "mine").model), answers(load_model(saved, "previous").model)
+    )
+    assert run(capsys, "import", f"{saved}:previous", "--to", tmp_path / "again")[0] == 0
+    assert run(capsys, "generate", "1 + 1", "--tokens", 1, "--recipe", f"{recipe}:previous")[0] == 0
+
+
+def test_who_asks_for_a_checkpoint_before_that_is_not_there_is_told_so(
+    tmp_path: Path, capsys
+) -> None:
+    save_model(tmp_path / "mine", tiny("mixtral"))
+    words = ("export", tmp_path / "mine:previous", "--to", "hf", tmp_path / "hf")
+    assert "mine holds no checkpoint before the last" in run(capsys, *words)[1]
+    save_model(tmp_path / "odd:previous", tiny("mixtral"))  # a folder may be called so
+    words = ("export", tmp_path / "odd:previous", "--to", "hf", tmp_path / "hf")
+    assert run(capsys, *words)[0] == 0
 
 
 def test_a_run_that_has_not_ended_is_told_so(trained: Path, tmp_path: Path, capsys) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -192,8 +193,34 @@ def test_a_probe_turns_away_what_the_courses_own_stages_let_through(tmp_path):
     [
         ("routers.py", GOOD, "is not called like a chapter"),
         ("00_start_here.py", "x = 1\n", "holds no probe"),
-        ("00_start_here.py", "def\n", "cannot be run: SyntaxError"),
-        ("00_start_here.py", "raise ValueError('no')\n", "cannot be run: ValueError: no"),
+        (
+            "00_start_here.py",
+            "x = 1\ndef\n",
+            r"line 2 \(`def`\), is not Python: invalid syntax\. C",
+        ),
+        (
+            "00_start_here.py",
+            "raise ValueError('no')\n",
+            r"line 1 \(.*\), went wrong: no\. Correct",
+        ),
+        ("00_start_here.py", "\n{}['x']\n", r"line 2 \(.*\), went wrong: there is no key 'x'\."),
+        ("00_start_here.py", "assert 0\n", "line 1 .* went wrong: what it asserts does not hold"),
+        ("00_start_here.py", "raise StopIteration\n", "went wrong: stop iteration, without a word"),
+        (
+            "00_start_here.py",
+            "import torhc\n",
+            r"line 1 .* cannot import .* install what is missing",
+        ),
+        (
+            "00_start_here.py",
+            "import sys\nsys.exit(0)\n",
+            r"line 2 .* ends Python, and all grading",
+        ),
+        ("00_start_here.py", "x = 1 # \xff\n", "line 1, is not text in UTF-8: save"),
+        ("00_start_here.py", GOOD.replace('"0.2"', "0.2"), r"line 6 .* named in quotes, as in"),
+        ("00_start_here.py", GOOD.replace('("0.2")', ""), r"line 6 .* named in quotes, as in"),
+        ("00_start_here.py", GOOD.replace(", seed)", ")"), r"must take two things, .* seed\):`"),
+        ("00_start_here.py", GOOD + '@extra("0.2")\nclass A:\n    pass\n', "A is no function"),
         ("03_router.py", GOOD, "belongs to another chapter"),
         ("00_start_here.py", GOOD.replace("0.2", "0.77"), "There is no '0.77'"),
         ("00_start_here.py", GOOD.replace("0.2", "0.q1"), "is a question"),
@@ -201,9 +228,19 @@ def test_a_probe_turns_away_what_the_courses_own_stages_let_through(tmp_path):
     ],
 )
 def test_a_file_of_probes_that_cannot_be_used_is_a_sentence(tmp_path, name, text, words):
-    (tmp_path / name).write_text(text)
-    with pytest.raises(probes.BadProbe, match=words):
+    (tmp_path / name).write_text(text, encoding="latin-1")
+    with pytest.raises(probes.BadProbe, match=words) as told:
         probes.load_probes(tmp_path)
+    assert not re.search(r"[a-z](Error|Exit|Iteration)\b", re.sub("`.*?`", "", str(told.value)))
+
+
+def test_a_probe_that_breaks_on_the_solution_is_named_by_the_line_that_broke(tmp_path):
+    (tmp_path / "00_start_here.py").write_text(GOOD.replace("got == 1", "gto == 1"))
+    (complaint,) = probes.complaints(probes.load_probes(tmp_path))
+    assert complaint.startswith("0.2, all experts chosen: it breaks on the solution.")
+    assert re.search(r"line 9 \(`require.*`\), went wrong: name 'gto' is not defined\.", complaint)
+    (tmp_path / "00_start_here.py").write_text(GOOD)
+    assert probes.complaints(probes.load_probes(tmp_path)) == []
 
 
 def test_a_folder_without_probes_is_a_sentence(tmp_path):

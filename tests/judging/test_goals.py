@@ -94,6 +94,19 @@ def test_a_figure_is_the_mean_over_the_seeds(task, learner):
     assert outcome.measured == 3
 
 
+def test_a_measure_side_by_side_is_asked_once_for_all_seeds(task, learner):
+    asked = []
+
+    def measure(answer, seeds):
+        asked.append(seeds)
+        return [float(seed) for seed in seeds]
+
+    task.goal.measuring, task.goal.side_by_side = measure, True
+    outcome = run_exercise(task, learner(LEARNERS.format(factor=1)), seeds=(1, 2, 6))
+
+    assert (outcome.measured, asked) == (3, [[1, 2, 6]])
+
+
 def test_a_goal_without_a_measure_is_the_courses_fault(task, learner):
     task.goal.measuring = None
     assert run(task, learner, 2).state == "course problem"

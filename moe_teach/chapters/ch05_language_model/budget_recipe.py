@@ -1,5 +1,6 @@
 """Chapter 05, exercise 5.8: an open task, the lowest loss within a budget of FLOPs."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from moe_teach.chapters.ch05_language_model.fact_table import (
@@ -8,7 +9,7 @@ from moe_teach.chapters.ch05_language_model.fact_table import (
     MOST_STEPS,
     RANGES,
     steps_of,
-    try_recipe,
+    try_side_by_side,
 )
 from moe_teach.judging.exercise import Exercise, Goal, Words, require
 
@@ -27,6 +28,7 @@ EXERCISE = Exercise(
         baseline=2.82,
         target=0.5,
         more_is_better=False,
+        side_by_side=True,
         limit="0 is a model that knows every fact; how near 0.25 GFLOP can come nobody knows.",
         cause="A dense net pays for every parameter at every fact: the course found none below "
         "1.15. Or the steps are too few, the rate is too low, or the net is too wide to be moved "
@@ -105,5 +107,5 @@ def _recipe_budget(answer: Any, seed: int) -> None:
 
 
 @EXERCISE.goal.measure
-def _recipe_loss(answer: Any, seed: int) -> float:
-    return try_recipe(answer(), seed)
+def _recipe_losses(answer: Any, seeds: Sequence[int]) -> list[float]:
+    return try_side_by_side(answer(), seeds)

@@ -6,9 +6,10 @@ around it, and reads the value off. Nothing can be worked out: values are drawn 
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, embedding
 
@@ -29,20 +30,22 @@ MOST_STEPS = 1000
 Recipe = Mapping[str, float]
 
 
-class TinyModel(nn.Module):
-    """Row and column in, logits of the value out; one expert means a dense net, without a router.
+class TinyModels(nn.Module):
+    """Row and column in, logits of the value out: one model for each seed, side by side.
 
-    With one of several experts the gate is the expert's probability, with more they sum to one.
+    One expert means a dense net, without a router. With one of several experts the gate is the
+    expert's probability, with more they sum to one.
     """
 
-    def __init__(self, recipe: Recipe, seed: int) -> None:
+    def __init__(self, recipe: Recipe, seeds: Sequence[int]) -> None:
         super().__init__()
-        random = generator(seed)
+        randoms = [generator(seed) for seed in seeds]
         width, n_experts, d_ff = (int(recipe[name]) for name in ("width", "n_experts", "d_ff"))
         self.top_k, self.d_ff = int(recipe["top_k"]), d_ff
 
         def draw(*shape: int, fan: int = 1) -> nn.Parameter:
-            return nn.Parameter(torch.randn(*shape, generator=random) / math.sqrt(fan))
+            drawn = torch.stack([torch.randn(*shape, generator=random) for random in randoms])
+            return nn.Parameter(drawn / math.sqrt(fan))
 
         self.rows, self.columns = draw(N_ROWS, width), draw(N_ROWS, width)
         self.router = draw(n_experts, width, fan=width) if n_experts > 1 else None
@@ -50,17 +53,19 @@ class TinyModel(nn.Module):
         self.w_down = draw(n_experts * d_ff, width, fan=d_ff)
         self.w_out = draw(N_VALUES, width, fan=width)
 
-    def forward(self, facts: Tensor) -> Tensor:
-        """Give logits (B, N_VALUES) for the facts with these numbers (B,)."""
-        x = embedding(facts // N_ROWS, self.rows) + embedding(facts % N_ROWS, self.columns)
-        return (x + self.ffn(x)) @ self.w_out.T
+    def forward(self, facts: Int[Tensor, "S B"]) -> Float[Tensor, "S B V"]:
+        """Give each model's logits for the facts with these numbers."""
+        first = N_ROWS * torch.arange(len(facts))[:, None]  # of its rows, and of its columns
+        row = embedding(first + facts // N_ROWS, self.rows.flatten(0, 1))
+        x = row + embedding(first + facts % N_ROWS, self.columns.flatten(0, 1))
+        return (x + self.ffn(x)) @ self.w_out.mT
 
-    def ffn(self, x: Tensor) -> Tensor:
+    def ffn(self, x: Float[Tensor, "S B D"]) -> Float[Tensor, "S B D"]:
         """Mix the chosen experts. All compute, which is quicker for small ones; few have a gate."""
         hidden = torch.relu(x @ self.w_up)
         if self.router is None:
             return hidden @ self.w_down
-        probs = (x @ self.router.T).softmax(dim=-1)
+        probs = (x @ self.router.mT).softmax(dim=-1)
         gates, expert_ids = probs.topk(self.top_k, dim=-1)
         if self.top_k > 1:
             gates = gates / gates.sum(dim=-1, keepdim=True)
@@ -82,21 +87,32 @@ def steps_of(recipe: Recipe) -> int:
 
 
 def try_recipe(recipe: Recipe, seed: int = 0) -> float:
-    """Train on a table of facts until the budget is spent; return the loss on all facts in nats.
+    """Train on a table of facts until the budget is spent; return the loss on all facts in nats."""
+    return try_side_by_side(recipe, [seed])[0]
+
+
+def try_side_by_side(recipe: Recipe, seeds: Sequence[int]) -> list[float]:
+    """Train one model for each seed, and return their losses on all facts in nats.
 
     Adam, with a learning rate that falls in a straight line to zero.
     """
-    random = generator(1000 + seed)
-    n_facts, n_steps = N_ROWS**2, steps_of(recipe)
-    values = torch.randint(N_VALUES, (n_facts,), generator=random)
-    model = TinyModel(recipe, seed)
-    optimiser = torch.optim.Adam(model.parameters(), lr=float(recipe["lr"]))
+    randoms = [generator(1000 + seed) for seed in seeds]
+    n_facts, n_steps, batch = N_ROWS**2, steps_of(recipe), (int(recipe["batch"]),)
+    values = torch.stack([torch.randint(N_VALUES, (n_facts,), generator=one) for one in randoms])
+    models = TinyModels(recipe, seeds)
+    optimiser = torch.optim.Adam(models.parameters(), lr=float(recipe["lr"]), fused=True)
     for step in range(n_steps):
         optimiser.param_groups[0]["lr"] = float(recipe["lr"]) * (1 - step / n_steps)
-        facts = torch.randint(n_facts, (int(recipe["batch"]),), generator=random)
-        loss = cross_entropy(model(facts), values[facts])
+        facts = torch.stack([torch.randint(n_facts, batch, generator=one) for one in randoms])
+        loss = _losses(models(facts), values.gather(1, facts)).sum()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
     with torch.no_grad():
-        return cross_entropy(model(torch.arange(n_facts)), values).item()
+        facts = torch.arange(n_facts).expand(len(seeds), n_facts)
+        return _losses(models(facts), values).tolist()
+
+
+def _losses(logits: Float[Tensor, "S B V"], values: Int[Tensor, "S B"]) -> Float[Tensor, " S"]:
+    """Return the mean loss of each model."""
+    return cross_entropy(logits.mT, values, reduction="none").mean(dim=1)

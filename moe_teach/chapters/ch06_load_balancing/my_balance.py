@@ -1,5 +1,6 @@
 """Chapter 06, exercise 6.8: an open task, a rule of one's own against the collapse of the toy."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -7,7 +8,7 @@ from torch import Tensor
 
 from moe_teach.chapters.ch06_load_balancing.experiments.kinds import D_MODEL, N_KINDS
 from moe_teach.chapters.ch06_load_balancing.inputs import one_number
-from moe_teach.chapters.ch06_load_balancing.ruled_training import N_STEPS, train_with
+from moe_teach.chapters.ch06_load_balancing.ruled_training import N_STEPS, train_side_by_side
 from moe_teach.judging.exercise import Exercise, Goal, Words, generator, require, require_tensor
 
 BOUND = 1.0  # MaxVio on the test tokens: no expert has more than twice its fair share
@@ -29,6 +30,7 @@ EXERCISE = Exercise(
         baseline=72.9,
         target=77,
         more_is_better=True,
+        side_by_side=True,
         limit="A router that is told the kinds reaches 88.9%; whether more is possible, nobody "
         "knows.",
         cause="A loss fights the symptom. Why do the tokens look alike to the router?",
@@ -128,9 +130,18 @@ def _rule_alone(answer: Any, seed: int) -> None:
 
 @EXERCISE.stage("the same again")
 def _rule_repeats(answer: Any, seed: int) -> None:
-    first, second = (train_with(answer, seed, n_steps=12) for _ in range(2))
+    first, beside, *later = (
+        run.counts for _ in range(2) for run in train_side_by_side(answer, [seed, seed], n_steps=12)
+    )
     require(
-        torch.equal(first.counts, second.counts),
+        torch.equal(first, beside),
+        "Two trainings with the same seed, side by side, differ.",
+        cause="Their rules share something: an attribute of the class, a global variable, or a "
+        "generator of random numbers.",
+        cure="Keep what the rule remembers on `self`, and give each rule a generator of its own.",
+    )
+    require(
+        all(torch.equal(first, other) for other in later),
         "Two trainings with the same seed differ.",
         cause="The rule draws random numbers with a generator of its own, or one training left "
         "something to the next, in the class or outside of it.",
@@ -139,16 +150,17 @@ def _rule_repeats(answer: Any, seed: int) -> None:
 
 
 @EXERCISE.goal.measure
-def _rule_right(answer: Any, seed: int) -> float:
-    run = train_with(answer, seed % 3)
-    require(
-        run.violation <= BOUND,
-        f"The busiest expert has {run.violation + 1:.1f} times its fair share of the test tokens, "
-        f"and {BOUND + 1:g} is the bound.",
-        cause="Nothing holds the load together, or it does so only in training: in the test each "
-        "token chooses by itself, with the last bias.",
-        cure="More of a loss, or a bias that goes further; and ask why the tokens crowd.",
-        expected=Words(f"MaxVio at most {BOUND:g}"),
-        got=Words(f"MaxVio {run.violation:.2f}, with {run.accuracy:.1%} right"),
-    )
-    return 100 * run.accuracy
+def _rule_right(answer: Any, seeds: Sequence[int]) -> list[float]:
+    runs = train_side_by_side(answer, [seed % 3 for seed in seeds])
+    for run in runs:
+        require(
+            run.violation <= BOUND,
+            f"The busiest expert has {run.violation + 1:.1f} times its fair share of the test "
+            f"tokens, and {BOUND + 1:g} is the bound.",
+            cause="Nothing holds the load together, or it does so only in training: in the test "
+            "each token chooses by itself, with the last bias.",
+            cure="More of a loss, or a bias that goes further; and ask why the tokens crowd.",
+            expected=Words(f"MaxVio at most {BOUND:g}"),
+            got=Words(f"MaxVio {run.violation:.2f}, with {run.accuracy:.1%} right"),
+        )
+    return [100 * run.accuracy for run in runs]

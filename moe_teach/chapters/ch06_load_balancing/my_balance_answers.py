@@ -109,6 +109,38 @@ class RemembersTheLastTraining(_Centred):
         return self.kept[-1]
 
 
+@EXERCISE.wrong(stage="the same again", says="side by side, differ")
+class RemembersInTheClass(_Centred):
+    rate = 0.01
+
+    def __init__(self, n_experts, d_model, n_steps):
+        super().__init__(n_experts, d_model, n_steps)
+        type(self).shared = torch.zeros(n_experts)
+
+    def bias(self, expert_ids, step):
+        type(self).shared = self.shared + super().bias(expert_ids, step)
+        return self.shared
+
+
+@EXERCISE.wrong(stage="goal", says="71.96%")
+class LearnsItsShift(_Rule):
+    strength = 0.1
+
+    def __init__(self, n_experts, d_model, n_steps):
+        super().__init__(n_experts, d_model, n_steps)
+        self.shift = torch.zeros(d_model, requires_grad=True)
+
+    def see(self, x, training):
+        return x - self.shift
+
+    def bias(self, expert_ids, step):
+        if self.shift.grad is not None:
+            with torch.no_grad():
+                self.shift -= 0.5 * self.shift.grad
+            self.shift.grad = None
+        return self.moved
+
+
 @EXERCISE.right
 class CentredWithTheLoss(_Centred):
     strength = 0.1

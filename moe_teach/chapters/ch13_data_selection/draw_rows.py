@@ -1,6 +1,5 @@
 """Chapter 13, exercise 13.2: draw rows without replacement, with odds that their scores give."""
 
-import inspect
 import math
 from collections.abc import Iterable
 from typing import Any
@@ -16,6 +15,7 @@ from moe_teach.chapters.ch13_data_selection.drawing import (
     slipped,
     surprise,
 )
+from moe_teach.judging.elsewhere import repeated
 from moe_teach.judging.exercise import Exercise, Words, generator, require, require_tensor
 from moe_teach.judging.reasons import Why
 
@@ -167,8 +167,7 @@ def _demand_odds(
     known: Iterable[str] = (),
 ) -> None:
     """Compare how often each pair of rows is drawn with its probability."""
-    bare, random = inspect.unwrap(answer), generator(seed)
-    pairs = [bare(scores.clone(), 2, scale, random) for _ in range(n_draws)]
+    pairs = repeated(answer, n_draws, scores, 2, scale, generator(seed))
     counts, expected = counted(torch.stack(pairs), len(scores)), probabilities(scores, scale)
     if surprise(counts, expected) < LIKELY:
         return

@@ -11,6 +11,7 @@ from moe_teach.chapters.ch14_memory.halves import exact_scores, found_by_exact, 
 from moe_teach.chapters.ch14_memory.inputs import small_model
 from moe_teach.chapters.ch14_memory.side_by_side import found_in_memory
 from moe_teach.deploy.store.policies import Key
+from moe_teach.judging.elsewhere import in_turn
 from moe_teach.judging.exercise import Exercise, Words, WrongAnswer, require
 from moe_teach.judging.reasons import Why
 
@@ -48,8 +49,7 @@ NEAR = 1e-6  # of the logarithms: closer scores are no clear order
 
 def _fed(answer: Any, half_life: float, uses: Iterable[tuple[Key, int]]) -> Any:
     policy = answer(half_life)
-    for key, step in uses:
-        policy.use(key, step)
+    in_turn([(policy, "use", key, step) for key, step in uses])
     return policy
 
 
@@ -62,14 +62,15 @@ def _demand_order(
 ) -> None:
     exact = exact_scores(uses, half_life, now=max(step for _, step in uses))
     ranked = sorted(exact, key=exact.__getitem__)
+    worths = dict(zip(ranked, in_turn([(policy, "worth", key) for key in ranked]), strict=True))
     for less, more in pairwise(ranked):
         if exact[more] - exact[less] > NEAR:
             require(
-                policy.worth(less) < policy.worth(more),
+                worths[less] < worths[more],
                 said,
                 **why._asdict(),
                 expected=Words(f"expert {tuple(less)} is worth less than {tuple(more)}"),
-                got=Words(f"{policy.worth(less)!r} and {policy.worth(more)!r}"),
+                got=Words(f"{worths[less]!r} and {worths[more]!r}"),
                 example=_as_example(uses, half_life),
             )
 
@@ -195,20 +196,18 @@ def _policy_long(answer: Any, seed: int) -> None:
 def _policy_looks(answer: Any, seed: int) -> None:
     uses = some_uses(80, seed)
     keys = [Key(layer, expert) for layer in range(3) for expert in range(4)]
-    plain, looked = answer(6.0), answer(6.0)
-    for key, step in uses:
-        plain.use(key, step)
-        looked.use(key, step)
-        for other in keys:
-            looked.worth(other)
-    for key in keys:
+    plain, looked = _fed(answer, 6.0, uses), answer(6.0)
+    for use in uses:
+        in_turn([(looked, "use", *use), *((looked, "worth", other) for other in keys)])
+    asked = (in_turn([(policy, "worth", key) for key in keys]) for policy in (plain, looked))
+    for never, often in zip(*asked, strict=True):
         require(
-            plain.worth(key) == looked.worth(key),
+            never == often,
             "A policy that was asked often answers otherwise than one that was never asked.",
             cause="`worth` changes what is remembered. A cache asks it as often as it likes.",
             cure="Change the memory in `use` alone.",
-            expected=plain.worth(key),
-            got=looked.worth(key),
+            expected=never,
+            got=often,
         )
 
 

@@ -118,7 +118,7 @@ def _note_batch(
     names = sorted(f"{s.student}\0{s.name}\0{s.sha256}" for s in submissions)
     batch = hashlib.sha256("\n".join(names).encode("utf-8", "replace")).hexdigest()[:12]
     if standing.batch != batch:
-        news: Entry = {"kind": "batch", "batch": batch, "size": len(names)}
+        news: Entry = {"kind": "batch", "batch": batch, "size": len(names), "at": _now()}
         writer.add(news)
         standing.take(news)
     known = standing.handed.get(batch, {})
@@ -128,6 +128,10 @@ def _note_batch(
     entries = [handed_in(submission, batch) for submission in fresh]
     if entries:
         writer.add(*entries)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _is_done(submission: Submission, standing: Standing, checks: Checks) -> bool:
@@ -166,7 +170,7 @@ def _work_through(
     for judged in judge_all(unique, judge, jobs):
         exercises = exercises_of(judged.answers.chapter)
         news = [found(judged.answers, exercises, judged.fault)]
-        at = datetime.now(UTC).isoformat(timespec="seconds")
+        at = _now()
         for result in _completed(judged, exercises):
             if wanted(judged.submission, result.exercise):
                 check = checks[result.exercise]

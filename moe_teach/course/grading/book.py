@@ -73,10 +73,14 @@ class Person:
 
 @dataclass
 class Book:
-    """All students by name, and the exercises that anybody was graded for, in their order."""
+    """All students by name, and the exercises that anybody was graded for, in their order.
+
+    `entries` is the journal that says so.
+    """
 
     people: dict[str, Person]
     exercises: list[str]
+    entries: list[Entry]
 
     def max_points(self, exercise: str) -> float:
         """What an exercise is worth today."""
@@ -91,16 +95,25 @@ def in_order(exercises: Iterable[str]) -> list[str]:
 
 def book_of(entries: Iterable[Entry]) -> Book:
     """Make the gradebook of a journal."""
+    entries = list(entries)
     standing = standing_of(entries)
     people: dict[str, Person] = {}
     for entry in standing.current():
-        person = people.setdefault(entry["student"], Person(entry["student"]))
-        person.hand_ins.append(_hand_in(entry, standing))
+        people.setdefault(entry["student"], Person(entry["student"]))
+        people[entry["student"]].hand_ins.append(_hand_in(entry, standing))
     for person in people.values():
         _fill(person, standing)
     _note_twins(people)
     exercises = in_order(e for person in people.values() for e in person.grades)
-    return Book(dict(sorted(people.items())), exercises)
+    return Book(dict(sorted(people.items())), exercises, entries)
+
+
+def person_of(student: str, standing: Standing) -> Person:
+    """Make one student's page of a standing that knows of nobody else."""
+    hand_ins = [_hand_in(entry, standing) for entry in standing.current()]
+    person = Person(student, hand_ins)
+    _fill(person, standing)
+    return person
 
 
 def _hand_in(entry: Entry, standing: Standing) -> Entry:

@@ -94,7 +94,11 @@ def function_for(things: Any, told: Any) -> Any:
     def kept(given: dict[str, Any], at_least: int) -> Any:
         return things.peer.ask("kept", number, given, at_least)
 
+    def repeated(times: int, args: Any) -> Any:
+        return things.peer.ask("repeated", number, times, list(args))
+
     function.elsewhere_kept = kept  # type: ignore[attr-defined]
+    function.elsewhere_repeated = repeated  # type: ignore[attr-defined]
     return things.meet(function, number)
 
 

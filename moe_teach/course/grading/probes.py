@@ -19,12 +19,15 @@ Its words are the function's name; it takes the answer and a seed, and says what
 """
 
 import hashlib
+import linecache
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from moe_teach.course import materials, registry
+from moe_teach.course.grading import probe_faults
 from moe_teach.judging.engine import MANY_SEEDS, run_exercise
 from moe_teach.judging.exercise import Exercise, Stage, StageFunction
 
@@ -36,8 +39,14 @@ class BadProbe(LookupError):
     """A file of probes cannot be used; the message says which, why and what to do."""
 
 
-def extra(exercise_id: str) -> Callable[[StageFunction], StageFunction]:
-    """Make the decorated function a further stage of an exercise."""
+def extra(exercise_id: Any) -> Callable[[StageFunction], StageFunction]:
+    """Make the decorated function a further stage of an exercise.
+
+    Raises:
+        BadProbe: the exercise is not named in quotes.
+    """
+    if not isinstance(exercise_id, str):
+        raise BadProbe('An exercise is named in quotes, as in `@extra("3.1")`.')
 
     def mark(function: StageFunction) -> StageFunction:
         setattr(function, _MARK, (*getattr(function, _MARK, ()), exercise_id))
@@ -99,8 +108,12 @@ def complaints(probes: Probes) -> list[str]:
         exercise = registry.find_exercise(item_id)
         for stage in stages:
             alone = replace(exercise, stages=[stage], goal=None)
-            right = run_exercise(alone, materials.reference(exercise), seeds=MANY_SEEDS)
-            if right.state != "passed":
+            solution = materials.reference(exercise)
+            right = run_exercise(alone, solution, seeds=MANY_SEEDS)
+            if right.state == "course problem":
+                why = probe_faults.stopped(stage.run, solution, MANY_SEEDS) or right.message
+                said.append(f"{item_id}, {stage.name}: it breaks on the solution. {why}")
+            elif right.state != "passed":
                 said.append(
                     f"{item_id}, {stage.name}: the solution is turned away: {right.message}"
                 )
@@ -113,14 +126,21 @@ def _stages_in(file: Path) -> list[tuple[str, Stage]]:
     slugs = registry.chapters().values()
     if file.stem not in slugs:
         raise BadProbe(f"{file} is not called like a chapter: {', '.join(slugs)}.")
+    text, unreadable = probe_faults.text_of(file)
+    if unreadable:
+        raise BadProbe(unreadable)
     module = ModuleType(f"moe_teach_probes_{file.stem}")
+    linecache.checkcache(str(file))  # it may have been corrected since the last time
     try:  # from its text: a compiled copy may be older, and would lie in the teacher's folder
-        exec(compile(file.read_text(encoding="utf-8"), str(file), "exec"), vars(module))
-    except Exception as problem:
-        raise BadProbe(f"{file} cannot be run: {type(problem).__name__}: {problem}.") from problem
+        exec(compile(text, str(file), "exec"), vars(module))
+    except (Exception, SystemExit) as problem:
+        raise BadProbe(probe_faults.told(problem, file)) from problem
     marked = [f for f in vars(module).values() if callable(f) and getattr(f, _MARK, ())]
     if not marked:
         raise BadProbe(f'{file} holds no probe: decorate one with `@extra("3.1")`.')
+    for function in marked:
+        if why := probe_faults.why_no_probe(function):
+            raise BadProbe(f"{file}: {why}")
     return [(i, Stage(f.__name__.replace("_", " "), f)) for f in marked for i in getattr(f, _MARK)]
 
 

@@ -1,7 +1,8 @@
 """A released checkpoint as a model whose experts stay on the disk."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+import weakref
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -49,18 +50,19 @@ def opened_within(
         FileNotFoundError, ValueError: as `import_hf`; also for a budget below one expert, and a
             model without experts.
     """
-    folder = Path(folder)
-    with contextlib.ExitStack() as stack:
+    folder, stack = Path(folder), contextlib.ExitStack()
+    close = weakref.finalize(opened_within, stack.close)  # at exit, before what it needs goes
+    try:
         opened = import_hf(folder, dtype, experts_stay=True)
-        model = opened.model.requires_grad_(False)
-        experts = find_experts(model, opened.layout, _open_files(folder, stack))
+        experts = find_experts(opened.model, opened.layout, _open_files(folder, stack))
         store = ExpertStore(experts, budget_bytes, policy or LFRU(per_layer=True))
         stack.callback(store.close)
-        put_store_into(model, store)
+        put_store_into(opened.model.requires_grad_(False), store)
         if foresight is not None:
-            guesser = Foresight(model, foresight)
-            stack.enter_context(guesser.watching(_announcer(store, foresight)))
+            stack.enter_context(_guessing(opened.model, store, foresight))
         yield opened, store
+    finally:
+        close()
 
 
 def find_experts(model: Model, layout: str, files: list[TensorFile]) -> dict[Key, StoredExpert]:
@@ -120,8 +122,12 @@ def _open_files(folder: Path, stack: contextlib.ExitStack) -> list[TensorFile]:
     return files
 
 
-def _announcer(store: ExpertStore, distance: int) -> Callable[[int, Tensor], None]:
+def _guessing(
+    model: Model, store: ExpertStore, distance: int
+) -> contextlib.AbstractContextManager[None]:
     """Pass guesses (T, G) on: the surest of every token first, each expert once."""
-    return lambda layer, guesses: store.foresee(
-        layer, dict.fromkeys(guesses.T.flatten().tolist()), distance
-    )
+
+    def announce(layer: int, guesses: Tensor) -> None:
+        store.foresee(layer, dict.fromkeys(guesses.T.flatten().tolist()), distance)
+
+    return Foresight(model, distance).watching(announce)

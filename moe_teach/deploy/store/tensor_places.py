@@ -12,6 +12,7 @@ import hashlib
 import json
 import mmap
 import os
+import weakref
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -64,6 +65,8 @@ class Place:
 class TensorFile:
     """An open safetensors file that knows when it is no longer the one that was opened.
 
+    It is given back with `close`, or when nobody holds it any more, or when Python ends.
+
     Raises:
         FileNotFoundError: there is none.
         ValueError: it is not a whole safetensors file.
@@ -75,6 +78,7 @@ class TensorFile:
         if not self.path.is_file():
             raise FileNotFoundError(f"There is no file {self.path}.")
         self._handle, self.is_direct = _opened(self.path)
+        self._give_back = weakref.finalize(self, os.close, self._handle)
         try:
             self._digest, header, start = self._header()
             self.places = {name: self._place(name, said, start) for name, said in header.items()}
@@ -125,9 +129,8 @@ class TensorFile:
 
     def close(self) -> None:
         """Give the file back; nothing can be read from here on."""
-        if self._handle >= 0:
-            os.close(self._handle)
-            self._handle = -1
+        self._give_back()
+        self._handle = -1
 
     def _fill(self, first: int, n_bytes: int, buffer: mmap.mmap) -> None:
         done, whole = 0, -(-n_bytes // BLOCK) * BLOCK

@@ -4,15 +4,18 @@ import csv
 import io
 import json
 import sqlite3
+from datetime import UTC, datetime
+from unittest.mock import Mock
 
 import pytest
 
-from moe_teach.course.grading import gradebook
-from moe_teach.course.grading.batch import grade
+from moe_teach.course.grading import batch, gradebook
+from moe_teach.course.grading.batch import grade, regrade
 from moe_teach.course.grading.book import book_of
 from moe_teach.course.grading.exports import documents, tables
+from moe_teach.course.grading.exports.changes import last_changes
 from moe_teach.course.grading.exports.writing import FORMS, UngradedLeft, export, file_name
-from moe_teach.course.grading.journal import Journal, override
+from moe_teach.course.grading.journal import Journal
 from tests.course.grading.judges import CheapJudge, hand_in
 
 EVIL = '=HYPERLINK("http://x", "y") [7]'
@@ -38,6 +41,24 @@ def book(journal):
 
 def rows(text):
     return list(csv.DictReader(io.StringIO(text)))
+
+
+def worksheet(journal):
+    entries = list(journal.entries())
+    return rows(tables.moodle(book_of(entries), 0, last_changes(entries)))
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Set the hour of a day to come."""
+
+    def set_hour(hour):
+        moment = datetime(2999, 1, 1, hour, tzinfo=UTC)
+        for module in (batch, gradebook):
+            monkeypatch.setattr(module, "datetime", Mock(now=lambda _: moment))
+        return moment.isoformat(timespec="seconds")
+
+    return set_hour
 
 
 def ask(journal, question):
@@ -164,7 +185,7 @@ def test_canvas_gets_one_assignment_a_chapter_with_its_own_numbers(with_unread):
 
 
 def test_moodle_gets_a_worksheet_with_feedback(with_unread):
-    by_name = {row["Full name"]: row for row in rows(tables.moodle(book(with_unread), 0))}
+    by_name = {row["Full name"]: row for row in worksheet(with_unread)}
     anna = by_name["Anna Berg"]
     assert (anna["Identifier"], anna["Grade"], anna["Maximum grade"]) == (
         "Participant 12",
@@ -177,21 +198,55 @@ def test_moodle_gets_a_worksheet_with_feedback(with_unread):
 
 
 def test_moodle_gets_the_columns_without_which_it_refuses_a_worksheet(with_unread):
-    columns = set(rows(tables.moodle(book(with_unread), 0))[0])
+    columns = set(worksheet(with_unread)[0])
     assert {"Identifier", "Grade", "Last modified (grade)", "Feedback comments"} <= columns
 
 
-def test_moodle_learns_when_the_latest_grade_was_given(journal):
-    def told():
-        worksheet = rows(tables.moodle(book(journal), 0))
-        return {row["Full name"]: row["Last modified (grade)"] for row in worksheet}["bo"]
+def test_moodle_learns_when_a_grade_came_to_be_what_it_is(journal, clock):
+    def told(student):
+        return {row["Full name"]: row["Last modified (grade)"] for row in worksheet(journal)}[
+            student
+        ]
+
+    def by_hand(points, because="x"):
+        return gradebook.set_points(journal, "bo", "0.2", points, by="me", because=because)
 
     ends = [e["at"] for e in journal.entries() if e["kind"] == "graded" and e["student"] == "bo"]
-    assert told() == max(ends)
-    with journal.opened() as writer:
-        about = {"by": "me", "because": "x", "sha256": "", "at": "2999-01-01T00:00:00+00:00"}
-        writer.add(override("bo", "0.2", 1.0, **about))
-    assert told() == "2999-01-01T00:00:00+00:00"
+    assert told("bo") == max(ends)
+    given = clock(1)
+    by_hand(1.0)
+    assert told("bo") == given
+    assert told("Anna Berg") == max(ends)
+    taken_back = clock(2)
+    by_hand(None)
+    assert told("bo") == taken_back
+    clock(3)
+    regrade(journal, CheapJudge())
+    assert told("bo") == taken_back  # the same result: what was changed in Moodle since stays
+    judged_otherwise = clock(4)
+    regrade(journal, CheapJudge(mended=["0.3"]))
+    assert told("bo") == judged_otherwise
+    clock(5)
+    by_hand(1.0, because="the first reason")
+    explained = clock(6)
+    by_hand(1.0, because="a better one")
+    assert told("bo") == explained
+
+
+def test_moodle_learns_when_an_earlier_file_counts_again(journal, clock):
+    def told():
+        (row,) = [row for row in worksheet(journal) if row["Full name"] == "bo"]
+        return row["Grade"], row["Last modified (grade)"]
+
+    second = clock(1)
+    grade([hand_in("bo", "RIGHT")], journal, CheapJudge())
+    assert told() == ("1", second)
+    once_more = clock(2)
+    grade([hand_in("bo", "x")], journal, CheapJudge())
+    assert told() == ("0", once_more)
+    at_last = clock(3)
+    grade([hand_in("bo", "RIGHT")], journal, CheapJudge())
+    assert told() == ("1", at_last)
 
 
 def test_gradescope_and_exercism_get_no_score_for_what_is_undecided(with_unread):

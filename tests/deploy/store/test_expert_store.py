@@ -5,6 +5,8 @@ import errno
 import os
 import resource
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -324,3 +326,37 @@ def test_who_leaves_gives_the_memory_back(large_experts):
     del weights
     assert resident_now() - before < 3 * one
     file.close()
+
+
+@pytest.mark.parametrize("opening", ["opened_within(folder, 10**9)", "by_hand(folder)"])
+def test_files_left_open_are_closed_without_a_word_when_python_ends(folder, opening):
+    # `os` outlives the library's modules, and what it holds is taken down when they are empty.
+    script = f"""
+import contextlib, os, sys
+from pathlib import Path
+from moe_teach.deploy.store.opening import opened_within
+from moe_teach.deploy.store.tensor_places import TensorFile
+
+@contextlib.contextmanager
+def by_hand(folder):
+    file = TensorFile(next(Path(folder).glob("*.safetensors")))
+    try:
+        yield file
+    finally:
+        file.close()
+
+folder = sys.argv[1]
+os.kept = {opening}
+os.kept.__enter__()
+"""
+    command = [sys.executable, "-c", script, str(folder)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+
+
+def test_a_file_that_nobody_holds_is_given_back(folder):
+    file = TensorFile(next(folder.glob("*.safetensors")))
+    handle = file._handle
+    del file
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(handle)

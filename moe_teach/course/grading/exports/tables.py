@@ -7,10 +7,10 @@ would run in whoever's spreadsheet opens it; it gets a quote in front, as spread
 import csv
 import html
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from moe_teach.course import registry
-from moe_teach.course.grading.book import Book, Person
+from moe_teach.course.grading.book import Book, Grade, Person
 from moe_teach.course.grading.naming import parts_of
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
@@ -39,7 +39,7 @@ def canvas(book: Book) -> str:
     Canvas matches students by its own number, which the names of downloaded files carry; its import
     skips blank cells. The second row says what can be had.
     """
-    chapters = chapters_of(book)
+    chapters = chapters_of(book.exercises)
     header = ("Student", "ID", "SIS User ID", "SIS Login ID", "Section", *map(titled, chapters))
     worth = [_number(_worth_of(book, chapter)) for chapter in chapters]
     rows = [("    Points Possible", "", "", "", "", *worth)]
@@ -50,11 +50,16 @@ def canvas(book: Book) -> str:
     return written([header, *rows])
 
 
-def moodle(book: Book, chapter: int) -> str:
+def moodle(book: Book, chapter: int, changed: Mapping[tuple[str, int], str]) -> str:
     """Write one chapter as Moodle's offline grading worksheet, with feedback in the last column.
 
     Moodle takes no worksheet without the time of the grade: by it a grade that somebody changed
     there since stays. It knows its own columns by their English names.
+
+    Args:
+        book: whose grades are written.
+        chapter: which one.
+        changed: the times, by student and chapter, as `last_changes` gives them.
     """
     header = (
         "Identifier",
@@ -72,7 +77,7 @@ def moodle(book: Book, chapter: int) -> str:
         points = _number(chapter_sum(person, chapter))
         identifier = f"Participant {number}" if number else ""
         worth = _number(_worth_of(book, chapter))
-        about = (_decided_at(person, chapter), _comments(person, chapter))
+        about = (changed[person.student, chapter], _comments(person, chapter))
         rows.append((identifier, name, points, worth, *about))
     return written([header, *rows])
 
@@ -101,14 +106,21 @@ def status_of(person: Person) -> str:
     return "complete" if person.total == _best(person) else "graded"
 
 
-def chapters_of(book: Book) -> list[int]:
-    """Give the chapters that the exercises of a gradebook belong to."""
-    return sorted({_chapter(exercise) for exercise in book.exercises})
+def chapters_of(exercises: Iterable[str]) -> list[int]:
+    """Give the chapters that exercises belong to."""
+    return sorted({_chapter(exercise) for exercise in exercises})
 
 
 def titled(chapter: int) -> str:
     """Name a chapter as an assignment."""
     return f"Chapter {chapter:02d} {registry.chapters().get(chapter, '')[3:].replace('_', ' ')}"
+
+
+def comment(exercise: str, grade: Grade) -> str:
+    """Say what an exercise got and why."""
+    points = "not graded yet" if grade.points is None else f"{grade.points:g}"
+    said = grade.by_hand["because"] if grade.by_hand else grade.result["message"]
+    return f"{exercise}: {points} of {grade.max_points:g}. {said}".strip()
 
 
 def chapter_sum(person: Person, chapter: int) -> float | None:
@@ -119,20 +131,9 @@ def chapter_sum(person: Person, chapter: int) -> float | None:
     return sum((p for p in points if p is not None), 0.0)
 
 
-def _decided_at(person: Person, chapter: int) -> str:
-    """Say when the last of a student's grades in a chapter was given."""
-    grades = [grade for e, grade in person.grades.items() if _chapter(e) == chapter]
-    return max(str((grade.by_hand or grade.result)["at"]) for grade in grades)
-
-
 def _comments(person: Person, chapter: int) -> str:
     """Say in HTML, which Moodle takes comments for, what each exercise got and why."""
-    told = []
-    for exercise, grade in person.grades.items():
-        if _chapter(exercise) == chapter:
-            points = "not graded yet" if grade.points is None else f"{grade.points:g}"
-            said = grade.by_hand["because"] if grade.by_hand else grade.result["message"]
-            told.append(f"{exercise}: {points} of {grade.max_points:g}. {said}".strip())
+    told = [comment(e, grade) for e, grade in person.grades.items() if _chapter(e) == chapter]
     return "<br>".join(html.escape(line, quote=False) for t in told for line in t.splitlines())
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from moe_teach.course.grading.book import Book, Person
 from moe_teach.course.grading.exports import documents, tables
+from moe_teach.course.grading.exports.changes import last_changes
 from moe_teach.files import write_atomically
 from moe_teach.text_table import counted
 
@@ -52,8 +53,8 @@ def _texts(book: Book, form: str) -> dict[str, str]:
     if form == "canvas":
         return {"": tables.canvas(book)}
     if form == "moodle":
-        chapters = tables.chapters_of(book)
-        return {f"chapter_{c:02d}.csv": tables.moodle(book, c) for c in chapters}
+        chapters, changed = tables.chapters_of(book.exercises), last_changes(book.entries)
+        return {f"chapter_{c:02d}.csv": tables.moodle(book, c, changed) for c in chapters}
     if form == "json":
         return {"": _json(documents.everything(book))}
     shape: Callable[[Person], dict[str, Any]]

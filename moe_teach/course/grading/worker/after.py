@@ -1,5 +1,6 @@
 """What a call changed of its arguments: noticed where it ran, and done again where they live."""
 
+import sys
 from typing import Any
 
 import torch
@@ -15,15 +16,38 @@ class Before:
     """The arguments of a call as they came."""
 
     def __init__(self, body: list[Any], given: tensors.Given) -> None:
-        self._body, self._given = body, given
+        self._body, self.given = body, given
         self._shape = _shape(body)
         self._flags = [tensor.requires_grad for tensor in given.tensors]
         self._grads = [None if one.grad is None else one.grad.clone() for one in given.leaves]
         self._hooks = [_hooks_of(one) for one in _optimizers(body)]
+        self._versions = _versions_of(given)
+        generators = [generator for _, generator, _ in given.generators]
+        self._parts = [*_containers(body), *given.tensors, *generators]
+        self._holders = list(map(sys.getrefcount, self._parts))
+
+    def is_kept(self) -> bool:
+        """Tell whether the answer holds on to any of it: who calls this, holds what it held."""
+        now = map(sys.getrefcount, self._parts)
+        return any(n > then for n, then in zip(now, self._holders, strict=True))
+
+    def is_as_it_was(self) -> bool:
+        """Tell quickly whether anything may have changed since, by what torch counts itself."""
+        return (
+            all(leaf.grad is None for leaf in self.given.leaves)
+            and _shape(self._body) == self._shape
+            and _versions_of(self.given) == self._versions
+            and not self.given.moved()
+        )
+
+    def renewed(self) -> "Before":
+        """Take what is now for what was: it has been told."""
+        self.given.note()
+        return Before(self._body, self.given)
 
     def changes(self, writer: Any) -> dict[str, Any]:
         """Write down what is different now."""
-        given, changed = self._given, {}
+        given, changed = self.given, {}
         if touched := given.changes():
             blobs = [(i, tensors.bytes_of(given.storages[i])) for i in touched]
             changed["memory"] = [[i, writer.packing.blob(content)] for i, content in blobs]
@@ -37,8 +61,7 @@ class Before:
         other = [(i, now) for i, (then, now) in enumerate(both) if _is_another(then, now)]
         if other:
             changed["other grads"] = [[i, writer.put(grad)] for i, grad in other]
-        moved = [(h, g) for h, g, state in given.generators if not g.get_state().equal(state)]
-        if moved:
+        if moved := given.moved():
             changed["generators"] = [[h, writer.put(g.get_state())] for h, g in moved]
         hooks = [_hooks_of(one) for one in _optimizers(self._body)]
         if hooks != self._hooks:
@@ -70,6 +93,19 @@ def apply(changed: dict[str, Any], reader: Any, asked: Any, body: list[Any], thi
             optimizer.register_step_post_hook(_of_the_other_side)
     if "body" in changed:
         _make_alike(body, reader.get(changed["body"]))
+
+
+def _versions_of(given: tensors.Given) -> list[int]:
+    """Count the changes in place of each tensor, where torch does."""
+    return [0 if one.is_inference() else one._version for one in given.tensors]
+
+
+def _containers(value: Any) -> list[Any]:
+    """List what can be changed, and can hold more of it."""
+    if type(value) in (list, dict, set):
+        inner = value.values() if type(value) is dict else value
+        return [value, *(one for part in inner for one in _containers(part))]
+    return [one for part in value for one in _containers(part)] if type(value) is tuple else []
 
 
 def _optimizers(value: Any) -> list[torch.optim.Optimizer]:

@@ -15,6 +15,7 @@ def packed(error: BaseException, answer_file: str, handle: int | None) -> dict[s
     """Write an error as plain data."""
     known = getattr(error, "elsewhere", None) or Elsewhere()
     frames = folding.learner_frames(error.__traceback__, answer_file)[-_FRAMES:]
+    call = getattr(error, "call_in_turn", None)
     walked = traceback.walk_tb(error.__traceback__)
     in_kernel = any("/triton/" in frame.f_code.co_filename for frame, _line in walked)
     return {
@@ -25,6 +26,7 @@ def packed(error: BaseException, answer_file: str, handle: int | None) -> dict[s
         + [[f.filename, f.lineno, f.name, f.line or ""] for f in known.frames],
         "near": known.near or folding.near_name(error),
         "kernel": in_kernel or known.in_kernel,
+        "call": call if type(call) is int else None,
         "handle": handle,
     }
 
@@ -39,7 +41,9 @@ def opened(told: Any) -> BaseException:
         )
         for file, line, name, at in told["frames"]
     )
-    error.elsewhere = Elsewhere(frames, str(told["near"]), bool(told["kernel"]))  # type: ignore
+    error.elsewhere = Elsewhere(  # type: ignore[attr-defined]
+        frames, str(told["near"]), bool(told["kernel"]), told["call"]
+    )
     return error
 
 

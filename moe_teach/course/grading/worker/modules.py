@@ -23,6 +23,7 @@ from moe_teach.course.grading.worker.mirrors import (
     snapshot,
     with_modes,
 )
+from moe_teach.course.grading.worker.remembered import Remembered
 from moe_teach.course.grading.worker.wire import Nonsense
 
 
@@ -38,6 +39,7 @@ class Modules:
         self.mirrors: MutableMapping[int, Mirror] = {}
         self.subjects: dict[int, list[Any]] = {}  # by object, what it is asked about often
         self._named: dict[int, tuple[int, str, Any]] = {}
+        self.remembered = Remembered()
         self._modes: dict[int, Any] = {}  # of what was lent, as the other side knows them
 
     def begin(self) -> None:
@@ -46,6 +48,7 @@ class Modules:
         What is used again is watched again.
         """
         self._modes.clear()
+        self.remembered.begin()
 
     def do(self, what: str, *body: Any) -> Any:
         """Do something with a part of what was lent."""

@@ -1,12 +1,17 @@
 """Objects that stay with their owner: what their stand-ins ask for, and what an owner tells."""
 
+import contextlib
 import inspect
+from collections.abc import Sequence
+from dataclasses import replace
 from types import FunctionType
 from typing import Any
 
 from moe_teach.course.grading.worker.things import dressed
 from moe_teach.course.grading.worker.things import facts_of as function_facts
 from moe_teach.judging import folding
+from moe_teach.judging.elsewhere import told_of
+from moe_teach.judging.traces import copied
 
 
 def facts_of(value: Any) -> dict[str, Any]:
@@ -92,9 +97,29 @@ class Distant:
         """
         return questions[0][0]._ask("together", questions, tell, ask)
 
+    @staticmethod
+    def elsewhere_in_turn(calls: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Have methods of several objects called in one go (see `in_turn`)."""
+        before = [copied(args) for _, _, *args in calls]
+        try:
+            return calls[0][0]._ask("in_turn", [list(call) for call in calls])
+        except BaseException as error:
+            told = told_of(error)
+            if told and type(told.call) is int and 0 <= told.call < len(calls):
+                given = _by_name(*calls[told.call][:2], before[told.call])
+                error.elsewhere = replace(told, given=given)  # type: ignore[attr-defined]
+            raise
+
     def _ask(self, what: str, *body: Any) -> Any:
         peer, number = object.__getattribute__(self, "_line")
         return peer.ask("part", what, number, *body)
+
+
+def _by_name(thing: Any, name: str, args: list[Any]) -> dict[str, Any]:
+    """Give arguments under the names of the parameters, if those are told."""
+    with contextlib.suppress(TypeError, ValueError):
+        return dict(inspect.signature(getattr(thing, name)).bind(*args).arguments)
+    return {}
 
 
 def distant(peer: Any, number: int, facts: Any) -> Any:
@@ -123,6 +148,8 @@ def do(things: Any, what: str, number: int, *body: Any) -> Any:
         return _next(thing)
     if what == "together":
         return _together(things, *body)
+    if what == "in_turn":
+        return _in_turn(*body)
     raise LookupError(what)
 
 
@@ -137,6 +164,18 @@ def _together(things: Any, questions: Any, tell: Any, ask: Any) -> list[list[Any
             telling(subjects[number], *rest)
         answers.append([asking(subjects[number]) for number in asked])
     return answers
+
+
+def _in_turn(calls: Any) -> list[Any]:
+    """Call methods of several objects, and let an error say which call it was."""
+    found: list[Any] = []
+    try:
+        for thing, name, *args in calls:
+            found.append(getattr(thing, open_name(name))(*args))
+    except BaseException as error:
+        error.call_in_turn = len(found)  # type: ignore[attr-defined]
+        raise
+    return found
 
 
 def _next(thing: Any) -> tuple[bool, Any]:

@@ -82,9 +82,9 @@ class Peer:
         luck = self._lucky(message, blobs)
         then = after.Before(body, given)
         packing = tensors.Packing(given)
+        packing.earlier = self.things.remembered.name_of if self.trusts else packing.earlier
         try:
-            value = self._done(str(message["ask"]), body)
-            tree = {"give": self._written(packing, value)}
+            tree = {"give": self._written(packing, self._done(str(message["ask"]), body))}
         except (HungUp, Gone):
             raise
         except BaseException as error:
@@ -96,9 +96,14 @@ class Peer:
             told = errors.packed(error, self.answer_file, handle)
             tree = {"fail": told, "yours": own}
         tree["after"] = then.changes(Writer(packing, self._out(is_reply=True)))
+        if self.trusts:
+            writer = Writer(packing, self._out(is_reply=True))
+            tree["later"] = self.things.remembered.changes(writer)
+            tree["remembered"] = self.things.remembered.note(then)
         tree["news"] = self.things.flushed(Writer(packing, self._out(is_reply=True)))
         tree["drew"] = luck is not None and not torch.equal(luck, torch.get_rng_state())
-        self._keep_graph(tree, packing, given)
+        is_in_turn = message["ask"] == "part" and body[0] == "in_turn"
+        self._keep_graph(tree, packing, given, in_advance=is_in_turn)
         if not self.trusts:
             self._held.give(packing.given.tensors)
         self._send(tree, packing)
@@ -121,11 +126,17 @@ class Peer:
         torch.set_rng_state(state)
         return state
 
-    def _keep_graph(self, tree: dict[str, Any], packing: Any, given: Any) -> None:
+    def _keep_graph(
+        self, tree: dict[str, Any], packing: Any, given: Any, *, in_advance: bool
+    ) -> None:
         flowing = [t for t in packing.given.tensors if t.requires_grad]
         if flowing and torch.is_grad_enabled():
             leaves = [leaf for leaf in given.leaves if leaf.requires_grad]
-            tree["graph"] = self.graphs.keep(flowing, leaves)
+            number, dependencies = self.graphs.keep(flowing, leaves)
+            tree["graph"] = number, dependencies
+            if in_advance:
+                writer = Writer(packing, self._out(is_reply=True))
+                tree["in advance"] = writer.put(self.graphs.in_advance(number, dependencies))
 
     def _answered(self, message: Any, blobs: Any, asked: Any, body: list[Any]) -> Any:
         try:
@@ -142,10 +153,15 @@ class Peer:
         given = self._opened(message, blobs, asked, takes_gradients=False)
         if self.trusts:
             self._taken.take(given.tensors)
-        if "graph" in message:
-            graphs.connect(self, message["graph"], given, asked, self.graphs.lent)
         reader = Reader(given, asked, blobs, self.things.read)
+        if "graph" in message:
+            in_advance = reader.get(message.get("in advance", ["l", []]))
+            graphs.connect(self, message["graph"], given, asked, self.graphs.lent, in_advance)
+        for number, changed in message.get("later", ()):
+            after.apply(changed, reader, *self.things.remembered.call(number), self.things)
         after.apply(message["after"], reader, asked, body, self.things)
+        if type(number := message.get("remembered")) is int:
+            self.things.remembered.keep(number, (asked, body))
         self.things.heed(message["news"], reader)
         if message.get("drew") is True:
             torch.rand(1)  # what follows is other luck, here as there

@@ -13,6 +13,7 @@ from moe_teach.course.grading.worker.parts_there import PartsThere
 from moe_teach.course.grading.worker.peer import Peer
 from moe_teach.course.grading.worker.wire import Channel
 from moe_teach.judging import folding, guard
+from moe_teach.judging.elsewhere import repeated
 from moe_teach.judging.exercise import MISSING
 from moe_teach.judging.filing import file_source
 
@@ -76,6 +77,10 @@ class Session:
         value = things.lent[number](*args, **named)
         things.lends_objects = number == self._maker
         return value
+
+    def do_repeated(self, number: int, times: int, args: list[Any]) -> list[Any]:
+        """Call a function many times with the same arguments."""
+        return repeated(self.peer.things.lent[number], times, *args)
 
     def do_mapped(self, number: int, args: Any, in_dims: list[Any], randomness: str) -> Any:
         """Call a function under `torch.vmap`."""

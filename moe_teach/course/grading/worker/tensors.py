@@ -4,6 +4,7 @@ A tensor that came with a question and goes back with its answer is named, not s
 memory that the two share. So `y is x`, views and changes in place stay what they were.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -41,6 +42,17 @@ class Given:
         found = (i for i, one in enumerate(self.storages) if one.data_ptr() == at != 0)
         return next(found, None)
 
+    def note(self) -> None:
+        """Take bytes and states as they are now for those that came: the other side knows them."""
+        both = zip(self.storages, self.sent, strict=True)
+        self.sent = [None if then is None else bytes_of(storage) for storage, then in both]
+        self.generators = [(handle, one, one.get_state()) for handle, one, _ in self.generators]
+
+    def moved(self) -> list[tuple[int, torch.Generator]]:
+        """List the generators that drew, with their handles."""
+        known = self.generators
+        return [(handle, one) for handle, one, then in known if not one.get_state().equal(then)]
+
     def changes(self) -> list[int]:
         """List the storages whose bytes are no longer those that were sent."""
         return [
@@ -60,7 +72,9 @@ class Packing:
         self.memory: list[Any] = []
         self.blobs: list[Any] = []
         self._answered = answered
+        self.earlier: Callable[[Tensor], list[Any] | None] = lambda _: None
         self._seen: dict[int, int] = {}
+        self._places: dict[int, int] = {}  # of storages, by where they begin
 
     def blob(self, content: Any) -> int:
         """Add raw bytes and give their number."""
@@ -71,6 +85,8 @@ class Packing:
         """Write a tensor, or its name where it came with the question."""
         if self._answered is not None and (i := self._answered.index(tensor)) is not None:
             return ["A", i]
+        if name := self.earlier(tensor):
+            return name
         if id(tensor) not in self._seen:
             if tensor.device.type != "cpu" or tensor.layout != torch.strided:
                 raise Nonsense(f"a tensor on {tensor.device.type} with layout {tensor.layout}")
@@ -87,9 +103,11 @@ class Packing:
 
     def _storage(self, plain: Tensor, tensor: Tensor) -> int:
         storage = plain.untyped_storage()
-        for i, one in enumerate(self.given.storages):
-            if one.data_ptr() == storage.data_ptr() != 0:
-                return i
+        begin = storage.data_ptr()
+        if begin in self._places:
+            return self._places[begin]
+        if begin:
+            self._places[begin] = len(self.given.storages)
         shared = None
         if self._answered is not None and not tensor.requires_grad:
             shared = self._answered.place(plain)

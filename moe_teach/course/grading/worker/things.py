@@ -75,6 +75,8 @@ class Things(Modules):
         tag, *rest = tree
         if tag == "U":
             return self.lent[rest[0]]
+        if tag == "B":
+            return self.remembered.call(rest[0])[0].tensors[rest[1]]
         if tag == "D":
             return self.meet(reader.record(rest[0], rest[1]), rest[2])
         if tag == "F":

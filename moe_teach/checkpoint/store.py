@@ -24,7 +24,7 @@ from moe_teach.files import sync_folder, write_atomically
 SCHEMA = 1
 Which = Literal["latest", "previous"]
 _RECORDS: dict[Which, str] = {"latest": "checkpoint.json", "previous": "previous.json"}
-_BEFORE = ":previous"
+BEFORE = ":previous"  # what commands write behind a name to mean the checkpoint before the last
 
 
 class DamagedCheckpoint(ValueError):
@@ -114,7 +114,7 @@ def reading(folder: Path | str, which: Which = "latest") -> Iterator[tuple[Reade
 
 def named(source: Path) -> tuple[Path, Which]:
     """Take apart what commands call a checkpoint: a place, with `:previous` for the one before."""
-    name = source.name.removesuffix(_BEFORE)
+    name = source.name.removesuffix(BEFORE)
     if name in ("", source.name) or source.exists():
         return source, "latest"
     return source.with_name(name), "previous"
@@ -165,8 +165,8 @@ def _named(file: Path) -> str | None:
 def _advice(folder: Path, which: Which) -> str:
     if which == "latest" and exists(folder, "previous"):
         return (
-            f"The one before is there: to a command it is {folder}{_BEFORE} (or, of a recipe, "
-            f"FILE.toml{_BEFORE}), and in Python which='previous' loads it. To go back to it for "
+            f"The one before is there: to a command it is {folder}{BEFORE} (or, of a recipe, "
+            f"FILE.toml{BEFORE}), and in Python which='previous' loads it. To go back to it for "
             f"good, rename {_RECORDS['previous']} to {_RECORDS['latest']}."
         )
     return "There is no other in the folder: start anew, or bring back a copy."

@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from moe_teach.checkpoint.store import BEFORE
 from moe_teach.files import expanded
 from moe_teach.train.config import TrainConfig
 from moe_teach.train.ranks import Ranks
@@ -69,9 +70,11 @@ class Keeper:
         for which in ("latest", "previous"):
             saved = step_of(self.folder, which)
             if saved is not None and saved < step:
+                behind = BEFORE if which == "previous" else ""
                 return (
                     f"The last good checkpoint, of step {saved}, is in {self.folder}: "
-                    f"load_weights({str(self.folder)!r}, model, {which!r})."
+                    f"load_weights({str(self.folder)!r}, model, {which!r}), or to a command "
+                    f"FILE.toml{behind}, the recipe's name."
                 )
         if self.config.checkpoint_every:
             return f"No checkpoint in {self.folder} is older than the step that failed."

@@ -94,6 +94,7 @@ def test_a_nan_loss_stops_with_a_sentence_and_the_last_good_checkpoint(
 
     # The checkpoint after 6 steps holds what failed at the next one, so it is not called good.
     assert f"The last good checkpoint, of step 4, is in {tmp_path}" in str(stop.value)
+    assert "or to a command FILE.toml:previous, the recipe's name." in str(stop.value)
     fresh = make_model(seed=1)
     load_weights(tmp_path, fresh, "previous")
     history = train(make_model(), batches, replace(config, checkpoint_every=0), progress=False)

@@ -637,7 +637,7 @@ def is_right(multiply) -> bool:
     ### BEGIN SOLUTION
     random = torch.Generator().manual_seed(0)
     signs = torch.tensor([1.0] * 16 + [-1.0] * 16)  # up past the largest float16, and back
-    cases = (([20, 0, 3], 20, torch.float32, 1e-4), ([2, 1], 32, torch.float16, 1e-2))
+    cases = (([20, 0, 3], 20, torch.float32, 1e-4), ([2], 32, torch.float16, 1e-2))
     for counts, d_model, dtype, tolerance in cases:
         rows = torch.randn(sum(counts), d_model, generator=random)
         w = torch.randn(len(counts), d_model, 24, generator=random).mT  # stored turned round

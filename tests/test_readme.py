@@ -49,6 +49,16 @@ def test_every_page_of_results_is_on_the_front_page_of_verdicts() -> None:
     ]
 
 
+def test_every_verdict_says_below_the_table_when_where_and_how_it_came_about() -> None:
+    front = (ROOT / "results/README.md").read_text()
+    # Two columns: with the commands in a third, nobody could read the verdicts.
+    rows = re.findall(r"^\| \[([^]]+)\]\([^)]+\) \| [^|]+ \|$", front, re.MULTILINE)
+    told = re.findall(r"^- \*\*(.+?)\*\*: \d{4}-\d\d-\d\d[,;] .+$", front, re.MULTILINE)
+
+    assert len(rows) == front.count("\n| [") > 30
+    assert told == rows
+
+
 def test_the_terms_of_the_table_are_names_of_the_library() -> None:
     rows = re.findall(r"^\| [^|]+ \| ([^|]+) \|.*\|$", TERMS.partition("## The table")[2], re.M)
     names = {name for row in rows for name in re.findall(r"`(\w+)`", row)}

@@ -72,14 +72,38 @@ def test_a_size_that_is_no_integer_is_refused_after_the_integer_was_seen() -> No
             tl.block_type(tl.float32, [16.0])
 
 
-def test_blocks_of_other_shapes_are_still_brought_to_one() -> None:
+def brought_together(one, other) -> list | str:
     from triton.runtime.interpreter import TensorHandle, interpreter_semantic
 
     def block(shape):
-        handle = TensorHandle(torch.zeros(shape).numpy(), tl.float32)
-        return tl.tensor(handle, tl.block_type(tl.float32, shape))
+        numbers = torch.arange(torch.Size(shape).numel(), dtype=torch.float32).view(shape)
+        return tl.tensor(
+            TensorHandle(numbers.numpy(), tl.float32), tl.block_type(tl.float32, shape)
+        )
+
+    try:
+        both = interpreter_semantic.broadcast_impl_value(block(one), block(other))
+    except ValueError as error:
+        return str(error)
+    return [(str(made.type), made.handle.data.tolist()) for made in both]
+
+
+PAIRS = [
+    ([16, 1], [1, 32]),
+    ([16, 32], [1, 32]),
+    ([16, 1], [16, 32]),
+    ([32], [16, 32]),
+    ([1, 1, 4], [2, 4]),
+    ([16, 2], [4, 2]),
+    ([4], [2]),
+]
+
+
+@pytest.mark.parametrize(("one", "other"), PAIRS)
+def test_blocks_of_other_shapes_are_still_brought_to_one_or_refused(one, other) -> None:
+    bare = brought_together(one, other)
 
     with watch(x=torch.zeros(1)):
-        both = interpreter_semantic.broadcast_impl_value(block([16, 1]), block([1, 32]))
+        spared = brought_together(one, other)
 
-    assert [one.type.shape for one in both] == [(16, 32), (16, 32)]
+    assert spared == bare

@@ -106,6 +106,78 @@ def test_every_stop_of_the_tab_key_is_to_be_seen(visit: Callable[..., Page], wid
     assert stops > 40
 
 
+def tab_to(page: Page, name: str) -> Locator:
+    """Press Tab until the focus is on the button of that name."""
+    for _ in range(120):
+        page.keyboard.press("Tab")
+        button = page.locator(f'button[aria-label="{name}"]:focus')
+        if button.count():
+            return button
+    raise AssertionError(f"The Tab key never reaches {name!r}.")
+
+
+@pytest.mark.parametrize("key", ["Enter", "Space"])
+@pytest.mark.parametrize("width", [390, 1000])
+@pytest.mark.parametrize(
+    ("name", "drawer"),
+    [
+        ("Toggle site navigation sidebar", ".sidebar-drawer"),
+        ("Toggle table of contents sidebar", ".toc-drawer"),
+    ],
+)
+def test_a_key_opens_a_drawer_and_escape_closes_it(
+    visit: Callable[..., Page], name: str, drawer: str, width: int, key: str
+) -> None:
+    page = visit("docs/teaching.html", width=width)
+    is_inside = """drawer => { const { left, right } = drawer.getBoundingClientRect();
+                               return left >= 0 && right <= innerWidth; }"""
+    shown = page.locator(drawer).element_handle()
+
+    tab_to(page, name).press(key)
+    page.wait_for_function(is_inside, arg=shown)
+    assert page.evaluate("drawer => drawer.contains(document.activeElement)", shown)
+    page.keyboard.press("Tab")
+    assert page.evaluate("drawer => drawer.contains(document.activeElement)", shown)
+    page.keyboard.press("Escape")
+    page.wait_for_function(f"drawer => !({is_inside})(drawer)", arg=shown)
+    button = page.locator(f'button[aria-label="{name}"]:focus')
+    assert button.get_attribute("aria-expanded") == "false"
+
+
+def test_a_mouse_still_opens_and_closes_a_drawer(visit: Callable[..., Page]) -> None:
+    page = visit("docs/teaching.html", width=390)
+    drawer = page.locator(".sidebar-drawer")
+
+    page.locator(".nav-overlay-icon").click()
+    page.wait_for_function("drawer => drawer.offsetLeft === 0", arg=drawer.element_handle())
+    page.locator(".sidebar-overlay").click(position={"x": 380, "y": 500})
+    page.wait_for_function("drawer => drawer.offsetLeft < 0", arg=drawer.element_handle())
+
+
+def test_a_key_unfolds_a_chapter_in_the_navigation(visit: Callable[..., Page]) -> None:
+    page = visit("docs/teaching.html")
+    inside = page.locator(".sidebar-tree a", has_text="Exercises").first
+    arrow = tab_to(page, "Toggle navigation of 00 Start here")
+
+    for key, is_open in (("Enter", True), ("Space", False), ("Space", True)):
+        arrow.press(key)
+        assert arrow.get_attribute("aria-expanded") == str(is_open).lower()
+        assert inside.is_visible() == is_open
+    assert faults(page) == []
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+def test_a_key_changes_the_theme(visit: Callable[..., Page], width: int) -> None:
+    page = visit("docs/teaching.html", width=width)
+    switch = tab_to(page, "Toggle Light / Dark / Auto color theme")
+    themes = [page.locator("body").get_attribute("data-theme")]
+
+    for key in ("Enter", "Space"):
+        switch.press(key)
+        themes.append(page.locator("body").get_attribute("data-theme"))
+    assert len(set(themes)) == 3
+
+
 def test_the_navigation_shows_where_the_reader_is(visit: Callable[..., Page]) -> None:
     page = visit("docs/teaching.html")
 

@@ -48,24 +48,30 @@ def races_of(recorder: Recorder) -> list[Race]:
 
 
 def _table(recorder: Recorder) -> Table:
-    """List who did what at which address, without repetition, sorted by address."""
-    numbers = {buffer.name: number for number, buffer in enumerate(recorder.buffers)}
+    """List who did what at which address that somebody wrote, sorted by address."""
+    buffers = {buffer.name: (n, buffer) for n, buffer in enumerate(recorder.buffers)}
 
-    def rows(access: Access) -> Table:
-        buffer = recorder.buffers[numbers[access.buffer]]
-        elements = np.unique(access.elements)
-        row = np.empty((4, elements.size), dtype=np.int64)
-        row[0] = buffer.base + buffer.offsets(elements)
-        row[1], row[2], row[3] = access.program, _CODES[access.kind], numbers[access.buffer]
-        return row
+    def rows(accesses: list[Access]) -> Table:
+        where = [buffers[access.buffer] for access in accesses]
+        facts = [
+            (access.program, _CODES[access.kind], number)
+            for access, (number, _) in zip(accesses, where, strict=True)
+        ]
+        sizes = [access.elements.size for access in accesses]
+        addresses = [
+            buffer.base + buffer.offsets(access.elements)
+            for access, (_, buffer) in zip(accesses, where, strict=True)
+        ]
+        return np.vstack([np.concatenate(addresses), np.repeat(np.array(facts).T, sizes, axis=1)])
 
-    writes = [rows(access) for access in recorder.accesses if access.kind in WRITES]
+    writes = [access for access in recorder.accesses if access.kind in WRITES]
+    reads = [access for access in recorder.accesses if access.kind not in WRITES]
     if not writes:
         return np.empty((4, 0), dtype=np.int64)
-    written = np.unique(np.concatenate([row[0] for row in writes]))
-    reads = [rows(access) for access in recorder.accesses if access.kind not in WRITES]
-    reads = [row[:, np.isin(row[0], written)] for row in reads]
-    table = np.concatenate([*writes, *reads], axis=1)
+    table = rows(writes)
+    if reads:
+        read = rows(reads)
+        table = np.hstack([table, read[:, np.isin(read[0], table[0])]])
     return table[:, np.lexsort(table[::-1])]
 
 

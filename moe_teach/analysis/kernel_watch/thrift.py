@@ -27,7 +27,7 @@ def spared(interpreter: Any, builder: Any) -> Iterator[tuple[Any, str, Callable[
         # It works out in int64 whether an integer overflows, for an assertion that is off.
         yield semantic, "binary_op_sanitize_overflow_impl", lambda *_: None
     if hasattr(semantic, "broadcast_impl_value"):
-        yield semantic, "broadcast_impl_value", _broadcast(semantic.broadcast_impl_value)
+        yield semantic, "broadcast_impl_value", _broadcast(semantic, core)
     if hasattr(interpreter, "_get_np_dtype"):
         yield interpreter, "_get_np_dtype", _np_dtype(interpreter._get_np_dtype)
     yield core.block_type, "__init__", _block(core.block_type.__init__)
@@ -50,15 +50,35 @@ def _builtins_of(package: Any) -> tuple[tuple[str, Any], ...]:
     return tuple((name, one) for name, one in inspect.getmembers(package) if is_builtin(one))
 
 
-def _broadcast(original: Any) -> Callable[..., Any]:
+def _broadcast(semantic: Any, core: Any) -> Callable[..., Any]:
     """Do not broadcast blocks to the shape that they have: it compares a tuple with a list."""
+    original, builder = semantic.broadcast_impl_value, semantic.builder
+
+    def spread(block: Any, shape: list[int]) -> Any:
+        kind = core.block_type(block.type.scalar, shape)
+        return core.tensor(builder.create_broadcast(block.handle, shape), kind)
 
     def broadcast(lhs: Any, rhs: Any) -> Any:
-        if lhs.type.is_block() and rhs.type.is_block() and lhs.type.shape == rhs.type.shape:
+        if not (lhs.type.is_block() and rhs.type.is_block()):
+            return original(lhs, rhs)
+        one, other = _sizes(lhs.type), _sizes(rhs.type)
+        if one == other:
             return lhs, rhs
-        return original(lhs, rhs)
+        pairs = list(zip(one, other, strict=False))
+        if len(one) != len(other) or any(a != b and 1 not in (a, b) for a, b in pairs):
+            return original(lhs, rhs)
+        shape = [b if a == 1 else a for a, b in pairs]
+        return (
+            lhs if one == shape else spread(lhs, shape),
+            rhs if other == shape else spread(rhs, shape),
+        )
 
     return broadcast
+
+
+def _sizes(block: Any) -> list[int]:
+    """Give a block's shape as a list; two tuples of the language are compared at length."""
+    return list(getattr(block.shape, "values", block.shape))
 
 
 def _np_dtype(original: Any) -> Callable[[Any], Any]:
@@ -82,7 +102,9 @@ def _block(original: Any) -> Callable[..., None]:
             original(block, element_ty, shape)
             _templates[element_ty.name, sizes] = dict(vars(block))
             return
-        vars(block).update(known, element_ty=element_ty)
+        own = vars(block)
+        own.update(known)
+        own["element_ty"] = element_ty
 
     return init
 
@@ -94,6 +116,8 @@ def _tensor(original: Any) -> Callable[..., None]:
             original(tensor, handle, type)
             _templates[type.name] = {**vars(tensor), "handle": None}
             return
-        vars(tensor).update(known, handle=handle, type=type, dtype=type.scalar)
+        own = vars(tensor)  # with keywords, `update` takes twice as long
+        own.update(known)
+        own["handle"], own["type"], own["dtype"] = handle, type, type.scalar
 
     return init

@@ -5,7 +5,14 @@ from typing import Any
 
 from torch import Tensor
 
-from moe_teach.chapters.ch08_real_models.router_rules import N_EXPERTS, NAMES, Rule, behind, drawn
+from moe_teach.chapters.ch08_real_models.router_rules import (
+    N_EXPERTS,
+    NAMES,
+    Rule,
+    behind,
+    drawn,
+    recalling,
+)
 from moe_teach.judging.compare import is_tensor
 from moe_teach.judging.exercise import Exercise, Goal, Words, require
 
@@ -77,6 +84,10 @@ class Service:
         return int(self._rule(logits[None])[0])
 
 
+def _rules(seed: int) -> list[Rule]:
+    return [recalling(rule) for rule in behind(drawn(seed))]
+
+
 def _named(answer: Callable[..., Any], hidden: int, rules: list[Rule]) -> int:
     """Let a model be named; give the number of questions."""
     service = Service(rules[hidden])
@@ -115,12 +126,12 @@ def _named(answer: Callable[..., Any], hidden: int, rules: list[Rule]) -> int:
 
 @EXERCISE.stage("names")
 def _names(answer: Any, seed: int) -> None:
-    rules = behind(drawn(seed))
+    rules = _rules(seed)
     for hidden in (0, 5, len(rules) - 1):
         _named(answer, hidden, rules)
 
 
 @EXERCISE.goal.measure
 def _measure(answer: Any, seed: int) -> float:
-    rules = behind(drawn(seed))
+    rules = _rules(seed)
     return sum(_named(answer, hidden, rules) for hidden in range(len(rules))) / len(rules)

@@ -1,5 +1,6 @@
 """Exercise 8.6: router rules, right ones and slips of them, seen through a keyhole."""
 
+from collections import deque
 from collections.abc import Callable
 from functools import cache, partial
 from typing import NamedTuple
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import silu, softplus
 
+from moe_teach.judging.compare import is_tensor
 from moe_teach.judging.exercise import generator
 
 N_EXPERTS, N_WORDS = 8, 6
@@ -147,3 +149,18 @@ def behind(box: Box) -> list[Rule]:
 
     outputs = [partial(_on_the_output, rule=rule) for rule in ROUTERS.values()]
     return [partial(word, mixture=mixture) for mixture in (*outputs, _on_the_input)]
+
+
+def recalling(rule: Rule, n_tables: int = 8) -> Rule:
+    """Let a rule know its last words: who draws tokens by a seed asks the same for each model."""
+    known: deque[tuple[Tensor, Tensor]] = deque(maxlen=n_tables)
+
+    def words(logits: Tensor) -> Tensor:
+        for table, said in known if is_tensor(logits) else ():
+            if table.dtype == logits.dtype and table.equal(logits):
+                return said.clone()
+        said = rule(logits)
+        known.append((logits.detach().clone(), said.clone()))
+        return said
+
+    return words

@@ -39,7 +39,7 @@ EXERCISE = Exercise(
 )
 
 # tokens, width, choices, blocks
-SIZES = ((1, 1, 1, 2, 4), (3, 4, 2, 2, 4), (2, 6, 2, 2, 4), (5, 3, 4, 4, 2))
+SIZES = ((1, 1, 1, 2, 4), (3, 4, 2, 2, 4), (2, 6, 2, 2, 4), (5, 3, 3, 4, 2))
 FAR = 2**30 + 7  # numbers in a row: two rows are beyond int32, four beyond uint32
 
 
@@ -109,10 +109,12 @@ def _combine_mixture(answer: Any, seed: int) -> None:
     for run in RUNS.of(answer, seed):
         y, gates, slot = (run.given[f"{name}_ptr"] for name in ("y", "gates", "slot"))
         expected, got = mixture(y, gates, slot), run.outputs["out"]
+        if close(got, expected):
+            continue
         facts = _facts(run, expected)
         plain = mixture(y, torch.ones_like(gates), slot)
         require(
-            close(got, expected) or not close(got, plain),
+            not close(got, plain),
             "The answers were added up without their gates.",
             cause="Every answer counts in full here, whatever the router thought of its expert.",
             cure="Multiply each answer by its gate, so that the router has a say.",
@@ -120,7 +122,7 @@ def _combine_mixture(answer: Any, seed: int) -> None:
         )
         last = mixture(y, gates * (torch.arange(gates.shape[1]) == gates.shape[1] - 1), slot)
         require(
-            close(got, expected) or not close(got, last),
+            not close(got, last),
             "Only the last choice arrives.",
             cause="Each pass of the loop replaces the tile.",
             cure="Add to it: `mixture += ...`.",
@@ -128,14 +130,14 @@ def _combine_mixture(answer: Any, seed: int) -> None:
         )
         beyond_zero = mixture(y, gates * (slot > 0), slot)
         require(
-            close(got, expected) or not close(got, beyond_zero),
+            not close(got, beyond_zero),
             "The answer in row 0 is missing.",
             cause="Slot 0 is a row like any other; only -1 means turned away.",
             cure="The mask asks for slot >= 0.",
             **facts,
         )
         require(
-            close(got, expected),
+            False,
             "Nobody was turned away here, and the mixtures are still wrong.",
             **likely(got, expected, slips(y, gates, slot), OTHER),
             **facts,
@@ -149,18 +151,20 @@ def _combine_dropped(answer: Any, seed: int) -> None:
         slot[0] = torch.where(slot[0] == slot[0].max(), slot[0], -1)  # one choice at most is left
         run = _launch(answer, y, gates, slot)
         expected, got = mixture(y, gates, slot), run.outputs["out"]
+        if close(got, expected):
+            continue
         left = gates * (slot >= 0)
         raised = left / left.sum(dim=1, keepdim=True)
         is_raised = close(got.nan_to_num(), mixture(y, raised.nan_to_num(), slot))
         require(
-            close(got, expected) or not is_raised,
+            not is_raised,
             "The gates of the remaining choices are larger here than those that were given.",
             cause="They were raised to make up for the lost one.",
             cure="Leave them as they are: do not divide by their sum.",
             **_facts(run, expected),
         )
         require(
-            close(got, expected),
+            False,
             "With choices of slot -1, which were turned away, the mixture is wrong.",
             cause="They add nothing. Read from row 0 instead, one adds somebody else's answer.",
             cure="Mask the load of the answer with slot >= 0, other=0.0, and go on with the "
@@ -171,9 +175,9 @@ def _combine_dropped(answer: Any, seed: int) -> None:
 
 @EXERCISE.stage("nobody served")
 def _combine_nobody(answer: Any, seed: int) -> None:
-    y, gates, slot = routed((3, 4, 2), seed, 0.0)  # and a lane without a token beside them
+    y, gates, slot = routed((1, 4, 2), seed, 0.0)  # and a lane without a token beside it
     run = _launch(answer, y, gates, slot)
-    expected = torch.zeros(3, 4, dtype=torch.float16)
+    expected = torch.zeros(1, 4, dtype=torch.float16)
     require(
         close(run.outputs["out"], expected),
         "A token that lost all its choices gets zeros, and something else is there.",

@@ -29,8 +29,9 @@ def routed(sizes: tuple[int, ...], seed: int, share_kept: float) -> tuple[Tensor
 def mixture(y: Tensor, gates: Tensor, slot: Tensor) -> Tensor:
     """Mix by definition."""
     out = torch.zeros(len(gates), y.shape[1], dtype=torch.float64)
-    for t, k in (slot >= 0).nonzero().tolist():
-        out[t] += gates[t, k].double() * y[slot[t, k]].double()
+    for k in range(gates.shape[1]):
+        kept = slot[:, k] >= 0
+        out[kept] += gates[kept, k, None].double() * y[slot[kept, k]].double()
     return out.to(torch.float16)
 
 

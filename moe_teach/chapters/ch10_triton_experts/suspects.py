@@ -16,6 +16,9 @@ from torch import Tensor
 from moe_teach.chapters.ch10_triton_experts.answer_parts import slip
 
 Multiply = Callable[[Tensor, Tensor, Tensor], Tensor]
+# Blocks of rows, F and D. Each program takes the interpreter milliseconds: they are small only
+# where a fault shows in blocks of columns, or in a sum that is made in several steps.
+WIDE, COLUMNS, STEPS = (16, 32, 32), (16, 16, 32), (16, 16, 16)
 ROOM = 64  # entries of the tables of tiles; those past the last tile have no rows
 
 KERNEL = """
@@ -30,16 +33,18 @@ def numbered_kernel(
     e = tl.load(expert_ptr + t).to(tl.int64)
     n = tl.load(begin_ptr + t).to(tl.int64) + tl.arange(0, BLOCK_N)
     f = j * BLOCK_F + tl.arange(0, BLOCK_F)
-    is_row, is_f = n[:, None] < tl.load(end_ptr + t), f[None, :] < F
-    acc = tl.zeros((BLOCK_N, BLOCK_F), tl.float32)
+    row, column, lane = n[:, None], f[None, :], tl.arange(0, BLOCK_D)
+    is_row, is_f = row < tl.load(end_ptr + t), column < F
+    in_rows = rows_ptr + row * D
+    in_w = w_ptr + e * stride_e + column * stride_f
+    acc = tl.full((BLOCK_N, BLOCK_F), 0.0, tl.float32)
     for start in range(0, D, BLOCK_D):
-        d = start + tl.arange(0, BLOCK_D)
-        at_w = w_ptr + e * stride_e + f[None, :] * stride_f + d[:, None] * stride_d
-        at_rows = rows_ptr + n[:, None] * D + d[None, :]
-        rows = tl.load(at_rows, mask=is_row & (d[None, :] < D), other=0.0)
-        w = tl.load(at_w, mask=is_f & (d[:, None] < D), other=0.0)
+        d = start + lane
+        across, down = d[None, :], d[:, None]
+        rows = tl.load(in_rows + across, mask=is_row & (across < D), other=0.0)
+        w = tl.load(in_w + down * stride_d, mask=is_f & (down < D), other=0.0)
         acc += tl.dot(rows, w, input_precision="ieee")
-    tl.store(out_ptr + n[:, None] * F + f[None, :], acc, mask=is_row & is_f)
+    tl.store(out_ptr + row * F + column, acc, mask=is_row & is_f)
 """
 
 
@@ -86,7 +91,7 @@ def launched(
     *changes: tuple[str, str],
     tiles: Callable[[Tensor, int], Any] = _tiles,
     columns: Callable[[int, int], int] = _up,
-    blocks: tuple[int, int, int] = (16, 16, 16),
+    blocks: tuple[int, int, int] = WIDE,
 ) -> Multiply:
     """Give a way of multiplying by the kernel after some changes of its source."""
     kernel = _built(*changes)
@@ -126,41 +131,46 @@ def right() -> dict[str, Suspect]:
     """Build the right kernels, by what is unusual about them."""
     backwards = ("d = start +", "d = (D - 1) // BLOCK_D * BLOCK_D - start +")
     return {
-        "as in the lesson": Suspect(launched()),
-        "with tiles of 8 rows and 32 columns": Suspect(launched(blocks=(8, 32, 8))),
-        "that adds up from the last step to the first": Suspect(launched(backwards)),
+        "as in the lesson": Suspect(launched(blocks=COLUMNS)),
+        "with tiles of 8 rows and 32 columns": Suspect(launched(blocks=(8, 32, 16))),
+        "that adds up from the last step to the first": Suspect(launched(backwards, blocks=STEPS)),
         "of the library": Suspect(_library),
     }
 
 
 def shown() -> Suspect:
     """Build the kernel that the text of the exercise shows."""
-    wrong = launched(("t, j = p % n_tiles, p // n_tiles", "t, j = p % n_columns, p // n_tiles"))
+    mixed_up = ("t, j = p % n_tiles, p // n_tiles", "t, j = p % n_columns, p // n_tiles")
+    wrong = launched(mixed_up, blocks=COLUMNS)
     return Suspect(wrong, "there are as many tiles as blocks of columns", "three tiles and F = 56")
 
 
 def wrong_numbers() -> list[Suspect]:
     """Build kernels that somebody's numbers show to be wrong."""
     short = ("range(0, D, BLOCK_D)", "range(0, D - BLOCK_D + 1, BLOCK_D)")
-    plain = ("f[None, :] * stride_f + d[:, None] * stride_d", "f[None, :] * D + d[:, None]")
+    plain = ("column * stride_f", "column * D"), ("down * stride_d", "down")
     return [
-        Suspect(launched(short), "D is a multiple of the step", "D = 20"),
-        Suspect(launched(plain), "w lies in memory as it is numbered", "a w stored turned round"),
+        Suspect(launched(short, blocks=STEPS), "D is a multiple of the step", "D = 20"),
+        Suspect(launched(*plain), "w lies in memory as it is numbered", "a w stored turned round"),
         Suspect(launched(tiles=_renumbered), "every expert has rows", "rows for 20, 0, 3"),
         Suspect(launched(tiles=_by_tile), "no expert has more than a tile", "rows for 20, 0, 3"),
-        Suspect(launched(columns=_down), "F is a multiple of the block", "F = 56"),
+        Suspect(launched(columns=_down, blocks=COLUMNS), "F is a multiple of the block", "F = 56"),
     ]
 
 
 def broken_sums() -> list[Suspect]:
     """Build kernels that need narrow numbers to be found out."""
-    return [Suspect(launched(HALF), "the inputs are float32", "float16, and sums above 65,504")]
+    return [
+        Suspect(
+            launched(HALF, blocks=STEPS), "the inputs are float32", "float16, and sums above 65,504"
+        )
+    ]
 
 
 def right_numbers() -> list[Suspect]:
     """Build kernels that are wrong on a GPU, and right in the interpreter to the last bit."""
-    mine = "n[:, None] < tl.load(end_ptr + t)"
-    greedy = (mine, "(n[:, None] < n_rows) & (tl.load(end_ptr + t) > 0)")
+    mine = "row < tl.load(end_ptr + t)"
+    greedy = (mine, "(row < n_rows) & (tl.load(end_ptr + t) > 0)")
     return [
         Suspect(launched(greedy), "programs run one after another", "`seen.races()`"),
         Suspect(

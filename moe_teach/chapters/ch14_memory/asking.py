@@ -22,7 +22,8 @@ def worths(policies: Sequence[Any], keys: Sequence[Sequence[Key]]) -> list[list[
     """Give what each policy says of its keys; those of another process are asked in one message."""
     if policies and all(isinstance(policy, _Elsewhere) for policy in policies):
         questions = [policy.question(own) for policy, own in zip(policies, keys, strict=True)]
-        return policies[0].together(questions, "use", "worth")
+        said = zip(policies[0].together(questions, "use", "worth"), keys, strict=True)
+        return [[one for one, _ in zip(worth, own, strict=True)] for worth, own in said]
     return [list(map(one.worth, own)) for one, own in zip(policies, keys, strict=True)]
 
 

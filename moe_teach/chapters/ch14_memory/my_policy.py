@@ -75,13 +75,15 @@ def _found(answer: Any, requests: list[list[Request]]) -> list[list[int]]:
 
 
 @cache
-def _drawn(n_tokens: int, seed: int) -> list[Request]:
-    return requests_of(drawn(n_tokens, N_LAYERS, N_EXPERTS, 2, skew=0.8, seed=seed))
+def _drawn(seed: int) -> list[Request]:
+    return requests_of(drawn(40, N_LAYERS, N_EXPERTS, 2, skew=0.8, seed=seed))
 
 
 @cache
-def _loads(n: int) -> list[list[Request]]:
-    return [requests_of(trace) for _, trace in loads(n)]
+def _loads(n: int) -> tuple[list[list[Request]], list[int]]:
+    """Give the loads, and how many experts each of them wants."""
+    requests = [requests_of(trace) for _, trace in loads(n)]
+    return requests, [sum(len(keys) for _, _, keys in own) for own in requests]
 
 
 @EXERCISE.stage("three names")
@@ -108,7 +110,7 @@ def _open_form(answer: Any, seed: int) -> None:
 
 @EXERCISE.stage("the same again")
 def _open_repeats(answer: Any, seed: int) -> None:
-    requests = _drawn(40, seed)
+    requests = _drawn(seed)
     if _is_same(answer, requests, by_chance=False):
         return
     why = _CHANCE if _is_same(answer, requests, by_chance=True) else _LEFT
@@ -129,7 +131,7 @@ def _is_same(answer: Any, requests: list[Request], *, by_chance: bool) -> bool:
 
 @EXERCISE.stage("no future")
 def _open_online(answer: Any, seed: int) -> None:
-    requests = _drawn(60, seed)
+    requests = _drawn(seed)
     half = requests[: len(requests) // 2]
     found = _found(answer, [requests, half])
     require(
@@ -142,9 +144,7 @@ def _open_online(answer: Any, seed: int) -> None:
 
 @EXERCISE.goal.measure
 def _open_found(answer: Any, seed: int) -> float:
-    requests = _loads(seed % 3)
-    rates = [
-        sum(found) / sum(len(keys) for _, _, keys in own)
-        for found, own in zip(_found(answer, requests), requests, strict=True)
-    ]
+    requests, n_wanted = _loads(seed % 3)
+    found = map(sum, _found(answer, requests))
+    rates = [own / wanted for own, wanted in zip(found, n_wanted, strict=True)]
     return 100 * sum(rates) / len(rates)

@@ -4,6 +4,7 @@ A policy is asked when somebody must leave, about all who may, and all policies 
 process each message costs as much as hundreds of answers.
 """
 
+from bisect import insort
 from collections.abc import Generator, Iterable, Sequence
 from typing import Any
 
@@ -50,21 +51,38 @@ def found_in_memory(
 
 def _run(policy: Any, requests: Iterable[Request], room: int) -> _Run:
     """Send requests through a cache, and ask for worths where somebody must leave."""
-    layers = {layer for _, layer, _ in requests}
-    places = room // len(layers) if policy.per_layer else room
-    memory: dict[int, set[Key]] = {layer: set() for layer in (layers if policy.per_layer else {0})}
+    per_layer, use = policy.per_layer, policy.use
+    layers = {layer for _, layer, _ in requests} if per_layer else {0}
+    places = max(room // len(layers), 1)
+    memory: dict[int, list[Key]] = {layer: [] for layer in layers}
+    inside: set[Key] = set()
     found = []
     for step, layer, keys in requests:
         for key in keys:
-            policy.use(key, step)
-        here = memory[layer if policy.per_layer else 0]
-        missing = [key for key in keys if key not in here]
+            use(key, step)
+        missing = [key for key in keys if key not in inside]
         found.append(len(keys) - len(missing))
-        here.update(missing)
-        n_over = len(here) - places
+        if not missing:
+            continue
+        inside.update(missing)
+        here = memory[layer if per_layer else 0]  # in order: of equals the first one leaves
+        *others, stays = missing
+        for key in others:
+            insort(here, key)
+        n_over = len(here) + 1 - places
         if n_over > 0:
-            ranked = sorted(zip((yield list(here)), list(here), strict=True))
-            # The missing enter in the order of their worth: the last of them finds a place.
-            ranked.remove(max(one for one in ranked if one[1] in missing))
-            here.difference_update(key for _, key in ranked[:n_over])
+            if others:
+                # The missing enter in the order of their worth: the last of them finds a place.
+                insort(here, stays)
+                worth = yield here
+                at = max(map(here.index, reversed(missing)), key=worth.__getitem__)
+                stays = here.pop(at)
+                worth.pop(at)
+            else:  # whoever enters alone finds one, whatever it is worth
+                worth = yield here
+            for _ in range(n_over):
+                at = worth.index(min(worth))
+                inside.remove(here.pop(at))
+                worth.pop(at)
+        insort(here, stays)
     return found

@@ -5,11 +5,13 @@ from itertools import product
 import pytest
 import torch
 
-from moe_teach.chapters.ch04_dispatch.choose_now import GOAL, draw_probs, hindsight
+from moe_teach.chapters.ch04_dispatch.choose_now import EXERCISE, GOAL, draw_probs, hindsight
 from moe_teach.chapters.ch04_dispatch.choose_now_answers import (
     first_come_first_served,
+    with_a_steep_price,
     with_prices_found_in_the_past,
 )
+from moe_teach.judging.engine import run_exercise
 
 
 def best_of_all(probs, top_k, capacity):
@@ -42,3 +44,54 @@ def test_the_goal_states_what_the_plain_way_reaches() -> None:
 
 def test_there_is_room_above_the_goal() -> None:
     assert GOAL.measuring(with_prices_found_in_the_past, 0) > GOAL.target + 4
+
+
+def in_the_goal(fault):
+    """Give an answer with a fault that shows where 256 tokens come, and late among them."""
+
+    def choose_now(probs, past, used, capacity, n_tokens, top_k):
+        got = with_a_steep_price(probs, past, used, capacity, n_tokens, top_k)
+        return fault(probs, past, used, got) if len(past) == 200 else got
+
+    return choose_now
+
+
+FAULTS = {
+    "changed its input `past`": lambda probs, past, used, got: (past.zero_(), got)[1],
+    "changed its input `used`": lambda probs, past, used, got: (used.numpy().fill(0), got)[1],
+    "switched `requires_grad`": lambda probs, past, used, got: (probs.requires_grad_(), got)[1],
+    "returned None": lambda probs, past, used, got: None,
+    "ZeroDivisionError": lambda probs, past, used, got: 1 // 0,
+    "different ones, from 0": lambda probs, past, used, got: got + 8,
+}
+
+
+@pytest.mark.parametrize("said", FAULTS)
+def test_the_goal_turns_away_what_the_stages_would(said) -> None:
+    outcome = run_exercise(EXERCISE, in_the_goal(FAULTS[said]), seeds=(0,))
+
+    assert outcome.stage == "goal" and outcome.earned == 0
+    assert said in outcome.message
+    if "None" not in said:
+        assert "200" in dict(outcome.example)["past"]
+
+
+def test_parameters_may_have_other_names() -> None:
+    def choose_now(p, before, taken, room, coming, k):
+        return with_a_steep_price(p, before, taken, room, coming, k)
+
+    plain, renamed = (
+        run_exercise(EXERCISE, answer, seeds=(0,), reference=lambda _: with_a_steep_price)
+        for answer in (with_a_steep_price, choose_now)
+    )
+
+    assert renamed == plain and plain.state == "passed"
+
+
+def test_no_view_leads_to_the_tokens_still_to_come() -> None:
+    def sees(**told):
+        assert told["past"]._base is None and told["probs"]._base is None
+        assert told["past"].untyped_storage().nbytes() == 4 * told["past"].numel()
+        return with_a_steep_price(**told)
+
+    assert run_exercise(EXERCISE, sees, seeds=(0,)).state == "passed"

@@ -208,6 +208,27 @@ def test_there_are_twenty_rules_and_any_two_of_them_part():
     assert int((words[:, None] != words).any(dim=-1).sum()) == 20 * 19
 
 
+def test_a_rule_that_recalls_its_words_says_the_same_and_works_once():
+    asked = []
+
+    def plain(logits):
+        asked.append(logits)
+        return logits.argmax(dim=-1)
+
+    rule = router_rules.recalling(plain)
+    table = torch.randn(40, router_rules.N_EXPERTS)
+    others = [table.double(), table[:7], -table]
+
+    for logits in (table, table.clone(), *others, table):
+        said = rule(logits)
+        assert said.equal(logits.argmax(dim=-1))
+        said.zero_()  # who is told may write into it
+
+    assert len(asked) == 4
+    table.neg_()
+    assert rule(table).equal(table.argmax(dim=-1)) and len(asked) == 4
+
+
 def test_the_baseline_of_the_open_task_is_what_random_tokens_need():
     measure = name_the_rule.EXERCISE.goal.measuring
     plain = mean(measure(name_the_rule_answers.asks_at_random, seed) for seed in SEEDS)

@@ -5,14 +5,14 @@ from collections import Counter
 import pytest
 import torch
 
-from moe_teach.chapters.ch14_memory.asking import unwatched
+from moe_teach.chapters.ch14_memory.asking import unwatched, worths
 from moe_teach.chapters.ch14_memory.cache_logs import FAULTS, first_fault, log_of
 from moe_teach.chapters.ch14_memory.fewest_reads import greedy, least, some_requests
 from moe_teach.chapters.ch14_memory.halves import Exact
 from moe_teach.chapters.ch14_memory.inputs import small_model, some_trace
 from moe_teach.chapters.ch14_memory.recorded import loads
 from moe_teach.chapters.ch14_memory.side_by_side import found_in_memory, requests_of
-from moe_teach.deploy.store.policies import LFRU, LFU, LRU
+from moe_teach.deploy.store.policies import LFRU, LFU, LRU, Key
 from moe_teach.deploy.store.simulator import simulate
 
 RULES = dict(zip(FAULTS, ("count", "count", "in use", "room", "half-loaded"), strict=True))
@@ -85,3 +85,53 @@ def test_caches_side_by_side_find_what_the_simulator_finds(make) -> None:
 
     for trace, room, own in zip(traces, rooms, found, strict=True):
         assert own == simulate(trace, make(), room, 1).hits.flatten().tolist()
+
+
+class Alike(LRU):
+    """All experts are worth the same, and what is asked is written down."""
+
+    def __init__(self, *, per_layer=False):
+        super().__init__(per_layer=per_layer)
+        self.asked = []
+
+    def worth(self, key):
+        self.asked.append(key)
+        return 1
+
+
+@pytest.mark.parametrize("per_layer", [False, True])
+def test_of_equals_the_first_leaves_as_in_the_simulator(per_layer) -> None:
+    trace = some_trace(5, n_tokens=60)
+
+    (found,) = found_in_memory([Alike(per_layer=per_layer)], [requests_of(trace)], [7])
+
+    assert found == simulate(trace, Alike(per_layer=per_layer), 7, 1).hits.flatten().tolist()
+
+
+def test_with_fewer_places_than_layers_each_layer_keeps_one_expert() -> None:
+    requests = requests_of(some_trace(0, n_tokens=40))
+
+    narrow, just = found_in_memory([LRU(per_layer=True) for _ in "ab"], [requests] * 2, [2, 3])
+
+    assert narrow == just and sum(just) > 0
+
+
+def test_who_enters_alone_is_not_asked_about() -> None:
+    one, two, three = (Key(0, expert) for expert in range(3))
+    policy = Alike()
+
+    found = found_in_memory([policy], [[(0, 0, [one, two]), (1, 0, [three]), (2, 0, [two])]], [2])
+
+    assert found == [[0, 0, 1]] and policy.asked == [one, two]
+
+
+@pytest.mark.parametrize("said", [[[1.0]], [[1.0, 2.0, 3.0]], []])
+def test_another_process_must_answer_for_each_expert(said) -> None:
+    class Far(LRU):
+        def elsewhere_together(self, *_):
+            return said
+
+    policy = unwatched(Far)()
+
+    with pytest.raises(ValueError, match="zip"):
+        worths([policy], [[Key(0, 0), Key(0, 1)]])

@@ -57,12 +57,12 @@ def train_side_by_side(make: Any, seeds: Sequence[int], n_steps: int = N_STEPS) 
     The rule sees tokens and choices, and neither labels nor kinds. Data, first weights and batches
     are those of `train_kinds` with the same seed.
     """
-    toys, rules = _Toys(), []
     data = [tokens_of_kinds(seed, N_TRAIN + N_TEST) for seed in seeds]
+    pairs = []
     for seed in seeds:
         with seeded(seed):
-            toys.add(Toy(Setting()))
-            rules.append(make(N_KINDS, D_MODEL, n_steps))
+            pairs.append((Toy(Setting()), make(N_KINDS, D_MODEL, n_steps)))
+    toys, rules = _Toys([toy for toy, _ in pairs]), [rule for _, rule in pairs]
     optimiser = torch.optim.Adam(toys.parameters(), lr=LEARNING_RATE, fused=True)
     draws = [torch.Generator().manual_seed(seed) for seed in seeds]
     bias, counts, told = torch.zeros(len(seeds), N_KINDS), [], []
@@ -87,19 +87,11 @@ def train_side_by_side(make: Any, seeds: Sequence[int], n_steps: int = N_STEPS) 
 class _Toys(nn.Module):
     """The lesson's toys, stacked."""
 
-    def __init__(self) -> None:
+    def __init__(self, toys: list[Toy]) -> None:
         super().__init__()
-        none = torch.empty(0)
-        self.router, self.w_up, self.w_down = (nn.Parameter(none) for _ in range(3))
-
-    def add(self, toy: Toy) -> None:
-        """Put another toy beside those that are there."""
-        for mine, its in (
-            (self.router, toy.router.proj.weight),
-            (self.w_up, toy.w_up),
-            (self.w_down, toy.w_down),
-        ):
-            mine.data = torch.cat([mine.data.reshape(-1, *its.shape), its.detach()[None]])
+        self.router = nn.Parameter(torch.stack([toy.router.proj.weight.detach() for toy in toys]))
+        self.w_up = nn.Parameter(torch.stack([toy.w_up.detach() for toy in toys]))
+        self.w_down = nn.Parameter(torch.stack([toy.w_down.detach() for toy in toys]))
 
     def routed(
         self, seen: Float[Tensor, "S T D"], bias: Float[Tensor, "S E"]

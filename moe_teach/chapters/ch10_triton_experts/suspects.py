@@ -16,7 +16,9 @@ from torch import Tensor
 from moe_teach.chapters.ch10_triton_experts.answer_parts import slip
 
 Multiply = Callable[[Tensor, Tensor, Tensor], Tensor]
-STEPS = (16, 16, 16)  # blocks where it matters that a sum is made in several steps
+# Blocks of rows, F and D. Each program takes the interpreter milliseconds: they are small only
+# where a fault shows in blocks of columns, or in a sum that is made in several steps.
+WIDE, COLUMNS, STEPS = (16, 32, 32), (16, 16, 32), (16, 16, 16)
 ROOM = 64  # entries of the tables of tiles; those past the last tile have no rows
 
 KERNEL = """
@@ -89,7 +91,7 @@ def launched(
     *changes: tuple[str, str],
     tiles: Callable[[Tensor, int], Any] = _tiles,
     columns: Callable[[int, int], int] = _up,
-    blocks: tuple[int, int, int] = (16, 16, 32),
+    blocks: tuple[int, int, int] = WIDE,
 ) -> Multiply:
     """Give a way of multiplying by the kernel after some changes of its source."""
     kernel = _built(*changes)
@@ -129,7 +131,7 @@ def right() -> dict[str, Suspect]:
     """Build the right kernels, by what is unusual about them."""
     backwards = ("d = start +", "d = (D - 1) // BLOCK_D * BLOCK_D - start +")
     return {
-        "as in the lesson": Suspect(launched()),
+        "as in the lesson": Suspect(launched(blocks=COLUMNS)),
         "with tiles of 8 rows and 32 columns": Suspect(launched(blocks=(8, 32, 16))),
         "that adds up from the last step to the first": Suspect(launched(backwards, blocks=STEPS)),
         "of the library": Suspect(_library),
@@ -138,7 +140,8 @@ def right() -> dict[str, Suspect]:
 
 def shown() -> Suspect:
     """Build the kernel that the text of the exercise shows."""
-    wrong = launched(("t, j = p % n_tiles, p // n_tiles", "t, j = p % n_columns, p // n_tiles"))
+    mixed_up = ("t, j = p % n_tiles, p // n_tiles", "t, j = p % n_columns, p // n_tiles")
+    wrong = launched(mixed_up, blocks=COLUMNS)
     return Suspect(wrong, "there are as many tiles as blocks of columns", "three tiles and F = 56")
 
 
@@ -151,7 +154,7 @@ def wrong_numbers() -> list[Suspect]:
         Suspect(launched(*plain), "w lies in memory as it is numbered", "a w stored turned round"),
         Suspect(launched(tiles=_renumbered), "every expert has rows", "rows for 20, 0, 3"),
         Suspect(launched(tiles=_by_tile), "no expert has more than a tile", "rows for 20, 0, 3"),
-        Suspect(launched(columns=_down), "F is a multiple of the block", "F = 56"),
+        Suspect(launched(columns=_down, blocks=COLUMNS), "F is a multiple of the block", "F = 56"),
     ]
 
 

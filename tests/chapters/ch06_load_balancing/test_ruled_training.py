@@ -8,7 +8,10 @@ from moe_teach.chapters.ch06_load_balancing.experiments.kinds import (
     Setting,
     train_kinds,
 )
-from moe_teach.chapters.ch06_load_balancing.ruled_training import train_with
+from moe_teach.chapters.ch06_load_balancing.ruled_training import (
+    train_side_by_side,
+    train_with,
+)
 from moe_teach.ops.balance import update_expert_bias
 
 
@@ -57,6 +60,18 @@ def test_the_lessons_ways_are_rules_too(how, setting):
     assert torch.equal(run.counts, expected.counts)
     assert torch.equal(run.test_counts, expected.test_counts)
     assert run.accuracy == expected.accuracy
+
+
+def test_toys_side_by_side_are_the_same_toys_alone():
+    how = {"strength": 0.1, "rate": 0.01}
+
+    together = train_side_by_side(ruled(**how), [4, 0, 4], n_steps=30)
+
+    alone = [train_with(ruled(**how), seed, n_steps=30) for seed in (4, 0)]
+    assert torch.equal(together[0].counts, together[2].counts)
+    for run, expected in zip(together, alone, strict=False):
+        assert torch.equal(run.counts[:5], expected.counts[:5])
+        assert run.accuracy == pytest.approx(expected.accuracy, abs=0.01)
 
 
 def test_a_rule_is_made_anew_and_told_when_the_test_begins():

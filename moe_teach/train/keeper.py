@@ -73,8 +73,8 @@ class Keeper:
                 behind = BEFORE if which == "previous" else ""
                 return (
                     f"The last good checkpoint, of step {saved}, is in {self.folder}: "
-                    f"load_weights({str(self.folder)!r}, model, {which!r}), or to a command "
-                    f"FILE.toml{behind}, the recipe's name."
+                    f"load_weights({str(self.folder)!r}, model, {which!r}), or, of a "
+                    f"recipe, FILE.toml{behind} to a command."
                 )
         if self.config.checkpoint_every:
             return f"No checkpoint in {self.folder} is older than the step that failed."

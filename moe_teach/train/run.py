@@ -1,7 +1,8 @@
 """From a recipe to a trained model and the folder that tells about it."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,13 @@ from moe_teach.data.tokenizer import BPETokenizer, ByteTokenizer, encode_domains
 from moe_teach.files import expanded, write_atomically
 from moe_teach.nn.model import Model
 from moe_teach.train.evaluate import Evaluation, evaluate
-from moe_teach.train.loop import train
+from moe_teach.train.loop import TrainingStopped, train
 from moe_teach.train.machine import facts
 from moe_teach.train.ranks import Ranks
 from moe_teach.train.recipe import DataConfig, Recipe
 from moe_teach.train.record import History
 from moe_teach.train.seeding import seeded_model
+from moe_teach.train.shipped import TOKENIZER
 
 REPORT = "report.json"
 
@@ -83,25 +85,37 @@ def run_recipe(
     model = seeded_model(recipe.model, recipe.train.seed).to(device)
     if ranks.is_first:
         say(_announced(recipe, prepared))
-    history = train(
-        model,
-        prepared.batches,
-        recipe.train,
-        evaluate_every=recipe.run.evaluate_every,
-        validation=prepared.validation,
-        checkpoint_dir=folder,
-        resume=resume,
-        progress=progress,
-    )
+    with _with_tokenizer(prepared, folder, ranks):
+        history = train(
+            model,
+            prepared.batches,
+            recipe.train,
+            evaluate_every=recipe.run.evaluate_every,
+            validation=prepared.validation,
+            checkpoint_dir=folder,
+            resume=resume,
+            progress=progress,
+        )
     evaluation = evaluate(model, prepared.validation, prepared.batches.domains)
     outcome = Outcome(model, prepared.tokenizer, history, evaluation)
     if ranks.is_first:
-        prepared.tokenizer.save(folder / "tokenizer.json")
+        prepared.tokenizer.save(folder / TOKENIZER)
         report = json.dumps(_report(recipe, outcome, prepared.digest), indent=1) + "\n"
         write_atomically(folder / REPORT, report.encode())
         say(_told(outcome, folder))
     ranks.wait()
     return outcome
+
+
+@contextmanager
+def _with_tokenizer(prepared: Prepared, folder: Path, ranks: Ranks) -> Iterator[None]:
+    """Keep the tokenizer of training that stops: its good checkpoint is of no use without."""
+    try:
+        yield
+    except TrainingStopped:
+        if ranks.is_first and folder.is_dir():
+            prepared.tokenizer.save(folder / TOKENIZER)
+        raise
 
 
 def _texts(data: DataConfig) -> tuple[dict[str, str], dict[str, str], str | None]:

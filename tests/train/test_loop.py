@@ -10,6 +10,7 @@ from moe_teach.train.config import TrainConfig
 from moe_teach.train.loop import Trainer, TrainingStopped, train
 from moe_teach.train.record import History
 from moe_teach.train.state import load_weights, step_of
+from tests.train.breaking import BreakingBatches
 
 
 def settings(**changes) -> TrainConfig:
@@ -65,19 +66,6 @@ def test_clipping_bounds_the_step_and_zero_means_off(make_model, batches):
         assert record.grad_norm > 1e-3
 
 
-class BreakingBatches:
-    """Give NaN weights to the model at one step, as an overflow would."""
-
-    def __init__(self, batches, model, step):
-        self.batches, self.model, self.step = batches, model, step
-
-    def at(self, step):
-        if step == self.step:
-            with torch.no_grad():
-                self.model.unembedding.weight.fill_(torch.nan)
-        return self.batches.at(step)
-
-
 def test_a_nan_loss_stops_with_a_sentence_and_the_last_good_checkpoint(
     make_model, batches, tmp_path
 ):
@@ -94,7 +82,7 @@ def test_a_nan_loss_stops_with_a_sentence_and_the_last_good_checkpoint(
 
     # The checkpoint after 6 steps holds what failed at the next one, so it is not called good.
     assert f"The last good checkpoint, of step 4, is in {tmp_path}" in str(stop.value)
-    assert "or to a command FILE.toml:previous, the recipe's name." in str(stop.value)
+    assert "or, of a recipe, FILE.toml:previous to a command." in str(stop.value)
     fresh = make_model(seed=1)
     load_weights(tmp_path, fresh, "previous")
     history = train(make_model(), batches, replace(config, checkpoint_every=0), progress=False)

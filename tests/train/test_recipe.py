@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -12,9 +13,11 @@ import pytest
 
 from moe_teach import cli
 from moe_teach.train import recipe as recipe_module
+from moe_teach.train.loop import train
 from moe_teach.train.recipe import read_recipe, recipe_from
 from moe_teach.train.record import History
 from moe_teach.train.run import run_recipe
+from tests.train.breaking import BreakingBatches
 
 TEXT = "".join(f"{a} plus {b} is {a + b}.\n" for a in range(12) for b in range(12))
 RECIPE = """
@@ -151,6 +154,19 @@ def test_the_command_says_what_is_wrong_and_how_it_went(recipe, tmp_path, capsys
     error = capsys.readouterr().err
     assert "moe-teach: Training stopped at step" in error
     assert "Traceback" not in error
+
+
+def test_what_is_said_of_the_last_good_checkpoint_can_be_typed(recipe, monkeypatch, capsys):
+    def failing(model, batches, *rest, **options):
+        return train(model, BreakingBatches(batches, model, 4), *rest, **options)
+
+    monkeypatch.setattr("moe_teach.train.run.train", failing)
+    path = recipe()
+    path.write_text(path.read_text().replace("checkpoint_every = 4", "checkpoint_every = 1"))
+    assert cli.main(["train", str(path)]) == 1
+    (behind,) = re.findall(r"FILE\.toml(\S*) to a command\.", capsys.readouterr().err)
+    assert behind == ":previous"
+    assert cli.main(["generate", "1 + 1", "--tokens", "1", "--recipe", f"{path}{behind}"]) == 0
 
 
 def test_ctrl_c_ends_training_in_a_sentence(recipe, monkeypatch, capsys):

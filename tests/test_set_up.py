@@ -1,6 +1,7 @@
 """Setting up takes no gigabytes that nobody asked for, and says what it is doing."""
 
 import importlib.util
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -107,6 +108,18 @@ def test_where_uv_cannot_reach_the_packages_pip_tries(monkeypatch):
 
     assert "-m pip" in commands[-1]
     assert "--editable .[dev]" in commands[-1]
+
+
+def test_jupyterlab_asks_nobody_for_news_and_keeps_settings_that_are_there(tmp_path: Path):
+    set_up.quieten_jupyterlab(tmp_path)
+    (file,) = tmp_path.rglob("overrides.json")
+    assert file.relative_to(tmp_path).as_posix() == "share/jupyter/lab/settings/overrides.json"
+    told = json.loads(file.read_text())["@jupyterlab/apputils-extension:notification"]
+    assert told == {"fetchNews": "false", "checkForUpdates": False}
+
+    file.write_text("{}")
+    set_up.quieten_jupyterlab(tmp_path)
+    assert file.read_text() == "{}"
 
 
 def test_progress_is_passed_on_and_all_of_it_when_something_fails(capsys):

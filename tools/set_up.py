@@ -8,6 +8,7 @@ which knows where PyTorch keeps it. This file needs the standard library only.
 """
 
 import argparse
+import json
 import re
 import shutil
 import subprocess
@@ -38,6 +39,10 @@ The build of torch for CPUs could not be had; the lines above say why. Three way
   - if the network was away, type the same again;
   - point PIP_EXTRA_INDEX_URL or PIP_FIND_LINKS at a place that has it, and type the same again;
   - take the build for NVIDIA cards, several gigabytes, with TORCH=cuda: make TORCH=cuda lab"""
+# A class shall not ask another machine for news, nor each learner be asked whether it may.
+QUIET = {
+    "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}
+}
 # What pip and uv say while they work, without the hundreds of lines about what they look at.
 PROGRESS = re.compile(r"\s*(Downloading|Installing collected|Resolved|Prepared|Installed) (.*)")
 
@@ -67,6 +72,7 @@ def main(words: Sequence[str] | None = None) -> int:
     if not install_course(keep_to):
         say("The course could not be installed; the lines above say why.")
         return 1
+    quieten_jupyterlab(Path(sys.prefix))
     say(f"Everything is installed, {time.monotonic() - started:.0f} s after the start.")
     return 0
 
@@ -97,6 +103,14 @@ def install_course(keep_to: Sequence[str]) -> bool:
         return True
     say("uv could not do it; now pip tries, which takes a few minutes.")
     return works(*PIP_INSTALL, *course)
+
+
+def quieten_jupyterlab(environment: Path) -> None:
+    """Set what JupyterLab of this environment begins with; a file that is there stays as it is."""
+    file = environment / "share/jupyter/lab/settings/overrides.json"
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(QUIET, indent=1) + "\n", encoding="utf-8")
 
 
 def cpu_build_among(offered: str, pin: str | None) -> str | None:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -29,9 +30,16 @@ router = {{n_experts = 4, top_k = 2}}
 [train]
 steps = 2
 warmup = 1
+batch_size = 2
+seq_len = 32
+bias_update_rate = 0.01
 checkpoint_every = 1
+[data]
+domains = ["arithmetic"]
+limit_bytes = 20_000
 [run]
 folder = "{folder}"
+validation_windows = 1
 """
 
 
@@ -50,24 +58,7 @@ def answers(model: torch.nn.Module) -> torch.Tensor:
 def trained(tmp_path_factory) -> Path:
     """The folder of a run of two steps."""
     folder = tmp_path_factory.mktemp("trained") / "run"
-    tables = {
-        "model": {
-            "n_layers": 1,
-            "d_model": 16,
-            "attention": {"n_heads": 2, "n_kv_heads": 1, "d_head": 8},
-            "moe": {"d_ff": 8, "router": {"n_experts": 4, "top_k": 2}},
-        },
-        "train": {
-            "steps": 2,
-            "warmup": 1,
-            "batch_size": 2,
-            "seq_len": 32,
-            "bias_update_rate": 0.01,
-            "checkpoint_every": 1,
-        },
-        "data": {"domains": ["arithmetic"], "limit_bytes": 20_000},
-        "run": {"folder": str(folder), "validation_windows": 1},
-    }
+    tables = tomllib.loads(RECIPE.format(folder=folder))
     run_recipe(recipe_from(tables), progress=False, say=lambda _: None)
     return folder
 

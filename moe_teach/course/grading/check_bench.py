@@ -124,7 +124,7 @@ def _once(exercise: Exercise, answer: Any) -> tuple[float, str, dict[str, float]
 
 def _clocked(run: Callable[..., Any], name: str, spent: dict[str, float]) -> Callable[..., Any]:
     @functools.wraps(run)
-    def clocked(answer: Any, seed: int) -> Any:
+    def clocked(answer: Any, seed: Any) -> Any:
         begin = time.process_time()
         try:
             return run(answer, seed)

@@ -8,10 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from moe_teach.course import registry
 from moe_teach.course.grading.host import Host
-from moe_teach.course.grading.record import Limits
-from moe_teach.course.grading.remote import Line
+from tests.course.grading.lines import line_to
 
 SOURCE = """
 import torch
@@ -39,12 +37,8 @@ class Expert:
 
 @pytest.fixture(scope="module")
 def make(host: Host) -> Iterator[Any]:
-    worker = host.start(Limits(seconds=60), 600, walls=False)
-    line = Line(worker, registry.find_exercise("2.1"), None)
-    worker.wait_at_most(60)
-    assert line.ask("load", SOURCE, "cell") is None
-    yield line.answer()
-    worker.end()
+    with line_to(host, SOURCE) as line:
+        yield line.answer()
 
 
 @pytest.fixture(params=["here", "apart"])

@@ -7,9 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from moe_teach.course import registry
 from moe_teach.course.grading.host import Host
-from moe_teach.course.grading.record import Limits
 from moe_teach.course.grading.remote import Line
 from moe_teach.course.grading.worker import graphs
 from moe_teach.course.grading.worker.wire import Nonsense
@@ -17,6 +15,7 @@ from moe_teach.judging.elsewhere import in_turn, repeated, told_of
 from moe_teach.judging.engine import run_exercise
 from moe_teach.judging.exercise import Exercise
 from moe_teach.judging.filing import file_source
+from tests.course.grading.lines import line_to
 
 SOURCE = """
 import torch
@@ -46,12 +45,8 @@ class Expert:
 
 @pytest.fixture(scope="module")
 def line(host: Host) -> Iterator[Line]:
-    worker = host.start(Limits(seconds=60), 600, walls=False)
-    line = Line(worker, registry.find_exercise("2.1"), None)
-    worker.wait_at_most(60)
-    assert line.ask("load", SOURCE, "cell") is None
-    yield line
-    worker.end()
+    with line_to(host, SOURCE) as line:
+        yield line
 
 
 @pytest.fixture
@@ -131,17 +126,13 @@ import torch
 def swiglu_expert(x, drawn):
     return x.add_(torch.rand(2, generator=drawn))
 """
-    worker = host.start(Limits(seconds=60), 600, walls=False)
-    line = Line(worker, registry.find_exercise("4.1"), None)
-    worker.wait_at_most(60)
-    assert line.ask("load", source, "cell") is None
     scope: dict[str, Any] = {}
     exec(source, scope)
     x, drawn = torch.zeros(2), (torch.Generator().manual_seed(3), torch.Generator().manual_seed(3))
 
-    there = repeated(line.answer(), 40, x, drawn[0])
+    with line_to(host, source, "4.1") as line:
+        there = repeated(line.answer(), 40, x, drawn[0])
     rows = repeated(scope["swiglu_expert"], 40, x, drawn[1])
-    worker.end()
 
     assert torch.equal(torch.stack(there), torch.stack(rows))
     assert len(torch.stack(rows).unique(dim=0)) == 40

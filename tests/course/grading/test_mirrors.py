@@ -10,10 +10,9 @@ import pytest
 import torch
 
 from moe_teach.chapters.ch12_specialise_and_compose.tune_experts import PlainAdamW
-from moe_teach.course import registry
 from moe_teach.course.grading.host import Host
-from moe_teach.course.grading.record import Limits
 from moe_teach.course.grading.remote import Line
+from tests.course.grading.lines import begin, line_to
 
 SOURCE = """
 import torch
@@ -37,18 +36,9 @@ class Expert(torch.nn.Module):
 
 @pytest.fixture
 def line(host: Host) -> Iterator[Line]:
-    worker = host.start(Limits(seconds=60), 600, walls=False)
-    line = Line(worker, registry.find_exercise("2.1"), None)
-    worker.wait_at_most(60)
-    assert line.ask("load", SOURCE, "cell") is None
-    begin(line)
-    yield line
-    worker.end()
-
-
-def begin(line: Line) -> None:
-    line.things.begin()
-    line.ask("begin")
+    with line_to(host, SOURCE) as line:
+        begin(line)
+        yield line
 
 
 def test_a_module_that_no_stage_holds_is_watched_no_longer(line: Line) -> None:

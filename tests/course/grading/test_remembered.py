@@ -6,10 +6,9 @@ from typing import Any
 import pytest
 import torch
 
-from moe_teach.course import registry
 from moe_teach.course.grading.host import Host
-from moe_teach.course.grading.record import Limits
 from moe_teach.course.grading.remote import Line
+from tests.course.grading.lines import begin, line_to
 
 SOURCE = """
 import torch
@@ -48,19 +47,14 @@ class Expert:
 
 @pytest.fixture(scope="module")
 def line(host: Host) -> Iterator[Line]:
-    worker = host.start(Limits(seconds=60), 600, walls=False)
-    line = Line(worker, registry.find_exercise("2.1"), None)
-    worker.wait_at_most(60)
-    assert line.ask("load", SOURCE, "cell") is None
-    yield line
-    worker.end()
+    with line_to(host, SOURCE) as line:
+        yield line
 
 
 @pytest.fixture(params=["here", "apart"])
 def make(request: pytest.FixtureRequest, line: Line) -> Any:
     if request.param == "apart":
-        line.things.begin()
-        line.ask("begin")
+        begin(line)
         return line.answer()
     scope: dict[str, Any] = {}
     exec(SOURCE, scope)
@@ -147,15 +141,13 @@ def test_many_things_may_be_kept(make: Any) -> None:
 
 
 def test_nothing_is_remembered_that_nobody_holds_or_of_an_earlier_stage(line: Line) -> None:
-    line.things.begin()
-    line.ask("begin")
+    begin(line)
     expert = line.answer()({"up": torch.ones(2)})
     expert.look(["a"])
     calls = line.things.remembered._calls
     assert len(calls) == 1
 
-    line.things.begin()
-    line.ask("begin")
+    begin(line)
 
     assert calls == {}
     assert expert.look(["a"]) == 1

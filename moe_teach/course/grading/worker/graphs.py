@@ -20,7 +20,6 @@ class Graphs:
 
     def __init__(self) -> None:
         self._kept: dict[int, tuple[list[Tensor], list[Tensor]]] = {}
-        self._own: dict[tuple[int, int], list[Tensor]] = {}
         self.is_backward: bool | None = None  # of the other side's, while its question is served
         self._count = 0
         self.lent: list[tuple[int, list[Tensor]]] = []  # since the running question was asked
@@ -55,9 +54,7 @@ class Graphs:
     def drop(self, numbers: list[int]) -> None:
         """Forget graphs that nobody needs any more."""
         for number in numbers:
-            outputs, _ = self._kept.pop(number, ([], []))
-            for at in range(len(outputs)):
-                self._own.pop((number, at), None)
+            self._kept.pop(number, None)
 
     def gradients(
         self, number: int, at: int, grad: Tensor, others: list[int], is_backward: bool
@@ -90,14 +87,11 @@ class Graphs:
 
     def _own_leaves(self, number: int, at: int) -> list[Tensor]:
         """List the leaves behind a result that did not come with the question."""
-        if (number, at) not in self._own:
-            outputs, leaves = self._kept[number]
-            node = get_gradient_edge(outputs[at]).node
-            nodes = [node, *_below(node)]
-            found = [node.variable for node in nodes if hasattr(node, "variable")]
-            theirs = {id(leaf) for leaf in leaves}
-            self._own[number, at] = [one for one in found if id(one) not in theirs]
-        return self._own[number, at]
+        outputs, leaves = self._kept[number]
+        node = get_gradient_edge(outputs[at]).node
+        found = [one.variable for one in (node, *_below(node)) if hasattr(one, "variable")]
+        theirs = {id(leaf) for leaf in leaves}
+        return [one for one in found if id(one) not in theirs]
 
     def is_backward_here(self, leaf: Tensor) -> bool:
         """Tell, inside a backward pass, whether gradients are left at leaves such as this one."""

@@ -82,7 +82,8 @@ class Peer:
         luck = self._lucky(message, blobs)
         then = after.Before(body, given)
         packing = tensors.Packing(given)
-        packing.earlier = self.things.remembered.name_of if self.trusts else packing.earlier
+        if self.trusts:
+            packing.earlier = self.things.remembered.name_of
         try:
             tree = {"give": self._written(packing, self._done(str(message["ask"]), body))}
         except (HungUp, Gone):

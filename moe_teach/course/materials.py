@@ -4,6 +4,8 @@ They hold everything that `solution`, `reset` and the engine need of an exercise
 solution and the imports both rely on. Plain JSON, so no notebook library is needed.
 """
 
+import contextlib
+import io
 import json
 import re
 from functools import cache
@@ -52,11 +54,16 @@ def reference(exercise: Exercise) -> Any:
 
 
 def build_namespace(cells: list[Cell]) -> dict[str, Any]:
-    """Run the code cells that define things (not the checks) and return what they define."""
+    """Run the code cells that define things (not the checks) and return what they define.
+
+    What they print is for the readers of that notebook, and for nobody here.
+    """
     namespace: dict[str, Any] = {"__name__": "solutions"}
-    for number, (role, _item_id, source) in enumerate(cells):
-        if role in ("code", "solution"):
-            exec(compile(source, file_source(source, f"solution cell {number}"), "exec"), namespace)
+    with contextlib.redirect_stdout(io.StringIO()):
+        for number, (role, _item_id, source) in enumerate(cells):
+            if role in ("code", "solution"):
+                file = file_source(source, f"solution cell {number}")
+                exec(compile(source, file, "exec"), namespace)
     return namespace
 
 
